@@ -1,0 +1,1 @@
+//! A command, and the registry of all of them.

@@ -1,0 +1,1 @@
+//! Typed settings: defaults, then config/NAME.toml, then THINK_NAME_KEY.

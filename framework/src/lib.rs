@@ -1,0 +1,20 @@
+//! A console kernel whose main pluggable command is an asynchronous task server.
+//!
+//! Each module imports only those named before it, so this list is also the reading order.
+
+extern crate self as framework;
+
+pub mod output;
+pub mod input;
+pub mod config;
+pub mod protocol;
+pub mod task;
+pub mod store;
+pub mod server;
+pub mod client;
+pub mod app;
+pub mod command;
+pub mod console;
+
+pub use framework_macros::{Command, Task};
+pub use {anyhow, clap, inventory, serde, serde_json};

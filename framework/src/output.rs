@@ -1,0 +1,1 @@
+//! The only printer: results to stdout, everything else to stderr.
