@@ -1,0 +1,93 @@
+//! Why a request was refused: a code for programs, a sentence for people, a suggestion when one is near.
+
+use serde::{Deserialize, Serialize};
+
+/// The reason of a [`Refusal`], as programs read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The request is not understood: a field of the wrong type, or one that does not exist.
+    BadRequest,
+    /// The arguments do not fit the handler.
+    BadArguments,
+    /// No handler has this name.
+    UnknownFunction,
+    /// No wire command has this name.
+    UnknownCommand,
+    /// No queue has this name.
+    UnknownQueue,
+    /// The message exceeds `package_max_length`.
+    TooLong,
+    /// The queue is full; try again after `retry_after_ms`.
+    Busy,
+    /// The connection limit is reached.
+    TooManyConnections,
+    /// The server is shutting down and accepts nothing any more.
+    ShuttingDown,
+    /// The listener does not speak the protocol of the first bytes.
+    UnknownProtocol,
+    /// The store or a callback failed; nothing was accepted.
+    Internal,
+}
+
+/// A request that was not accepted: nothing of it was queued.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}{}", self.suggestion.as_deref().map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default())]
+pub struct Refusal {
+    /// For programs.
+    pub code: Code,
+    /// For people.
+    #[serde(rename = "error")]
+    pub message: String,
+    /// What was probably meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
+    /// When trying again makes sense, in milliseconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), suggestion: None, retry_after_ms: None }
+    }
+
+    /// Adds the nearest of `known` to `wrong`, if one is near enough.
+    pub fn suggesting<'a>(mut self, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        self.suggestion = nearest(wrong, known).map(str::to_owned);
+        self
+    }
+}
+
+/// The name among `known` that `wrong` was probably meant to be.
+///
+/// Near is a Jaro-Winkler similarity of at least 0.8, which takes in a swapped, missing or doubled letter.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const NEAR: f64 = 0.8;
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(wrong, name), name))
+        .filter(|(similarity, _)| *similarity >= NEAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swapped_letter_is_near_and_another_word_is_not() {
+        assert_eq!(nearest("send_mial", ["echo", "send_mail"]), Some("send_mail"));
+        assert_eq!(nearest("resize", ["echo", "send_mail"]), None);
+    }
+
+    #[test]
+    fn a_refusal_reads_as_a_sentence_with_its_suggestion() {
+        let refusal = Refusal::new(Code::UnknownFunction, "There is no function \"ehco\".");
+        assert_eq!(
+            refusal.suggesting("ehco", ["echo"]).to_string(),
+            "There is no function \"ehco\". Did you mean \"echo\"?"
+        );
+    }
+}

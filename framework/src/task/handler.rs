@@ -1,0 +1,244 @@
+//! The code registered under a name that runs tasks, and the registry of all of it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use futures_util::future::BoxFuture;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::attempt::Attempt;
+use super::outcome::{Outcome, Retry};
+use crate::protocol::{Code, Refusal, nearest};
+
+/// What `#[derive(Task)]` says of a struct: the name that clients call it by, and its options.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task",
+    label = "this is not a task",
+    note = "write `#[derive(Serialize, Deserialize, Task)] #[task(name = \"..\")]` above `{Self}`"
+)]
+pub trait Function: Serialize + DeserializeOwned + Send + 'static {
+    /// The wire's `function`.
+    const NAME: &'static str;
+    const OPTIONS: Options;
+}
+
+/// How a task is run. The struct it is implemented for is the task's arguments.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` derives Task but has no handler",
+    label = "nothing says how to run this task",
+    note = "write `impl Handle for {Self} {{ type Output = (); async fn handle(self, attempt: &Attempt) -> Result<()> {{ .. }} }}`",
+    note = "or, if it blocks: `#[task(blocking)]` and `impl HandleBlocking for {Self}`"
+)]
+pub trait Handle: Function {
+    /// What a client that waits is told; `()` is `null`.
+    type Output: Serialize;
+
+    /// Runs one attempt. An error fails the attempt; see [`no_retry`](super::no_retry) and
+    /// [`retry_after`](super::retry_after) for a say in what follows. A panic fails it likewise.
+    ///
+    /// At least once: a task whose process died, or whose attempt failed, is run again.
+    fn handle(self, attempt: &Attempt) -> impl Future<Output = Result<Self::Output>> + Send;
+}
+
+/// How a task that blocks its thread is run: `#[task(blocking)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` derives Task with `blocking` but has no handler",
+    label = "nothing says how to run this task",
+    note = "write `impl HandleBlocking for {Self} {{ type Output = (); fn handle(self, attempt: &Attempt) -> Result<()> {{ .. }} }}`"
+)]
+pub trait HandleBlocking: Function {
+    /// What a client that waits is told; `()` is `null`.
+    type Output: Serialize;
+
+    /// Runs one attempt on a thread of its own; see [`Handle::handle`].
+    fn handle(self, attempt: &Attempt) -> Result<Self::Output>;
+}
+
+/// How a task is run unless its request says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub queue: &'static str,
+    /// 0 to 9; 9 is taken first.
+    pub priority: u8,
+    /// How many attempts may fail before the task has failed.
+    pub attempts: u32,
+    /// The longest an attempt may take; `None` is for ever.
+    pub timeout: Option<Duration>,
+    /// What the pause after the first failed attempt is about; it doubles with every further one.
+    pub backoff: Duration,
+    /// Whether the handler blocks its thread.
+    pub blocking: bool,
+}
+
+impl Options {
+    /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, not blocking.
+    pub const DEFAULT: Self = Self {
+        queue: "default",
+        priority: 5,
+        attempts: 1,
+        timeout: Some(Duration::from_secs(600)),
+        backoff: Duration::from_secs(1),
+        blocking: false,
+    };
+}
+
+/// A registered handler: `#[derive(Task)]` submits one per task.
+#[derive(Debug)]
+pub struct Handler {
+    pub name: &'static str,
+    pub options: Options,
+    pub package: &'static str,
+    pub file: &'static str,
+    pub line: u32,
+    check: fn(&[u8]) -> serde_json::Result<()>,
+    start: for<'a> fn(&'a Attempt) -> BoxFuture<'a, Outcome>,
+}
+
+inventory::collect!(Handler);
+
+impl Handler {
+    /// The handler of an async task.
+    pub const fn of<T: Handle>(package: &'static str, file: &'static str, line: u32) -> Self {
+        Self::describe::<T>(package, file, line, run::<T>)
+    }
+
+    /// The handler of a task that blocks.
+    pub const fn blocking<T: HandleBlocking>(package: &'static str, file: &'static str, line: u32) -> Self {
+        Self::describe::<T>(package, file, line, run_blocking::<T>)
+    }
+
+    const fn describe<T: Function>(
+        package: &'static str,
+        file: &'static str,
+        line: u32,
+        start: for<'a> fn(&'a Attempt) -> BoxFuture<'a, Outcome>,
+    ) -> Self {
+        Self { name: T::NAME, options: T::OPTIONS, package, file, line, check: decodes::<T>, start }
+    }
+
+    /// Whether `args` fit the handler's type.
+    ///
+    /// # Errors
+    /// Names the field, and the near one where a name was misspelled.
+    pub fn check(&self, args: &[u8]) -> Result<(), Refusal> {
+        (self.check)(args).map_err(|error| bad_arguments(self.name, &error))
+    }
+
+    pub(super) fn start<'a>(&self, attempt: &'a Attempt) -> BoxFuture<'a, Outcome> {
+        (self.start)(attempt)
+    }
+}
+
+fn decodes<T: DeserializeOwned>(args: &[u8]) -> serde_json::Result<()> {
+    serde_json::from_slice::<T>(args).map(drop)
+}
+
+fn decode<T: Function>(attempt: &Attempt) -> Result<T, Outcome> {
+    serde_json::from_slice(attempt.args())
+        .map_err(|error| Outcome::failed(bad_arguments(T::NAME, &error).to_string(), Retry::Never))
+}
+
+fn run<T: Handle>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
+    Box::pin(async move {
+        match decode::<T>(attempt) {
+            Ok(task) => Outcome::from_result(task.handle(attempt).await),
+            Err(outcome) => outcome,
+        }
+    })
+}
+
+fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
+    let attempt = attempt.clone();
+    let run = move || match decode::<T>(&attempt) {
+        Ok(task) => Outcome::from_result(task.handle(&attempt)),
+        Err(outcome) => outcome,
+    };
+    Box::pin(async {
+        match tokio::task::spawn_blocking(run).await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Outcome::failed("The server stopped before the attempt began.", Retry::Backoff),
+        }
+    })
+}
+
+/// serde's message, with the near field's name where one is unknown.
+pub(super) fn bad_arguments(function: &str, error: &serde_json::Error) -> Refusal {
+    let message = error.to_string();
+    // "unknown field `tittle`, expected one of `to`, `title` at line 1 column 9": the wrong name, then the right ones.
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let suggestion = match message.starts_with("unknown") {
+        true => quoted.next().and_then(|wrong| nearest(wrong, quoted)).map(str::to_owned),
+        false => None,
+    };
+    let message = format!("The arguments do not fit the function \"{function}\": {message}.");
+    Refusal { suggestion, ..Refusal::new(Code::BadArguments, message) }
+}
+
+pub(super) fn no_default_function() -> Refusal {
+    Refusal::new(
+        Code::UnknownFunction,
+        "The request names no function and no default_function is set in config/server.toml.",
+    )
+}
+
+/// The handlers by name.
+#[derive(Debug, Default)]
+pub struct Handlers {
+    by_name: FxHashMap<&'static str, &'static Handler>,
+}
+
+impl Handlers {
+    /// Every handler that a `#[derive(Task)]` in this program registered.
+    ///
+    /// # Errors
+    /// When two handlers have one name: both places are named.
+    pub fn collect() -> Result<Self> {
+        inventory::iter::<Handler>.into_iter().try_fold(Self::default(), Self::with)
+    }
+
+    /// Adds a handler by hand, where registration before `main` is not to be had.
+    ///
+    /// # Errors
+    /// When its name is taken: both places are named.
+    pub fn with(mut self, handler: &'static Handler) -> Result<Self> {
+        let Handler { name, file, line, .. } = handler;
+        if let Some(other) = self.by_name.insert(name, handler) {
+            bail!("two handlers are named \"{name}\": {}:{} and {file}:{line}", other.file, other.line);
+        }
+        Ok(self)
+    }
+
+    /// # Errors
+    /// When there is none of this name; suggests the near one.
+    pub fn find(&self, name: &str) -> Result<&'static Handler, Refusal> {
+        self.by_name.get(name).copied().ok_or_else(|| {
+            Refusal::new(Code::UnknownFunction, format!("There is no function \"{name}\"."))
+                .suggesting(name, self.by_name.keys().copied())
+        })
+    }
+
+    /// # Errors
+    /// When no handler belongs to a queue of this name; suggests the near one.
+    pub fn queue(&self, name: &str) -> Result<&'static str, Refusal> {
+        self.queues().find(|queue| *queue == name).ok_or_else(|| {
+            Refusal::new(Code::UnknownQueue, format!("There is no queue \"{name}\"."))
+                .suggesting(name, self.queues())
+        })
+    }
+
+    /// The queues of all handlers, and `default`; some of them more than once.
+    fn queues(&self) -> impl Iterator<Item = &'static str> {
+        self.by_name.values().map(|handler| handler.options.queue).chain([Options::DEFAULT.queue])
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &'static Handler> {
+        let mut all: Vec<_> = self.by_name.values().copied().collect();
+        all.sort_by_key(|handler| handler.name);
+        all.into_iter()
+    }
+}
