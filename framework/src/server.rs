@@ -133,6 +133,7 @@ impl Server {
         });
         let pullers = (0..settings.task_threads).map(|_| tasks.spawn(crew.clone().pull())).collect();
         io.spawn(board.clone().sample());
+        io.spawn(queue.clone().ring());
         let hall = Arc::new(Hall {
             settings,
             events,

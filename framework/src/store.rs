@@ -28,8 +28,12 @@ pub trait Store: Send + Sync + 'static {
     fn is_durable(&self) -> bool;
 
     /// Accepts tasks; each gets its id, in the order given, or is refused on its own.
-    /// What is accepted is as durable as the store ever makes it when this returns.
+    /// What is accepted is as durable as the store ever makes it when this returns, and can be taken; who sleeps
+    /// in [`Store::ready`] may learn of it only from [`Store::ring`].
     fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<TaskId, Refusal>>>;
+
+    /// Wakes whoever waits for what was pushed. Apart from `push`, so that many pushes can share one waking.
+    fn ring(&self);
 
     /// Waits until there is something to take; `false` when the store is closed and there never will be.
     /// May be cancelled at any time.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::status::Board;
 use crate::protocol::{Code, Refusal, TaskRequest};
@@ -20,6 +21,7 @@ struct Inner {
     handlers: Arc<Handlers>,
     default_function: Option<String>,
     board: Arc<Board>,
+    pushed: Notify,
 }
 
 impl Queue {
@@ -29,7 +31,7 @@ impl Queue {
         default_function: Option<String>,
         board: Arc<Board>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { store, handlers, default_function, board }) }
+        Self { inner: Arc::new(Inner { store, handlers, default_function, board, pushed: Notify::new() }) }
     }
 
     pub(super) fn handlers(&self) -> &Handlers {
@@ -49,6 +51,7 @@ impl Queue {
     /// Accepts tasks: each id is durable when this returns.
     pub(super) async fn push(&self, batch: Vec<NewTask>) -> Vec<Result<TaskId, Refusal>> {
         let mut results = self.inner.store.push(batch).await;
+        self.inner.pushed.notify_one();
         let busy = results.iter_mut().filter_map(|result| result.as_mut().err());
         for refusal in busy.filter(|refusal| refusal.code == Code::Busy) {
             refusal.retry_after_ms = Some(self.inner.board.retry_after_ms());
@@ -59,6 +62,16 @@ impl Queue {
     pub(super) async fn push_one(&self, task: NewTask) -> Result<TaskId, Refusal> {
         let gone = || Refusal::new(Code::Internal, "The store gave no answer.");
         self.push(vec![task]).await.pop().unwrap_or_else(|| Err(gone()))
+    }
+
+    /// Wakes the workers, once for all that came in during one turn of the I/O threads: their answers are on the
+    /// way by then, and waking a thread costs more than a task does.
+    pub(super) async fn ring(self) {
+        loop {
+            self.inner.pushed.notified().await;
+            tokio::task::yield_now().await;
+            self.inner.store.ring();
+        }
     }
 
     /// Accepts nothing from now on.

@@ -32,6 +32,8 @@ struct State {
     ended: Ledger,
     /// Takers that wait for the bell.
     idle: usize,
+    /// A task has become the next one to fall due: who sleeps until another one does is to look again.
+    sooner: bool,
     closed: bool,
 }
 
@@ -57,14 +59,17 @@ impl Memory {
         // All that needs no lock is done before taking it.
         let tasks: Vec<_> = batch.into_iter().map(|new| Arc::new(Task::new(0, new, now))).collect();
         let mut state = self.state();
-        let was_empty = state.order.due() == 0;
-        let results = tasks.into_iter().map(|task| state.accept(task, self.limit)).collect();
-        let wake = was_empty && state.idle > 0;
+        tasks.into_iter().map(|task| state.accept(task, self.limit)).collect()
+    }
+
+    fn ring_now(&self) {
+        let mut state = self.state();
+        let sooner = std::mem::take(&mut state.sooner);
+        let wake = state.idle > 0 && (sooner || state.order.due() > 0);
         drop(state);
         if wake {
             self.bell.notify_one();
         }
-        results
     }
 
     fn take_now(&self, limit: usize) -> Vec<Lease> {
@@ -78,12 +83,9 @@ impl Memory {
             running.insert(task.id, Running { token, attempts, task: task.clone() });
             leases.push(Lease { task, attempt: attempts + 1, token });
         });
-        // Each taker wakes the next one, so that one push does not wake them all for nothing.
-        let wake = state.idle > 0 && state.order.due() > 0;
         drop(state);
-        if wake {
-            self.bell.notify_one();
-        }
+        // Each taker wakes the next one, so that one push does not wake them all for nothing.
+        self.ring_now();
         leases
     }
 
@@ -96,11 +98,8 @@ impl Memory {
         for settlement in batch {
             settled.push(state.settle(settlement, now, &mut gone));
         }
-        let wake = state.idle > 0 && (state.closed || state.order.len() > 0);
         drop(state);
-        if wake {
-            self.bell.notify_one();
-        }
+        self.ring_now();
         settled
     }
 
@@ -164,7 +163,7 @@ impl State {
         let waiting = Waiting { task, attempts: 0 };
         match delay.is_zero() {
             true => self.order.push(waiting),
-            false => self.order.push_later(waiting, accepted + delay),
+            false => self.sooner |= self.order.push_later(waiting, accepted + delay),
         }
         Ok(id)
     }
@@ -185,7 +184,8 @@ impl State {
                 gone.push(task);
             }
             Verdict::Retry(pause) => {
-                self.order.push_later(Waiting { task, attempts: attempts + 1 }, now + pause);
+                let waiting = Waiting { task, attempts: attempts + 1 };
+                self.sooner |= self.order.push_later(waiting, now + pause);
             }
             Verdict::Return => self.order.push_front(Waiting { task, attempts }),
         }
@@ -224,6 +224,10 @@ impl Store for Memory {
 
     fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<TaskId, Refusal>>> {
         ready(self.push_now(batch)).boxed()
+    }
+
+    fn ring(&self) {
+        self.ring_now();
     }
 
     fn ready(&self) -> BoxFuture<'_, bool> {

@@ -59,9 +59,12 @@ impl Order {
         queue.lanes[priority].push_front(waiting);
     }
 
-    pub(super) fn push_later(&mut self, waiting: Waiting, at: Instant) {
+    /// Keeps a task until its time comes; whether it is now the next one to fall due.
+    pub(super) fn push_later(&mut self, waiting: Waiting, at: Instant) -> bool {
+        let is_next = self.next_due().is_none_or(|next| at < next);
         self.queue(waiting.task.new.queue).delayed += 1;
         self.delayed.push(Reverse(Delayed { at, waiting }));
+        is_next
     }
 
     /// Moves the tasks whose time has come to where they can be taken.
