@@ -1,7 +1,13 @@
 //! The program behind `./think`.
 
+mod command;
+
+use std::process::ExitCode;
+
 // Without this line the linker would drop every built-in command.
 use commands as _;
-use framework as _;
+use framework::console::Console;
 
-fn main() {}
+fn main() -> ExitCode {
+    Console::new().version(env!("CARGO_PKG_VERSION")).run()
+}

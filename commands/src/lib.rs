@@ -1,1 +1,5 @@
 //! The built-in commands.
+
+mod help;
+mod list;
+mod make;

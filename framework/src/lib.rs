@@ -16,5 +16,7 @@ pub mod app;
 pub mod command;
 pub mod console;
 
+pub mod prelude;
+
 pub use framework_macros::{Command, Task};
 pub use {anyhow, clap, inventory, serde, serde_json};

@@ -1,15 +1,39 @@
 //! `#[derive(Command)]` and `#[derive(Task)]`.
 
-use proc_macro::TokenStream;
+mod command;
+mod subject;
+mod task;
 
-/// Registers a command.
+use proc_macro::TokenStream;
+use syn::{DeriveInput, parse_macro_input};
+
+/// Registers a command. Stands beside clap's `Args`, and takes the name from the attribute that clap reads too:
+///
+/// ```text
+/// /// Greet somebody
+/// #[derive(Args, Command)]
+/// #[command(name = "demo:hello", alias = "hi")]
+/// struct Hello { .. }
+/// ```
+///
+/// The doc comment is the help; `alias`, `visible_alias`, `hide` and all else in `#[command(..)]` are clap's.
 #[proc_macro_derive(Command, attributes(command))]
-pub fn command(_input: TokenStream) -> TokenStream {
-    TokenStream::new()
+pub fn command(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    command::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Registers the handler of a task.
+/// Registers the handler of a task:
+///
+/// ```text
+/// #[derive(Serialize, Deserialize, Task)]
+/// #[task(name = "send_mail", queue = "mail", attempts = 5, timeout = "30s")]
+/// struct SendMail { .. }
+/// ```
+///
+/// Options: `name`, `queue`, `priority` (0 to 9), `attempts`, `timeout` and `backoff` (`"30s"`, `"2m"`), `blocking`.
 #[proc_macro_derive(Task, attributes(task))]
-pub fn task(_input: TokenStream) -> TokenStream {
-    TokenStream::new()
+pub fn task(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    task::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -1,0 +1,81 @@
+//! `#[derive(Command)]`: a name, checked, and an entry for the registry.
+
+use proc_macro2::TokenStream;
+use quote::quote_spanned;
+use syn::punctuated::Punctuated;
+use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, Lit, LitStr, Meta, MetaNameValue, Result, Token};
+
+use crate::subject::subject;
+
+pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
+    let command = subject(input, "Command")?;
+    let name = name(&input.attrs)?.ok_or_else(|| {
+        Error::new(
+            command.span(),
+            "this command has no name: write #[command(name = \"demo:hello\")] above the struct",
+        )
+    })?;
+    check(&name)?;
+    Ok(quote_spanned! { command.span() =>
+        impl ::framework::command::Declared for #command {
+            const ENTRY: &'static ::framework::command::Entry = {
+                static ENTRY: ::framework::command::Entry = ::framework::command::Entry::of::<#command, _>(
+                    #name,
+                    ::core::env!("CARGO_PKG_NAME"),
+                    ::core::file!(),
+                    ::core::line!(),
+                );
+                &ENTRY
+            };
+        }
+        ::framework::inventory::submit! {
+            ::framework::command::Submitted(<#command as ::framework::command::Declared>::ENTRY)
+        }
+    })
+}
+
+/// The `name` of `#[command(..)]`; whatever else stands there is clap's to read.
+fn name(attributes: &[Attribute]) -> Result<Option<LitStr>> {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("command")) {
+        let options = attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)?;
+        if let Some(option) = options.iter().find(|option| option.path().is_ident("name")) {
+            return literal(option).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn literal(option: &Meta) -> Result<LitStr> {
+    match option {
+        Meta::NameValue(MetaNameValue { value: Expr::Lit(ExprLit { lit: Lit::Str(name), .. }), .. }) => {
+            Ok(name.clone())
+        }
+        _ => Err(Error::new_spanned(option, "the name is a string: name = \"demo:hello\"")),
+    }
+}
+
+fn check(name: &LitStr) -> Result<()> {
+    let text = name.value();
+    if text.split(':').all(is_part) {
+        return Ok(());
+    }
+    let better = better(&text);
+    Err(Error::new(
+        name.span(),
+        format!(
+            "\"{text}\" is no name for a command: write parts of lower case letters, digits and `-`, each beginning with a letter, joined by `:`, such as \"{better}\""
+        ),
+    ))
+}
+
+fn is_part(part: &str) -> bool {
+    part.starts_with(|first: char| first.is_ascii_lowercase())
+        && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// The nearest name that would do.
+fn better(text: &str) -> String {
+    let lower = text.trim().to_ascii_lowercase().replace(['_', ' ', '.'], "-");
+    let parts: Vec<&str> = lower.split(':').filter(|part| is_part(part)).collect();
+    if parts.is_empty() { "demo:hello".to_owned() } else { parts.join(":") }
+}

@@ -1,0 +1,51 @@
+//! `#[derive(Task)]`: a name and options, checked, and a handler for the registry.
+
+mod options;
+
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{DeriveInput, Result};
+
+use self::options::Options;
+use crate::subject::subject;
+
+pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
+    let task = subject(input, "Task")?;
+    let options = Options::read(task, &input.attrs)?;
+    let name = &options.name;
+    let settings = settings(&options);
+    let register = if options.blocking { quote!(blocking) } else { quote!(of) };
+    Ok(quote_spanned! { task.span() =>
+        impl ::framework::task::Function for #task {
+            const NAME: &'static str = #name;
+            const OPTIONS: ::framework::task::Options =
+                ::framework::task::Options { #settings ..::framework::task::Options::DEFAULT };
+        }
+        ::framework::inventory::submit! {
+            ::framework::task::Handler::#register::<#task>(
+                ::core::env!("CARGO_PKG_NAME"),
+                ::core::file!(),
+                ::core::line!(),
+            )
+        }
+    })
+}
+
+/// The fields that differ from the defaults.
+fn settings(options: &Options) -> TokenStream {
+    let queue = options.queue.as_ref().map(|queue| quote!(queue: #queue,));
+    let priority = options.priority.map(|priority| quote!(priority: #priority,));
+    let attempts = options.attempts.map(|attempts| quote!(attempts: #attempts,));
+    let timeout =
+        options.timeout.map(duration).map(|timeout| quote!(timeout: ::core::option::Option::Some(#timeout),));
+    let backoff = options.backoff.map(duration).map(|backoff| quote!(backoff: #backoff,));
+    let blocking = options.blocking.then(|| quote!(blocking: true,));
+    quote!(#queue #priority #attempts #timeout #backoff #blocking)
+}
+
+fn duration(duration: Duration) -> TokenStream {
+    let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanoseconds))
+}

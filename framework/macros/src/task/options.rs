@@ -1,0 +1,130 @@
+//! What stands in `#[task(..)]`.
+
+use std::time::Duration;
+
+use proc_macro2::Span;
+use syn::meta::ParseNestedMeta;
+use syn::{Attribute, Error, Ident, LitInt, LitStr, Result, Token};
+
+const KNOWN: [&str; 7] = ["name", "queue", "priority", "attempts", "timeout", "backoff", "blocking"];
+
+/// What stands in `#[task(..)]`; `None` is the default.
+pub(super) struct Options {
+    pub(super) name: LitStr,
+    pub(super) queue: Option<LitStr>,
+    pub(super) priority: Option<u8>,
+    pub(super) attempts: Option<u32>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) backoff: Option<Duration>,
+    pub(super) blocking: bool,
+}
+
+impl Options {
+    pub(super) fn read(task: &Ident, attributes: &[Attribute]) -> Result<Self> {
+        let mut name = None;
+        let mut options = Self {
+            name: LitStr::new("", Span::call_site()),
+            queue: None,
+            priority: None,
+            attempts: None,
+            timeout: None,
+            backoff: None,
+            blocking: false,
+        };
+        let mut seen = Vec::new();
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("task")) {
+            attribute.parse_nested_meta(|option| {
+                once(&mut seen, &option)?;
+                if option.path.is_ident("name") {
+                    name = Some(named(&option, "a handler")?);
+                    return Ok(());
+                }
+                options.set(&option)
+            })?;
+        }
+        let nameless = || {
+            Error::new(
+                task.span(),
+                "this task has no name: write #[task(name = \"send_mail\")] above the struct",
+            )
+        };
+        Ok(Self { name: name.ok_or_else(nameless)?, ..options })
+    }
+
+    fn set(&mut self, option: &ParseNestedMeta) -> Result<()> {
+        match option.path.get_ident().map(ToString::to_string).as_deref() {
+            Some("queue") => self.queue = Some(named(option, "a queue")?),
+            Some("priority") => {
+                self.priority = Some(integer(option, 0..=9, "priority is 0 to 9, and 9 is taken first")?)
+            }
+            Some("attempts") => {
+                self.attempts =
+                    Some(integer(option, 1..=u32::MAX, "attempts is 1 or more: the first run counts")?);
+            }
+            Some("timeout") => self.timeout = Some(duration(option, "timeout")?),
+            Some("backoff") => self.backoff = Some(duration(option, "backoff")?),
+            Some("blocking") => {
+                if option.input.peek(Token![=]) {
+                    return Err(option.error("write just `blocking`, or leave it out"));
+                }
+                self.blocking = true;
+            }
+            _ => return Err(unknown(option)),
+        }
+        Ok(())
+    }
+}
+
+fn once(seen: &mut Vec<String>, option: &ParseNestedMeta) -> Result<()> {
+    let name = option.path.get_ident().map(ToString::to_string).unwrap_or_default();
+    if seen.contains(&name) {
+        return Err(option.error(format!("`{name}` is given twice")));
+    }
+    seen.push(name);
+    Ok(())
+}
+
+fn unknown(option: &ParseNestedMeta) -> Error {
+    let wrong = option.path.get_ident().map(ToString::to_string).unwrap_or_default();
+    let near = KNOWN
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(&wrong, known), known))
+        .filter(|(similarity, _)| *similarity >= 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let hint = near.map(|(_, known)| format!(" Did you mean `{known}`?")).unwrap_or_default();
+    option.error(format!("`{wrong}` is no option of a task.{hint} There are: {}", KNOWN.join(", ")))
+}
+
+fn named(option: &ParseNestedMeta, what: &str) -> Result<LitStr> {
+    let literal: LitStr = option.value()?.parse()?;
+    let text = literal.value();
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+    if !text.is_empty() && text.chars().all(good) {
+        return Ok(literal);
+    }
+    let message = format!(
+        "\"{text}\" is no name for {what}: write lower case letters, digits, `_`, `-` and `.`, such as \"send_mail\""
+    );
+    Err(Error::new(literal.span(), message))
+}
+
+fn integer<N>(option: &ParseNestedMeta, range: std::ops::RangeInclusive<N>, rule: &str) -> Result<N>
+where
+    N: PartialOrd + std::str::FromStr<Err: std::fmt::Display>,
+{
+    let literal: LitInt = option.value()?.parse().map_err(|error| Error::new(error.span(), rule))?;
+    let number = literal.base10_parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| Error::new(literal.span(), rule))
+}
+
+fn duration(option: &ParseNestedMeta, name: &str) -> Result<Duration> {
+    let wrong = |span| {
+        Error::new(
+            span,
+            format!("{name} is a time above zero in a string: {name} = \"30s\", \"500ms\" or \"2m\""),
+        )
+    };
+    let literal: LitStr = option.value()?.parse().map_err(|error| wrong(error.span()))?;
+    let duration = humantime::parse_duration(&literal.value()).ok().filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| wrong(literal.span()))
+}

@@ -1,0 +1,97 @@
+//! Lays rows out in aligned columns.
+
+use super::Paint;
+
+const GAP: &str = "  ";
+
+/// The lines of a table, the headings first.
+pub(super) fn lines<const N: usize>(
+    headings: [&str; N],
+    rows: &[[String; N]],
+    heading: &Paint,
+) -> Vec<String> {
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| tidy(cell))).collect();
+    let columns: [Column; N] =
+        std::array::from_fn(|index| Column::of(headings[index], rows.iter().map(|row| row[index].as_str())));
+    let head = heading.on(join(&columns, headings)).to_string();
+    std::iter::once(head)
+        .chain(rows.iter().map(|row| join(&columns, row.each_ref().map(String::as_str))))
+        .collect()
+}
+
+struct Column {
+    width: usize,
+    numeric: bool,
+}
+
+impl Column {
+    fn of<'a>(heading: &str, cells: impl Iterator<Item = &'a str>) -> Self {
+        let mut column = Self { width: width(heading), numeric: false };
+        for (index, cell) in cells.enumerate() {
+            column.width = column.width.max(width(cell));
+            column.numeric = (index == 0 || column.numeric) && cell.parse::<f64>().is_ok();
+        }
+        column
+    }
+
+    fn padding(&self, cell: &str) -> String {
+        " ".repeat(self.width - width(cell))
+    }
+}
+
+fn join<const N: usize>(columns: &[Column; N], cells: [&str; N]) -> String {
+    let mut line = String::new();
+    for (column, cell) in columns.iter().zip(cells) {
+        if !line.is_empty() {
+            line.push_str(GAP);
+        }
+        let padding = column.padding(cell);
+        line.push_str(&if column.numeric { padding + cell } else { cell.to_owned() + &padding });
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// A cell comes from anywhere: a line end or an escape sequence in it must not break the table or the terminal.
+fn tidy(cell: &str) -> String {
+    let mut tidy = String::with_capacity(cell.len());
+    for character in cell.chars() {
+        if character.is_control() { tidy.extend(character.escape_default()) } else { tidy.push(character) }
+    }
+    tidy
+}
+
+/// How many columns of a terminal `text` takes.
+fn width(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::output::{Colours, Output, Verbosity};
+
+    fn table<const N: usize>(headings: [&str; N], rows: &[[&str; N]]) -> String {
+        let mut output = Output::captured(Verbosity::Normal, Colours::Never);
+        let rows: Vec<[String; N]> = rows.iter().map(|row| row.map(str::to_owned)).collect();
+        output.table(headings, &rows);
+        output.into_captured().stdout
+    }
+
+    #[test]
+    fn names_stand_left_and_numbers_right() {
+        assert_eq!(
+            table(["queue", "waiting"], &[["default", "7"], ["mail", "1200"]]),
+            "queue    waiting\ndefault        7\nmail        1200\n"
+        );
+    }
+
+    #[test]
+    fn a_wide_character_takes_two_columns() {
+        assert_eq!(table(["a", "b"], &[["队列", "x"], ["q", "y"]]), "a     b\n队列  x\nq     y\n");
+    }
+
+    #[test]
+    fn a_line_end_or_an_escape_sequence_in_a_cell_is_shown_instead_of_obeyed() {
+        assert_eq!(table(["a"], &[["x\ny\u{1b}[2J"]]), "a\nx\\ny\\u{1b}[2J\n");
+    }
+}
