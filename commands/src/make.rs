@@ -9,7 +9,7 @@ use std::path::Path;
 
 use framework::prelude::*;
 
-use self::module::add_module;
+use self::module::{add_module, names_module};
 
 /// Writes `app/KIND/MODULE.rs` and names it in `app/KIND.rs`.
 fn make(app: &App, output: &mut Output, kind: &str, module: &str, text: &str, force: bool) -> Result<()> {
@@ -23,11 +23,9 @@ fn make(app: &App, output: &mut Output, kind: &str, module: &str, text: &str, fo
     {
         output.success(format_args!("{list} names it."));
     }
-    if !root.join("app/main.rs").is_file() {
-        output.warn(format_args!(
-            "there is no app/main.rs in {}: write `mod {kind};` where your program begins",
-            root.display()
-        ));
+    let main = std::fs::read_to_string(root.join("app/main.rs")).unwrap_or_default();
+    if !names_module(&main, kind) {
+        output.warn(format_args!("app/main.rs does not name it yet: write `mod {kind};` there"));
     }
     Ok(())
 }

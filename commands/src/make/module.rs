@@ -17,6 +17,11 @@ pub(super) fn add_module(path: &Path, kind: &str, module: &str) -> Result<bool> 
     Ok(true)
 }
 
+/// Whether `text` declares `module`.
+pub(super) fn names_module(text: &str, module: &str) -> bool {
+    text.lines().filter_map(module_of).any(|name| name == module)
+}
+
 /// The text with one line more: in its place where the list is sorted, else after the list.
 fn with_module(text: &str, module: &str) -> Option<String> {
     let lines: Vec<&str> = text.lines().collect();

@@ -47,8 +47,8 @@ use serde::{{Deserialize, Serialize}};
 #[derive(Serialize, Deserialize, Task)]
 #[serde(deny_unknown_fields)]
 #[task(name = "{name}", timeout = "30s")]
-pub struct {structure} {{
-    pub text: String,
+pub(crate) struct {structure} {{
+    pub(crate) text: String,
 }}
 
 impl Handle for {structure} {{

@@ -1,0 +1,222 @@
+//! The console as its users meet it: list, help, names, options, exit codes, colours.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::harness::{Project, Ran};
+
+fn think(arguments: &str) -> Ran {
+    Project::new().think(arguments)
+}
+
+#[test]
+fn no_command_is_list() {
+    let list = think("list").exits(0);
+    assert_eq!(think("").exits(0).stdout, list.stdout);
+    assert_eq!(think("--help").exits(0).stdout, list.stdout);
+}
+
+#[test]
+fn list_shows_version_usage_options_and_the_sorted_groups() {
+    let list = think("list").exits(0).stdout;
+    let version = format!("think {}", env!("CARGO_PKG_VERSION"));
+    let landmarks = [
+        &version,
+        "Usage:",
+        "Global options:",
+        "-h, --help",
+        "Available commands:",
+        "  list ",
+        " demo\n",
+        "  demo:hello ",
+        " make\n",
+        "  make:command ",
+        "  make:task ",
+    ];
+    let mut rest = list.as_str();
+    for landmark in landmarks {
+        let at = rest.find(landmark).unwrap_or_else(|| panic!("no {landmark:?} in its place:\n{list}"));
+        rest = &rest[at + landmark.len()..];
+    }
+}
+
+#[test]
+fn the_descriptions_of_list_stand_in_one_column() {
+    let list = think("list").exits(0).stdout;
+    let commands = list.split("Available commands:\n").nth(1).unwrap();
+    let column = |line: &str| line.rfind("  ").map(|gap| gap + 2);
+    let columns: Vec<_> = commands.lines().filter(|line| line.starts_with("  ")).map(column).collect();
+    assert!(columns.len() >= 4 && columns.iter().all(|column| *column == columns[0]), "{columns:?}\n{list}");
+}
+
+#[test]
+fn a_group_can_be_listed_alone_and_an_unknown_one_is_a_mistake() {
+    let list = think("list make").exits(0).stdout;
+    assert!(list.contains("make:task") && !list.contains("demo:hello"), "{list}");
+    assert!(think("list nothing").exits(2).stderr.contains("there are: demo, make"));
+}
+
+#[test]
+fn verbose_list_names_crate_and_source_line() {
+    let list = think("list -v").exits(0).stdout;
+    assert!(list.contains("(think app/command/hello.rs:"), "{list}");
+    assert!(list.contains("(commands commands/src/list.rs:"), "{list}");
+}
+
+#[test]
+fn list_prints_json_for_programs() {
+    let list: serde_json::Value = serde_json::from_str(&think("list demo --json").exits(0).stdout).unwrap();
+    assert_eq!(list[0]["name"], "demo:hello");
+    assert_eq!(list[0]["description"], "Greet somebody");
+}
+
+#[test]
+fn an_abbreviation_runs_the_only_command_it_fits() {
+    assert_eq!(think("d:h Ada --times 2").exits(0).stdout, "Hello, Ada!\nHello, Ada!\n");
+}
+
+#[test]
+fn the_name_of_a_group_lists_its_commands() {
+    let ran = think("make").exits(2);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("\n  make:command\n  make:task\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_unknown_command_is_answered_with_the_near_one() {
+    let ran = think("demo:helo Ada").exits(2);
+    assert_eq!(ran.stdout, "");
+    assert_eq!(ran.stderr, "error: there is no command \"demo:helo\". Did you mean \"demo:hello\"?\n");
+}
+
+#[test]
+fn a_wrong_command_line_exits_2_and_speaks_on_stderr() {
+    for (arguments, complaint) in [
+        ("demo:hello", "<NAME>"),
+        ("demo:hello Ada --tmes 2", "--times"),
+        ("demo:hello Ada --times many", "invalid digit"),
+        ("--bogus", "--bogus"),
+    ] {
+        let ran = think(arguments).exits(2);
+        assert_eq!(ran.stdout, "");
+        assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains(complaint), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn help_is_the_same_in_every_way_of_asking() {
+    let help = think("help demo:hello").exits(0).stdout;
+    for landmark in [
+        "Greet somebody",
+        "Says hello as often as you like.",
+        "think demo:hello [OPTIONS] <NAME>",
+        "Arguments:",
+        "Whom to greet",
+        "Options:",
+        "How often",
+        "Global options:",
+    ] {
+        assert!(help.contains(landmark), "no {landmark:?} in:\n{help}");
+    }
+    for way in ["demo:hello -h", "demo:hello --help", "-h demo:hello", "help d:h", "demo:hello --times 2 -h"]
+    {
+        assert_eq!(think(way).exits(0).stdout, help, "{way}");
+    }
+}
+
+#[test]
+fn the_version_is_told_before_and_after_the_name() {
+    let version = format!("think {}\n", env!("CARGO_PKG_VERSION"));
+    for way in ["-V", "--version", "demo:hello -V", "-V demo:hello Ada"] {
+        assert_eq!(think(way).exits(0).stdout, version, "{way}");
+    }
+}
+
+#[test]
+fn global_options_stand_before_and_after_the_name() {
+    for way in ["-v list", "list -v", "-vv list --no-ansi", "--no-interaction list -v"] {
+        assert!(think(way).exits(0).stdout.contains("hello.rs:"), "{way}");
+    }
+    assert!(think("--ansi list").exits(0).stdout.contains('\x1b'));
+    assert!(think("list --ansi").exits(0).stdout.contains('\x1b'));
+}
+
+#[test]
+fn two_dashes_end_the_options() {
+    assert_eq!(think("demo:hello -- --ansi").exits(0).stdout, "Hello, --ansi!\n");
+}
+
+#[test]
+fn quiet_leaves_results_and_errors() {
+    assert_eq!(think("demo:hello Ada -q").exits(0).stdout, "Hello, Ada!\n");
+    assert!(think("-q nothing").exits(2).stderr.starts_with("error: "));
+}
+
+#[test]
+fn a_pipe_gets_no_colours_unless_it_asks() {
+    assert!(!think("list").stdout.contains('\x1b'));
+    assert!(!think("list --ansi --no-ansi").stdout.contains('\x1b'));
+    assert!(think("list --no-ansi --ansi").stdout.contains('\x1b'));
+    assert!(!think("--no-ansi demo:hello --bogus").stderr.contains('\x1b'));
+    assert!(think("demo:hello --bogus --ansi").stderr.contains('\x1b'));
+}
+
+/// What `think list` shows on a terminal.
+fn on_a_terminal(arguments: &str, no_color: Option<&str>) -> String {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = File::options().read(true).write(true).open(name).unwrap();
+    let project = Project::new();
+    let mut command = project.command();
+    command.args(arguments.split_whitespace()).stdout(theirs);
+    if let Some(value) = no_color {
+        command.env("NO_COLOR", value);
+    }
+    let mut child = command.spawn().unwrap();
+    // Holds the other end of the terminal, which would keep it open.
+    drop(command);
+    let mut shown = Vec::new();
+    // Ends with an error once nobody holds the other end any more.
+    let _ = File::from(ours).read_to_end(&mut shown);
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(shown).unwrap()
+}
+
+#[test]
+fn a_terminal_gets_colours_unless_somebody_objects() {
+    assert!(on_a_terminal("list", None).contains("\x1b[33mUsage:\x1b[0m"));
+    assert!(on_a_terminal("list", Some("")).contains('\x1b'));
+    assert!(!on_a_terminal("list", Some("1")).contains('\x1b'));
+    assert!(!on_a_terminal("list --no-ansi", None).contains('\x1b'));
+    assert!(on_a_terminal("list --ansi", Some("1")).contains('\x1b'));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let (reader, writer): (OwnedFd, OwnedFd) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    let project = Project::new();
+    let ran = Ran::of(project.command().arg("list").stdout(Stdio::from(writer))).exits(0);
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn results_that_cannot_be_written_are_an_error() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ran = Ran::of(Project::new().command().arg("list").stdout(full)).exits(1);
+    assert!(ran.stderr.contains("could not be written"), "{}", ran.stderr);
+}
+
+#[test]
+fn list_reads_no_configuration() {
+    let project = Project::new();
+    project.write("config/server.toml", "this is not TOML");
+    project.think("list").exits(0);
+}

@@ -1,0 +1,9 @@
+//! Drives the real program, one file a subject.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod harness;
+
+mod console;
+mod launcher;
+mod making;
