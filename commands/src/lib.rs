@@ -3,3 +3,4 @@
 mod help;
 mod list;
 mod make;
+mod task;

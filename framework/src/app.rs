@@ -3,12 +3,13 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Result;
 
 use crate::config::Config;
 use crate::input::Input;
+use crate::server::AnyEvents;
 
 /// The program as its users know it.
 #[derive(Debug, Clone)]
@@ -67,6 +68,12 @@ impl App {
             None => Config::locate()?,
         };
         Ok(self.config.get_or_init(|| config))
+    }
+
+    /// The program's callbacks of the server; the defaults if [`Console::events`](crate::console::Console::events)
+    /// was given none.
+    pub fn events(&self) -> Arc<dyn AnyEvents> {
+        self.get::<Arc<dyn AnyEvents>>().cloned().unwrap_or_else(|| Arc::new(()))
     }
 
     /// Questions to the person at the terminal.

@@ -11,6 +11,7 @@ mod tester;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
@@ -24,6 +25,7 @@ use crate::app::{App, Program};
 use crate::command::{Declared, Entry, Exit, Registry, RegistryError};
 use crate::input::Input;
 use crate::output::{Colours, Output};
+use crate::server::{AnyEvents, Events};
 
 /// The command that runs when none is named.
 const DEFAULT_COMMAND: &str = "list";
@@ -37,17 +39,18 @@ const DEFAULT_COMMAND: &str = "list";
 ///     Console::new().run()
 /// }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Console {
     program: Program,
     added: Vec<&'static Entry>,
     root: Option<PathBuf>,
+    events: Arc<dyn AnyEvents>,
 }
 
 impl Default for Console {
     fn default() -> Self {
         let program = Program { name: "think", version: env!("CARGO_PKG_VERSION") };
-        Self { program, added: Vec::new(), root: None }
+        Self { program, added: Vec::new(), root: None, events: Arc::new(()) }
     }
 }
 
@@ -74,6 +77,13 @@ impl Console {
     #[must_use]
     pub fn command<C: Declared>(mut self) -> Self {
         self.added.push(C::ENTRY);
+        self
+    }
+
+    /// What the program does at the six moments of its server.
+    #[must_use]
+    pub fn events(mut self, events: impl Events) -> Self {
+        self.events = Arc::new(events);
         self
     }
 
@@ -172,6 +182,7 @@ impl Console {
             app = app.at(root);
         }
         app.provide(registry);
+        app.provide(self.events.clone());
         app.provide(self.clone());
         app
     }

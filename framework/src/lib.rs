@@ -19,4 +19,4 @@ pub mod console;
 pub mod prelude;
 
 pub use framework_macros::{Command, Task};
-pub use {anyhow, clap, inventory, serde, serde_json};
+pub use {anyhow, clap, humantime, inventory, serde, serde_json};

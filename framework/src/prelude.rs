@@ -8,4 +8,5 @@ pub use crate::app::App;
 pub use crate::command::{Entry, Execute, Exit, Registry};
 pub use crate::console::Console;
 pub use crate::output::Output;
-pub use crate::task::{Attempt, Handle, HandleBlocking};
+pub use crate::server::{Connection, Events, Finished};
+pub use crate::task::{Attempt, Handle, HandleBlocking, Outcome};

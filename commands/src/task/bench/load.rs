@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use framework::hdrhistogram::Histogram;
+use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -129,7 +129,7 @@ impl Answers {
         let mut count = 0;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let end = framework::memchr::memchr(b'\n', rest);
+            let end = memchr::memchr(b'\n', rest);
             let line = &rest[..end.unwrap_or(rest.len())];
             let open = &self.expected[self.seen.min(self.expected.len())..];
             let compared = open.len().min(line.len());

@@ -1,0 +1,193 @@
+//! `task:send`: hands a task to the server.
+
+use std::io::Read;
+use std::time::Duration;
+
+use framework::client::{Client, Ended, Request};
+use framework::prelude::*;
+use framework::protocol::Answer;
+use framework::task::TaskId;
+use serde_json::value::RawValue;
+
+use super::server_address::{ServerAddress, ended, parse_duration};
+
+/// Hand a task to the server
+///
+/// With a JSON object alone, the server's default_function gets it; with a name and JSON, the function of that
+/// name. Any other text is sent as a line, as if typed in telnet, and the answer is printed. `-` stands for the
+/// standard input.
+#[derive(Args, Command)]
+#[command(name = "task:send")]
+struct Send {
+    /// The function, or what to send if nothing follows
+    #[arg(value_name = "FUNCTION|MESSAGE")]
+    message: String,
+    /// The function's arguments as JSON, or `-`
+    args: Option<String>,
+    /// Wait for the task's end, at most so many seconds, and print its result
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
+    wait: Option<Option<Duration>>,
+    /// Start the task later, such as 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    delay: Option<Duration>,
+    /// Another queue than the function's own
+    #[arg(long)]
+    queue: Option<String>,
+    /// 0 to 9; 9 is taken first
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: Option<u8>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+impl Execute for Send {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        match self.read()? {
+            Message::Raw(line) => {
+                self.refuse_options()?;
+                send_raw(self.server.connect(app).await?, &line, output).await
+            }
+            Message::Task(request) => {
+                let mut client = self.server.connect(app).await?;
+                match self.wait {
+                    None => {
+                        let id = client.send(&request).await.map_err(ended)?;
+                        self.print_queued(id, output)
+                    }
+                    Some(limit) => self.send_and_wait(client, &request, limit, output).await,
+                }
+            }
+        }
+    }
+}
+
+/// What the command line asks to send.
+enum Message {
+    Task(Request),
+    Raw(Vec<u8>),
+}
+
+impl Send {
+    fn read(&self) -> Result<Message> {
+        let first = read_argument(&self.message)?;
+        let request = match &self.args {
+            Some(args) => {
+                let args = read_argument(args)?;
+                self.request(Some(self.message.clone()), &args)?
+            }
+            None if first.trim_ascii_start().starts_with(b"{") => self.request(None, &first)?,
+            None => return Ok(Message::Raw(first)),
+        };
+        Ok(Message::Task(request))
+    }
+
+    fn request(&self, function: Option<String>, args: &[u8]) -> Result<Request> {
+        let not_json = |error| Exit::Usage.because(format!("the arguments are not JSON: {error}"));
+        let value: &RawValue = serde_json::from_slice(args).map_err(not_json)?;
+        // A request is one line, and line breaks in JSON mean nothing.
+        let line = match value.get().contains(['\n', '\r']) {
+            true => serde_json::value::to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?,
+            false => value.to_owned(),
+        };
+        let mut request = Request::new(function, line);
+        request.delay = self.delay;
+        request.queue.clone_from(&self.queue);
+        request.priority = self.priority;
+        Ok(request)
+    }
+
+    /// Raw text has nowhere to put them.
+    fn refuse_options(&self) -> Result<()> {
+        let given = [
+            ("--wait", self.wait.is_some()),
+            ("--delay", self.delay.is_some()),
+            ("--queue", self.queue.is_some()),
+            ("--priority", self.priority.is_some()),
+            ("--json", self.json),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Exit::Usage.because(format!(
+                "{option} needs a task, and text alone is sent as it is: \
+                 name the function, as in task:send echo '\"hello\"' {option}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    async fn send_and_wait(
+        &self,
+        mut client: Client,
+        request: &Request,
+        limit: Option<Duration>,
+        output: &mut Output,
+    ) -> Result<()> {
+        let id = client.send_awaited(request).await.map_err(ended)?;
+        if !self.json {
+            self.print_queued(id, output)?;
+            output.flush();
+        }
+        let end = match limit {
+            Some(limit) => tokio::time::timeout(limit, client.ended()).await.ok(),
+            None => Some(client.ended().await),
+        };
+        match end.transpose().map_err(ended)? {
+            Some((_, Ended::Done(result))) if self.json => {
+                Ok(output.json(&serde_json::json!({"task_id": id, "status": "done", "result": result}))?)
+            }
+            Some((_, Ended::Done(result))) => {
+                output.line(result.get());
+                Ok(())
+            }
+            Some((_, Ended::Failed(error))) => {
+                if self.json {
+                    output.json(&serde_json::json!({"task_id": id, "status": "failed", "error": error}))?;
+                }
+                Err(Exit::Failed.because(format!("task {id} has failed: {error}")))
+            }
+            None => {
+                if self.json {
+                    self.print_queued(id, output)?;
+                }
+                let limit = limit.unwrap_or_default().as_secs_f64();
+                Err(Exit::Failed.because(format!("task {id} has not ended after {limit} s; it goes on")))
+            }
+        }
+    }
+
+    fn print_queued(&self, id: TaskId, output: &mut Output) -> Result<()> {
+        match self.json {
+            true => output.json(&serde_json::json!({"task_id": id, "status": "queued"}))?,
+            false => output.line(id),
+        }
+        Ok(())
+    }
+}
+
+/// An argument, or for `-` the whole standard input.
+fn read_argument(argument: &str) -> Result<Vec<u8>> {
+    if argument != "-" {
+        return Ok(argument.as_bytes().to_vec());
+    }
+    let mut input = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut input).context("reading the standard input")?;
+    Ok(input)
+}
+
+async fn send_raw(client: Client, text: &[u8], output: &mut Output) -> Result<()> {
+    let mut line = text.to_vec();
+    if !line.ends_with(b"\n") {
+        line.push(b'\n');
+    }
+    let reply = client.send_raw(&line).await.map_err(ended)?;
+    for line in String::from_utf8_lossy(&reply).lines() {
+        let answer = serde_json::from_str::<Answer>(line).ok().filter(|answer| answer.code.is_some());
+        if let Some(answer) = answer {
+            return Err(Exit::Refused.because(answer.refusal().to_string()));
+        }
+        output.line(line);
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! `task:start`: boots the task server.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use framework::client::Client;
+use framework::log::{self, LogFormat};
+use framework::prelude::*;
+use framework::server::{Running, Server, ServerSettings, Stopped};
+use framework::store::Memory;
+use framework::task::Handlers;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::server_address::address_of;
+
+/// Start the task server
+///
+/// Runs in the foreground. Ctrl-C lets running tasks finish and ends it; a second Ctrl-C ends it at once.
+/// Settings are in config/server.toml; the options below go before them.
+#[derive(Args, Command)]
+#[command(name = "task:start")]
+struct Start {
+    /// Listen on this address
+    #[arg(long)]
+    host: Option<String>,
+    /// Listen on this port; 0 takes a free one
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// How many tasks may run at once
+    #[arg(short, long, value_name = "COUNT")]
+    workers: Option<usize>,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+impl Execute for Start {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let config = app.config()?;
+        config.check_all()?;
+        let settings = self.settings(config.section()?)?;
+        log::start(config, &settings, output.verbosity())?;
+        let server = Server {
+            config: config.clone(),
+            handlers: Handlers::collect()?,
+            events: app.events(),
+            store: Arc::new(Memory::new(settings.queue_max_length)),
+            settings: settings.clone(),
+        };
+        let running = match server.start().await {
+            Ok(running) => running,
+            Err(error) => return Err(explain(error, &settings).await),
+        };
+        let _pid_file = PidFile::write(config.root(), settings.pid_file.as_deref())?;
+        let address = running.addresses()[0];
+        output.note(format_args!("The task server listens on {address}. Ctrl-C ends it."));
+        wait_for_signal().await?;
+        output.note("Stopping: running tasks may finish. Ctrl-C again ends the server at once.");
+        stop(running, output).await
+    }
+}
+
+impl Start {
+    fn settings(self, mut settings: ServerSettings) -> Result<ServerSettings> {
+        settings.host = self.host.unwrap_or(settings.host);
+        settings.port = self.port.unwrap_or(settings.port);
+        settings.task_worker_num = self.workers.unwrap_or(settings.task_worker_num);
+        settings.log_format = self.log_format.unwrap_or(settings.log_format);
+        settings.check().map_err(|invalid| Exit::Usage.because(invalid.to_string()))?;
+        Ok(settings)
+    }
+}
+
+async fn stop(running: Running, output: &mut Output) -> Result<()> {
+    let stopped = tokio::select! {
+        stopped = running.stop() => stopped,
+        signalled = wait_for_signal() => {
+            signalled?;
+            return Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"));
+        }
+    };
+    match stopped {
+        Stopped { left: 0, .. } => output.note("All tasks have ended."),
+        Stopped { left, kept: true } => output.note(format_args!("{left} tasks wait for the next start.")),
+        Stopped { left, kept: false } => {
+            let lost = format!("{left} tasks had not ended, and the memory store does not keep them");
+            return Err(Exit::Failed.because(lost));
+        }
+    }
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Tells an address that is taken by a server of ours from any other failure.
+async fn explain(error: anyhow::Error, settings: &ServerSettings) -> anyhow::Error {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    if kind != Some(io::ErrorKind::AddrInUse) {
+        return error;
+    }
+    let address = address_of(settings);
+    let status = async { Client::connect(&address, PATIENCE).await?.status().await };
+    match tokio::time::timeout(PATIENCE, status).await {
+        Ok(Ok(status)) => Exit::AlreadyRunning
+            .because(format!("a task server runs on {address} already, with pid {}", status.pid)),
+        _ => error.context("another program has the address; choose another --port"),
+    }
+}
+
+/// The file that names this process while it runs.
+struct PidFile(Option<PathBuf>);
+
+impl PidFile {
+    fn write(root: &Path, file: Option<&Path>) -> Result<Self> {
+        let Some(file) = file.map(|file| root.join(file)) else { return Ok(Self(None)) };
+        let write = || {
+            if let Some(directory) = file.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
+            std::fs::write(&file, format!("{}\n", std::process::id()))
+        };
+        write().with_context(|| format!("writing pid_file {}", file.display()))?;
+        Ok(Self(Some(file)))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Some(file) = &self.0 {
+            drop(std::fs::remove_file(file));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `task:status`: how the server is doing.
+
+use std::time::Duration;
+
+use framework::humantime::format_duration;
+use framework::prelude::*;
+use framework::server::{Percentiles, Status};
+
+use super::server_address::{ServerAddress, ended};
+
+/// Show how the task server is doing
+///
+/// The ledger always balances: accepted = done + failed + cancelled + expired + waiting + running.
+#[derive(Args, Command)]
+#[command(name = "task:status")]
+struct ShowStatus {
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+impl Execute for ShowStatus {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let status = self.server.connect(app).await?.status().await.map_err(ended)?;
+        if self.json {
+            return Ok(output.json(&status)?);
+        }
+        describe(&status, output);
+        ledger(&status, output);
+        queues(&status, output);
+        Ok(())
+    }
+}
+
+fn describe(status: &Status, output: &mut Output) {
+    let Status { threads, workers, connections, rates, .. } = status;
+    let uptime = Duration::from_secs(status.uptime_ms / 1000);
+    let oldest = status.oldest_waiting_ms.map_or("none".to_owned(), |ms| span(ms as f64));
+    let lines = [
+        ("version", status.version.clone()),
+        ("pid", status.pid.to_string()),
+        ("uptime", format_duration(uptime).to_string()),
+        ("address", status.addresses.join(", ")),
+        ("store", status.store.clone()),
+        ("threads", format!("{} io, {} task", threads.io, threads.task)),
+        ("task workers", format!("{} busy, {} idle of {}", workers.busy, workers.idle, workers.total)),
+        (
+            "connections",
+            format!("{} now, {} in all, {} refused", connections.current, connections.total, connections.refused),
+        ),
+        ("oldest waiting", oldest),
+        ("accepted", format!("{}/s over the last 10 s", rates.accepted_per_second)),
+        ("finished", format!("{}/s over the last 10 s", rates.finished_per_second)),
+        ("waited", percentiles(&status.waiting_ms)),
+        ("ran", percentiles(&status.running_ms)),
+    ];
+    let name = output.style(framework::output::Style::Name);
+    for (label, value) in lines {
+        output.line(format_args!("{}{value}", name.on(format_args!("{label:<16}"))));
+    }
+}
+
+fn ledger(status: &Status, output: &mut Output) {
+    let books = &status.ledger;
+    let row = [
+        books.accepted,
+        books.done,
+        books.failed,
+        books.cancelled,
+        books.expired,
+        books.waiting,
+        books.running,
+    ];
+    output.line("");
+    let headings = ["accepted", "done", "failed", "cancelled", "expired", "waiting", "running"];
+    output.table(headings, &[row.map(|count| count.to_string())]);
+}
+
+fn queues(status: &Status, output: &mut Output) {
+    if status.queues.is_empty() {
+        return;
+    }
+    let rows: Vec<_> = status
+        .queues
+        .iter()
+        .map(|(name, depth)| {
+            let [waiting, delayed, running] =
+                [depth.waiting, depth.delayed, depth.running].map(|count| count.to_string());
+            [name.clone(), waiting, delayed, running]
+        })
+        .collect();
+    output.line("");
+    output.table(["queue", "waiting", "delayed", "running"], &rows);
+}
+
+fn percentiles(percentiles: &Percentiles) -> String {
+    match (percentiles.p50, percentiles.p95, percentiles.p99) {
+        (Some(p50), Some(p95), Some(p99)) => {
+            format!("p50 {}, p95 {}, p99 {}", span(p50), span(p95), span(p99))
+        }
+        _ => "nothing in the last minute".to_owned(),
+    }
+}
+
+/// Milliseconds as people read them.
+fn span(milliseconds: f64) -> String {
+    match milliseconds {
+        ms if ms < 10.0 => format!("{ms:.2} ms"),
+        ms if ms < 10_000.0 => format!("{ms:.0} ms"),
+        ms => format_duration(Duration::from_secs((ms / 1000.0) as u64)).to_string(),
+    }
+}

@@ -1,0 +1,170 @@
+//! The commands that talk to a server: task:send, task:status, task:bench.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::harness::server::Server;
+use crate::harness::{Project, Ran};
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+#[test]
+fn without_a_server_the_client_says_how_to_start_one() {
+    // A port that is free, for nobody listens on it any more.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for command in ["task:send hello", "task:status", "task:bench"] {
+        let ran = Project::new().think(&format!("{command} --address {address}")).exits(3);
+        assert!(ran.stderr.contains("./think task:start") && ran.stdout.is_empty(), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_task_is_sent_and_its_id_printed() {
+    let server = Server::start();
+    assert_eq!(server.think(&["task:send", "noop", "{}"]).exits(0).stdout, "0\n");
+    let ran = server.think(&["task:send", "noop", "[1, 2]", "--json"]).exits(0);
+    assert_eq!(ran.stdout, "{\"status\":\"queued\",\"task_id\":1}\n");
+}
+
+#[test]
+fn waiting_prints_the_result_under_the_id() {
+    let server = Server::start();
+    let ran = server.think(&["task:send", "echo", "\"hi\"", "--wait"]).exits(0);
+    assert_eq!(ran.stdout, "0\n\"hi -> OK\"\n");
+    let ran = server.think(&["task:send", "echo", "\"hi\"", "--wait=60", "--json"]).exits(0);
+    assert_eq!(json(&ran), serde_json::json!({"task_id": 1, "status": "done", "result": "hi -> OK"}));
+}
+
+#[test]
+fn a_wait_that_is_over_leaves_the_id_and_says_so() {
+    let server = Server::start();
+    let ran = server.think(&["task:send", "noop", "{}", "--delay", "1h", "--wait=0.05"]).exits(1);
+    assert_eq!(ran.stdout, "0\n");
+    assert!(ran.stderr.contains("task 0 has not ended after 0.05 s"), "{ran:?}");
+}
+
+#[test]
+fn text_alone_is_what_telnet_would_send() {
+    let server = Server::start();
+    let ran = server.think(&["task:send", "hello"]).exits(0);
+    assert_eq!(ran.stdout, "Message from Server: hello, task_id: 0\n");
+    let ran = server.think(&["task:send", "hello", "--wait"]).exits(2);
+    assert!(ran.stderr.contains("name the function"), "{ran:?}");
+}
+
+#[test]
+fn a_dash_reads_the_standard_input() {
+    let server = Server::start();
+    let mut command = server.project.command();
+    command.args(["task:send", "echo", "-", "--wait", "--address", &server.address]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"\n  \"from a pipe\"\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n\"from a pipe -> OK\"\n");
+}
+
+#[test]
+fn what_the_server_refuses_is_exit_code_five_and_nothing_is_queued() {
+    let project = Project::new();
+    project.write("config/server.toml", "default_function = \"send_mail\"\n");
+    let server = Server::with(project, "");
+    for (arguments, said) in [
+        (&["task:send", "ehco", "\"x\""][..], "Did you mean \"echo\"?"),
+        (&["task:send", "echo", "5"], "do not fit the function \"echo\""),
+        (&["task:send", r#"{"to":"nobody","title":"","content":""}"#], "nobody"),
+        (&["task:send", r#"{"to":"a@example.com","tittle":"","content":""}"#], "Did you mean \"title\"?"),
+        (&["task:send", "noop", "{}", "--queue", "mial"], "Did you mean \"mail\"?"),
+    ] {
+        let ran = server.think(arguments).exits(5);
+        assert!(ran.stderr.contains(said) && ran.stdout.is_empty(), "{ran:?}");
+    }
+    assert_eq!(server.status()["ledger"]["accepted"], 0);
+}
+
+#[test]
+fn arguments_that_are_not_json_are_told_before_anything_is_sent() {
+    let ran = Project::new().think("task:send echo {x").exits(2);
+    assert!(ran.stderr.contains("not JSON"), "{ran:?}");
+}
+
+#[test]
+fn status_reports_the_server_and_a_ledger_that_balances() {
+    let server = Server::start();
+    server.think(&["task:send", "noop", "{}", "--wait"]).exits(0);
+    server.think(&["task:send", "noop", "{}", "--delay", "1h"]).exits(0);
+    let status = server.status();
+    assert_eq!(status["pid"], server.pid());
+    assert_eq!(status["store"], "memory");
+    assert_eq!(status["queues"]["default"], serde_json::json!({"waiting": 0, "delayed": 1, "running": 0}));
+    let ledger = serde_json::json!({
+        "accepted": 2, "done": 1, "failed": 0, "cancelled": 0, "expired": 0, "waiting": 1, "running": 0
+    });
+    assert_eq!(status["ledger"], ledger);
+    let text = server.think(&["task:status"]).exits(0).stdout;
+    for word in ["version", "uptime", "task workers", "connections", "accepted", "p99"] {
+        assert!(text.contains(word), "no {word} in\n{text}");
+    }
+}
+
+#[test]
+fn the_ledger_balances_at_every_moment_under_load() {
+    let project = Project::new();
+    project.write("config/server.toml", "moments = false\n");
+    let server = Server::with(project, "");
+    let mut load = server
+        .project
+        .command()
+        .args(["task:bench", "--time", "1s", "-c", "8", "--address", &server.address])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut client = server.connect();
+    let mut last = 0;
+    while load.try_wait().unwrap().is_none() {
+        let ledger = client.send("{\"command\":\"status\"}\n").json()["result"]["ledger"].clone();
+        let count = |name: &str| ledger[name].as_u64().unwrap();
+        let parts = ["done", "failed", "cancelled", "expired", "waiting", "running"];
+        assert_eq!(count("accepted"), parts.iter().map(|name| count(name)).sum::<u64>(), "{ledger}");
+        assert!(count("accepted") >= last);
+        last = count("accepted");
+    }
+    assert!(last > 0, "there was a load");
+    assert!(load.wait().unwrap().success());
+}
+
+#[test]
+fn the_bench_measures_the_server_and_the_machine() {
+    let project = Project::new();
+    project.write("config/server.toml", "moments = false\n");
+    let server = Server::with(project, "");
+    let ran = server.think(&["task:bench", "-c", "2", "-d", "2", "-t", "0.1", "--wait", "--echo", "--json"]).exits(0);
+    let report = json(&ran);
+    assert_eq!(report["lost"], 0);
+    assert!(report["acknowledged_per_second"].as_u64() > Some(0), "{report}");
+    assert!(report["echo"]["answered_per_second"].as_u64() > Some(0), "{report}");
+}
+
+#[test]
+fn a_server_in_the_way_is_told_from_a_stranger() {
+    let server = Server::start();
+    let port = server.address.rsplit(':').next().unwrap();
+    let ran = Project::new().think(&format!("task:start --port {port}")).exits(4);
+    assert!(ran.stderr.contains(&format!("pid {}", server.pid())) && ran.stderr.contains(&server.address), "{ran:?}");
+
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = stranger.local_addr().unwrap();
+    let ran = Project::new().think(&format!("task:start --port {}", address.port())).exits(1);
+    assert!(ran.stderr.contains(&address.to_string()), "{ran:?}");
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused_unless_it_is_asked_for_by_name() {
+    let ran = Project::new().think("task:start --port 0 --host 0.0.0.0").exits(1);
+    assert!(ran.stderr.contains("insecure = true"), "{ran:?}");
+}

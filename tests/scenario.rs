@@ -1,0 +1,116 @@
+//! The first scenario: a person at telnet, and the six moments of the server.
+
+use rustix::process::Signal;
+
+use crate::harness::Project;
+use crate::harness::server::{Client, Server};
+
+#[test]
+fn hello_by_telnet_is_answered_and_shown_byte_for_byte() {
+    let mut server = Server::start();
+    let mut telnet = server.connect();
+    assert_eq!(telnet.send("hello\r\n").line(), "Message from Server: hello, task_id: 0\n");
+    drop(telnet);
+    let mut said: Vec<_> = (0..6).map(|_| server.line()).collect();
+    let dispatch = said.iter().position(|line| line == "Dispatch AsyncTask: id=0").expect("dispatched");
+    assert!(dispatch < said.iter().position(|line| line.contains("Finish")).unwrap(), "{said:?}");
+    said.remove(dispatch);
+    // The client closes while its task may still be on its way.
+    said.sort_by_key(|line| line == "Close");
+    let expected = [
+        "Connect",
+        "message: hello from Client: 1",
+        "0, Task Completed",
+        "AsyncTask[0] Finish: hello -> OK",
+        "Close",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn start_is_the_first_moment() {
+    let project = Project::new();
+    let mut server = Server::with(project, "");
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(server.rest().iter().any(|line| line.contains("All tasks have ended")));
+}
+
+#[test]
+fn three_lines_in_one_write_are_three_messages_and_two_writes_of_one_line_are_one() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.send("a\nb\r\nc\nhel");
+    for (id, text) in ["a", "b", "c"].iter().enumerate() {
+        assert_eq!(client.line(), format!("Message from Server: {text}, task_id: {id}\n"));
+    }
+    assert_eq!(client.send("lo\n").line(), "Message from Server: hello, task_id: 3\n");
+}
+
+#[test]
+fn what_is_left_when_a_client_closes_is_a_message() {
+    let mut server = Server::start();
+    assert_eq!(server.connect().send("hel").end().rest(), "Message from Server: hel, task_id: 0\n");
+    // One that does not even wait for the answer: the task runs all the same.
+    drop(server.connect().send("fire and forget"));
+    server.line_with("AsyncTask[1] Finish: fire and forget -> OK");
+}
+
+#[test]
+fn a_raw_json_object_becomes_a_task_of_the_default_function() {
+    let project = Project::new();
+    project.write("config/server.toml", "default_function = \"send_mail\"\n");
+    let mut server = Server::with(project, "");
+    let mail = r#"{"from_email":"a@example.com","to_email":"b@example.com","title":"Hi","content":"Hello"}"#;
+    drop(server.connect().send(mail));
+    server.line_with("AsyncTask[0] Finish: ");
+    let mails = std::fs::read_dir(server.project.path("runtime/mail")).unwrap().count();
+    assert_eq!(mails, 1);
+}
+
+#[test]
+fn connections_are_numbered_from_one_and_tasks_are_unique_across_them() {
+    let mut server = Server::start();
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    for (id, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.send("x\n").line(), format!("Message from Server: x, task_id: {id}\n"));
+        server.line_with(&format!("message: x from Client: {}", id + 1));
+    }
+}
+
+#[test]
+fn a_question_mark_explains_the_wire() {
+    let server = Server::start();
+    let help = server.connect().send("?\n").end().rest();
+    assert!(help.contains("\"function\"") && help.contains("default_function"), "{help}");
+}
+
+#[test]
+fn the_moments_can_be_turned_off() {
+    let project = Project::new();
+    project.write("config/server.toml", "moments = false\n");
+    let mut server = Server::with(project, "");
+    assert_eq!(server.connect().send("quiet\n").end().rest(), "Message from Server: quiet, task_id: 0\n");
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+    let said = server.rest();
+    assert!(!said.iter().any(|line| line.contains("quiet") || line == "Close"), "{said:?}");
+}
+
+#[test]
+fn terminal_escapes_of_a_client_do_not_reach_the_terminal() {
+    let mut server = Server::start();
+    server.connect().send(b"\x1b[2Jgone\x00\xff\n").line();
+    let line = server.line_with("from Client: 1");
+    assert!(line.contains("gone") && !line.contains(['\x1b', '\0']), "{line:?}");
+}
+
+#[test]
+fn sigterm_ends_the_server_as_ctrl_c_does() {
+    let mut server = Server::start();
+    let mut idle = server.connect();
+    idle.send("x\n").line();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0), "an idle client does not hold it up");
+    assert_eq!(idle.rest(), "");
+}
