@@ -1,1 +1,3 @@
 //! The asynchronous task server.
+
+pub mod settings;
