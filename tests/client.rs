@@ -1,8 +1,8 @@
 //! The commands that talk to a server: task:send, task:status, task:bench.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::io::Write;
 
 use serde_json::Value;
 
@@ -143,7 +143,9 @@ fn the_bench_measures_the_server_and_the_machine() {
     let project = Project::new();
     project.write("config/server.toml", "moments = false\n");
     let server = Server::with(project, "");
-    let ran = server.think(&["task:bench", "-c", "2", "-d", "2", "-t", "0.1", "--wait", "--echo", "--json"]).exits(0);
+    let ran = server
+        .think(&["task:bench", "-c", "2", "-d", "2", "-t", "0.1", "--wait", "--echo", "--json"])
+        .exits(0);
     let report = json(&ran);
     assert_eq!(report["lost"], 0);
     assert!(report["acknowledged_per_second"].as_u64() > Some(0), "{report}");
@@ -155,7 +157,10 @@ fn a_server_in_the_way_is_told_from_a_stranger() {
     let server = Server::start();
     let port = server.address.rsplit(':').next().unwrap();
     let ran = Project::new().think(&format!("task:start --port {port}")).exits(4);
-    assert!(ran.stderr.contains(&format!("pid {}", server.pid())) && ran.stderr.contains(&server.address), "{ran:?}");
+    assert!(
+        ran.stderr.contains(&format!("pid {}", server.pid())) && ran.stderr.contains(&server.address),
+        "{ran:?}"
+    );
 
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = stranger.local_addr().unwrap();

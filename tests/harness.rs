@@ -1,5 +1,7 @@
 //! Runs the program in a project of its own.
 
+pub(crate) mod server;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

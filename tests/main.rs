@@ -4,6 +4,9 @@
 
 mod harness;
 
+mod client;
 mod console;
+mod framing;
 mod launcher;
 mod making;
+mod scenario;

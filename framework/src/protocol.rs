@@ -6,7 +6,7 @@ mod reply;
 mod request;
 
 pub use lines::{Lines, Page};
-pub use refusal::{Code, Refusal, nearest};
+pub use refusal::{Code, Refusal};
 pub use reply::{Answer, Reply, Status};
 pub use request::{CommandRequest, Message, Misunderstood, ReplyMode, TaskRequest};
 

@@ -18,7 +18,7 @@ mod outbox;
 mod queue;
 mod ready;
 mod session;
-pub mod settings;
+mod settings;
 mod status;
 mod waiters;
 mod worker;
@@ -65,8 +65,7 @@ pub struct Server {
 
 /// A server that runs. Dropping it ends it at once, whatever is under way; [`Running::stop`] ends it properly.
 pub struct Running {
-    io: Pool,
-    tasks: Pool,
+    _pools: [Pool; 2],
     addresses: Vec<SocketAddr>,
     max_wait_time: Duration,
     store: Arc<dyn Store>,
@@ -144,8 +143,7 @@ impl Server {
         });
         let listener = io.spawn(Listener { socket, hall, stop: stopped, reading: guard }.run());
         Ok(Running {
-            io,
-            tasks,
+            _pools: [io, tasks],
             addresses,
             max_wait_time,
             store,

@@ -79,7 +79,10 @@ impl std::fmt::Display for Bench {
     fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
         let Self { connections, depth, size, .. } = self;
         let until = if self.wait { "result" } else { "acknowledgement" };
-        write!(formatter, "{connections} connections x {depth} in flight, {size} bytes each, until the {until}")
+        write!(
+            formatter,
+            "{connections} connections x {depth} in flight, {size} bytes each, until the {until}"
+        )
     }
 }
 
@@ -241,7 +244,9 @@ impl Report {
         output.table(headings, &rows);
         if let Some(echo) = &self.echo {
             let (share, ratio) = (echo.share * 100.0, echo.latency_ratio);
-            output.line(format_args!("{share:.1}% of the bare server's rate, {ratio:.2} times its median latency"));
+            output.line(format_args!(
+                "{share:.1}% of the bare server's rate, {ratio:.2} times its median latency"
+            ));
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framework::client::Client;
-use framework::log::{self, LogFormat};
+use framework::config::{Config, Section};
+use framework::log::{Format, Logging};
+use framework::output::Verbosity;
 use framework::prelude::*;
 use framework::server::{Running, Server, ServerSettings, Stopped};
 use framework::store::Memory;
@@ -33,7 +35,7 @@ struct Start {
     workers: Option<usize>,
     /// How log lines look
     #[arg(long, value_name = "FORMAT")]
-    log_format: Option<LogFormat>,
+    log_format: Option<Format>,
 }
 
 impl Execute for Start {
@@ -41,7 +43,7 @@ impl Execute for Start {
         let config = app.config()?;
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
-        log::start(config, &settings, output.verbosity())?;
+        logging(&settings, config, output.verbosity()).start()?;
         let server = Server {
             config: config.clone(),
             handlers: Handlers::collect()?,
@@ -71,6 +73,16 @@ impl Start {
         settings.check().map_err(|invalid| Exit::Usage.because(invalid.to_string()))?;
         Ok(settings)
     }
+}
+
+fn logging(settings: &ServerSettings, config: &Config, verbosity: Verbosity) -> Logging {
+    let logging = settings.logging(config);
+    let (quiet, verbose) = match verbosity {
+        Verbosity::Quiet => (true, 0),
+        Verbosity::Normal => (false, 0),
+        Verbosity::Verbose(level) => (false, level),
+    };
+    Logging { level: logging.level.adjusted(quiet, verbose), ..logging }
 }
 
 async fn stop(running: Running, output: &mut Output) -> Result<()> {

@@ -48,7 +48,10 @@ fn describe(status: &Status, output: &mut Output) {
         ("task workers", format!("{} busy, {} idle of {}", workers.busy, workers.idle, workers.total)),
         (
             "connections",
-            format!("{} now, {} in all, {} refused", connections.current, connections.total, connections.refused),
+            format!(
+                "{} now, {} in all, {} refused",
+                connections.current, connections.total, connections.refused
+            ),
         ),
         ("oldest waiting", oldest),
         ("accepted", format!("{}/s over the last 10 s", rates.accepted_per_second)),

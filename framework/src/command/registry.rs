@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::name::check_name;
 use super::{BadName, Entry, Submitted};
 use crate::app::App;
-use crate::protocol::nearest;
+use crate::config::nearest;
 
 /// All commands, sorted by name.
 #[derive(Debug, Clone, Default)]

@@ -25,7 +25,7 @@ use crate::input::Input;
 /// let tester = Tester::new(Console::new());
 /// tester.run("demo:hello Ada").succeeds().prints("Hello, Ada!");
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tester {
     console: Console,
     answers: String,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::nearest;
+
 /// The reason of a [`Refusal`], as programs read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,28 +61,9 @@ impl Refusal {
     }
 }
 
-/// The name among `known` that `wrong` was probably meant to be.
-///
-/// Near is a Jaro-Winkler similarity of at least 0.8, which takes in a swapped, missing or doubled letter.
-pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const NEAR: f64 = 0.8;
-    known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(wrong, name), name))
-        .filter(|(similarity, _)| *similarity >= NEAR)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_swapped_letter_is_near_and_another_word_is_not() {
-        assert_eq!(nearest("send_mial", ["echo", "send_mail"]), Some("send_mail"));
-        assert_eq!(nearest("resize", ["echo", "send_mail"]), None);
-    }
 
     #[test]
     fn a_refusal_reads_as_a_sentence_with_its_suggestion() {

@@ -184,7 +184,8 @@ impl State {
         let Some((_, held)) = self.held(slot) else { return };
         held.bytes.extend_from_slice(bytes);
         held.complete = true;
-        while let Some(mut held) = self.slots.pop_front_if(|held| held.complete) {
+        while self.slots.front().is_some_and(|held| held.complete) {
+            let Some(mut held) = self.slots.pop_front() else { return };
             self.first += 1;
             self.ready.append(&mut held.bytes);
             self.ready.append(&mut held.after);

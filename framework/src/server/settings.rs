@@ -1,51 +1,262 @@
-//! placeholder
-use crate::protocol::ReplyMode;
+//! The section `server`: everything that config/server.toml can say.
+
+mod replaced;
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
-#[derive(Debug, Clone)]
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Checks, Config, Invalid, Section, duration, size};
+use crate::log::{Format, Level, Logging};
+use crate::protocol::ReplyMode;
+
+/// How the server listens, works and logs. Swoole's names are kept where the thing exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServerSettings {
+    /// The address to listen on.
     pub host: String,
+    /// The TCP port to listen on; 0 takes a free one.
     pub port: u16,
+    /// Whether other machines may be let in, although nobody is asked for a password.
     pub insecure: bool,
-    pub worker_num: usize,
-    pub task_threads: usize,
-    pub task_worker_num: usize,
-    pub max_connection: usize,
-    pub max_connection_per_address: usize,
-    pub package_max_length: usize,
-    pub queue_max_length: usize,
-    pub output_buffer_max: usize,
-    pub in_flight_max: usize,
-    pub receive_concurrency: usize,
-    pub heartbeat_idle_time: Duration,
-    pub open_tcp_keepalive: bool,
-    pub backlog: u32,
-    pub max_wait_time: Duration,
-    pub default_function: Option<String>,
+    /// Which replies a request gets that does not say.
     pub reply: ReplyMode,
+    /// The function of requests that name none, and of raw JSON objects.
+    pub default_function: Option<String>,
+
+    /// Threads that talk to clients; the number of cores, at most 4.
+    pub worker_num: usize,
+    /// Threads that run tasks; the number of cores.
+    pub task_threads: usize,
+    /// How many tasks may run at once; 16 per core. Most tasks wait, so that a thread runs many.
+    pub task_worker_num: usize,
+    /// How many tasks may wait; more are refused with `busy`.
+    pub queue_max_length: usize,
+
+    /// How many clients may be connected.
+    pub max_connection: usize,
+    /// How many of them may come from one address.
+    pub max_connection_per_address: usize,
+    /// The longest message, in bytes.
+    #[serde(with = "size")]
+    pub package_max_length: usize,
+    /// How many bytes of replies may wait for a client that does not read them.
+    #[serde(with = "size")]
+    pub output_buffer_max: usize,
+    /// Requests of one connection whose results are still awaited; further ones are read when some have ended.
+    pub in_flight_max: usize,
+    /// How many `on_receive` of one connection may be under way.
+    pub receive_concurrency: usize,
+    /// Closes a connection that was silent for so long; zero is never.
+    #[serde(with = "duration")]
+    pub heartbeat_idle_time: Duration,
+    /// Whether the system probes silent connections, so that a vanished client is noticed.
+    pub open_tcp_keepalive: bool,
+    /// How many clients may wait to be accepted.
+    pub backlog: u32,
+    /// How long a stop waits for running tasks.
+    #[serde(with = "duration")]
+    pub max_wait_time: Duration,
+
+    /// Whether the six callbacks' moments are logged.
+    pub moments: bool,
+    /// Where to log, relative to the project's root; `None` is stderr.
+    pub log_file: Option<PathBuf>,
+    /// How a line of the log looks.
+    pub log_format: Format,
+    /// What is logged: this and everything more severe.
+    pub log_level: Level,
+    /// Where to write the process id, relative to the project's root.
+    pub pid_file: Option<PathBuf>,
 }
+
 impl Default for ServerSettings {
     fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
         Self {
-            host: "127.0.0.1".into(),
+            host: "127.0.0.1".to_owned(),
             port: 9501,
             insecure: false,
-            worker_num: 2,
-            task_threads: 2,
-            task_worker_num: 32,
-            max_connection: 20000,
-            max_connection_per_address: 20000,
-            package_max_length: 2 << 20,
+            reply: ReplyMode::Ack,
+            default_function: None,
+            worker_num: cores.min(4),
+            task_threads: cores.min(THREADS_MAX),
+            task_worker_num: (16 * cores).min(TASKS_MAX),
             queue_max_length: 1_000_000,
+            max_connection: 20_000,
+            max_connection_per_address: 20_000,
+            package_max_length: 2 << 20,
             output_buffer_max: 8 << 20,
-            in_flight_max: 4096,
+            in_flight_max: 4_096,
             receive_concurrency: 64,
             heartbeat_idle_time: Duration::ZERO,
             open_tcp_keepalive: true,
-            backlog: 1024,
+            backlog: 1_024,
             max_wait_time: Duration::from_secs(30),
-            default_function: None,
-            reply: ReplyMode::Ack,
+            moments: true,
+            log_file: None,
+            log_format: Format::Text,
+            log_level: Level::Info,
+            pid_file: None,
         }
+    }
+}
+
+const THREADS_MAX: usize = 1_024;
+const TASKS_MAX: usize = 100_000;
+
+/// Numbers beyond these are mistakes: no machine serves so many, nor holds such a message in memory.
+const CONNECTIONS_MAX: usize = 1_000_000;
+const BYTES_MAX: usize = 1 << 30;
+
+impl Section for ServerSettings {
+    const NAME: &'static str = "server";
+    const REPLACED: &'static [(&'static str, &'static str)] = replaced::REPLACED;
+
+    fn check(&self) -> Result<(), Invalid> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        Checks::new()
+            .not_empty("host", Some(&self.host))
+            .not_empty("default_function", self.default_function.as_deref())
+            .range("worker_num", self.worker_num, 1..=THREADS_MAX)
+            .range("task_threads", self.task_threads, 1..=THREADS_MAX)
+            .range("task_worker_num", self.task_worker_num, 1..=TASKS_MAX)
+            .range("queue_max_length", self.queue_max_length, 1..=usize::MAX)
+            .range("max_connection", self.max_connection, 1..=CONNECTIONS_MAX)
+            .range("max_connection_per_address", self.max_connection_per_address, 1..=CONNECTIONS_MAX)
+            .range("package_max_length", self.package_max_length, 64..=BYTES_MAX)
+            .range("output_buffer_max", self.output_buffer_max, 64..=BYTES_MAX)
+            .range("in_flight_max", self.in_flight_max, 1..=1_000_000)
+            .range("receive_concurrency", self.receive_concurrency, 1..=100_000)
+            .range("backlog", self.backlog, 1..=65_535)
+            .not_empty("log_file", path(&self.log_file).as_deref())
+            .not_empty("pid_file", path(&self.pid_file).as_deref())
+            .done()
+    }
+}
+
+crate::section!(ServerSettings);
+
+impl ServerSettings {
+    /// How the server logs.
+    pub fn logging(&self, config: &Config) -> Logging {
+        Logging {
+            level: self.log_level,
+            format: self.log_format,
+            moments: self.moments,
+            file: self.log_file.as_ref().map(|file| config.root().join(file)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Keys whose default depends on the machine, so that the file can only give an example.
+    const OF_THE_MACHINE: [&str; 3] = ["worker_num", "task_threads", "task_worker_num"];
+
+    fn house() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    }
+
+    fn values(settings: &ServerSettings) -> BTreeMap<String, Value> {
+        serde_json::from_value(serde_json::to_value(settings).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_pass_their_own_check() {
+        assert_eq!(ServerSettings::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn the_file_of_this_project_is_read() {
+        let settings: ServerSettings = Config::at(house(), []).section().unwrap();
+        let expected =
+            ServerSettings { default_function: Some("send_mail".to_owned()), ..ServerSettings::default() };
+        assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn the_file_names_every_key_with_its_real_default() {
+        let file = fs::read_to_string(house().join("config/server.toml")).unwrap();
+        let mut given = BTreeMap::new();
+        for line in file.lines().filter_map(|line| line.strip_prefix("# ")) {
+            let is_setting = |(key, _): &(&str, &str)| !key.contains(' ');
+            if let Some((key, value)) = line.split_once(" = ").filter(is_setting) {
+                let settings: ServerSettings = toml::from_str(line).unwrap();
+                given.insert(key.to_owned(), values(&settings)[key].clone());
+                assert!(!value.is_empty());
+            }
+        }
+        for (key, default) in values(&ServerSettings::default()) {
+            let is_active = file.lines().any(|line| line.starts_with(&format!("{key} = ")));
+            if is_active {
+                continue;
+            }
+            let shown = given.remove(&key).unwrap_or_else(|| panic!("config/server.toml lacks {key}"));
+            if !OF_THE_MACHINE.contains(&key.as_str()) && !default.is_null() {
+                assert_eq!(shown, default, "{key}");
+            }
+        }
+        assert!(given.is_empty(), "not settings: {given:?}");
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_all_named() {
+        let settings = ServerSettings {
+            worker_num: 0,
+            task_worker_num: 100_001,
+            package_max_length: 63,
+            log_file: Some("".into()),
+            ..ServerSettings::default()
+        };
+        assert_eq!(
+            settings.check().unwrap_err().to_string().lines().collect::<Vec<_>>(),
+            [
+                "`worker_num` must be from 1 to 1024, not 0",
+                "`task_worker_num` must be from 1 to 100000, not 100001",
+                "`package_max_length` must be from 64 to 1073741824, not 63",
+                "`log_file` must not be empty",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_from_elsewhere_is_refused_with_what_to_do_here() {
+        let variables = [("THINK_SERVER_DISPATCH_MODE", "2"), ("THINK_SERVER_WORKER_NUMBER", "2")];
+        let problems = Config::at(house(), variables).section::<ServerSettings>().unwrap_err().to_string();
+        let lines: Vec<_> = problems.lines().collect();
+        assert!(
+            lines[0].starts_with("THINK_SERVER_DISPATCH_MODE: `dispatch_mode` is not used here: "),
+            "{problems}"
+        );
+        assert!(lines[1].ends_with("did you mean THINK_SERVER_WORKER_NUM?"), "{problems}");
+    }
+
+    #[test]
+    fn no_setting_is_also_a_replaced_name_and_none_is_listed_twice() {
+        let mut names: Vec<_> = replaced::REPLACED.iter().map(|(name, _)| (*name).to_owned()).collect();
+        names.extend(values(&ServerSettings::default()).into_keys());
+        names.sort();
+        let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert!(twice.is_empty(), "{twice:?}");
+    }
+
+    #[test]
+    fn the_log_file_is_relative_to_the_root() {
+        let settings = ServerSettings { log_file: Some("runtime/server.log".into()), ..Default::default() };
+        let logging = settings.logging(&Config::at("/srv/app", []));
+        assert_eq!(logging.file.as_deref(), Some(Path::new("/srv/app/runtime/server.log")));
     }
 }

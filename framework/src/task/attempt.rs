@@ -66,8 +66,4 @@ impl Attempt {
     pub(crate) fn cancel(&self) {
         self.task.cancelled.fetch_max(self.number, Ordering::Relaxed);
     }
-
-    pub(crate) fn task(&self) -> &Arc<Task> {
-        &self.task
-    }
 }

@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use super::attempt::Attempt;
 use super::outcome::{Outcome, Retry};
 use super::panic::caught;
-use crate::protocol::{Code, Refusal, nearest};
+use crate::config::nearest;
+use crate::protocol::{Code, Refusal};
 
 /// What `#[derive(Task)]` says of a struct: the name that clients call it by, and its options.
 #[diagnostic::on_unimplemented(

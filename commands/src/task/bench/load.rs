@@ -1,8 +1,8 @@
 //! The load: so many connections, so many requests in flight on each, for so long.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -138,7 +138,11 @@ impl Answers {
             }
             match end {
                 Some(end) => {
-                    ensure!(compared == open.len(), "an answer is cut off: {}", String::from_utf8_lossy(line));
+                    ensure!(
+                        compared == open.len(),
+                        "an answer is cut off: {}",
+                        String::from_utf8_lossy(line)
+                    );
                     self.seen = 0;
                     count += 1;
                     rest = &rest[end + 1..];
