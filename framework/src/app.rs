@@ -63,7 +63,7 @@ impl App {
             return Ok(config);
         }
         let config = match &self.root {
-            Some(root) => Config::at(root),
+            Some(root) => Config::at(root, []),
             None => Config::locate()?,
         };
         Ok(self.config.get_or_init(|| config))

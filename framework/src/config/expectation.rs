@@ -1,0 +1,58 @@
+//! What serde says of a value, in words for people.
+
+/// The rest of a sentence that begins with the key: `must be true or false, not the string "yes"`.
+pub(super) fn explain(message: &str) -> String {
+    let wrong = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    if let Some((found, expected)) = wrong.and_then(|rest| rest.split_once(", expected ")) {
+        return format!("must be {}, not {}", expectation(expected), finding(found));
+    }
+    if let Some((found, expected)) =
+        message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
+    {
+        return format!("must be {expected}, not {found}");
+    }
+    message.to_owned()
+}
+
+fn expectation(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        other => other,
+    }
+}
+
+fn finding(found: &str) -> String {
+    match found {
+        "sequence" => "a list".to_owned(),
+        "map" => "a table".to_owned(),
+        value => format!("the {}", value.replacen("floating point", "number", 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expected_type_is_said_in_words() {
+        for (message, sentence) in [
+            (
+                "invalid type: string \"x\", expected u16",
+                "must be a whole number from 0 to 65535, not the string \"x\"",
+            ),
+            ("invalid type: sequence, expected a boolean", "must be true or false, not a list"),
+            ("unknown variant `x`, expected `text` or `json`", "must be `text` or `json`, not `x`"),
+            ("must be a string", "must be a string"),
+        ] {
+            assert_eq!(explain(message), sentence);
+        }
+    }
+}

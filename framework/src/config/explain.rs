@@ -1,0 +1,68 @@
+//! The effective settings and where each of them comes from, for `config:show`.
+
+use std::fs;
+
+use super::fields::fields;
+use super::nearest::nearest;
+use super::problem::{Origin, Problems};
+use super::section::{Registered, Section};
+use super::{Config, read};
+
+/// One section, or what is wrong with it.
+#[derive(Debug)]
+pub struct Explained {
+    pub section: &'static str,
+    pub settings: Result<Vec<Setting>, Problems>,
+}
+
+/// One effective value; secrets are hidden.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    pub key: String,
+    /// `null` is a setting that is not set.
+    pub value: serde_json::Value,
+    pub origin: Origin,
+}
+
+impl Config {
+    /// Every registered section, by name.
+    pub fn explain(&self) -> Vec<Explained> {
+        let explain =
+            |section: &&Registered| Explained { section: section.name, settings: (section.explain)(self) };
+        Registered::all().iter().map(explain).collect()
+    }
+
+    /// Files and variables that belong to no section. `extra` is a section that need not be registered.
+    pub(super) fn strays(&self, extra: &str) -> Problems {
+        let mut sections: Vec<_> = Registered::all().iter().map(|section| section.name).collect();
+        if !extra.is_empty() && !sections.contains(&extra) {
+            sections.push(extra);
+        }
+        let mut problems = self.sources.environment.strays(&sections);
+        for name in self.file_names().filter(|name| !sections.contains(&name.as_str())) {
+            let message = match nearest(&name, sections.iter().copied()) {
+                Some(near) => format!("there is no section `{name}`; did you mean config/{near}.toml?"),
+                None => format!("there is no section `{name}`; the sections are: {}", sections.join(", ")),
+            };
+            problems.add(Origin::File(format!("config/{name}.toml")), message);
+        }
+        problems
+    }
+
+    /// The names of the files in `config/`, without `.toml`. A directory that is missing or closed has none: the
+    /// sections' own files report why.
+    fn file_names(&self) -> impl Iterator<Item = String> {
+        let files = fs::read_dir(self.root().join("config")).into_iter().flatten().flatten();
+        files.filter_map(|file| {
+            let name = file.file_name().into_string().ok()?;
+            name.strip_suffix(".toml").filter(|name| !name.starts_with('.')).map(str::to_owned)
+        })
+    }
+}
+
+pub(super) fn settings<S: Section>(config: &Config) -> Result<Vec<Setting>, Problems> {
+    let reading = read::read::<S>(config)?;
+    let origin = |key: &str| reading.origins.get(key).cloned().unwrap_or(Origin::Default);
+    let settings = fields(&reading.settings).into_iter();
+    Ok(settings.map(|(key, value)| Setting { origin: origin(&key), key, value }).collect())
+}
