@@ -3,6 +3,7 @@
 mod attempt;
 mod handler;
 mod outcome;
+mod panic;
 
 use std::fmt;
 use std::sync::atomic::AtomicU32;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 pub use attempt::Attempt;
 pub use handler::{Function, Handle, HandleBlocking, Handler, Handlers, Options};
 pub use outcome::{Failure, Outcome, Retry, no_retry, retry_after};
+pub(crate) use panic::{caught, remember_panics};
 
 use crate::protocol::{Refusal, TaskRequest};
 
@@ -81,12 +83,12 @@ impl NewTask {
         })
     }
 
-    /// A task of `function` from raw JSON.
+    /// A task of `function` (usually the configured default) from raw JSON.
     ///
     /// # Errors
-    /// When the function is unknown, or `args` is not JSON or does not fit the handler.
-    pub fn from_json(handlers: &Handlers, function: &str, args: Bytes) -> Result<Self, Refusal> {
-        let handler = handlers.find(function)?;
+    /// When the function is none or unknown, or `args` is not JSON or does not fit the handler.
+    pub fn from_json(handlers: &Handlers, function: Option<&str>, args: Bytes) -> Result<Self, Refusal> {
+        let handler = handlers.find(function.ok_or_else(handler::no_default_function)?)?;
         handler.check(&args)?;
         Ok(Self::with_defaults(handler, args))
     }

@@ -1,6 +1,7 @@
 //! The code registered under a name that runs tasks, and the registry of all of it.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::attempt::Attempt;
 use super::outcome::{Outcome, Retry};
+use super::panic::caught;
 use crate::protocol::{Code, Refusal, nearest};
 
 /// What `#[derive(Task)]` says of a struct: the name that clients call it by, and its options.
@@ -156,12 +158,11 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
         Ok(task) => Outcome::from_result(task.handle(&attempt)),
         Err(outcome) => outcome,
     };
+    // Caught on its own thread, which alone knows where the panic happened.
+    let run = || catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(caught);
     Box::pin(async {
-        match tokio::task::spawn_blocking(run).await {
-            Ok(outcome) => outcome,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Outcome::failed("The server stopped before the attempt began.", Retry::Backoff),
-        }
+        let stopped = || Outcome::failed("The server stopped before the attempt began.", Retry::Backoff);
+        tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| stopped())
     })
 }
 

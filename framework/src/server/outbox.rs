@@ -1,0 +1,254 @@
+//! What a connection is still to be sent, in the order of its requests where order matters.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+/// The answers of one connection on their way out; filled from anywhere, emptied by its session.
+///
+/// An answer without an order goes out at once. One that has to keep its place among others gets a [`Slot`]
+/// when its request is read, and goes out when it is complete and all slots before it are.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    /// More bytes than this held for a peer that does not read them end the connection.
+    limit: usize,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+/// A place among the ordered answers of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot(u64);
+
+/// How an answer that comes later keeps its place.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// It says itself which request it belongs to.
+    Anywhere,
+    /// It is the whole of this slot.
+    Within(Slot),
+    /// It must not overtake this slot.
+    After(Slot),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: Vec<u8>,
+    slots: VecDeque<Held>,
+    first: u64,
+    /// Answers that somebody has promised and not yet given.
+    awaited: usize,
+    end: End,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    after: Vec<u8>,
+    complete: bool,
+}
+
+/// Whether the connection still takes answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum End {
+    #[default]
+    Open,
+    /// The session is gone; answers are dropped.
+    Gone,
+    /// The peer does not read; the session is to end.
+    Overflowed,
+}
+
+impl Outbox {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no one panics while holding the outbox")
+    }
+
+    /// Whether a further answer without a slot would overtake one that has a slot.
+    pub(super) fn is_ordered(&self) -> bool {
+        !self.state().slots.is_empty()
+    }
+
+    /// Reserves the next place.
+    pub(super) fn open(&self) -> Slot {
+        let mut state = self.state();
+        state.slots.push_back(Held::default());
+        Slot(state.first + state.slots.len() as u64 - 1)
+    }
+
+    /// Adds bytes of the session itself, which sends them in its own time.
+    pub(super) fn append(&self, bytes: &[u8]) {
+        self.state().ready.extend_from_slice(bytes);
+    }
+
+    /// Adds bytes to a slot, or without one to what goes out next.
+    pub(super) fn write(&self, slot: Option<Slot>, bytes: &[u8]) {
+        let mut state = self.state();
+        match slot.and_then(|slot| state.held(slot)) {
+            Some((false, held)) => held.bytes.extend_from_slice(bytes),
+            Some((true, _)) | None => state.ready.extend_from_slice(bytes),
+        }
+        self.announce(state);
+    }
+
+    /// Ends a slot; what it and its successors hold goes out as far as the order allows.
+    pub(super) fn close(&self, slot: Slot, bytes: &[u8]) {
+        let mut state = self.state();
+        state.complete(slot, bytes);
+        self.announce(state);
+    }
+
+    /// Promises that many answers, which [`Outbox::answer`] gives.
+    pub(super) fn promise(&self, count: usize) {
+        self.state().awaited += count;
+    }
+
+    /// Takes back a promise whose task was refused.
+    pub(super) fn withdraw(&self) {
+        self.state().awaited -= 1;
+    }
+
+    /// Gives promised answers, many at a time.
+    pub(super) fn answer<'a>(&self, answers: impl Iterator<Item = (Place, &'a [u8])>) {
+        let mut state = self.state();
+        for (place, bytes) in answers {
+            state.awaited = state.awaited.saturating_sub(1);
+            match place {
+                Place::Anywhere => state.ready.extend_from_slice(bytes),
+                Place::Within(slot) => state.complete(slot, bytes),
+                Place::After(slot) => match state.held(slot) {
+                    Some((_, held)) => held.after.extend_from_slice(bytes),
+                    None => state.ready.extend_from_slice(bytes),
+                },
+            }
+        }
+        self.announce(state);
+    }
+
+    /// Moves what can go out to the end of `output`.
+    pub(super) fn collect(&self, output: &mut Vec<u8>) -> End {
+        let mut state = self.state();
+        if output.is_empty() {
+            std::mem::swap(output, &mut state.ready);
+        } else {
+            output.append(&mut state.ready);
+        }
+        state.end
+    }
+
+    /// Waits until somebody other than the session added something.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn awaited(&self) -> usize {
+        self.state().awaited
+    }
+
+    /// Whether nothing is held and nothing promised.
+    pub(super) fn is_settled(&self) -> bool {
+        let state = self.state();
+        state.ready.is_empty() && state.slots.is_empty() && state.awaited == 0
+    }
+
+    /// The session ends: whatever comes from now on has nobody to go to.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        *state = State { end: End::Gone, first: u64::MAX, ..State::default() };
+    }
+
+    fn announce(&self, mut state: MutexGuard<State>) {
+        match state.end {
+            End::Open if state.len() > self.limit => state.end = End::Overflowed,
+            End::Open => {}
+            End::Gone | End::Overflowed => state.ready.clear(),
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+}
+
+impl State {
+    /// A slot that has not gone out yet, and whether it is the first.
+    fn held(&mut self, slot: Slot) -> Option<(bool, &mut Held)> {
+        let index = usize::try_from(slot.0.checked_sub(self.first)?).ok()?;
+        self.slots.get_mut(index).map(|held| (index == 0, held))
+    }
+
+    fn complete(&mut self, slot: Slot, bytes: &[u8]) {
+        let Some((_, held)) = self.held(slot) else { return };
+        held.bytes.extend_from_slice(bytes);
+        held.complete = true;
+        while let Some(mut held) = self.slots.pop_front_if(|held| held.complete) {
+            self.first += 1;
+            self.ready.append(&mut held.bytes);
+            self.ready.append(&mut held.after);
+        }
+        if let Some(first) = self.slots.front_mut() {
+            self.ready.append(&mut first.bytes);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.ready.len() + self.slots.iter().map(|held| held.bytes.len() + held.after.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(outbox: &Outbox) -> String {
+        let mut output = Vec::new();
+        outbox.collect(&mut output);
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn slots_go_out_in_the_order_they_were_opened() {
+        let outbox = Outbox::new(1024);
+        let (first, second) = (outbox.open(), outbox.open());
+        outbox.write(Some(second), b"c");
+        outbox.close(second, b"d");
+        outbox.write(Some(first), b"a");
+        assert_eq!(sent(&outbox), "a", "the first slot need not wait for its end");
+        outbox.close(first, b"b");
+        assert_eq!(sent(&outbox), "bcd");
+        assert!(outbox.is_settled());
+    }
+
+    #[test]
+    fn a_result_never_overtakes_its_own_acknowledgement() {
+        let outbox = Outbox::new(1024);
+        outbox.promise(1);
+        let slot = outbox.open();
+        outbox.answer([(Place::After(slot), &b"done"[..])].into_iter());
+        assert_eq!(sent(&outbox), "");
+        outbox.close(slot, b"queued ");
+        assert_eq!(sent(&outbox), "queued done");
+    }
+
+    #[test]
+    fn a_late_write_to_a_slot_that_is_gone_still_goes_out() {
+        let outbox = Outbox::new(1024);
+        let slot = outbox.open();
+        outbox.close(slot, b"a");
+        outbox.write(Some(slot), b"b");
+        assert_eq!(sent(&outbox), "ab");
+    }
+
+    #[test]
+    fn more_than_the_limit_ends_the_connection() {
+        let outbox = Outbox::new(4);
+        outbox.write(None, b"12345");
+        assert_eq!(outbox.collect(&mut Vec::new()), End::Overflowed);
+        outbox.abandon();
+        outbox.write(None, b"x");
+        assert_eq!(sent(&outbox), "");
+    }
+}

@@ -1,0 +1,81 @@
+//! Makes tasks durable before their ids return; workers pull them from the store behind it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::status::Board;
+use crate::protocol::{Code, Refusal, TaskRequest};
+use crate::store::Store;
+use crate::task::{Handlers, NewTask, TaskId};
+
+/// The door through which every task comes in. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Queue {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    handlers: Arc<Handlers>,
+    default_function: Option<String>,
+    board: Arc<Board>,
+    pushed: Notify,
+}
+
+impl Queue {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        handlers: Arc<Handlers>,
+        default_function: Option<String>,
+        board: Arc<Board>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { store, handlers, default_function, board, pushed: Notify::new() }) }
+    }
+
+    pub(super) fn handlers(&self) -> &Handlers {
+        &self.inner.handlers
+    }
+
+    /// Checks a client's request; `page` is the memory it borrows from.
+    pub(super) fn check(&self, request: &TaskRequest, page: &Bytes) -> Result<NewTask, Refusal> {
+        NewTask::from_request(&self.inner.handlers, request, self.inner.default_function.as_deref(), page)
+    }
+
+    /// Checks raw data as the arguments of the default function.
+    pub(super) fn default_task(&self, args: Bytes) -> Result<NewTask, Refusal> {
+        NewTask::from_json(&self.inner.handlers, self.inner.default_function.as_deref(), args)
+    }
+
+    /// Accepts tasks: each id is durable when this returns.
+    pub(super) async fn push(&self, batch: Vec<NewTask>) -> Vec<Result<TaskId, Refusal>> {
+        let mut results = self.inner.store.push(batch).await;
+        self.inner.pushed.notify_one();
+        let busy = results.iter_mut().filter_map(|result| result.as_mut().err());
+        for refusal in busy.filter(|refusal| refusal.code == Code::Busy) {
+            refusal.retry_after_ms = Some(self.inner.board.retry_after_ms());
+        }
+        results
+    }
+
+    pub(super) async fn push_one(&self, task: NewTask) -> Result<TaskId, Refusal> {
+        let gone = || Refusal::new(Code::Internal, "The store gave no answer.");
+        self.push(vec![task]).await.pop().unwrap_or_else(|| Err(gone()))
+    }
+
+    /// Wakes the workers, once for all that came in during one turn of the I/O threads: their answers are on the
+    /// way by then, and waking a thread costs more than a task does.
+    pub(super) async fn ring(self) {
+        loop {
+            self.inner.pushed.notified().await;
+            tokio::task::yield_now().await;
+            self.inner.store.ring();
+        }
+    }
+
+    /// Accepts nothing from now on.
+    pub(super) fn close(&self) {
+        self.inner.store.close();
+    }
+}

@@ -1,0 +1,176 @@
+//! The requests of one read: checked one by one, made durable together, answered in one go.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::Hall;
+use crate::protocol::{Code, CommandRequest, HELP, Refusal, Reply, ReplyMode, TaskRequest};
+use crate::server::outbox::{Outbox, Place, Slot};
+use crate::server::waiters::Waiter;
+use crate::task::{NewTask, TaskId};
+
+/// Requests in their order, and what is to be answered.
+pub(super) struct Batch<'a> {
+    hall: &'a Hall,
+    outbox: &'a Arc<Outbox>,
+    page: &'a Bytes,
+    entries: Vec<Entry<'a>>,
+    tasks: Vec<NewTask>,
+}
+
+struct Entry<'a> {
+    id: Option<&'a str>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// The next one of the batch's tasks.
+    Task(ReplyMode),
+    /// An answer that is known already.
+    Answer(Vec<u8>),
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(hall: &'a Hall, outbox: &'a Arc<Outbox>, page: &'a Bytes) -> Self {
+        Self { hall, outbox, page, entries: Vec::new(), tasks: Vec::new() }
+    }
+
+    pub(super) fn task(&mut self, request: &TaskRequest<'a>) {
+        match self.hall.queue.check(request, self.page) {
+            Ok(task) => {
+                let reply = request.reply.unwrap_or(self.hall.settings.reply);
+                self.entries.push(Entry { id: request.id.map(RawValue::get), kind: Kind::Task(reply) });
+                self.tasks.push(task);
+            }
+            Err(refusal) => self.refuse(request.id, refusal),
+        }
+    }
+
+    pub(super) async fn command(&mut self, request: &CommandRequest<'a>) {
+        match &*request.command {
+            "status" => {
+                let status = self.hall.board.report(&self.hall.addresses).await;
+                self.answer(request.id, |reply, id| reply.ok(id, &status));
+            }
+            unknown => {
+                let refusal =
+                    Refusal::new(Code::UnknownCommand, format!("There is no command \"{unknown}\"."))
+                        .suggesting(unknown, ["status"]);
+                self.refuse(request.id, refusal);
+            }
+        }
+    }
+
+    pub(super) fn help(&mut self) {
+        self.entries.push(Entry { id: None, kind: Kind::Answer(HELP.into()) });
+    }
+
+    pub(super) fn refuse(&mut self, id: Option<&'a RawValue>, refusal: Refusal) {
+        self.answer(id, |reply, id| reply.refused(id, &refusal));
+    }
+
+    fn answer(&mut self, id: Option<&'a RawValue>, write: impl FnOnce(Reply, Option<&str>)) {
+        let id = id.map(RawValue::get);
+        let mut bytes = Vec::new();
+        write(Reply::new(&mut bytes), id);
+        self.entries.push(Entry { id, kind: Kind::Answer(bytes) });
+    }
+
+    /// Hands over what has gathered, and answers it.
+    pub(super) async fn push(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut self.entries);
+        let slots = self.places(&entries);
+        let mut tasks = std::mem::take(&mut self.tasks);
+        self.register(&entries, &slots, &mut tasks);
+        let tickets: Vec<_> = match slots.is_empty() && !entries.iter().any(Entry::awaits) {
+            true => Vec::new(),
+            false => tasks.iter().map(|task| task.ticket).collect(),
+        };
+        let results = match tasks.is_empty() {
+            true => Vec::new(),
+            false => self.hall.queue.push(tasks).await,
+        };
+        for (ticket, _) in tickets.iter().zip(&results).filter(|(_, result)| result.is_err()) {
+            if let Some(ticket) = ticket {
+                self.hall.waiters.forget(*ticket);
+                self.outbox.withdraw();
+            }
+        }
+        self.reply(&entries, &slots, results);
+    }
+
+    /// The slots of the entries whose place matters; empty when no answer can overtake another anyway.
+    fn places(&self, entries: &[Entry]) -> Vec<Option<Slot>> {
+        if !entries.iter().any(Entry::needs_slot) && !self.outbox.is_ordered() {
+            return Vec::new();
+        }
+        let slot = |entry: &Entry| (entry.id.is_none() || entry.needs_slot()).then(|| self.outbox.open());
+        entries.iter().map(slot).collect()
+    }
+
+    /// Registers who waits, before any of the tasks can end.
+    fn register(&self, entries: &[Entry], slots: &[Option<Slot>], tasks: &mut [NewTask]) {
+        let mut tasks = tasks.iter_mut();
+        for (index, entry) in entries.iter().enumerate() {
+            let Kind::Task(reply) = entry.kind else { continue };
+            let Some(task) = tasks.next() else { return };
+            if !reply.awaits() {
+                continue;
+            }
+            let place = match (reply, slots.get(index).copied().flatten()) {
+                (ReplyMode::Both, Some(slot)) => Place::After(slot),
+                (_, Some(slot)) => Place::Within(slot),
+                (_, None) => Place::Anywhere,
+            };
+            self.outbox.promise(1);
+            let waiter = Waiter { outbox: self.outbox.clone(), id: entry.id.map(Into::into), place };
+            task.ticket = Some(self.hall.waiters.register(waiter));
+        }
+    }
+
+    /// Writes the answers that are due now.
+    fn reply(&self, entries: &[Entry], slots: &[Option<Slot>], results: Vec<Result<TaskId, Refusal>>) {
+        let mut results = results.into_iter();
+        let mut bytes = Vec::with_capacity(entries.len() * 64);
+        for (index, entry) in entries.iter().enumerate() {
+            let slot = slots.get(index).copied().flatten();
+            let start = bytes.len();
+            match &entry.kind {
+                Kind::Answer(answer) => bytes.extend_from_slice(answer),
+                Kind::Task(reply) => match (results.next(), reply) {
+                    (Some(Ok(id)), ReplyMode::Ack | ReplyMode::Both) => {
+                        Reply::new(&mut bytes).queued(entry.id, id);
+                    }
+                    (Some(Ok(_)), ReplyMode::Result) => continue,
+                    (Some(Ok(_)), ReplyMode::None) | (None, _) => {}
+                    (Some(Err(refusal)), _) => Reply::new(&mut bytes).refused(entry.id, &refusal),
+                },
+            }
+            if let Some(slot) = slot {
+                self.outbox.close(slot, &bytes[start..]);
+                bytes.truncate(start);
+            }
+        }
+        self.outbox.append(&bytes);
+    }
+}
+
+impl Entry<'_> {
+    fn awaits(&self) -> bool {
+        matches!(self.kind, Kind::Task(reply) if reply.awaits())
+    }
+
+    /// A result without an `id` is told by its place; with an acknowledgement, it must come after that.
+    fn needs_slot(&self) -> bool {
+        match self.kind {
+            Kind::Task(ReplyMode::Result) => self.id.is_none(),
+            Kind::Task(ReplyMode::Both) => true,
+            _ => false,
+        }
+    }
+}

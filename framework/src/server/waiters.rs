@@ -1,0 +1,79 @@
+//! Who waits for the outcome of which task.
+
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustc_hash::FxHashMap;
+
+use super::events::Finished;
+use super::outbox::{Outbox, Place};
+use crate::protocol::Reply;
+use crate::task::{Outcome, Ticket};
+
+/// The clients that wait, by the ticket their task carries.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    issued: AtomicU64,
+    waiting: Mutex<FxHashMap<Ticket, Waiter>>,
+}
+
+/// A client that waits, and how its answer is to look.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) id: Option<Box<str>>,
+    pub(super) place: Place,
+}
+
+impl Waiters {
+    fn waiting(&self) -> MutexGuard<'_, FxHashMap<Ticket, Waiter>> {
+        self.waiting.lock().expect("no one panics while holding the waiters")
+    }
+
+    /// Registers a client before its task can end; the ticket goes with the task.
+    pub(super) fn register(&self, waiter: Waiter) -> Ticket {
+        let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
+        let ticket = Ticket(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX));
+        self.waiting().insert(ticket, waiter);
+        ticket
+    }
+
+    /// Strikes off a client whose task was refused.
+    pub(super) fn forget(&self, ticket: Ticket) {
+        self.waiting().remove(&ticket);
+    }
+
+    /// Sends each outcome to whoever waits for it.
+    pub(super) fn answer(&self, batch: &[Finished]) {
+        if !batch.iter().any(|finished| finished.ticket().is_some()) {
+            return;
+        }
+        let waiters: Vec<_> = {
+            let mut waiting = self.waiting();
+            let tickets = batch.iter().filter_map(|finished| Some((finished, finished.ticket()?)));
+            tickets.filter_map(|(finished, ticket)| Some((finished, waiting.remove(&ticket)?))).collect()
+        };
+        for group in waiters.chunk_by(|(_, a), (_, b)| Arc::ptr_eq(&a.outbox, &b.outbox)) {
+            let mut bytes = Vec::with_capacity(group.len() * 64);
+            let ends: Vec<_> = group
+                .iter()
+                .map(|(finished, waiter)| {
+                    write(&mut bytes, finished, waiter);
+                    bytes.len()
+                })
+                .collect();
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let parts = starts.zip(&ends).map(|(start, end)| &bytes[start..*end]);
+            group[0].1.outbox.answer(group.iter().map(|(_, waiter)| waiter.place).zip(parts));
+        }
+    }
+}
+
+fn write(bytes: &mut Vec<u8>, finished: &Finished, waiter: &Waiter) {
+    let reply = Reply::new(bytes);
+    match finished.outcome() {
+        Outcome::Done(result) => reply.done(waiter.id.as_deref(), finished.id(), result),
+        Outcome::Failed(failure) => reply.failed(waiter.id.as_deref(), finished.id(), &failure.message),
+    }
+}

@@ -1,0 +1,175 @@
+//! Runs the attempts: pulls leases from the store, hands outcomes to the finisher.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::events::AnyEvents;
+use super::finisher::Ended;
+use super::ready::{at_once, raised};
+use crate::config::Config;
+use crate::store::{Lease, Store};
+use crate::task::{Attempt, Outcome, Retry, caught};
+
+/// An inline batch is to take about this long, so that a task behind a slow one waits for it only that long.
+const BATCH_TIME: Duration = Duration::from_micros(200);
+const BATCH_MAX: usize = 256;
+
+/// What every puller needs.
+pub(super) struct Crew {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) events: Arc<dyn AnyEvents>,
+    pub(super) config: Config,
+    /// The task workers: an attempt that waits holds one of them.
+    pub(super) workers: Arc<Semaphore>,
+    pub(super) finisher: mpsc::Sender<Vec<Ended>>,
+    /// Becomes true when running attempts are to be given up.
+    pub(super) halt: watch::Receiver<bool>,
+}
+
+/// An attempt with its future and the worker it occupies.
+struct Run {
+    future: BoxFuture<'static, Outcome>,
+    attempt: Attempt,
+    lease: Lease,
+    started: Instant,
+}
+
+impl Crew {
+    /// Pulls and runs tasks until the store has none to give any more, then waits for those under way.
+    ///
+    /// Most handlers are done at their first poll or wait for most of their time. So a puller, one for each
+    /// thread, polls each new attempt once where it stands; only one that waits becomes a task of its own, which
+    /// keeps a worker. How many leases are pulled at a time follows from how long the last ones took.
+    pub(super) async fn pull(self: Arc<Self>) {
+        let mut under_way = JoinSet::new();
+        let mut appetite = 1;
+        loop {
+            let Some(worker) = self.work_for_one().await else { break };
+            let leases = self.store.take(appetite).await;
+            while under_way.try_join_next().is_some() {}
+            appetite = self.run(leases, worker, appetite, &mut under_way).await;
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    /// Waits for a free worker and then for work; `None` when there will be no more.
+    async fn work_for_one(&self) -> Option<OwnedSemaphorePermit> {
+        let mut halt = self.halt.clone();
+        let worker = tokio::select! {
+            worker = self.workers.clone().acquire_owned() => worker.ok()?,
+            () = raised(&mut halt) => return None,
+        };
+        tokio::select! {
+            work = self.store.ready() => work.then_some(worker),
+            () = raised(&mut halt) => None,
+        }
+    }
+
+    /// Runs a batch and returns how many to take next time.
+    async fn run(
+        self: &Arc<Self>,
+        leases: Vec<Lease>,
+        worker: OwnedSemaphorePermit,
+        appetite: usize,
+        under_way: &mut JoinSet<()>,
+    ) -> usize {
+        let mut free = Some(worker);
+        let mut ended = Vec::with_capacity(leases.len());
+        let begin = Instant::now();
+        let mut now = begin;
+        let mut waits = false;
+        for lease in leases {
+            let Some(worker) = free.take().or_else(|| self.workers.clone().try_acquire_owned().ok()) else {
+                ended.push(Ended::returned(lease));
+                continue;
+            };
+            let mut run = self.start(lease, now);
+            match at_once(&mut run.future).await {
+                Some(outcome) => {
+                    now = Instant::now();
+                    ended.push(run.end(outcome, now));
+                    free = Some(worker);
+                }
+                None => {
+                    waits = true;
+                    under_way.spawn(self.clone().finish(run, worker));
+                    now = Instant::now();
+                }
+            }
+        }
+        drop(free);
+        let ran = ended.len();
+        self.send(ended).await;
+        match waits || now.duration_since(begin) > BATCH_TIME {
+            true => (appetite / 2).max(1),
+            false if ran >= appetite => (appetite * 2).min(BATCH_MAX),
+            false => appetite,
+        }
+    }
+
+    fn start(&self, lease: Lease, started: Instant) -> Run {
+        let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.config.clone());
+        let future = AssertUnwindSafe(self.events.clone().task(attempt.clone())).catch_unwind();
+        let future = future.map(|outcome| outcome.unwrap_or_else(caught)).boxed();
+        Run { future, attempt, lease, started }
+    }
+
+    /// Waits for an attempt as long as its timeout allows; then, or at a halt, the truth is told: an async
+    /// attempt is dropped, a blocking one is asked to stop and keeps its worker until it does.
+    async fn finish(self: Arc<Self>, mut run: Run, worker: OwnedSemaphorePermit) {
+        let timeout = run.lease.task.new.timeout;
+        let deadline = timeout.and_then(|timeout| run.started.checked_add(timeout));
+        let mut halt = self.halt.clone();
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut run.future => Some(outcome),
+            () = until(deadline) => {
+                run.attempt.cancel();
+                if run.lease.task.new.handler.options.blocking {
+                    (&mut run.future).await;
+                }
+                Some(timed_out(timeout.unwrap_or_default()))
+            }
+            () = raised(&mut halt) => {
+                run.attempt.cancel();
+                None
+            }
+        };
+        let ended = match outcome {
+            Some(outcome) => run.end(outcome, Instant::now()),
+            None => Ended::returned(run.lease),
+        };
+        drop(worker);
+        self.send(vec![ended]).await;
+    }
+
+    async fn send(&self, ended: Vec<Ended>) {
+        if !ended.is_empty() && self.finisher.send(ended).await.is_err() {
+            tracing::error!("the finisher is gone");
+        }
+    }
+}
+
+impl Run {
+    fn end(self, outcome: Outcome, now: Instant) -> Ended {
+        Ended::new(self.lease, outcome, self.started, now)
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn timed_out(timeout: Duration) -> Outcome {
+    let after = humantime::format_duration(timeout);
+    Outcome::failed(format!("The attempt took longer than its timeout of {after}."), Retry::Backoff)
+}
