@@ -26,8 +26,8 @@ use crate::output::Output;
     note = "write `impl Execute for {Self} {{ async fn execute(self, app: &App, output: &mut Output) -> Result<()> {{ .. }} }}`"
 )]
 pub trait Execute: Sized + Send {
-    /// Runs the command. An error is printed with its causes and ends the program with exit code 1, or with the one that
-    /// the error carries (see [`Exit::because`]).
+    /// Runs the command. An error is printed with its causes and ends the program with exit code 1, or with
+    /// the one that the error carries (see [`Exit::because`]).
     fn execute(self, app: &App, output: &mut Output) -> impl Future<Output = Result<()>> + Send;
 }
 

@@ -211,3 +211,6 @@ fn finish(exit: Exit, output: &mut Output) -> Exit {
 fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,31 +1,38 @@
 //! Questions to the person at the terminal.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, Cursor};
 use std::sync::{Mutex, PoisonError};
 
 use crate::output::Output;
 
 /// Where answers come from.
 ///
-/// A question that nobody can answer (`-n`, or the end of standard input) takes its default, so that no script hangs.
+/// A question that nobody can answer (`-n`, or the end of standard input) takes its default, so that no
+/// script hangs.
 pub struct Input {
-    answers: Option<Mutex<Box<dyn BufRead + Send>>>,
+    answers: Answers,
+}
+
+enum Answers {
+    None,
+    Stdin,
+    Known(Mutex<Cursor<String>>),
 }
 
 impl Input {
     /// Answers are read from standard input, typed or piped.
     pub fn terminal() -> Self {
-        Self::from(BufReader::new(io::stdin()))
+        Self { answers: Answers::Stdin }
     }
 
     /// Nobody answers: every question takes its default.
     pub fn none() -> Self {
-        Self { answers: None }
+        Self { answers: Answers::None }
     }
 
     /// The answers are known beforehand, one a line.
     pub fn answering(answers: impl Into<String>) -> Self {
-        Self::from(io::Cursor::new(answers.into()))
+        Self { answers: Answers::Known(Mutex::new(Cursor::new(answers.into()))) }
     }
 
     /// Asks for a yes or a no, until one of them is given.
@@ -56,16 +63,20 @@ impl Input {
         Ok(answer.filter(|answer| !answer.is_empty()).unwrap_or_else(|| default.to_owned()))
     }
 
-    fn from(answers: impl BufRead + Send + 'static) -> Self {
-        Self { answers: Some(Mutex::new(Box::new(answers))) }
-    }
-
     fn answer(&self, output: &mut Output, question: &str) -> io::Result<Option<String>> {
-        let Some(answers) = &self.answers else { return Ok(None) };
-        output.ask(question);
         let mut line = String::new();
-        // A panic elsewhere leaves no half-read line behind: reading goes on.
-        let read = answers.lock().unwrap_or_else(PoisonError::into_inner).read_line(&mut line)?;
+        let read = match &self.answers {
+            Answers::None => return Ok(None),
+            Answers::Stdin => {
+                output.ask(question);
+                io::stdin().read_line(&mut line)?
+            }
+            Answers::Known(answers) => {
+                output.ask(question);
+                // A panic elsewhere leaves no half-read line behind: reading goes on.
+                answers.lock().unwrap_or_else(PoisonError::into_inner).read_line(&mut line)?
+            }
+        };
         Ok((read > 0).then(|| line.trim().to_owned()))
     }
 }

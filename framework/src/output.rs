@@ -45,8 +45,8 @@ pub enum Style {
 
 /// Where a command prints.
 ///
-/// Results are buffered, and written at the latest when the command ends or says something on stderr, so the order
-/// of the two is kept. A reader that goes away (`| head -1`) is no error: the rest is dropped.
+/// Results are buffered, and written at the latest when the command ends or says something on stderr, so the
+/// order of the two is kept. A reader that goes away (`| head -1`) is no error: the rest is dropped.
 pub struct Output {
     results: Sink,
     remarks: Sink,

@@ -8,7 +8,8 @@ use super::names::Names;
 
 /// Write a new command
 ///
-/// Writes app/command/NAME.rs and adds its `mod` line to app/command.rs. The next start of the program has the command.
+/// Writes app/command/NAME.rs and adds its `mod` line to app/command.rs. The next start of the program has
+/// the command.
 #[derive(Args, Command)]
 #[command(name = "make:command")]
 struct MakeCommand {

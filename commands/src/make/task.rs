@@ -7,7 +7,8 @@ use super::names::Names;
 
 /// Write a new task with its handler
 ///
-/// Writes app/task/NAME.rs and adds its `mod` line to app/task.rs. The next start of the server runs such tasks.
+/// Writes app/task/NAME.rs and adds its `mod` line to app/task.rs. The next start of the server runs such
+/// tasks.
 #[derive(Args, Command)]
 #[command(name = "make:task")]
 struct MakeTask {

@@ -7,7 +7,8 @@ mod task;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Registers a command. Stands beside clap's `Args`, and takes the name from the attribute that clap reads too:
+/// Registers a command. Stands beside clap's `Args`, and takes the name from the attribute that clap reads
+/// too:
 ///
 /// ```text
 /// /// Greet somebody
@@ -31,7 +32,8 @@ pub fn command(input: TokenStream) -> TokenStream {
 /// struct SendMail { .. }
 /// ```
 ///
-/// Options: `name`, `queue`, `priority` (0 to 9), `attempts`, `timeout` and `backoff` (`"30s"`, `"2m"`), `blocking`.
+/// Options: `name`, `queue`, `priority` (0 to 9), `attempts`, `timeout` and `backoff` (`"30s"`, `"2m"`),
+/// `blocking`.
 #[proc_macro_derive(Task, attributes(task))]
 pub fn task(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -4,9 +4,9 @@ use clap::{ArgMatches, Args, Command};
 
 /// Arguments that can be described to clap and read back from it: whatever derives [`clap::Args`].
 ///
-/// There are two ways to implement it, and only one of them is open. The other is here for the compiler: with a
-/// single blanket implementation it would complain that `clap::Args` is missing, a trait of which the reader of the
-/// message may never have heard; with two it gives the message below.
+/// There are two ways to implement it, and only one of them is open. The other is here for the compiler: with
+/// a single blanket implementation it would complain that `clap::Args` is missing, a trait of which the
+/// reader of the message may never have heard; with two it gives the message below.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` derives Command but cannot read arguments",
     label = "`Args` is missing here",

@@ -1,6 +1,7 @@
 //! All commands, found by name, alias or abbreviation.
 
 use std::collections::BTreeMap;
+use std::ptr;
 
 use super::name::check_name;
 use super::{BadName, Entry, Submitted};
@@ -57,8 +58,8 @@ impl Registry {
     pub fn of(entries: impl IntoIterator<Item = &'static Entry>) -> Result<Self, RegistryError> {
         let mut entries: Vec<_> = entries.into_iter().collect();
         // The linker's order is not the reader's: an error has to be the same in every build.
-        entries.sort_by_key(|entry| (entry.name, entry.file, entry.line));
-        entries.dedup_by_key(|entry| (entry.name, entry.file, entry.line));
+        entries.sort_by_key(|entry| (entry.name, entry.file, entry.line, ptr::from_ref(*entry)));
+        entries.dedup_by(|one, other| ptr::eq(*one, *other));
         entries.into_iter().try_fold(Self::default(), Self::with)
     }
 

@@ -52,7 +52,8 @@ fn join<const N: usize>(columns: &[Column; N], cells: [&str; N]) -> String {
     line
 }
 
-/// A cell comes from anywhere: a line end or an escape sequence in it must not break the table or the terminal.
+/// A cell comes from anywhere: a line end or an escape sequence in it must not break the table or the
+/// terminal.
 fn tidy(cell: &str) -> String {
     let mut tidy = String::with_capacity(cell.len());
     for character in cell.chars() {

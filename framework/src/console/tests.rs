@@ -1,0 +1,175 @@
+//! Commands of every temper, run by a console.
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+
+use super::{Console, Tester};
+use crate::app::App;
+use crate::command::{Declared, Entry, Execute, Exit, Registry};
+use crate::output::Output;
+
+/// Derives and implements a command in few words.
+macro_rules! command {
+    ($name:literal $command:ident { $($field:tt)* } ($this:ident, $app:ident, $output:ident) $body:block) => {
+        #[derive(Args, framework::Command)]
+        #[command(name = $name)]
+        struct $command { $($field)* }
+
+        impl Execute for $command {
+            async fn execute($this, $app: &App, $output: &mut Output) -> Result<()> $body
+        }
+    };
+}
+
+command!("test:fail" Fail {} (self, _app, _output) {
+    Err(anyhow!("no such file")).context("reading mail.toml").context("sending the mail")
+});
+
+command!("test:refuse" Refuse {} (self, _app, _output) { Err(Exit::Refused.because("the queue is full")) });
+
+command!("test:panic" Panic {} (self, _app, output) {
+    output.line("before");
+    std::future::ready(()).await;
+    panic!("out of {}", "luck");
+});
+
+command!("test:call" Call { arguments: Vec<String> } (self, app, output) {
+    let console = Console::running(app).context("no console")?;
+    let called = console.call("test:say", self.arguments).await;
+    output.line(format_args!("{:?} {:?} {:?}", called.exit, called.stdout, called.stderr));
+    Ok(())
+});
+
+command!("test:say" Say { words: Vec<String> } (self, _app, output) {
+    output.line(self.words.join(" "));
+    Ok(())
+});
+
+command!("test:own" Own {
+    #[arg(short, long)]
+    number: Option<u8>,
+    #[arg(long)]
+    quiet: bool,
+} (self, app, output) {
+    output.line(format_args!("{:?} {} {:?}", self.number, self.quiet, output.verbosity()));
+    let sure = app.input().confirm(output, "Sure?", false)?;
+    output.line(sure);
+    Ok(())
+});
+
+command!("test:runtimes" Runtimes {} (self, _app, output) {
+    let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    let spawned = workers.spawn(async { 3 }).await?;
+    let blocked = tokio::task::spawn_blocking(|| tokio::runtime::Runtime::new().map(|own| own.block_on(async { 4 })));
+    output.line(format_args!("{spawned} {}", blocked.await??));
+    workers.shutdown_background();
+    Ok(())
+});
+
+command!("test:root" Root {} (self, app, output) {
+    output.line(app.config()?.root().display());
+    Ok(())
+});
+
+fn run(line: &str) -> super::Called {
+    Tester::new(Console::new()).run(line)
+}
+
+#[test]
+fn an_error_is_told_with_all_its_causes() {
+    let said = "error: sending the mail\n  because: reading mail.toml\n  because: no such file\n";
+    run("test:fail").exits(Exit::Failed).prints_just("").says(said);
+}
+
+#[test]
+fn a_command_chooses_how_it_ends() {
+    run("test:refuse").exits(Exit::Refused).says("error: the queue is full\n");
+}
+
+#[test]
+fn a_panic_is_an_error_that_names_its_place_and_keeps_what_was_printed() {
+    let called = run("test:panic");
+    called.exits(Exit::Failed).prints_just("before\n").says("error: the command panicked at ");
+    called.says("console/tests.rs:").says(": out of luck");
+}
+
+#[test]
+fn a_command_calls_another_and_gets_what_it_prints() {
+    run("test:call 'a  b' c").succeeds().prints_just("Fine \"a  b c\\n\" \"\"\n");
+    let called = run("test:call -- --bogus");
+    called.succeeds().prints("Usage").prints("unexpected argument '--bogus'");
+}
+
+#[test]
+fn a_command_may_build_runtimes_of_its_own() {
+    run("test:runtimes").succeeds().prints_just("3 4\n");
+}
+
+#[tokio::test]
+async fn an_asynchronous_test_may_use_the_tester_and_the_console() {
+    run("test:say hi").succeeds().prints_just("hi\n");
+    Console::new().call("test:say", ["ho"]).await.succeeds().prints_just("ho\n");
+}
+
+#[test]
+fn an_option_of_the_command_wins_over_the_global_one_of_its_name() {
+    let tester = Tester::new(Console::new()).answering("yes\n");
+    tester.run("test:own -n 7").succeeds().prints_just("Some(7) false Normal\ntrue\n");
+    tester.run("test:own --quiet -v").succeeds().prints("None true Verbose(1)");
+    tester.run("-n -q test:own").succeeds().prints_just("None false Quiet\nfalse\n");
+    tester.run("test:own -q --no-interaction").succeeds().prints_just("None false Quiet\nfalse\n");
+    tester.run("test:own -h").succeeds().prints("--number").prints("    --no-interaction").prints("-q  ");
+}
+
+#[test]
+fn the_root_can_be_given() {
+    Tester::new(Console::new()).root("/srv/shop").run("test:root").succeeds().prints_just("/srv/shop\n");
+}
+
+#[test]
+fn version_and_name_are_the_programs_own() {
+    let tester = Tester::new(Console::new().name("shop").version("7.1"));
+    tester.run("-V").succeeds().prints_just("shop 7.1\n");
+    tester.run("test:say -h").succeeds().prints("shop test:say");
+}
+
+#[test]
+fn verbosity_is_the_sum_of_all_v() {
+    run("-v test:own -vv -n 1").succeeds().prints("Verbose(3)");
+    run("-vvvvv test:own").succeeds().prints("Verbose(3)");
+}
+
+struct ByHand;
+
+impl Declared for ByHand {
+    const ENTRY: &'static Entry = {
+        static ENTRY: Entry = Entry::of::<Say, _>("hand:say", "shop", "shop/say.rs", 1);
+        &ENTRY
+    };
+}
+
+struct Twin;
+
+impl Declared for Twin {
+    const ENTRY: &'static Entry = {
+        static ENTRY: Entry = Entry::of::<Say, _>("test:say", "shop", "shop/say.rs", 1);
+        &ENTRY
+    };
+}
+
+#[test]
+fn a_command_can_be_added_by_hand_also_one_that_registered_itself() {
+    let console = Console::new().command::<ByHand>().command::<Say>();
+    Tester::new(console).run("hand:say hi").succeeds().prints_just("hi\n");
+    assert!(Registry::collect().unwrap().find("hand:say").is_err());
+}
+
+#[test]
+fn two_commands_of_one_name_stop_every_start() {
+    let tester = Tester::new(Console::new().command::<Twin>());
+    tester
+        .run("test:own")
+        .exits(Exit::Failed)
+        .says("console/tests.rs:")
+        .says("shop/say.rs:1; rename one of them");
+}
