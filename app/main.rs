@@ -1,6 +1,8 @@
 //! The program behind `./think`.
 
 mod command;
+mod server;
+mod task;
 
 use std::process::ExitCode;
 
@@ -9,5 +11,5 @@ use commands as _;
 use framework::console::Console;
 
 fn main() -> ExitCode {
-    Console::new().version(env!("CARGO_PKG_VERSION")).run()
+    Console::new().version(env!("CARGO_PKG_VERSION")).events(server::AsyncTask).run()
 }

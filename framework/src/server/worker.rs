@@ -58,15 +58,17 @@ impl Crew {
         while under_way.join_next().await.is_some() {}
     }
 
-    /// Waits for a free worker and then for work; `None` when there will be no more.
+    /// Waits for work and then for a free worker; `None` when there will be no more.
     async fn work_for_one(&self) -> Option<OwnedSemaphorePermit> {
         let mut halt = self.halt.clone();
-        let worker = tokio::select! {
-            worker = self.workers.clone().acquire_owned() => worker.ok()?,
-            () = raised(&mut halt) => return None,
+        let work = async {
+            match self.store.ready().await {
+                true => self.workers.clone().acquire_owned().await.ok(),
+                false => None,
+            }
         };
         tokio::select! {
-            work = self.store.ready() => work.then_some(worker),
+            worker = work => worker,
             () = raised(&mut halt) => None,
         }
     }

@@ -1,0 +1,49 @@
+//! The six callbacks of the server, in Swoole's names.
+
+use framework::prelude::*;
+
+use crate::task::Echo;
+
+/// Makes a task of whatever comes in, and says so at each of the six moments.
+pub(crate) struct AsyncTask;
+
+impl Events for AsyncTask {
+    async fn on_start(&self) -> Result<()> {
+        moment!("Start");
+        Ok(())
+    }
+
+    async fn on_connect(&self, _connection: &Connection) {
+        moment!("Connect");
+    }
+
+    async fn on_receive(&self, connection: &Connection, data: Bytes) -> Result<()> {
+        let text = String::from_utf8_lossy(&data);
+        moment!("message: {text} from Client: {}", connection.number());
+        let id = if text.trim_start().starts_with('{') {
+            connection.default_task(data.clone()).await?
+        } else {
+            connection.task(Echo(text.to_string())).await?
+        };
+        connection.send(format_args!("Message from Server: {text}, task_id: {id}"));
+        Ok(())
+    }
+
+    async fn on_task(&self, attempt: &Attempt) -> Outcome {
+        moment!("Dispatch AsyncTask: id={}", attempt.id());
+        let outcome = attempt.run().await;
+        moment!("{}, Task Completed", attempt.id());
+        outcome
+    }
+
+    async fn on_finish(&self, finished: &Finished) {
+        match finished.outcome() {
+            Outcome::Done(_) => moment!("AsyncTask[{}] Finish: {}", finished.id(), finished.outcome().text()),
+            Outcome::Failed(failure) => moment!("AsyncTask[{}] Failed: {}", finished.id(), failure.message),
+        }
+    }
+
+    async fn on_close(&self, _connection: &Connection) {
+        moment!("Close");
+    }
+}
