@@ -8,5 +8,6 @@ mod client;
 mod console;
 mod framing;
 mod launcher;
+mod life;
 mod making;
 mod scenario;
