@@ -5,6 +5,7 @@
 mod harness;
 
 mod client;
+mod config;
 mod console;
 mod framing;
 mod launcher;
