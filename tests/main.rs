@@ -8,5 +8,6 @@ mod client;
 mod console;
 mod framing;
 mod launcher;
+mod mail;
 mod making;
 mod scenario;
