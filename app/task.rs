@@ -1,5 +1,6 @@
 //! The tasks of this application; a `mod` line is the whole registration.
 
 mod echo;
+mod send_mail;
 
 pub(crate) use echo::Echo;

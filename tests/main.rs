@@ -10,5 +10,6 @@ mod console;
 mod framing;
 mod launcher;
 mod life;
+mod mail;
 mod making;
 mod scenario;

@@ -30,18 +30,16 @@ impl Server {
 
     /// Starts in a project, with further arguments.
     pub(crate) fn with(project: Project, arguments: &str) -> Self {
+        Self::with_environment(project, arguments, &[])
+    }
+
+    /// Starts with these variables, too.
+    pub(crate) fn with_environment(project: Project, arguments: &str, variables: &[(&str, &str)]) -> Self {
         let mut command = project.command();
         command.args(["task:start", "--port", "0"]).args(arguments.split_whitespace());
+        command.envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines() {
-                if sender.send(line.unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
+        let lines = lines_of(child.stderr.take().unwrap());
         let mut server = Self { project, address: String::new(), child, lines };
         let line = server.line_with("The task server listens on ");
         let address = line.split_once("listens on ").unwrap().1.split_once(". ").unwrap().0;
@@ -108,6 +106,19 @@ impl Drop for Server {
         drop(self.child.kill());
         self.child.wait().unwrap();
     }
+}
+
+/// What a process says, read on while nobody looks, so that it never waits for a reader.
+pub(crate) fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            if sender.send(line.unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 /// A plain TCP client, such as telnet.

@@ -1,0 +1,84 @@
+//! A mail address that is known to be one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use lettre::address::AddressError;
+use lettre::message::Mailbox;
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::ser::{Serialize, Serializer};
+
+/// `ada@example.com` or `Ada <ada@example.com>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MailAddress(Mailbox);
+
+impl MailAddress {
+    pub(super) fn mailbox(&self) -> Mailbox {
+        self.0.clone()
+    }
+
+    /// The part after the @, where identifiers can take it: they are ASCII alone.
+    pub(super) fn ascii_domain(&self) -> Option<&str> {
+        Some(self.0.email.domain()).filter(|domain| domain.is_ascii())
+    }
+}
+
+/// Why a text is no mail address.
+#[derive(Debug)]
+pub(super) struct BadAddress {
+    text: String,
+    source: AddressError,
+}
+
+impl fmt::Display for BadAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let reason = match self.source {
+            AddressError::MissingParts => "the part before or after the @ is missing",
+            AddressError::InvalidUser => "the part before the @ cannot be one",
+            AddressError::InvalidDomain => "the part after the @ is not the name of a domain",
+            _ => "it does not read as ada@example.com or Ada <ada@example.com>",
+        };
+        write!(formatter, "{:?} is no mail address: {reason}", self.text)
+    }
+}
+
+impl FromStr for MailAddress {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        text.parse().map(Self).map_err(|source| BadAddress { text: text.into(), source })
+    }
+}
+
+impl fmt::Display for MailAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl<'de> Deserialize<'de> for MailAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for MailAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_survives_being_written_and_read() {
+        for text in ["ada@example.com", "Ada <ada@example.com>", "Ада <ada@почта.рф>", "\"L, Ada\" <a@b.com>"]
+        {
+            let address: MailAddress = text.parse().unwrap();
+            let json = serde_json::to_string(&address).unwrap();
+            assert_eq!(serde_json::from_str::<MailAddress>(&json).unwrap(), address, "{json}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Sending mails, to a real mail server.
+
+mod server;
+
+use std::collections::BTreeSet;
+use std::net::{TcpListener, TcpStream};
+use std::{io, thread};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::Project;
+use crate::harness::server::{Client, Server};
+use server::MailServer;
+
+/// A project whose mails go to this server.
+fn project(mail_server: &MailServer, more: &str) -> Project {
+    project_at(mail_server.port(), more)
+}
+
+fn project_at(port: u16, more: &str) -> Project {
+    let project = Project::new();
+    project.write(
+        "config/mail.toml",
+        &format!("transport = \"smtp\"\nhost = \"127.0.0.1\"\nport = {port}\n{more}\n"),
+    );
+    project
+}
+
+fn mail(to: &str) -> Value {
+    json!({"function": "send_mail", "reply": "result",
+           "args": {"to": to, "title": format!("For {to}"), "content": "Grüße\n"}})
+}
+
+fn ask(client: &mut Client, request: &Value) -> Value {
+    client.send(format!("{request}\n")).json()
+}
+
+fn ledger(client: &mut Client) -> Value {
+    ask(client, &json!({"command": "status"}))["result"]["ledger"].take()
+}
+
+#[test]
+fn each_of_a_thousand_mails_arrives_once() {
+    let mail_server = MailServer::start(&[]);
+    let project = project(&mail_server, "tls = \"none\"\npool_size = 2");
+    let server = Server::with(project, "");
+    let mut client = server.connect();
+    let recipients: BTreeSet<_> = (0..1_000).map(|number| format!("user{number}@example.com")).collect();
+    for to in &recipients {
+        client.send(format!("{}\n", mail(to)));
+    }
+    for to in &recipients {
+        let answer = client.json();
+        assert_eq!(answer["status"], "done", "{to}: {answer}");
+        assert_eq!(answer["result"]["answer"], "250 2.0.0 taken");
+    }
+    assert_eq!(ledger(&mut client)["done"], 1_000);
+
+    let seen = mail_server.finish();
+    assert_eq!(seen.len(), 1_000);
+    let distinct = |field: &str| seen.iter().map(|mail| mail[field].to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(distinct("to"), recipients.iter().map(|to| json!([to]).to_string()).collect());
+    assert_eq!(distinct("message_id").len(), 1_000);
+    assert!(distinct("connection").len() <= 2, "{:?}", distinct("connection"));
+    for mail in seen {
+        assert_eq!(mail["title"], format!("For {}", mail["to"][0].as_str().unwrap()));
+        assert_eq!(mail["content"].as_str().unwrap().trim_end(), "Grüße");
+    }
+}
+
+#[test]
+fn a_mail_refused_for_now_is_tried_again() {
+    let mail_server = MailServer::start(&[]);
+    let project = project(&mail_server, "tls = \"none\"");
+    let server = Server::with(project, "");
+    let answer = ask(&mut server.connect(), &mail("later@example.com"));
+    assert_eq!(answer["status"], "done", "{answer}");
+
+    let seen = mail_server.finish();
+    assert_eq!(seen[0], json!({"refused": "later@example.com", "code": 451}));
+    assert_eq!(seen[1]["to"], json!(["later@example.com"]));
+    assert_eq!(seen[1]["message_id"], answer["result"]["message_id"]);
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn a_mail_refused_for_good_is_not_tried_again() {
+    let mail_server = MailServer::start(&[]);
+    let project = project(&mail_server, "tls = \"none\"");
+    let server = Server::with(project, "");
+    let mut client = server.connect();
+    let answer = ask(&mut client, &mail("never@example.com"));
+    assert_eq!(answer["status"], "failed", "{answer}");
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.contains("never@example.com") && error.contains("5.1.1 no such user here"), "{error}");
+    assert_eq!(ledger(&mut client)["failed"], 1);
+
+    assert_eq!(mail_server.finish(), [json!({"refused": "never@example.com", "code": 550})]);
+}
+
+#[test]
+fn a_mail_server_that_hangs_up_is_asked_again() {
+    let mail_server = MailServer::start(&[]);
+    let front = TcpListener::bind("127.0.0.1:0").unwrap();
+    let project = project_at(front.local_addr().unwrap().port(), "tls = \"none\"");
+    let behind = ("127.0.0.1", mail_server.port());
+    thread::spawn(move || {
+        drop(front.accept().unwrap());
+        let (client, server) = (front.accept().unwrap().0, TcpStream::connect(behind).unwrap());
+        let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        thread::spawn(move || io::copy(&mut from_client, &mut to_server));
+        io::copy(&mut &server, &mut &client)
+    });
+    let server = Server::with(project, "");
+    let answer = ask(&mut server.connect(), &mail("ada@example.com"));
+    assert_eq!(answer["status"], "done", "{answer}");
+    assert_eq!(mail_server.finish().len(), 1);
+}
+
+#[test]
+fn a_bad_address_is_refused_before_anything_is_queued() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let answer = ask(&mut client, &mail("ada@@example"));
+    assert_eq!((&answer["status"], &answer["code"]), (&json!("error"), &json!("bad_arguments")), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("\"ada@@example\" is no mail address"), "{answer}");
+    assert_eq!(ledger(&mut client)["accepted"], 0);
+}
+
+#[test]
+fn a_mail_whose_sending_was_cut_short_leaves_no_answer_for_the_next_one() {
+    let mail_server = MailServer::start(&[]);
+    let project = project(&mail_server, "tls = \"none\"\npool_size = 1");
+    let server = Server::with(project, "");
+    let mut client = server.connect();
+    let mut silent = mail("silent@example.com");
+    silent["timeout"] = json!(0.2);
+    silent["attempts"] = json!(1);
+    assert_eq!(ask(&mut client, &silent)["status"], "failed");
+    assert_eq!(ask(&mut client, &mail("ada@example.com"))["status"], "done");
+    assert_eq!(ask(&mut client, &mail("never@example.com"))["status"], "failed");
+
+    let seen = mail_server.finish();
+    assert_eq!(seen[0]["to"], json!(["ada@example.com"]));
+    assert_eq!(seen[1]["refused"], "never@example.com");
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn the_login_comes_from_file_and_environment() {
+    let mail_server = MailServer::start(&["ada", "secret"]);
+    let project = project(&mail_server, "tls = \"none\"\nuser = \"ada\"");
+    let server = Server::with_environment(project, "", &[("THINK_MAIL_PASSWORD", "secret")]);
+    let answer = ask(&mut server.connect(), &mail("bob@example.com"));
+    assert_eq!(answer["status"], "done", "{answer}");
+    assert_eq!(mail_server.finish().len(), 1);
+}
+
+#[test]
+fn no_mail_goes_to_a_server_that_does_not_encrypt_unless_the_settings_say_so() {
+    let mail_server = MailServer::start(&[]);
+    let project = project(&mail_server, "");
+    let server = Server::with(project, "");
+    let mut once = mail("ada@example.com");
+    once["attempts"] = json!(1);
+    let answer = ask(&mut server.connect(), &once);
+    assert_eq!(answer["status"], "failed");
+    assert!(answer["error"].as_str().unwrap().contains("STARTTLS is not supported"), "{answer}");
+    assert!(mail_server.finish().is_empty());
+}
+
+#[test]
+fn without_settings_a_mail_becomes_one_file() {
+    let project = Project::new();
+    project.write("config/server.toml", "default_function = \"send_mail\"\n");
+    let mut server = Server::with(project, "");
+    // As a client that closes at once and sends no line end.
+    let args = r#"{"from_email":"bob@example.com","to_email":"Ada <ada@example.com>","title":"Hi","content":"Hello"}"#;
+    let reply = server.connect().send(args).end().rest();
+    assert_eq!(reply, format!("Message from Server: {args}, task_id: 0\n"));
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+
+    let files = std::fs::read_dir(server.project.path("runtime/mail")).unwrap();
+    let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    assert!(file.extension().is_some_and(|extension| extension == "eml"), "{file:?}");
+    let text = std::fs::read_to_string(file).unwrap();
+    for part in
+        ["From: bob@example.com\r\n", "To: Ada <ada@example.com>\r\n", "Subject: Hi\r\n", "\r\n\r\nHello"]
+    {
+        assert!(text.contains(part), "{part:?} in\n{text}");
+    }
+}

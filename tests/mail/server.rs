@@ -1,0 +1,62 @@
+//! A real mail server, which tells what it is handed.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::Receiver;
+
+use serde_json::Value;
+
+use crate::harness::house;
+use crate::harness::server::lines_of;
+
+/// A mail server on a port of its own; see `smtp_server.py` beside this file.
+pub(super) struct MailServer {
+    process: Child,
+    said: Receiver<String>,
+    port: u16,
+}
+
+impl MailServer {
+    /// `login`: the user and password it insists on, or nothing.
+    pub(super) fn start(login: &[&str]) -> Self {
+        let mut process = Command::new(python())
+            .arg(house().join("tests/mail/smtp_server.py"))
+            .args(login)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = lines_of(process.stdout.take().unwrap());
+        let first = said.recv().expect("the mail server starts");
+        let first: Value = serde_json::from_str(&first).unwrap();
+        Self { process, said, port: first["port"].as_u64().unwrap().try_into().unwrap() }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends the server: all that it has seen.
+    pub(super) fn finish(mut self) -> Vec<Value> {
+        drop(self.process.stdin.take());
+        self.said.iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        // Both fail only for one that has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The Python that has what the mail server needs, installed if it is missing.
+fn python() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
+        assert!(install.status.success(), "tests/install says above what is missing");
+        String::from_utf8(install.stdout).unwrap().trim_end().to_owned()
+    })
+}
