@@ -14,7 +14,7 @@ use super::refusal::{Code, Refusal};
 #[derive(Debug)]
 pub enum Message<'a> {
     /// A JSON object with `"function"`.
-    Task(Box<TaskRequest<'a>>),
+    Task(TaskRequest<'a>),
     /// A JSON object with `"command"`.
     Command(CommandRequest<'a>),
     /// A single `?`.
@@ -90,7 +90,7 @@ impl<'a> Message<'a> {
         let id = fields.id;
         let read = match (fields.function, fields.command) {
             (Some(_), Some(_)) => Err(bad("A request has a \"function\" or a \"command\", not both.")),
-            (Some(function), None) => fields.task(function).map(|task| Self::Task(Box::new(task))),
+            (Some(function), None) => fields.task(function).map(Self::Task),
             (None, Some(command)) => fields.command(command).map(Self::Command),
             (None, None) => Ok(Self::Data(line)),
         };
@@ -284,7 +284,7 @@ mod tests {
 
     fn task(line: &str) -> TaskRequest<'_> {
         match Message::parse(line.as_bytes()) {
-            Ok(Message::Task(task)) => *task,
+            Ok(Message::Task(task)) => task,
             other => panic!("{line} is {other:?}"),
         }
     }

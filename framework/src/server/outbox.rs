@@ -1,9 +1,12 @@
 //! What a connection is still to be sent, in the order of its requests where order matters.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::task::Poll;
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 /// The answers of one connection on their way out; filled from anywhere, emptied by its session.
 ///
@@ -14,7 +17,8 @@ pub(super) struct Outbox {
     /// More bytes than this held for a peer that does not read them end the connection.
     limit: usize,
     state: Mutex<State>,
-    changed: Notify,
+    changed: AtomicBool,
+    session: AtomicWaker,
 }
 
 /// A place among the ordered answers of a connection.
@@ -62,7 +66,7 @@ pub(super) enum End {
 
 impl Outbox {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default(), changed: Notify::new() }
+        Self { limit, state: Mutex::default(), changed: AtomicBool::new(false), session: AtomicWaker::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -143,7 +147,15 @@ impl Outbox {
 
     /// Waits until somebody other than the session added something.
     pub(super) async fn changed(&self) {
-        self.changed.notified().await;
+        poll_fn(|context| {
+            self.session.register(context.waker());
+            // Read after registering: a change from now on wakes the session.
+            match self.changed.swap(false, Ordering::AcqRel) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     pub(super) fn awaited(&self) -> usize {
@@ -169,7 +181,8 @@ impl Outbox {
             End::Gone | End::Overflowed => state.ready.clear(),
         }
         drop(state);
-        self.changed.notify_one();
+        self.changed.store(true, Ordering::Release);
+        self.session.wake();
     }
 }
 

@@ -3,6 +3,7 @@
 mod batch;
 mod scratch;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ impl Session {
         let (mut reader, writer) = stream.split();
         let mut lines = Lines::new(self.hall.settings.package_max_length);
         let mut stop = self.stop.clone();
+        // One future for all rounds, which enlists only once.
+        let mut stopped = pin!(raised(&mut stop));
         let mut idle = Idle::new(self.hall.settings.heartbeat_idle_time);
         let mut flow = Flow {
             session: self,
@@ -104,7 +107,7 @@ impl Session {
                 ready = flow.writer.writable(), if !flow.output.is_empty() => ready?,
                 () = self.outbox.changed() => idle.touch(),
                 Some(()) = flow.receiving.next(), if !flow.receiving.is_empty() => {}
-                () = raised(&mut stop), if reading.is_some() => {
+                () = &mut stopped, if reading.is_some() => {
                     flow.receive_all().await?;
                     reading = None;
                 }
