@@ -57,7 +57,7 @@ fn the_descriptions_of_list_stand_in_one_column() {
 fn a_group_can_be_listed_alone_and_an_unknown_one_is_a_mistake() {
     let list = think("list make").exits(0).stdout;
     assert!(list.contains("make:task") && !list.contains("demo:hello"), "{list}");
-    assert!(think("list nothing").exits(2).stderr.contains("there are: demo, make"));
+    assert!(think("list nothing").exits(2).stderr.contains("there are: config, demo, make"));
 }
 
 #[test]

@@ -5,9 +5,11 @@
 mod harness;
 
 mod client;
+mod config;
 mod console;
 mod framing;
 mod launcher;
+mod life;
 mod mail;
 mod making;
 mod scenario;

@@ -1,5 +1,6 @@
 //! The built-in commands.
 
+mod config;
 mod help;
 mod list;
 mod make;

@@ -94,7 +94,7 @@ impl Config {
     /// [`Problems`], all that there are with this section, and any name of a file or variable that belongs to
     /// no section.
     pub fn section<S: Section>(&self) -> Result<S> {
-        let mut problems = self.strays(S::NAME);
+        let mut problems = self.strays_beside(Some(S::NAME));
         match read::read::<S>(self) {
             Ok(reading) if problems.is_empty() => return Ok(reading.settings),
             Ok(_) => {}
@@ -108,7 +108,7 @@ impl Config {
     /// # Errors
     /// All that is wrong with any of them, not just the first thing.
     pub fn check_all(&self) -> Result<(), Problems> {
-        let mut problems = self.strays("");
+        let mut problems = self.strays();
         for explained in self.explain() {
             if let Err(more) = explained.settings {
                 problems.extend(more);

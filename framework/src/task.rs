@@ -68,10 +68,14 @@ impl NewTask {
             request.function.as_deref().or(default_function).ok_or_else(handler::no_default_function)?;
         let handler = handlers.find(name)?;
         let args = match request.args {
-            Some(args) => page.slice_ref(args.get().as_bytes()),
-            None => Bytes::from_static(b"{}"),
+            Some(args) if args.get() != "null" => {
+                handler.check(args.get().as_bytes())?;
+                page.slice_ref(args.get().as_bytes())
+            }
+            // A struct without fields reads `null`, and one whose fields are all optional `{}`.
+            _ if handler.check(b"null").is_ok() => Bytes::from_static(b"null"),
+            _ => handler.check(b"{}").map(|()| Bytes::from_static(b"{}"))?,
         };
-        handler.check(&args)?;
         let defaults = Self::with_defaults(handler, args);
         Ok(Self {
             queue: request.queue.as_deref().map_or(Ok(defaults.queue), |queue| handlers.queue(queue))?,

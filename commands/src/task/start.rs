@@ -13,7 +13,7 @@ use framework::prelude::*;
 use framework::server::{Running, Server, ServerSettings, Stopped};
 use framework::store::Memory;
 use framework::task::Handlers;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::server_address::address_of;
 
@@ -44,6 +44,7 @@ impl Execute for Start {
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
         logging(&settings, config, output.verbosity()).start()?;
+        let mut signals = Signals::listen()?;
         let server = Server {
             config: config.clone(),
             handlers: Handlers::collect()?,
@@ -58,9 +59,9 @@ impl Execute for Start {
         let _pid_file = PidFile::write(config.root(), settings.pid_file.as_deref())?;
         let address = running.addresses()[0];
         output.note(format_args!("The task server listens on {address}. Ctrl-C ends it."));
-        wait_for_signal().await?;
+        signals.next().await;
         output.note("Stopping: running tasks may finish. Ctrl-C again ends the server at once.");
-        stop(running, output).await
+        stop(running, signals, output).await
     }
 }
 
@@ -85,11 +86,10 @@ fn logging(settings: &ServerSettings, config: &Config, verbosity: Verbosity) -> 
     Logging { level: logging.level.adjusted(quiet, verbose), ..logging }
 }
 
-async fn stop(running: Running, output: &mut Output) -> Result<()> {
+async fn stop(running: Running, mut signals: Signals, output: &mut Output) -> Result<()> {
     let stopped = tokio::select! {
         stopped = running.stop() => stopped,
-        signalled = wait_for_signal() => {
-            signalled?;
+        () = signals.next() => {
             return Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"));
         }
     };
@@ -104,14 +104,24 @@ async fn stop(running: Running, output: &mut Output) -> Result<()> {
     Ok(())
 }
 
-async fn wait_for_signal() -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C and SIGTERM, from the moment this exists: one that comes during the start is not lost.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// Tells an address that is taken by a server of ours from any other failure.

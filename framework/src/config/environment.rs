@@ -79,18 +79,42 @@ fn key_of<'a>(name: &'a str, section: &str) -> Option<&'a str> {
 
 fn suggestion(name: &str) -> String {
     let sections = Registered::all();
-    let known: Vec<String> = sections
+    let names: Vec<_> = sections.iter().map(|section| section.name).collect();
+    let variables = sections
         .iter()
         .flat_map(|section| (section.keys)().into_iter().map(|key| variable(section.name, &key)))
-        .chain([ROOT.to_owned()])
-        .collect();
+        .chain([ROOT.to_owned()]);
     // The prefix that all of them share would make all of them look alike.
-    let known = known.iter().filter_map(|variable| variable.strip_prefix(PREFIX));
-    match nearest(name.trim_start_matches(PREFIX), known) {
+    let known: Vec<_> = variables.map(|variable| variable[PREFIX.len()..].to_owned()).collect();
+    let name = &name[PREFIX.len()..];
+    let near_variable = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+    let near_section = || {
+        let mut splits = name.match_indices('_').map(|(end, _)| (&name[..end], &name[end..]));
+        splits.find_map(|(section, key)| {
+            Some(nearest(section, names.iter().copied())?.to_ascii_uppercase() + key)
+        })
+    };
+    match near_variable.or_else(near_section) {
         Some(near) => format!("; did you mean {PREFIX}{near}?"),
-        None => {
-            let names: Vec<_> = sections.iter().map(|section| section.name).collect();
-            format!("; a setting is THINK_SECTION_KEY, and the sections are: {}", names.join(", "))
-        }
+        None => format!("; a setting is THINK_SECTION_KEY, and the sections are: {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stray(name: &str) -> String {
+        Environment::of([(name, "")]).strays(&["sample"]).to_string()
+    }
+
+    #[test]
+    fn a_stray_variable_is_told_what_it_was_meant_to_be() {
+        assert!(stray("THINK_SAMPLE_PROT").is_empty(), "its section tells of its keys");
+        assert!(stray("THINK_SAMPEL_PORT").ends_with("did you mean THINK_SAMPLE_PORT?"));
+        assert!(stray("THINK_SAMPEL_X").ends_with("did you mean THINK_SAMPLE_X?"));
+        assert!(stray("THINK_ROOTS").ends_with("did you mean THINK_ROOT?"));
+        assert!(stray("THINK_SAMPLE_").contains("there is no such section"));
+        assert!(stray("THINK_").contains("a setting is THINK_SECTION_KEY"));
     }
 }

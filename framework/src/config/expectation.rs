@@ -33,7 +33,11 @@ fn finding(found: &str) -> String {
     match found {
         "sequence" => "a list".to_owned(),
         "map" => "a table".to_owned(),
-        value => format!("the {}", value.replacen("floating point", "number", 1)),
+        value => {
+            // Of a number that no machine word holds.
+            let value = value.trim_end_matches(" as i128").trim_end_matches(" as u128");
+            format!("the {}", value.replacen("floating point", "number", 1))
+        }
     }
 }
 
@@ -50,6 +54,10 @@ mod tests {
             ),
             ("invalid type: sequence, expected a boolean", "must be true or false, not a list"),
             ("unknown variant `x`, expected `text` or `json`", "must be `text` or `json`, not `x`"),
+            (
+                "invalid value: integer `9` as i128, expected u8",
+                "must be a whole number from 0 to 255, not the integer `9`",
+            ),
             ("must be a string", "must be a string"),
         ] {
             assert_eq!(explain(message), sentence);

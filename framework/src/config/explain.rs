@@ -32,12 +32,15 @@ impl Config {
         Registered::all().iter().map(explain).collect()
     }
 
-    /// Files and variables that belong to no section. `extra` is a section that need not be registered.
-    pub(super) fn strays(&self, extra: &str) -> Problems {
-        let mut sections: Vec<_> = Registered::all().iter().map(|section| section.name).collect();
-        if !extra.is_empty() && !sections.contains(&extra) {
-            sections.push(extra);
-        }
+    /// Files and variables that belong to no registered section.
+    pub fn strays(&self) -> Problems {
+        self.strays_beside(None)
+    }
+
+    /// Likewise, where one more section is known.
+    pub(super) fn strays_beside(&self, known: Option<&'static str>) -> Problems {
+        let registered = Registered::all().into_iter().map(|section| section.name);
+        let sections: Vec<_> = registered.chain(known).collect();
         let mut problems = self.sources.environment.strays(&sections);
         for name in self.file_names().filter(|name| !sections.contains(&name.as_str())) {
             let message = match nearest(&name, sections.iter().copied()) {

@@ -28,7 +28,7 @@ pub enum Message<'a> {
 pub struct TaskRequest<'a> {
     /// The handler's name; `None` means the configured `default_function`.
     pub function: Option<Cow<'a, str>>,
-    /// The handler's arguments as JSON; `None` is `{}`.
+    /// The handler's arguments as JSON; `None` and `null` are what a handler without arguments expects.
     pub args: Option<&'a RawValue>,
     /// Echoed in every reply to this request; any JSON scalar.
     pub id: Option<&'a RawValue>,
@@ -137,7 +137,7 @@ impl<'a> Fields<'a> {
         let options = self.options;
         Ok(TaskRequest {
             function: text("function", "a string or null", Some(function))?,
-            args: self.args.filter(|args| args.get() != "null"),
+            args: self.args,
             id: self.id,
             reply: read("reply", "\"ack\", \"result\", \"both\" or \"none\"", options.reply)?,
             queue: text("queue", "a string", options.queue)?,

@@ -1,0 +1,3 @@
+//! The commands that begin with `config:`.
+
+mod show;
