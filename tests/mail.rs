@@ -149,12 +149,43 @@ fn a_mail_whose_sending_was_cut_short_leaves_no_answer_for_the_next_one() {
 
 #[test]
 fn the_login_comes_from_file_and_environment() {
-    let mail_server = MailServer::start(&["ada", "secret"]);
+    let mail_server = MailServer::start(&["--login", "ada", "secret"]);
     let project = project(&mail_server, "tls = \"none\"\nuser = \"ada\"");
     let server = Server::with_environment(project, "", &[("THINK_MAIL_PASSWORD", "secret")]);
     let answer = ask(&mut server.connect(), &mail("bob@example.com"));
     assert_eq!(answer["status"], "done", "{answer}");
     assert_eq!(mail_server.finish().len(), 1);
+}
+
+#[test]
+fn mails_travel_encrypted_to_a_server_with_a_trusted_certificate() {
+    for tls in ["starttls", "implicit"] {
+        let mail_server = MailServer::start(&["--tls", tls]);
+        let project = project(&mail_server, &format!("tls = \"{tls}\"\nca_file = \"config/mail.pem\""));
+        project.write("config/mail.pem", mail_server.certificate());
+        let server = Server::with(project, "");
+        let mut client = server.connect();
+        for to in ["ada@example.com", "bob@example.com"] {
+            let answer = ask(&mut client, &mail(to));
+            assert_eq!(answer["status"], "done", "{tls}: {answer}");
+        }
+        let seen = mail_server.finish();
+        assert_eq!(seen.len(), 2);
+        assert!(seen.iter().all(|mail| mail["encrypted"] == true), "{tls}: {seen:?}");
+    }
+}
+
+#[test]
+fn no_mail_goes_to_a_server_with_a_certificate_of_unknown_origin() {
+    let mail_server = MailServer::start(&["--tls", "starttls"]);
+    let project = project(&mail_server, "");
+    let server = Server::with(project, "");
+    let mut once = mail("ada@example.com");
+    once["attempts"] = json!(1);
+    let answer = ask(&mut server.connect(), &once);
+    assert_eq!(answer["status"], "failed");
+    assert!(answer["error"].as_str().unwrap().contains("certificate"), "{answer}");
+    assert!(mail_server.finish().is_empty());
 }
 
 #[test]

@@ -14,14 +14,15 @@ pub(super) struct MailServer {
     process: Child,
     said: Receiver<String>,
     port: u16,
+    certificate: Option<String>,
 }
 
 impl MailServer {
-    /// `login`: the user and password it insists on, or nothing.
-    pub(super) fn start(login: &[&str]) -> Self {
+    /// What the arguments mean is said in `smtp_server.py`.
+    pub(super) fn start(arguments: &[&str]) -> Self {
         let mut process = Command::new(python())
             .arg(house().join("tests/mail/smtp_server.py"))
-            .args(login)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -29,11 +30,17 @@ impl MailServer {
         let said = lines_of(process.stdout.take().unwrap());
         let first = said.recv().expect("the mail server starts");
         let first: Value = serde_json::from_str(&first).unwrap();
-        Self { process, said, port: first["port"].as_u64().unwrap().try_into().unwrap() }
+        let port = first["port"].as_u64().unwrap().try_into().unwrap();
+        Self { process, said, port, certificate: first["certificate"].as_str().map(str::to_owned) }
     }
 
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What a client that trusts an encrypting server must know, as PEM.
+    pub(super) fn certificate(&self) -> &str {
+        self.certificate.as_deref().expect("the server encrypts")
     }
 
     /// Ends the server: all that it has seen.

@@ -1,18 +1,21 @@
 """A mail server for the tests: tells on standard output, one JSON object a line, what it is handed.
 
-The first line is {"port": N}. A recipient whose address contains "later" is refused with 451 the first time, one
-that contains "never" is refused with 550 each time, and one that contains "silent" gets no answer at all. With two
-arguments it insists on a login with this user and password. Ends when its standard input does.
+The first line is {"port": N}, with --tls also the certificate to trust. A recipient whose address contains "later" is
+refused with 451 the first time, one that contains "never" is refused with 550 each time, and one that contains
+"silent" gets no answer at all. Ends when its standard input does.
 """
 
+import argparse
 import asyncio
 import json
 import logging
+import ssl
 import sys
 import warnings
 from email import message_from_bytes
 from email.policy import default
 
+import trustme
 from aiosmtpd.smtp import SMTP, AuthResult
 
 
@@ -45,26 +48,55 @@ class Handler:
             content=mail.get_content(),
             message_id=mail["message-id"],
             connection=session.peer[1],
+            encrypted=server.transport.get_extra_info("ssl_object") is not None,
         )
         return "250 2.0.0 taken"
 
 
-def authenticate(server, session, envelope, mechanism, data):
-    expected = [argument.encode() for argument in sys.argv[1:]]
-    return AuthResult(success=[data.login, data.password] == expected)
+def read_arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--login", nargs=2, metavar=("USER", "PASSWORD"), help="insist on a login with these")
+    parser.add_argument("--tls", choices=["starttls", "implicit"], help="insist on encryption")
+    return parser.parse_args()
+
+
+def login_options(login):
+    # aiosmtpd warns of what is meant here: a login without encryption.
+    warnings.simplefilter("ignore")
+    expected = [text.encode() for text in login]
+
+    def authenticate(server, session, envelope, mechanism, data):
+        return AuthResult(success=[data.login, data.password] == expected)
+
+    return {"authenticator": authenticate, "auth_required": True, "auth_require_tls": False}
+
+
+def encryption():
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context, authority.cert_pem.bytes().decode()
 
 
 async def main():
+    arguments = read_arguments()
+    # Clients that hang up, or trust nobody, are what some tests are about.
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     handler = Handler()
     options = {"enable_SMTPUTF8": True}
-    if len(sys.argv) > 1:
-        # aiosmtpd warns of what is meant here: a login without encryption.
-        warnings.simplefilter("ignore")
-        logging.getLogger("mail.log").setLevel(logging.ERROR)
-        options |= {"authenticator": authenticate, "auth_required": True, "auth_require_tls": False}
+    certificate, implicit = {}, None
+    if arguments.login:
+        options |= login_options(arguments.login)
+    if arguments.tls:
+        context, pem = encryption()
+        certificate = {"certificate": pem}
+        if arguments.tls == "implicit":
+            implicit = context
+        else:
+            options |= {"tls_context": context, "require_starttls": True}
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(handler, **options), "127.0.0.1", 0)
-    tell(port=server.sockets[0].getsockname()[1])
+    server = await loop.create_server(lambda: SMTP(handler, **options), "127.0.0.1", 0, ssl=implicit)
+    tell(port=server.sockets[0].getsockname()[1], **certificate)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 

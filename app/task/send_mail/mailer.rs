@@ -51,7 +51,7 @@ impl Mailer {
         let settings: MailSettings = config.section()?;
         let route = match settings.transport {
             Transport::File => Route::Folder(Folder::new(config.root(), &settings.folder)),
-            Transport::Smtp => Route::Smtp(Smtp::new(&settings)?),
+            Transport::Smtp => Route::Smtp(Smtp::new(config.root(), &settings)?),
         };
         let process = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
         Ok(Self { from: settings.from, process, route })

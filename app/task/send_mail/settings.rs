@@ -25,6 +25,8 @@ pub(super) struct MailSettings {
     /// By default what is usual for `tls`: 587, 465 or 25.
     pub(super) port: Option<u16>,
     pub(super) tls: Tls,
+    /// A certificate to trust beside the well-known authorities; the path starts at the project's root.
+    pub(super) ca_file: Option<PathBuf>,
     /// Nobody logs in without one.
     pub(super) user: Option<String>,
     pub(super) password: Secret,
@@ -67,6 +69,7 @@ impl Default for MailSettings {
             host: "localhost".into(),
             port: None,
             tls: Tls::Upgrade,
+            ca_file: None,
             user: None,
             password: Secret::default(),
             pool_size: NonZeroUsize::new(4).expect("four is not zero"),

@@ -1,5 +1,7 @@
 //! Hands mails to a mail server, over connections that are kept for the next ones.
 
+use std::fs;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use framework::task::no_retry;
 use lettre::Message;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -33,14 +35,14 @@ pub(super) struct Smtp {
 
 impl Smtp {
     /// # Errors
-    /// When `host` can have no certificate.
-    pub(super) fn new(settings: &MailSettings) -> Result<Self> {
+    /// When `ca_file` is no certificate, or `host` is no name that a certificate can be for.
+    pub(super) fn new(root: &Path, settings: &MailSettings) -> Result<Self> {
         let MailSettings { host, tls, .. } = settings;
         let password = settings.password.reveal();
         let credentials = settings.user.clone().map(|user| Credentials::new(user, password.into()));
         let tls = match tls {
             Tls::None => None,
-            tls => Some((*tls, TlsParameters::new(host.clone())?)),
+            tls => Some((*tls, trusting(root, settings)?)),
         };
         Ok(Self {
             server: (host.clone(), settings.port()),
@@ -110,6 +112,16 @@ impl Smtp {
         stream.set_nodelay(true)?;
         AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await.map_err(said)
     }
+}
+
+fn trusting(root: &Path, settings: &MailSettings) -> Result<TlsParameters> {
+    let parameters = TlsParameters::builder(settings.host.clone());
+    let Some(file) = &settings.ca_file else { return Ok(parameters.build_rustls()?) };
+    let file = root.join(file);
+    let certificate = fs::read(&file).with_context(|| format!("reading ca_file {}", file.display()))?;
+    let certificate = Certificate::from_pem(&certificate)
+        .with_context(|| format!("ca_file {} is no certificate in PEM form", file.display()))?;
+    Ok(parameters.add_root_certificate(certificate).build_rustls()?)
 }
 
 /// What the server said of a mail, and whether to ask again.
