@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use framework::client::{Client, Ended, Request};
 use framework::config::Config;
-use framework::server::{AnyEvents, Events, Finished, Running, Server, ServerSettings, Stopped};
+use framework::prelude::*;
+use framework::server::{AnyEvents, Running, Server, ServerSettings, Stopped};
 use framework::store::Memory;
 use framework::task::Handlers;
 use serde_json::value::{RawValue, to_raw_value};
@@ -266,6 +267,43 @@ async fn a_slow_on_finish_delays_neither_answers_nor_tasks() {
     }
     seen.sort_unstable();
     assert_eq!(seen, Vec::from_iter(0..50), "once for each");
+}
+
+/// Panics wherever it can.
+struct Panicking;
+
+impl Events for Panicking {
+    async fn on_connect(&self, _connection: &Connection) {
+        panic!("on_connect");
+    }
+
+    async fn on_receive(&self, _connection: &Connection, _data: Bytes) -> Result<()> {
+        panic!("on_receive");
+    }
+
+    async fn on_task(&self, attempt: &Attempt) -> Outcome {
+        let outcome = attempt.run().await;
+        assert!(attempt.id() > 0, "on_task");
+        outcome
+    }
+
+    async fn on_finish(&self, _finished: &Finished) {
+        panic!("on_finish");
+    }
+
+    async fn on_close(&self, _connection: &Connection) {
+        panic!("on_close");
+    }
+}
+
+#[tokio::test]
+async fn callbacks_that_panic_harm_nothing_else() {
+    let house = House::with(ServerSettings::default(), Panicking).await;
+    assert!(failed(house.run("test_shout", serde_json::json!("a")).await).contains("on_task"));
+    assert_eq!(done(house.run("test_shout", serde_json::json!("b")).await).get(), "\"B\"");
+    let answer = house.client().await.send_raw(b"raw\n").await.unwrap();
+    assert!(String::from_utf8(answer).unwrap().contains("on_receive panicked"));
+    assert_eq!(house.running.stop().await, Stopped { left: 0, kept: false });
 }
 
 #[tokio::test]

@@ -12,4 +12,5 @@ mod launcher;
 mod life;
 mod mail;
 mod making;
+mod readme;
 mod scenario;

@@ -21,3 +21,8 @@ pub mod prelude;
 
 pub use framework_macros::{Command, Task};
 pub use {anyhow, clap, humantime, inventory, serde, serde_json};
+
+/// Keeps the code in the README true.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,5 +1,6 @@
 //! Bytes to requests, replies to bytes; no sockets.
 
+pub mod http;
 mod lines;
 mod refusal;
 mod reply;

@@ -1,16 +1,18 @@
 //! The six callbacks of the server, in Swoole's names.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::connection::Connection;
 use super::ready::at_once;
-use crate::protocol::Refusal;
+use crate::protocol::{Code, Refusal};
 use crate::task::{Attempt, Outcome, Task, TaskId, Ticket};
 
 /// What a program does at the six moments of the server; each has a default.
@@ -111,13 +113,18 @@ pub trait AnyEvents: Send + Sync {
     fn close<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()>;
 }
 
+/// A callback that panics, which has been logged by then, harms nothing else.
+async fn guarded<F: Future>(callback: F) -> Option<F::Output> {
+    AssertUnwindSafe(callback).catch_unwind().await.ok()
+}
+
 impl<E: Events> AnyEvents for E {
     fn start(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.on_start())
     }
 
     fn connect<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()> {
-        Box::pin(self.on_connect(connection))
+        Box::pin(guarded(self.on_connect(connection)).map(|_| ()))
     }
 
     fn receive(
@@ -126,11 +133,13 @@ impl<E: Events> AnyEvents for E {
         data: Bytes,
     ) -> BoxFuture<'static, Result<(), Refusal>> {
         Box::pin(async move {
-            self.on_receive(&connection, data).await.map_err(|error| match error.downcast() {
+            let panicked = || Err(anyhow!("on_receive panicked"));
+            let received = guarded(self.on_receive(&connection, data)).await.unwrap_or_else(panicked);
+            received.map_err(|error| match error.downcast() {
                 Ok(refusal) => refusal,
                 Err(error) => {
                     tracing::warn!("on_receive of {connection:?}: {error:#}");
-                    Refusal::new(crate::protocol::Code::Internal, format!("{error:#}"))
+                    Refusal::new(Code::Internal, format!("{error:#}"))
                 }
             })
         })
@@ -145,7 +154,7 @@ impl<E: Events> AnyEvents for E {
         Box::pin(async move {
             let mut waiting = FuturesUnordered::new();
             for finished in &batch {
-                let mut callback = Box::pin(self.on_finish(finished));
+                let mut callback = Box::pin(guarded(self.on_finish(finished)));
                 if at_once(&mut callback).await.is_none() {
                     waiting.push(callback);
                 }
@@ -155,6 +164,6 @@ impl<E: Events> AnyEvents for E {
     }
 
     fn close<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()> {
-        Box::pin(self.on_close(connection))
+        Box::pin(guarded(self.on_close(connection)).map(|_| ()))
     }
 }

@@ -158,8 +158,10 @@ impl Outbox {
         .await;
     }
 
-    pub(super) fn awaited(&self) -> usize {
-        self.state().awaited
+    /// How many bytes are held here, and how many answers are promised.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.len(), state.awaited)
     }
 
     /// Whether nothing is held and nothing promised.

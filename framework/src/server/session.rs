@@ -24,7 +24,7 @@ use super::ready::{at_once, raised};
 use super::settings::ServerSettings;
 use super::status::Board;
 use super::waiters::Waiters;
-use crate::protocol::{Code, Lines, Message, Page, Refusal};
+use crate::protocol::{Code, Lines, Message, Page, Refusal, http};
 
 /// What all sessions share.
 pub(super) struct Hall {
@@ -55,6 +55,8 @@ struct Flow<'a> {
     receiving: FuturesUnordered<BoxFuture<'static, ()>>,
     output: Vec<u8>,
     written: usize,
+    /// Whether the first line, which gives away a browser, has been seen.
+    greeted: bool,
 }
 
 impl Session {
@@ -84,6 +86,7 @@ impl Session {
             receiving: FuturesUnordered::new(),
             output: Vec::new(),
             written: 0,
+            greeted: false,
         };
         loop {
             flow.flush()?;
@@ -98,8 +101,11 @@ impl Session {
                         Some(page) => (page, false),
                         None => (Page { bytes: lines.finish().unwrap_or_default(), overflow: false }, true),
                     };
-                    flow.take_in(page).await?;
-                    if end {
+                    let welcome = flow.greet(&page);
+                    if welcome {
+                        flow.take_in(page).await?;
+                    }
+                    if end || !welcome {
                         flow.receive_all().await?;
                         reading = None;
                     }
@@ -118,6 +124,19 @@ impl Session {
 }
 
 impl Flow<'_> {
+    /// Turns away who begins with HTTP: any page that a browser shows could send tasks in its name otherwise.
+    fn greet(&mut self, page: &Page) -> bool {
+        if self.greeted || page.bytes.is_empty() {
+            return true;
+        }
+        self.greeted = true;
+        match Page::lines(&page.bytes).next().and_then(http::refuse) {
+            Some(answer) => self.session.outbox.append(&answer),
+            None => return true,
+        }
+        false
+    }
+
     /// Handles the messages of one page in their order: requests in batches, raw data in callbacks.
     async fn take_in(&mut self, page: Page) -> std::io::Result<()> {
         let limit = self.session.hall.settings.package_max_length;
@@ -175,8 +194,9 @@ impl Flow<'_> {
     /// Whether another read would not make this connection hold more than it may.
     fn wants_input(&self) -> bool {
         let settings = &self.session.hall.settings;
-        self.output.len() - self.written < settings.output_buffer_max
-            && self.session.outbox.awaited() < settings.in_flight_max
+        let (held, awaited) = self.session.outbox.load();
+        held + self.output.len() - self.written < settings.output_buffer_max
+            && awaited < settings.in_flight_max
     }
 
     fn is_done(&self) -> bool {
