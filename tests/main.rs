@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod architecture;
 mod client;
 mod config;
 mod console;
