@@ -14,4 +14,5 @@ mod life;
 mod mail;
 mod making;
 mod readme;
+mod release;
 mod scenario;
