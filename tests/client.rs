@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::Stdio;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::server::Server;
@@ -28,7 +29,7 @@ fn a_task_is_sent_and_its_id_printed() {
     let server = Server::start();
     assert_eq!(server.think(&["task:send", "noop", "{}"]).exits(0).stdout, "0\n");
     let ran = server.think(&["task:send", "noop", "[1, 2]", "--json"]).exits(0);
-    assert_eq!(ran.stdout, "{\"status\":\"queued\",\"task_id\":1}\n");
+    assert_eq!(ran.stdout, "{\"task_id\":1,\"status\":\"queued\"}\n");
 }
 
 #[test]
@@ -172,4 +173,39 @@ fn a_server_in_the_way_is_told_from_a_stranger() {
 fn an_address_that_others_can_reach_is_refused_unless_it_is_asked_for_by_name() {
     let ran = Project::new().think("task:start --port 0 --host 0.0.0.0").exits(1);
     assert!(ran.stderr.contains("insecure = true"), "{ran:?}");
+}
+
+#[test]
+fn the_log_and_the_process_id_go_where_the_settings_say() {
+    let project = Project::new();
+    project.write(
+        "config/server.toml",
+        "log_file = \"runtime/logs/server.log\"\npid_file = \"runtime/server.pid\"\n",
+    );
+    let mut server = Server::with(project, "--log-format json");
+    assert_eq!(server.project.read("runtime/server.pid"), format!("{}\n", server.pid()));
+    server.connect().send("hello\n").line();
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(!server.project.path("runtime/server.pid").exists());
+    let log = server.project.read("runtime/logs/server.log");
+    let messages: Vec<_> = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
+    assert!(messages.iter().any(|line| line["message"] == "AsyncTask[0] Finish: hello -> OK"), "{log}");
+}
+
+#[test]
+fn a_second_ctrl_c_ends_the_server_at_once() {
+    // A mail server that accepts connections and never says a word keeps a task running.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let project = Project::new();
+    let port = silent.local_addr().unwrap().port();
+    project
+        .write("config/mail.toml", &format!("transport = \"smtp\"\nhost = \"127.0.0.1\"\nport = {port}\n"));
+    let mut server = Server::with(project, "");
+    server.think(&["task:send", "send_mail", r#"{"to":"a@example.com","content":""}"#]).exits(0);
+    server.line_with("Dispatch AsyncTask: id=0");
+    server.signal(Signal::INT);
+    server.line_with("Ctrl-C again");
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(130));
 }

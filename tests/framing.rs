@@ -138,8 +138,17 @@ fn ten_thousand_idle_connections_are_no_burden() {
 
 #[test]
 fn too_many_connections_are_told_so() {
+    too_many_for("max_connection = 2\n");
+}
+
+#[test]
+fn too_many_connections_of_one_address_are_told_so() {
+    too_many_for("max_connection_per_address = 2\n");
+}
+
+fn too_many_for(settings: &str) {
     let project = Project::new();
-    project.write("config/server.toml", "max_connection = 2\n");
+    project.write("config/server.toml", settings);
     let server = Server::with(project, "");
     let mut first = server.connect();
     let mut second = server.connect();

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use framework::client::{Client, Ended, Request};
 use framework::prelude::*;
-use framework::protocol::Answer;
+use framework::protocol::{Answer, Status};
 use framework::task::TaskId;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::server_address::{ServerAddress, ended, parse_duration};
@@ -61,6 +62,23 @@ impl Execute for Send {
                 }
             }
         }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Told {
+    task_id: TaskId,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Told {
+    fn new(task_id: TaskId, status: Status) -> Self {
+        Self { task_id, status, result: None, error: None }
     }
 }
 
@@ -135,7 +153,7 @@ impl Send {
         };
         match end.transpose().map_err(ended)? {
             Some((_, Ended::Done(result))) if self.json => {
-                Ok(output.json(&serde_json::json!({"task_id": id, "status": "done", "result": result}))?)
+                Ok(output.json(&Told { result: Some(result), ..Told::new(id, Status::Done) })?)
             }
             Some((_, Ended::Done(result))) => {
                 output.line(result.get());
@@ -143,7 +161,7 @@ impl Send {
             }
             Some((_, Ended::Failed(error))) => {
                 if self.json {
-                    output.json(&serde_json::json!({"task_id": id, "status": "failed", "error": error}))?;
+                    output.json(&Told { error: Some(error.clone()), ..Told::new(id, Status::Failed) })?;
                 }
                 Err(Exit::Failed.because(format!("task {id} has failed: {error}")))
             }
@@ -159,7 +177,7 @@ impl Send {
 
     fn print_queued(&self, id: TaskId, output: &mut Output) -> Result<()> {
         match self.json {
-            true => output.json(&serde_json::json!({"task_id": id, "status": "queued"}))?,
+            true => output.json(&Told::new(id, Status::Queued))?,
             false => output.line(id),
         }
         Ok(())

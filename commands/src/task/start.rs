@@ -95,9 +95,10 @@ async fn stop(running: Running, mut signals: Signals, output: &mut Output) -> Re
     };
     match stopped {
         Stopped { left: 0, .. } => output.note("All tasks have ended."),
-        Stopped { left, kept: true } => output.note(format_args!("{left} tasks wait for the next start.")),
+        Stopped { left, kept: true } => output.note(format_args!("Left for the next start: {left} tasks.")),
         Stopped { left, kept: false } => {
-            let lost = format!("{left} tasks had not ended, and the memory store does not keep them");
+            let lost =
+                format!("lost, because the memory store does not keep what has not ended: {left} tasks");
             return Err(Exit::Failed.because(lost));
         }
     }
