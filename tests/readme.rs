@@ -24,7 +24,8 @@ fn the_terminal_sessions_go_as_shown() {
     let server = Server::with(project, "");
     let mut commands = 0;
     for block in blocks("console") {
-        for step in block.split("$ ").filter(|step| !step.trim().is_empty()) {
+        let steps = block.split("$ ").filter(|step| !step.trim().is_empty());
+        for step in steps {
             let (command, shown) = step.split_once('\n').unwrap_or((step, ""));
             match command.strip_prefix("telnet ") {
                 Some(_) => converse(&server, shown),
