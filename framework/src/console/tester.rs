@@ -9,7 +9,7 @@ use crate::input::Input;
 
 /// Runs commands in the tests of a project.
 ///
-/// ```
+/// ```standalone_crate
 /// use framework::console::{Console, Tester};
 ///
 /// # use framework::{app::App, clap::{self, Args}, command::Execute, output::Output, Command};
