@@ -31,12 +31,12 @@ impl Waiters {
         self.waiting.lock().expect("no one panics while holding the waiters")
     }
 
-    /// Registers a client before its task can end; the ticket goes with the task.
-    pub(super) fn register(&self, waiter: Waiter) -> Ticket {
-        let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
-        let ticket = Ticket(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX));
-        self.waiting().insert(ticket, waiter);
-        ticket
+    /// Registers clients before their tasks can end; the tickets, in the same order, go with the tasks.
+    pub(super) fn register(&self, waiters: Vec<Waiter>) -> Vec<Ticket> {
+        let first = self.issued.fetch_add(waiters.len() as u64, Ordering::Relaxed) + 1;
+        let tickets: Vec<_> = (first..).filter_map(NonZeroU64::new).map(Ticket).take(waiters.len()).collect();
+        self.waiting().extend(tickets.iter().copied().zip(waiters));
+        tickets
     }
 
     /// Strikes off a client whose task was refused.

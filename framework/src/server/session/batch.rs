@@ -115,21 +115,20 @@ impl<'a> Batch<'a> {
 
     /// Registers who waits, before any of the tasks can end.
     fn register(&self, entries: &[Entry], slots: &[Option<Slot>], tasks: &mut [NewTask]) {
-        let mut tasks = tasks.iter_mut();
-        for (index, entry) in entries.iter().enumerate() {
-            let Kind::Task(reply) = entry.kind else { continue };
-            let Some(task) = tasks.next() else { return };
-            if !reply.awaits() {
-                continue;
-            }
-            let place = match (reply, slots.get(index).copied().flatten()) {
-                (ReplyMode::Both, Some(slot)) => Place::After(slot),
-                (_, Some(slot)) => Place::Within(slot),
-                (_, None) => Place::Anywhere,
-            };
-            self.outbox.promise(1);
-            let waiter = Waiter { outbox: self.outbox.clone(), id: entry.id.map(Into::into), place };
-            task.ticket = Some(self.hall.waiters.register(waiter));
+        let of_tasks = entries.iter().enumerate().filter(|(_, entry)| matches!(entry.kind, Kind::Task(_)));
+        let awaited = of_tasks.zip(tasks).filter(|((_, entry), _)| entry.awaits());
+        let (waiters, tasks): (Vec<_>, Vec<_>) = awaited
+            .map(|((index, entry), task)| {
+                let place = entry.place(slots.get(index).copied().flatten());
+                (Waiter { outbox: self.outbox.clone(), id: entry.id.map(Into::into), place }, task)
+            })
+            .unzip();
+        if waiters.is_empty() {
+            return;
+        }
+        self.outbox.promise(waiters.len());
+        for (task, ticket) in tasks.into_iter().zip(self.hall.waiters.register(waiters)) {
+            task.ticket = Some(ticket);
         }
     }
 
@@ -161,6 +160,15 @@ impl<'a> Batch<'a> {
 }
 
 impl Entry<'_> {
+    /// How the outcome keeps its place.
+    fn place(&self, slot: Option<Slot>) -> Place {
+        match (&self.kind, slot) {
+            (Kind::Task(ReplyMode::Both), Some(slot)) => Place::After(slot),
+            (_, Some(slot)) => Place::Within(slot),
+            (_, None) => Place::Anywhere,
+        }
+    }
+
     fn awaits(&self) -> bool {
         matches!(self.kind, Kind::Task(reply) if reply.awaits())
     }
