@@ -114,6 +114,7 @@ pub struct Ledger {
     pub cancelled: u64,
     pub expired: u64,
     pub waiting: u64,
+    /// Leased: about to run, running, or over and about to be settled.
     pub running: u64,
 }
 
