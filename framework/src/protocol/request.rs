@@ -113,19 +113,14 @@ struct Fields<'a> {
     command: Option<&'a RawValue>,
     args: Option<&'a RawValue>,
     id: Option<&'a RawValue>,
-    options: Options<'a>,
-    unknown: Option<String>,
-    repeated: Option<&'static str>,
-}
-
-#[derive(Default)]
-struct Options<'a> {
     reply: Option<&'a RawValue>,
     queue: Option<&'a RawValue>,
     priority: Option<&'a RawValue>,
     delay: Option<&'a RawValue>,
     attempts: Option<&'a RawValue>,
     timeout: Option<&'a RawValue>,
+    unknown: Option<String>,
+    repeated: Option<&'static str>,
 }
 
 const FIELDS: [&str; 9] =
@@ -134,27 +129,26 @@ const FIELDS: [&str; 9] =
 impl<'a> Fields<'a> {
     fn task(self, function: &'a RawValue) -> Result<TaskRequest<'a>, Refusal> {
         self.check()?;
-        let options = self.options;
         Ok(TaskRequest {
             function: text("function", "a string or null", Some(function))?,
             args: self.args,
             id: self.id,
-            reply: read("reply", "\"ack\", \"result\", \"both\" or \"none\"", options.reply)?,
-            queue: text("queue", "a string", options.queue)?,
-            priority: read("priority", "a number from 0 to 9", options.priority)?
+            reply: read("reply", "\"ack\", \"result\", \"both\" or \"none\"", self.reply)?,
+            queue: text("queue", "a string", self.queue)?,
+            priority: read("priority", "a number from 0 to 9", self.priority)?
                 .map(|priority: u8| match priority {
                     0..=9 => Ok(priority),
                     _ => Err(bad("\"priority\" must be a number from 0 to 9.")),
                 })
                 .transpose()?,
-            delay: span("delay", options.delay)?,
-            attempts: read("attempts", "a number of at least 1", options.attempts)?
+            delay: span("delay", self.delay)?,
+            attempts: read("attempts", "a number of at least 1", self.attempts)?
                 .map(|attempts: u32| match attempts {
                     0 => Err(bad("\"attempts\" must be a number of at least 1.")),
                     _ => Ok(attempts),
                 })
                 .transpose()?,
-            timeout: span("timeout", options.timeout)?,
+            timeout: span("timeout", self.timeout)?,
         })
     }
 
@@ -262,13 +256,13 @@ impl<'a> Fields<'a> {
             "function" => ("function", &mut self.function),
             "args" => ("args", &mut self.args),
             "id" => ("id", &mut self.id),
-            "reply" => ("reply", &mut self.options.reply),
+            "reply" => ("reply", &mut self.reply),
             "command" => ("command", &mut self.command),
-            "queue" => ("queue", &mut self.options.queue),
-            "priority" => ("priority", &mut self.options.priority),
-            "delay" => ("delay", &mut self.options.delay),
-            "attempts" => ("attempts", &mut self.options.attempts),
-            "timeout" => ("timeout", &mut self.options.timeout),
+            "queue" => ("queue", &mut self.queue),
+            "priority" => ("priority", &mut self.priority),
+            "delay" => ("delay", &mut self.delay),
+            "attempts" => ("attempts", &mut self.attempts),
+            "timeout" => ("timeout", &mut self.timeout),
             _ => return None,
         })
     }
