@@ -33,5 +33,7 @@ fn write(target: &Path, text: &[u8]) -> Result<()> {
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(&unfinished, text))
         .and_then(|()| fs::rename(&unfinished, target))
+        // On a full disk, half a mail only takes the room that another one needs.
+        .inspect_err(|_| drop(fs::remove_file(&unfinished)))
         .with_context(|| format!("writing {}", target.display()))
 }
