@@ -1,7 +1,7 @@
 //! The launcher: when it builds, when it does not, and that it never starts an old program.
 
 use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -40,7 +40,7 @@ impl Workshop {
         for tool in ["sh", "cat", "chmod", "find", "mkdir", "mv", "readlink", "rm", "touch", "tr"] {
             symlink(Path::new("/usr/bin").join(tool), workshop.path("tools").join(tool)).unwrap();
         }
-        fs::copy(house().join("think"), workshop.path("house/think")).unwrap();
+        workshop.install(&house().join("think"), "house/think");
         workshop.program("tools/cargo", CARGO);
         workshop.write("house/Cargo.toml", "");
         workshop.write("house/app/main.rs", "one");
@@ -56,9 +56,15 @@ impl Workshop {
     }
 
     fn program(&self, file: &str, text: &str) {
-        let _ = fs::remove_file(self.path(file));
-        self.write(file, text);
-        fs::set_permissions(self.path(file), fs::Permissions::from_mode(0o755)).unwrap();
+        self.write("program", text);
+        self.install(&self.path("program"), file);
+    }
+
+    /// Written by another process: one that this one has open for writing is busy, and stays so in every process
+    /// that another test happens to start in that moment.
+    fn install(&self, from: &Path, file: &str) {
+        let installed = Command::new("install").args(["-m", "755"]).arg(from).arg(self.path(file)).status();
+        assert!(installed.unwrap().success());
     }
 
     fn command(&self, launcher: &str) -> Command {
