@@ -94,7 +94,7 @@ fn a_client_that_hangs_up_in_the_middle_of_a_line_disturbs_nobody() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_held_back_and_then_forgotten() {
+fn a_client_that_never_reads_is_held_back_and_others_are_served() {
     let project = Project::new();
     project.write("config/server.toml", "output_buffer_max = \"1MiB\"\nmoments = false\n");
     let mut server = Server::with(project, "");

@@ -16,3 +16,4 @@ mod making;
 mod readme;
 mod release;
 mod scenario;
+mod store;

@@ -55,11 +55,6 @@ impl Lines {
         (!rest.is_empty()).then(|| Bytes::from(rest))
     }
 
-    /// Whether an unfinished line is held.
-    pub fn is_partial(&self) -> bool {
-        self.skipping || !self.partial.is_empty()
-    }
-
     /// Drops the rest of a line that was too long; `None` while it has not ended.
     fn skip<'a>(&mut self, chunk: &'a [u8]) -> Option<&'a [u8]> {
         if !self.skipping {

@@ -12,8 +12,11 @@ use crate::task::{Outcome, Retry};
 
 /// How many outcomes are settled together at most.
 const GROUP: usize = 4096;
-/// The pause before another attempt never grows beyond this.
+/// The pause of a backoff never grows beyond this, its spread aside.
 const BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// A handler's own word on the pause holds up to here, beyond which times overflow: a century.
+const PAUSE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// An attempt that is over.
 pub(super) struct Ended {
@@ -53,7 +56,7 @@ impl Ended {
         match retry {
             Retry::Never => None,
             _ if self.lease.attempt >= new.attempts => None,
-            Retry::After(pause) => Some(pause.min(BACKOFF_MAX)),
+            Retry::After(pause) => Some(pause.min(PAUSE_MAX)),
             Retry::Backoff => Some(backoff(new.handler.options.backoff, self.lease.attempt)),
         }
     }

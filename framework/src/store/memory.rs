@@ -1,5 +1,6 @@
 //! Tasks in memory: as fast as it gets, and gone with the process.
 
+use std::cmp::Reverse;
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -94,9 +95,15 @@ impl Memory {
         let mut settled = Vec::with_capacity(batch.len());
         // The last reference to a task frees it: outside of the lock.
         let mut gone = Vec::with_capacity(batch.len());
+        let mut returned = Vec::new();
         let mut state = self.state();
         for settlement in batch {
-            settled.push(state.settle(settlement, now, &mut gone));
+            settled.push(state.settle(settlement, now, &mut gone, &mut returned));
+        }
+        // The last one first, so that the first one ends up in front.
+        returned.sort_unstable_by_key(|waiting: &Waiting| Reverse(waiting.task.id));
+        for waiting in returned {
+            state.order.push_front(waiting);
         }
         drop(state);
         self.ring_now();
@@ -168,7 +175,13 @@ impl State {
         Ok(id)
     }
 
-    fn settle(&mut self, settlement: Settlement, now: Instant, gone: &mut Vec<Arc<Task>>) -> bool {
+    fn settle(
+        &mut self,
+        settlement: Settlement,
+        now: Instant,
+        gone: &mut Vec<Arc<Task>>,
+        returned: &mut Vec<Waiting>,
+    ) -> bool {
         let Settlement { task, token, verdict } = settlement;
         if self.running.get(&task).is_none_or(|running| running.token != token) {
             return false;
@@ -187,7 +200,7 @@ impl State {
                 let waiting = Waiting { task, attempts: attempts + 1 };
                 self.sooner |= self.order.push_later(waiting, now + pause);
             }
-            Verdict::Return => self.order.push_front(Waiting { task, attempts }),
+            Verdict::Return => returned.push(Waiting { task, attempts }),
         }
         true
     }

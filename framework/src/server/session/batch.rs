@@ -9,7 +9,7 @@ use super::Hall;
 use crate::protocol::{Code, CommandRequest, HELP, Refusal, Reply, ReplyMode, TaskRequest};
 use crate::server::outbox::{Outbox, Place, Slot};
 use crate::server::waiters::Waiter;
-use crate::task::{NewTask, TaskId};
+use crate::task::{NewTask, TaskId, Ticket};
 
 /// Requests in their order, and what is to be answered.
 pub(super) struct Batch<'a> {
@@ -86,20 +86,16 @@ impl<'a> Batch<'a> {
         let entries = std::mem::take(&mut self.entries);
         let slots = self.places(&entries);
         let mut tasks = std::mem::take(&mut self.tasks);
-        self.register(&entries, &slots, &mut tasks);
-        let tickets: Vec<_> = match slots.is_empty() && !entries.iter().any(Entry::awaits) {
-            true => Vec::new(),
-            false => tasks.iter().map(|task| task.ticket).collect(),
-        };
+        let tickets = self.register(&entries, &slots, &mut tasks);
         let results = match tasks.is_empty() {
             true => Vec::new(),
             false => self.hall.queue.push(tasks).await,
         };
-        for (ticket, _) in tickets.iter().zip(&results).filter(|(_, result)| result.is_err()) {
-            if let Some(ticket) = ticket {
-                self.hall.waiters.forget(*ticket);
-                self.outbox.withdraw();
-            }
+        for (_, ticket) in
+            tickets.into_iter().filter(|(task, _)| results.get(*task).is_none_or(Result::is_err))
+        {
+            self.hall.waiters.forget(ticket);
+            self.outbox.withdraw();
         }
         self.reply(&entries, &slots, results);
     }
@@ -113,23 +109,31 @@ impl<'a> Batch<'a> {
         entries.iter().map(slot).collect()
     }
 
-    /// Registers who waits, before any of the tasks can end.
-    fn register(&self, entries: &[Entry], slots: &[Option<Slot>], tasks: &mut [NewTask]) {
+    /// Registers who waits, before any of the tasks can end; gives the places of their tasks with the tickets.
+    fn register(
+        &self,
+        entries: &[Entry],
+        slots: &[Option<Slot>],
+        tasks: &mut [NewTask],
+    ) -> Vec<(usize, Ticket)> {
         let of_tasks = entries.iter().enumerate().filter(|(_, entry)| matches!(entry.kind, Kind::Task(_)));
-        let awaited = of_tasks.zip(tasks).filter(|((_, entry), _)| entry.awaits());
-        let (waiters, tasks): (Vec<_>, Vec<_>) = awaited
-            .map(|((index, entry), task)| {
+        let (waiters, awaited): (Vec<_>, Vec<_>) = of_tasks
+            .enumerate()
+            .filter(|(_, (_, entry))| entry.awaits())
+            .map(|(task, (index, entry))| {
                 let place = entry.place(slots.get(index).copied().flatten());
                 (Waiter { outbox: self.outbox.clone(), id: entry.id.map(Into::into), place }, task)
             })
             .unzip();
         if waiters.is_empty() {
-            return;
+            return Vec::new();
         }
         self.outbox.promise(waiters.len());
-        for (task, ticket) in tasks.into_iter().zip(self.hall.waiters.register(waiters)) {
-            task.ticket = Some(ticket);
+        let tickets: Vec<_> = awaited.into_iter().zip(self.hall.waiters.register(waiters)).collect();
+        for (task, ticket) in &tickets {
+            tasks[*task].ticket = Some(*ticket);
         }
+        tickets
     }
 
     /// Writes the answers that are due now.
