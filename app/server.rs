@@ -39,7 +39,9 @@ impl Events for AsyncTask {
     async fn on_finish(&self, finished: &Finished) {
         match finished.outcome() {
             Outcome::Done(_) => moment!("AsyncTask[{}] Finish: {}", finished.id(), finished.outcome().text()),
-            Outcome::Failed(failure) => moment!("AsyncTask[{}] Failed: {}", finished.id(), failure.message),
+            Outcome::Failed(failure) => {
+                moment!("AsyncTask[{}] {:?}: {}", finished.id(), finished.state(), failure.message);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The tasks of this application; a `mod` line is the whole registration.
 
+mod batch_ended;
 mod echo;
 mod send_mail;
 

@@ -17,7 +17,7 @@ fn one_byte_at_a_time_is_one_message() {
     for byte in noop(7).into_bytes() {
         client.send([byte]);
     }
-    assert_eq!(client.line(), "{\"id\":7,\"task_id\":0,\"status\":\"queued\"}\n");
+    assert_eq!(client.line(), "{\"id\":7,\"task_id\":0,\"status\":\"queued\",\"durability\":\"fsync\"}\n");
 }
 
 #[test]
@@ -40,7 +40,10 @@ fn a_hundred_thousand_lines_in_one_write_are_as_many_tasks_in_order() {
     let lines: String = (0..COUNT).map(noop).collect();
     let writing = std::thread::spawn(move || writer.write_all(lines.as_bytes()).unwrap());
     for id in 0..COUNT {
-        assert_eq!(client.line(), format!("{{\"id\":{id},\"task_id\":{id},\"status\":\"queued\"}}\n"));
+        assert_eq!(
+            client.line(),
+            format!("{{\"id\":{id},\"task_id\":{id},\"status\":\"queued\",\"durability\":\"fsync\"}}\n")
+        );
     }
     writing.join().unwrap();
 }

@@ -1,6 +1,11 @@
 //! The life of a task in the rooms of a server: outcomes, panics, retries, timeouts, and who must not wait for whom.
 
+mod cancelling;
+mod following;
 mod handlers;
+mod lines;
+mod requests;
+mod restarting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +13,9 @@ use std::time::Duration;
 use framework::client::{Client, Ended, Request};
 use framework::config::Config;
 use framework::prelude::*;
+use framework::protocol::Durability;
 use framework::server::{AnyEvents, Running, Server, ServerSettings, Stopped};
-use framework::store::Memory;
+use framework::store::{State, Store};
 use framework::task::Handlers;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
@@ -20,26 +26,39 @@ use handlers::Gate;
 struct House {
     running: Running,
     address: String,
-    _root: tempfile::TempDir,
+    store: Arc<dyn Store>,
+    root: tempfile::TempDir,
 }
 
 impl House {
     async fn open() -> Self {
-        Self::with(ServerSettings::default(), ()).await
+        Self::with(settings(), ()).await
     }
 
     async fn with(settings: ServerSettings, events: impl Events) -> Self {
-        let root = tempfile::TempDir::new().unwrap();
+        Self::at(tempfile::TempDir::new().unwrap(), settings, events).await
+    }
+
+    /// In the root of a house that was closed.
+    async fn at(root: tempfile::TempDir, settings: ServerSettings, events: impl Events) -> Self {
+        let handlers = Arc::new(Handlers::collect().unwrap());
+        let config = Config::at(root.path(), []);
+        let store = settings.open_store(&config, handlers.clone()).unwrap();
         let server = Server {
-            config: Config::at(root.path(), []),
-            handlers: Handlers::collect().unwrap(),
+            config,
+            handlers,
             events: Arc::new(events) as Arc<dyn AnyEvents>,
-            store: Arc::new(Memory::new(settings.queue_max_length)),
+            store: store.clone(),
             settings: ServerSettings { port: 0, ..settings },
         };
         let running = server.start().await.unwrap();
         let address = running.addresses()[0].to_string();
-        Self { running, address, _root: root }
+        Self { running, address, store, root }
+    }
+
+    /// Stops the server, and has let go of its store then.
+    async fn close(self) -> (tempfile::TempDir, Stopped) {
+        (self.root, self.running.stop().await)
     }
 
     async fn client(&self) -> Client {
@@ -62,6 +81,16 @@ impl House {
     }
 }
 
+/// The defaults, with tasks in memory alone.
+fn settings() -> ServerSettings {
+    ServerSettings { durability: Durability::Memory, ..ServerSettings::default() }
+}
+
+/// The defaults, with each kind of store.
+fn every_store() -> [ServerSettings; 2] {
+    [settings(), ServerSettings { durability: Durability::Fsync, ..settings() }]
+}
+
 fn request(function: &str, args: serde_json::Value) -> Request {
     Request::new(Some(function.to_owned()), to_raw_value(&args).unwrap())
 }
@@ -69,14 +98,14 @@ fn request(function: &str, args: serde_json::Value) -> Request {
 fn done(outcome: Ended) -> Box<RawValue> {
     match outcome {
         Ended::Done(result) => result,
-        Ended::Failed(error) => panic!("failed: {error}"),
+        other => panic!("{other:?}"),
     }
 }
 
 fn failed(outcome: Ended) -> String {
     match outcome {
-        Ended::Done(result) => panic!("done: {result}"),
         Ended::Failed(error) => error,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -124,7 +153,7 @@ async fn a_timeout_ends_an_async_attempt_and_asks_a_blocking_one_to_stop() {
 
 #[tokio::test]
 async fn a_handler_in_a_busy_loop_delays_no_acknowledgement() {
-    let settings = ServerSettings { task_threads: 1, ..ServerSettings::default() };
+    let settings = ServerSettings { task_threads: 1, ..settings() };
     let house = House::with(settings, ()).await;
     let gate = Gate::new();
     let mut client = house.client().await;
@@ -140,7 +169,7 @@ async fn a_handler_in_a_busy_loop_delays_no_acknowledgement() {
 
 #[tokio::test]
 async fn no_more_tasks_run_at_once_than_there_are_workers() {
-    let settings = ServerSettings { task_worker_num: 2, ..ServerSettings::default() };
+    let settings = ServerSettings { task_worker_num: 2, ..settings() };
     let house = House::with(settings, ()).await;
     let gates: Vec<_> = (0..3).map(|_| Gate::new()).collect();
     let mut client = house.client().await;
@@ -174,7 +203,7 @@ async fn a_slow_task_does_not_hold_up_those_behind_it() {
 
 #[tokio::test]
 async fn a_full_queue_is_told_with_the_time_to_come_back() {
-    let settings = ServerSettings { queue_max_length: 2, task_worker_num: 1, ..ServerSettings::default() };
+    let settings = ServerSettings { queue_max_length: Some(2), task_worker_num: 1, ..settings() };
     let house = House::with(settings, ()).await;
     let gate = Gate::new();
     let mut client = house.client().await;
@@ -226,18 +255,18 @@ async fn replies_without_an_id_keep_the_order_and_those_with_one_do_not_wait() {
         stream.read_line(&mut line).await.unwrap();
         line
     };
-    assert_eq!(next().await, "{\"id\":7,\"task_id\":2,\"status\":\"queued\"}\n");
+    assert_eq!(next().await, "{\"id\":7,\"task_id\":2,\"status\":\"queued\",\"durability\":\"memory\"}\n");
     gate.entered().await;
     gate.open();
     assert_eq!(next().await, "{\"task_id\":0,\"status\":\"done\",\"result\":null}\n");
-    assert_eq!(next().await, "{\"task_id\":1,\"status\":\"queued\"}\n");
-    assert_eq!(next().await, "{\"id\":8,\"task_id\":3,\"status\":\"queued\"}\n");
+    assert_eq!(next().await, "{\"task_id\":1,\"status\":\"queued\",\"durability\":\"memory\"}\n");
+    assert_eq!(next().await, "{\"id\":8,\"task_id\":3,\"status\":\"queued\",\"durability\":\"memory\"}\n");
     assert_eq!(next().await, "{\"id\":8,\"task_id\":3,\"status\":\"done\",\"result\":\"D\"}\n");
 }
 
 /// Tells a test of every end, and takes its time over it if the test says so.
 struct Telling {
-    ends: mpsc::UnboundedSender<u64>,
+    ends: mpsc::UnboundedSender<(u64, State)>,
     gate: Option<Gate>,
 }
 
@@ -246,7 +275,7 @@ impl Events for Telling {
         if let Some(gate) = &self.gate {
             gate.pass().await;
         }
-        self.ends.send(finished.id()).unwrap();
+        self.ends.send((finished.id(), finished.state())).unwrap();
     }
 }
 
@@ -254,7 +283,7 @@ impl Events for Telling {
 async fn a_slow_on_finish_delays_neither_answers_nor_tasks() {
     let (ends, mut told) = mpsc::unbounded_channel();
     let gate = Gate::new();
-    let house = House::with(ServerSettings::default(), Telling { ends, gate: Some(gate.clone()) }).await;
+    let house = House::with(settings(), Telling { ends, gate: Some(gate.clone()) }).await;
     for id in 0..50 {
         let outcome = house.run("test_shout", serde_json::json!(id.to_string())).await;
         assert_eq!(done(outcome).get(), format!("\"{id}\""));
@@ -263,7 +292,7 @@ async fn a_slow_on_finish_delays_neither_answers_nor_tasks() {
     gate.open();
     let mut seen = Vec::new();
     for _ in 0..50 {
-        seen.push(told.recv().await.unwrap());
+        seen.push(told.recv().await.unwrap().0);
     }
     seen.sort_unstable();
     assert_eq!(seen, Vec::from_iter(0..50), "once for each");
@@ -298,7 +327,7 @@ impl Events for Panicking {
 
 #[tokio::test]
 async fn callbacks_that_panic_harm_nothing_else() {
-    let house = House::with(ServerSettings::default(), Panicking).await;
+    let house = House::with(settings(), Panicking).await;
     assert!(failed(house.run("test_shout", serde_json::json!("a")).await).contains("on_task"));
     assert_eq!(done(house.run("test_shout", serde_json::json!("b")).await).get(), "\"B\"");
     let answer = house.client().await.send_raw(b"raw\n").await.unwrap();
@@ -308,7 +337,7 @@ async fn callbacks_that_panic_harm_nothing_else() {
 
 #[tokio::test]
 async fn a_stop_lets_running_and_waiting_tasks_finish_and_answers_them() {
-    let house = House::with(ServerSettings { task_worker_num: 1, ..ServerSettings::default() }, ()).await;
+    let house = House::with(ServerSettings { task_worker_num: 1, ..settings() }, ()).await;
     let gate = Gate::new();
     let mut client = house.client().await;
     client.send_awaited(&request("test_gate", gate.name())).await.unwrap();
@@ -324,7 +353,7 @@ async fn a_stop_lets_running_and_waiting_tasks_finish_and_answers_them() {
 
 #[tokio::test]
 async fn a_stop_gives_up_what_does_not_end_and_says_how_much() {
-    let settings = ServerSettings { max_wait_time: Duration::from_millis(20), ..ServerSettings::default() };
+    let settings = ServerSettings { max_wait_time: Duration::from_millis(20), ..settings() };
     let house = House::with(settings, ()).await;
     let gate = Gate::new();
     let mut client = house.client().await;
@@ -343,7 +372,7 @@ async fn two_handlers_of_one_name_are_told_with_both_places() {
 #[tokio::test]
 async fn higher_priorities_go_first_and_delayed_tasks_wait_for_their_time() {
     let (ends, mut told) = mpsc::unbounded_channel();
-    let settings = ServerSettings { task_worker_num: 1, task_threads: 1, ..ServerSettings::default() };
+    let settings = ServerSettings { task_worker_num: 1, task_threads: 1, ..settings() };
     let house = House::with(settings, Telling { ends, gate: None }).await;
     let gate = Gate::new();
     let mut client = house.client().await;
@@ -359,7 +388,7 @@ async fn higher_priorities_go_first_and_delayed_tasks_wait_for_their_time() {
     gate.open();
     let mut order = Vec::new();
     for _ in 0..5 {
-        order.push(told.recv().await.unwrap());
+        order.push(told.recv().await.unwrap().0);
     }
     assert_eq!(order.iter().filter(|id| **id != 2).copied().collect::<Vec<_>>(), [0, 4, 3, 1]);
     assert!(order.contains(&2));

@@ -5,15 +5,23 @@
 mod harness;
 
 mod architecture;
+mod batches;
 mod client;
 mod config;
 mod console;
 mod framing;
+mod kill;
 mod launcher;
 mod life;
 mod mail;
 mod making;
+mod model;
+mod power_cut;
+mod queues;
 mod readme;
 mod release;
 mod scenario;
+mod schedule;
+mod storage;
 mod store;
+mod tasks;

@@ -45,6 +45,7 @@ fn run(server: &Server, command: &str, shown: &str) {
     let ran = Ran::of(
         Command::new("sh")
             .args(["-c", &quick.replacen("./think", program, 1)])
+            .current_dir(server.project.path(""))
             .env("THINK_ROOT", server.project.path(""))
             .env("THINK_SERVER_PORT", port),
     )

@@ -1,14 +1,25 @@
 //! What every store promises.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use framework::store::{Lease, Memory, Settlement, Store, Verdict};
+use framework::protocol::Durability;
+use framework::store::sqlite::Opening;
+use framework::store::{
+    Cancelled, Change, Changed, Clock, Found, Lease, Memory, Policy, Question, ScheduleNote, ScheduleStory,
+    Settlement, Sqlite, State, Store, Target, Verdict,
+};
 use framework::task::{Handlers, NewTask, TaskId};
 
 /// Every store there is, empty.
 fn stores() -> Vec<Arc<dyn Store>> {
-    vec![Arc::new(Memory::new(1_000))]
+    let policy = Policy { limit: 1_000, ..Policy::default() };
+    let handlers = Arc::new(Handlers::collect().unwrap());
+    let folder = tempfile::TempDir::new().unwrap().keep();
+    let sqlite =
+        Sqlite::open(Opening::at(folder.join("queue.db")), policy.clone(), handlers.clone()).unwrap();
+    vec![Arc::new(Memory::new(policy, handlers, Clock::machine())), Arc::new(sqlite)]
 }
 
 fn tasks(count: usize) -> Vec<NewTask> {
@@ -18,7 +29,14 @@ fn tasks(count: usize) -> Vec<NewTask> {
 }
 
 fn settled(lease: &Lease, verdict: Verdict) -> Settlement {
-    Settlement { task: lease.task.id, token: lease.token, verdict }
+    Settlement {
+        task: lease.task.id,
+        token: lease.token,
+        verdict,
+        started_ms: 0,
+        ran: Duration::ZERO,
+        follow: Vec::new(),
+    }
 }
 
 fn ids(leases: &[Lease]) -> Vec<TaskId> {
@@ -28,12 +46,13 @@ fn ids(leases: &[Lease]) -> Vec<TaskId> {
 #[tokio::test]
 async fn tasks_are_taken_in_the_order_of_their_ids_from_zero() {
     for store in stores() {
-        let accepted: Vec<_> = store.push(tasks(3)).await.into_iter().map(Result::unwrap).collect();
+        let accepted: Vec<_> =
+            store.push(tasks(3)).await.into_iter().map(|accepted| accepted.unwrap().id).collect();
         assert_eq!(accepted, [0, 1, 2]);
-        assert!(store.ready().await);
-        assert_eq!(ids(&store.take(2).await), [0, 1]);
-        assert_eq!(ids(&store.take(2).await), [2]);
-        assert!(store.take(2).await.is_empty());
+        assert!(store.ready(0).await);
+        assert_eq!(ids(&store.take(0, 2).await), [0, 1]);
+        assert_eq!(ids(&store.take(0, 2).await), [2]);
+        assert!(store.take(0, 2).await.is_empty());
     }
 }
 
@@ -41,10 +60,10 @@ async fn tasks_are_taken_in_the_order_of_their_ids_from_zero() {
 async fn what_is_returned_comes_first_again_in_its_order_and_without_counting_the_attempt() {
     for store in stores() {
         store.push(tasks(4)).await;
-        let leases = store.take(3).await;
+        let leases = store.take(0, 3).await;
         let returned = leases.iter().map(|lease| settled(lease, Verdict::Return)).collect();
         assert_eq!(store.settle(returned).await, [true; 3]);
-        let again = store.take(4).await;
+        let again = store.take(0, 4).await;
         assert_eq!(ids(&again), [0, 1, 2, 3]);
         assert!(again.iter().all(|lease| lease.attempt == 1));
     }
@@ -54,10 +73,12 @@ async fn what_is_returned_comes_first_again_in_its_order_and_without_counting_th
 async fn an_old_token_changes_nothing() {
     for store in stores() {
         store.push(tasks(1)).await;
-        let old = store.take(1).await.remove(0);
-        store.settle(vec![settled(&old, Verdict::Retry(std::time::Duration::ZERO))]).await;
-        assert!(store.ready().await);
-        let new = store.take(1).await.remove(0);
+        let old = store.take(0, 1).await.remove(0);
+        store
+            .settle(vec![settled(&old, Verdict::Retry { pause: Duration::ZERO, error: "not yet".into() })])
+            .await;
+        assert!(store.ready(0).await);
+        let new = store.take(0, 1).await.remove(0);
         assert_eq!((old.attempt, new.attempt), (1, 2));
         let late = settled(&old, Verdict::Failed("late".into()));
         assert_eq!(store.settle(vec![late]).await, [false]);
@@ -70,13 +91,51 @@ async fn an_old_token_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_noted_of_a_schedule_adds_up() {
+    for store in stores() {
+        let blank = ScheduleNote::default();
+        for note in [
+            ScheduleNote { seen_ms: Some(7), ..blank },
+            ScheduleNote { seen_ms: Some(9), fired_ms: Some(9), task: Some(3), paused: None },
+            ScheduleNote { paused: Some(true), ..blank },
+            ScheduleNote { seen_ms: Some(i64::MAX as u64), ..blank },
+        ] {
+            let change = Change::Schedule { name: "daily".to_owned(), note };
+            assert_eq!(store.change(change).await, Ok(Changed::Done));
+        }
+        let Found::Schedules(stories) = store.find(Question::Schedules).await.unwrap() else { panic!() };
+        let name = "daily".to_owned();
+        let (seen_ms, fired_ms, task) = (Some(i64::MAX as u64), Some(9), Some(3));
+        assert_eq!(stories, [ScheduleStory { name, seen_ms, fired_ms, task, paused: true }]);
+    }
+}
+
+#[tokio::test]
 async fn a_closed_store_takes_nothing_in_and_says_when_there_is_no_more() {
     for store in stores() {
         store.push(tasks(1)).await;
         store.close();
         assert!(store.push(tasks(1)).await[0].is_err());
-        assert_eq!(store.ready().await, !store.is_durable());
-        store.take(1).await;
-        assert!(!store.ready().await);
+        assert_eq!(store.ready(0).await, store.durability() == Durability::Memory);
+        store.take(0, 1).await;
+        assert!(!store.ready(0).await);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_is_cancelled_while_its_worker_gives_it_back_ends_and_is_told_of() {
+    for store in stores() {
+        for verdict in [Verdict::Return, Verdict::Retry { pause: Duration::ZERO, error: "not yet".into() }] {
+            store.push(tasks(1)).await;
+            let lease = store.take(0, 1).await.remove(0);
+            let id = lease.task.id;
+            let cancelled = store.change(Change::Cancel(Target::Task(id))).await;
+            assert_eq!(cancelled, Ok(Changed::Cancelled(Cancelled::Aborted)));
+            assert_eq!(store.settle(vec![settled(&lease, verdict)]).await, [true]);
+            let departed = store.departed().await;
+            assert_eq!((departed[0].task.id, departed[0].state), (id, State::Cancelled));
+            assert!(store.take(0, 1).await.is_empty());
+        }
+        assert_eq!(store.counts().await.ledger.cancelled, 2);
     }
 }

@@ -37,8 +37,8 @@ struct SendMail {
 /// What is told of a mail that was sent.
 #[derive(Debug, Serialize)]
 struct Receipt {
-    /// Its `Message-ID`. All attempts of one task in one process send the same, so that a receiver can tell a
-    /// repeated mail from a new one.
+    /// Its `Message-ID`. All attempts of one task send the same, so that a receiver can tell a repeated mail from a
+    /// new one.
     message_id: String,
     #[serde(flatten)]
     delivery: Delivery,
@@ -49,7 +49,7 @@ impl Handle for SendMail {
 
     async fn handle(self, attempt: &Attempt) -> Result<Receipt> {
         let mailer = Mailer::of(attempt.config()).await?;
-        let name = mailer.name(attempt.id());
+        let name = format!("{}-{:x}", attempt.id(), attempt.accepted_ms());
         let from = self.from.as_ref().unwrap_or(mailer.from());
         let message_id = format!("<{name}@{}>", from.ascii_domain().unwrap_or("localhost"));
         let mail = self.compose(from, message_id.clone())?;

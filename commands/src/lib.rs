@@ -4,4 +4,7 @@ mod config;
 mod help;
 mod list;
 mod make;
+mod people;
+mod queue;
+mod schedule;
 mod task;

@@ -1,7 +1,20 @@
 //! The task server and its clients.
 
+mod batch;
+mod batches;
 mod bench;
+mod cancel;
+mod check;
+mod each;
+mod flush;
+mod forget;
+mod list;
+mod retry;
+mod run;
 mod send;
-mod server_address;
+pub(crate) mod server_address;
+mod several;
+mod show;
 mod start;
 mod status;
+mod watch;

@@ -1,5 +1,9 @@
 //! Talks to a running server: what `task:send` and `task:status` use, and Rust programs too.
 
+mod commands;
+mod follow;
+mod pipeline;
+
 use std::io;
 use std::time::Duration;
 
@@ -10,8 +14,11 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::protocol::{self, Answer, Refusal, ReplyMode};
-use crate::server::Status;
-use crate::task::TaskId;
+use crate::task::{BatchId, TaskId};
+
+pub use follow::{Following, News};
+
+pub use pipeline::{Pipeline, Refused};
 
 /// One connection to a server.
 #[derive(Debug)]
@@ -35,6 +42,33 @@ pub struct Request {
     pub priority: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
     pub delay: Option<Duration>,
+    /// When to start at the earliest, instead of a delay: `2026-12-01T09:00:00+08:00`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// When it is too late to start: a span such as `1h`, or a time as in `at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// A second task with this key, 1 to 256 bytes, is the first one again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Tasks with this key, 1 to 256 bytes, take turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// How many attempts may fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// The longest an attempt may take.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    pub timeout: Option<Duration>,
+    /// What the pause after the first failed attempt is about.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    pub backoff: Option<Duration>,
+    /// An open batch that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
+    /// The functions to run one after the other when it is done, each with the result of the one before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<String>,
 }
 
 /// How a task has ended.
@@ -44,6 +78,10 @@ pub enum Ended {
     Done(Box<RawValue>),
     /// With this error.
     Failed(String),
+    /// Because somebody cancelled it; how.
+    Cancelled(String),
+    /// Because nobody began it in time; how.
+    Expired(String),
 }
 
 /// Why a request has no answer, or not the one hoped for.
@@ -67,7 +105,22 @@ type Result<T, E = ClientError> = std::result::Result<T, E>;
 impl Request {
     /// A task of `function` with its handler's own options; `None` is the server's `default_function`.
     pub fn new(function: Option<String>, args: Box<RawValue>) -> Self {
-        Self { function, args, queue: None, priority: None, delay: None }
+        Self {
+            function,
+            args,
+            queue: None,
+            priority: None,
+            delay: None,
+            at: None,
+            expires: None,
+            key: None,
+            concurrency_key: None,
+            attempts: None,
+            timeout: None,
+            backoff: None,
+            batch: None,
+            then: Vec::new(),
+        }
     }
 }
 
@@ -111,15 +164,27 @@ impl Client {
     /// Waits for the next end of a task sent by [`Client::send_awaited`].
     ///
     /// # Errors
-    /// When the connection ends first.
+    /// When the connection ends first, or the server stops.
     pub async fn ended(&mut self) -> Result<(TaskId, Ended)> {
         let answer = self.answer().await?;
-        match (answer.task_id, answer.status) {
-            (Some(id), protocol::Status::Done) => {
-                Ok((id, Ended::Done(answer.result.unwrap_or_else(|| RawValue::NULL.to_owned()))))
+        self.end(answer)
+    }
+
+    fn end(&self, answer: Answer) -> Result<(TaskId, Ended)> {
+        let error = || answer.error.clone().unwrap_or_default();
+        let ended = match answer.status {
+            protocol::Status::Done => {
+                Ended::Done(answer.result.clone().unwrap_or_else(|| RawValue::NULL.to_owned()))
             }
-            (Some(id), protocol::Status::Failed) => Ok((id, Ended::Failed(answer.error.unwrap_or_default()))),
-            _ => Err(self.foreign(format!("{answer:?}"))),
+            protocol::Status::Failed => Ended::Failed(error()),
+            protocol::Status::Cancelled => Ended::Cancelled(error()),
+            protocol::Status::Expired => Ended::Expired(error()),
+            protocol::Status::Error => return Err(ClientError::Refused(answer.refusal())),
+            _ => return Err(self.foreign(format!("{answer:?}"))),
+        };
+        match answer.task_id {
+            Some(id) => Ok((id, ended)),
+            None => Err(self.foreign(format!("{answer:?}"))),
         }
     }
 
@@ -173,29 +238,6 @@ impl Client {
         match exchange.await {
             Ok(_) => Ok(reply),
             Err(source) => Err(broken(&self.address, source)),
-        }
-    }
-
-    /// How the server is doing.
-    ///
-    /// # Errors
-    /// When the connection fails, or what listens there is something else.
-    pub async fn status(&mut self) -> Result<Status> {
-        #[derive(Serialize)]
-        struct Command {
-            command: &'static str,
-            id: u64,
-        }
-        let command = Command { command: "status", id: self.next };
-        self.next += 1;
-        let mut line = Vec::new();
-        self.encode(&mut line, &command);
-        self.write(&line).await?;
-        let answer = self.answer().await?;
-        match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
-            Some(status) => Ok(status),
-            None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
-            None => Err(self.foreign(format!("{answer:?}"))),
         }
     }
 

@@ -94,8 +94,17 @@ impl Config {
     /// [`Problems`], all that there are with this section, and any name of a file or variable that belongs to
     /// no section.
     pub fn section<S: Section>(&self) -> Result<S> {
+        self.section_checked(|_| Ok(()))
+    }
+
+    /// Likewise, and checks also what a section cannot know by itself, such as the names of handlers. What is
+    /// wrong is reported with the place where it was set.
+    ///
+    /// # Errors
+    /// Those of [`Config::section`], and those of `check`.
+    pub fn section_checked<S: Section>(&self, check: impl FnOnce(&S) -> Result<(), Invalid>) -> Result<S> {
         let mut problems = self.strays_beside(Some(S::NAME));
-        match read::read::<S>(self) {
+        match read::read::<S>(self, check) {
             Ok(reading) if problems.is_empty() => return Ok(reading.settings),
             Ok(_) => {}
             Err(more) => problems.extend(more),

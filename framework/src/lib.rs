@@ -10,6 +10,7 @@ pub mod config;
 pub mod log;
 pub mod protocol;
 pub mod task;
+pub mod schedule;
 pub mod store;
 pub mod server;
 pub mod client;

@@ -132,6 +132,21 @@ impl Output {
         self.remark(Verbosity::Normal, Some(Style::Warning), "warning: ", text);
     }
 
+    /// Whether a person sees the remarks as they come, so that it makes sense to [`Output::redraw`] one.
+    pub fn is_watched(&self) -> bool {
+        self.remarks.terminal && self.verbosity >= Verbosity::Normal
+    }
+
+    /// A remark that takes the place of the one drawn before; nothing where nobody watches. An empty one clears the
+    /// line, as has to be done before anything else is said.
+    pub fn redraw(&mut self, text: impl Display) {
+        if self.is_watched() {
+            self.results.flush();
+            self.remarks.write(format_args!("\r\x1b[2K{text}"));
+            self.remarks.flush();
+        }
+    }
+
     /// Why the command failed; always said.
     pub fn error(&mut self, text: impl Display) {
         self.remark(Verbosity::Quiet, Some(Style::Bad), "error: ", text);

@@ -1,15 +1,17 @@
 //! Bytes to requests, replies to bytes; no sockets.
 
+mod command;
 pub mod http;
 mod lines;
 mod refusal;
 mod reply;
 mod request;
 
+pub use command::CommandRequest;
 pub use lines::{Lines, Page};
 pub use refusal::{Code, Refusal};
-pub use reply::{Answer, Reply, Status};
-pub use request::{CommandRequest, Message, Misunderstood, ReplyMode, TaskRequest};
+pub use reply::{Answer, Durability, Reply, Status};
+pub use request::{Message, Misunderstood, RareRequest, ReplyMode, TaskRequest, When};
 
 /// What `?` and Enter answer: the wire in a dozen lines, for a person at a terminal.
 pub const HELP: &str = "\
@@ -17,9 +19,21 @@ One message a line. A line is one of:
   {\"function\":\"NAME\",\"args\":{..}}  a task; the answer has its task_id
       \"id\":1             echoed in the answer        \"reply\":\"ack\"|\"result\"|\"both\"|\"none\"
       \"queue\":\"mail\"     another queue               \"priority\":0..9, 9 first (5)
-      \"delay\":\"10m\"      start later                 \"attempts\":3, \"timeout\":\"30s\"
+      \"delay\":\"10m\"      start later                 \"at\":\"2026-12-01T09:00:00+08:00\"
+      \"attempts\":3       may fail so often           \"timeout\":\"30s\", \"backoff\":\"5s\" of an attempt
+      \"expires\":\"1h\"     too late after that         \"key\":\"..\"  a second one is the first again
+      \"concurrency_key\":\"..\"  those with it take turns  \"batch\":3  one of an open batch
+      \"then\":\"NAME\"      a function, or a list of them, to run with the result
       \"function\":null    the configured default_function
-  {\"command\":\"status\"}              how the server is doing
+  {\"command\":\"status\"}              how the server is doing; other commands and their fields:
+      watch                            \"task\":12, what becomes of it, line by line
+      show, cancel, retry, forget      \"task\":12; cancel and forget also \"batch\":3, retry and forget
+                                       \"failed\":true, \"queue\":\"mail\"
+      list                             \"state\", \"queue\", \"function\", \"batch\", \"before\":12, \"limit\":20
+      queues; pause, resume, flush     \"queue\":\"mail\"
+      open_batch, seal_batch           \"name\", \"function\", \"then\"; \"batch\":3
+      batches, batch; schedules        \"limit\":20; \"batch\":3
+      run_schedule, pause_schedule, resume_schedule  \"schedule\":\"morning_mail\"
   ?                                 this help
   anything else                     raw data for the program's on_receive
 ";

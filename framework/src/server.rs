@@ -6,9 +6,12 @@
 //!           (protocol) (store)           (store)
 //! ```
 //!
+//! The scheduler stands beside the sessions, and makes tasks when the clock says so.
+//!
 //! Every room hands batches to the next and never calls back; this module alone knows them all. I/O and tasks
 //! run on threads of their own, so that a handler which burns CPU delays no acknowledgement.
 
+mod audience;
 mod connection;
 mod events;
 mod finisher;
@@ -17,6 +20,7 @@ mod notifier;
 mod outbox;
 mod queue;
 mod ready;
+mod scheduler;
 mod session;
 mod settings;
 mod status;
@@ -30,24 +34,28 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use connection::Connection;
 pub use events::{AnyEvents, Events, Finished};
-pub use settings::ServerSettings;
+pub use settings::{QueueRate, ServerSettings};
 pub use status::{Connections, Percentiles, Rates, Status, Threads, Workers};
 
 use crate::config::Config;
-use crate::store::Store;
-use crate::task::{Handlers, remember_panics};
+use crate::protocol::{Code, Durability, Refusal};
+use crate::schedule::Schedules;
+use crate::store::{Clock, Store};
+use crate::task::{Handlers, Workshop, remember_panics};
+use audience::Audience;
 use listener::Listener;
 use queue::Queue;
+use scheduler::Scheduler;
 use session::Hall;
-use status::Board;
+use status::{Bench, Board};
 use waiters::Waiters;
-use worker::Crew;
+use worker::{Crew, Leases};
 
 /// How many batches may lie between two rooms.
 const DOOR: usize = 256;
@@ -58,7 +66,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Server {
     pub config: Config,
     pub settings: ServerSettings,
-    pub handlers: Handlers,
+    pub handlers: Arc<Handlers>,
     pub events: Arc<dyn AnyEvents>,
     pub store: Arc<dyn Store>,
 }
@@ -76,6 +84,10 @@ pub struct Running {
     listener: JoinHandle<()>,
     pullers: Vec<JoinHandle<()>>,
     notifier: JoinHandle<()>,
+    /// What goes on beside the rooms for as long as they need it.
+    beside: Vec<JoinHandle<()>>,
+    waiters: Arc<Waiters>,
+    audience: Arc<Audience>,
 }
 
 /// What was left when a server had stopped.
@@ -98,19 +110,27 @@ impl Server {
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             tracing::warn!("the limit of open files stays as it is: {error}");
         }
+        settings.check_queues(&handlers).context("config/server.toml")?;
+        let lines = settings.lines();
+        let benches: Vec<_> =
+            lines.iter().map(|(line, count)| Bench::new(settings::name(line), *count)).collect();
         let io = Pool::new("io", settings.worker_num, 0)?;
-        let tasks = Pool::new("task", settings.task_threads, settings.task_worker_num)?;
+        let tasks = Pool::new("task", settings.task_threads, benches.iter().map(|bench| bench.count).sum())?;
         // Within the pool, whose reactor the socket belongs to from now on.
         let socket = io.spawn(listen(settings.clone())).await??;
         let addresses = vec![socket.local_addr()?];
         let threads = Threads { io: settings.worker_num, task: settings.task_threads };
-        let board = Arc::new(Board::new(store.clone(), settings.task_worker_num, threads));
+        let board = Arc::new(Board::new(store.clone(), benches.clone(), threads));
         let waiters = Arc::new(Waiters::default());
+        let audience = Arc::new(Audience::new(store.clone()));
         let default_function = settings.default_function.clone();
         if let Some(name) = &default_function {
             handlers.find(name).context("default_function in config/server.toml")?;
         }
-        let queue = Queue::new(store.clone(), Arc::new(handlers), default_function, board.clone());
+        let schedules = Schedules::collect(&config, &handlers)?;
+        let queue = Queue::new(store.clone(), handlers.clone(), default_function, board.clone());
+        let scheduler = Scheduler::open(schedules, queue.clone(), store.clone(), Clock::machine()).await?;
+        let scheduler = Arc::new(scheduler);
         events.start().await.context("on_start")?;
 
         let (halt, halted) = watch::channel(false);
@@ -120,24 +140,38 @@ impl Server {
         let (to_notifier, from_finisher) = mpsc::channel(DOOR);
         let max_wait_time = settings.max_wait_time;
 
-        let notifier = tasks.spawn(notifier::run(events.clone(), waiters.clone(), from_finisher));
-        tasks.spawn(finisher::run(store.clone(), board.clone(), from_workers, to_notifier));
-        let crew = Arc::new(Crew {
+        let notifier =
+            tasks.spawn(notifier::run(events.clone(), waiters.clone(), audience.clone(), from_finisher));
+        let finisher = tasks.spawn(finisher::run(store.clone(), board.clone(), from_workers, to_notifier));
+        let workshop = Arc::new(Workshop { config, handlers, audience: audience.clone() });
+        let leases = Arc::new(Leases::new(store.clone()));
+        let lease = settings.policy().lease;
+        let beside = vec![
+            finisher,
+            tasks.spawn(leases.clone().keep(lease)),
+            io.spawn(board.clone().sample()),
+            io.spawn(queue.clone().ring()),
+            io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
+        ];
+        let crew = |line, workers| Crew {
             store: store.clone(),
             events: events.clone(),
-            config,
-            workers: board.workers(),
-            finisher: to_finisher,
-            halt: halted,
-        });
-        let pullers = (0..settings.task_threads).map(|_| tasks.spawn(crew.clone().pull())).collect();
-        io.spawn(board.clone().sample());
-        io.spawn(queue.clone().ring());
+            workshop: workshop.clone(),
+            line,
+            workers,
+            leases: leases.clone(),
+            lease,
+            finisher: to_finisher.clone(),
+            halt: halted.clone(),
+        };
+        let pullers = pull(&tasks, settings.task_threads, &benches, crew);
         let hall = Arc::new(Hall {
             settings,
             events,
             queue: queue.clone(),
-            waiters,
+            scheduler,
+            waiters: waiters.clone(),
+            audience: audience.clone(),
             board,
             addresses: addresses.iter().map(ToString::to_string).collect(),
         });
@@ -154,8 +188,26 @@ impl Server {
             listener,
             pullers,
             notifier,
+            beside,
+            waiters,
+            audience,
         })
     }
+}
+
+/// Starts the pullers of each line: one for each thread, as far as there are workers.
+fn pull(
+    tasks: &Pool,
+    threads: usize,
+    benches: &[Bench],
+    crew: impl Fn(usize, Arc<Semaphore>) -> Crew,
+) -> Vec<JoinHandle<()>> {
+    let mut pullers = Vec::new();
+    for (line, bench) in benches.iter().enumerate() {
+        let crew = Arc::new(crew(line, bench.free.clone()));
+        pullers.extend((0..threads.min(bench.count)).map(|_| tasks.spawn(crew.clone().pull())));
+    }
+    pullers
 }
 
 impl Running {
@@ -185,12 +237,22 @@ impl Running {
         }
         // Each room ends when the one before it is gone and its inbox is empty.
         let notified = timeout(GRACE.max(deadline - Instant::now()), &mut self.notifier).await;
+        let refusal = Refusal::new(Code::ShuttingDown, "The server stops before the task has ended.");
+        self.waiters.dismiss(&refusal);
+        self.audience.dismiss(&refusal);
         let told = timeout(GRACE, &mut self.listener).await;
         if notified.is_err() || told.is_err() {
             tracing::warn!("not every client could be told before the end");
         }
+        if timeout(GRACE, self.store.flush()).await.is_err() {
+            tracing::warn!("the disk does not take the last ends; their tasks run once more");
+        }
+        for task in &mut self.beside {
+            task.abort();
+            drop(task.await);
+        }
         let ledger = self.store.counts().await.ledger;
-        Stopped { left: ledger.waiting + ledger.running, kept: self.store.is_durable() }
+        Stopped { left: ledger.waiting + ledger.running, kept: self.store.durability() != Durability::Memory }
     }
 }
 

@@ -1,20 +1,37 @@
 //! Where tasks survive: a handful of verbs, each on a batch.
 
+mod bell;
+mod books;
+mod change;
+mod clock;
+mod counts;
 mod memory;
+mod names;
 mod order;
+mod policy;
+pub mod sqlite;
+mod story;
+mod telling;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 
-use crate::protocol::Refusal;
+use crate::protocol::{Durability, Refusal};
 use crate::task::{NewTask, Task, TaskId};
 
+pub use change::{Cancelled, Change, Changed, ScheduleNote, Target};
+pub use clock::{Clock, Now};
+pub use counts::{Counts, Depth, Ledger};
 pub use memory::Memory;
+pub use policy::{Line, Policy, Rate};
+pub use sqlite::Sqlite;
+pub use story::{
+    AttemptStory, BatchState, BatchStory, Filter, Found, Question, QueueStory, ScheduleStory, State, Story,
+    Summary,
+};
 
 /// Where tasks survive. Every verb takes a batch, and is atomic for each task of it.
 ///
@@ -24,49 +41,105 @@ pub trait Store: Send + Sync + 'static {
     /// `memory`, `sqlite`, ..
     fn name(&self) -> &'static str;
 
-    /// Whether waiting tasks survive the end of this process.
-    fn is_durable(&self) -> bool;
+    /// What an accepted task survives.
+    fn durability(&self) -> Durability;
 
-    /// Accepts tasks; each gets its id, in the order given, or is refused on its own.
-    /// What is accepted is as durable as the store ever makes it when this returns, and can be taken; who sleeps
-    /// in [`Store::ready`] may learn of it only from [`Store::ring`].
-    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<TaskId, Refusal>>>;
+    /// Accepts tasks; each gets its id, in the order given, or is refused on its own. One whose `key` was seen
+    /// within the window is the first one again, and nothing new.
+    ///
+    /// What is accepted is as durable as [`Store::durability`] says when this returns, and can be taken; who
+    /// sleeps in [`Store::ready`] may learn of it only from [`Store::ring`].
+    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, Refusal>>>;
 
     /// Wakes whoever waits for what was pushed. Apart from `push`, so that many pushes can share one waking.
     fn ring(&self);
 
-    /// Waits until there is something to take; `false` when the store is closed and there never will be.
-    /// May be cancelled at any time.
-    fn ready(&self) -> BoxFuture<'_, bool>;
+    /// Waits until there is something to take for this line of workers (its place in [`Policy::lines`]);
+    /// `false` when the store is closed and there never will be. May be cancelled at any time.
+    fn ready(&self, line: usize) -> BoxFuture<'_, bool>;
 
-    /// Leases up to `limit` of the tasks that are due, in the order of work; none if there are none.
+    /// Leases up to `limit` of the line's tasks that are due, in the order of work; none if there are none.
+    /// A lease ends after [`Policy::lease`] unless it is renewed, and the task can be taken again.
+    ///
     /// Must not be cancelled: a lease taken and dropped is a task that nobody runs.
-    fn take(&self, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
+    fn take(&self, line: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
+
+    /// Prolongs leases by [`Policy::lease`] from now; `false` for one that is not held any more.
+    fn renew(&self, leases: Vec<(TaskId, Token)>) -> BoxFuture<'_, Vec<bool>>;
 
     /// Writes what became of leases. `false` for one whose token is not the current one: it changed nothing.
+    /// What it wrote is durable soon: a crash before that runs the task again.
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>>;
+
+    /// Changes what is there on behalf of people; durable when this returns.
+    fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, Refusal>>;
+
+    /// Waits for tasks that ended without an attempt of theirs: cancelled while they waited, expired, set aside
+    /// because their process died. Each is told once, to one caller. May be cancelled at any time.
+    fn departed(&self) -> BoxFuture<'_, Vec<Departed>>;
+
+    /// Answers a question about what is there; sees everything that happened before it was asked.
+    fn find(&self, question: Question) -> BoxFuture<'_, Result<Found, Refusal>>;
 
     /// How many tasks are where, all counted at one moment.
     fn counts(&self) -> BoxFuture<'_, Counts>;
+
+    /// Writes what is still on its way to the disk; all that happened before is durable when this returns, as far
+    /// as the disk lets it be.
+    fn flush(&self) -> BoxFuture<'_, ()>;
 
     /// Accepts nothing any more; tasks that survive the process are not handed out any more either, and others
     /// are until none is due.
     fn close(&self);
 }
 
+/// What a push came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    pub id: TaskId,
+    /// `false`: a task with the same key was there already, and this is its id.
+    pub is_new: bool,
+}
+
 /// The right to run one attempt of a task.
 #[derive(Debug)]
 pub struct Lease {
     pub task: Arc<Task>,
-    /// 1 for the first attempt.
+    /// 1 for the first attempt; those in which the process died count.
     pub attempt: u32,
     /// Names this attempt among all others.
     pub token: Token,
+    /// Where the attempt is marked as running.
+    pub mark: Mark,
+}
+
+/// Where an attempt is marked as running, so that it is known after a crash which ones were.
+#[derive(Debug, Default)]
+pub struct Mark(Option<(Arc<sqlite::Slots>, u32, TaskId)>);
+
+impl Mark {
+    /// Marks the attempt as running, from when it begins until it is settled: for the handlers of tasks that are
+    /// only leased have not been called yet.
+    pub fn begin(&self) {
+        if let Some((slots, slot, id)) = &self.0 {
+            slots.mark(*slot, *id);
+        }
+    }
 }
 
 /// Names one attempt; a settlement with an older one is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(pub u64);
+
+/// A task that ended without an attempt of its own.
+#[derive(Debug)]
+pub struct Departed {
+    pub task: Arc<Task>,
+    /// A terminal one.
+    pub state: State,
+    /// Why, for people.
+    pub error: String,
+}
 
 /// What became of a lease.
 #[derive(Debug)]
@@ -74,17 +147,24 @@ pub struct Settlement {
     pub task: TaskId,
     pub token: Token,
     pub verdict: Verdict,
+    /// When the attempt began, in milliseconds since 1970, and how long it took.
+    pub started_ms: u64,
+    pub ran: Duration,
+    /// Tasks to accept together with this end: either both are written, or neither. Empty unless it is done.
+    pub follow: Vec<NewTask>,
 }
 
 /// Where a task goes after an attempt.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It has ended with this result.
     Done(Bytes),
     /// It has ended with this error.
     Failed(String),
-    /// It waits for another attempt, which may start after this long.
-    Retry(Duration),
+    /// It has ended because somebody cancelled it while it ran.
+    Cancelled,
+    /// The attempt failed with this error, and the task waits for another one, which may start after the pause.
+    Retry { pause: Duration, error: String },
     /// It waits as before; the attempt does not count.
     Return,
 }
@@ -92,50 +172,6 @@ pub enum Verdict {
 impl Verdict {
     /// Whether the task has ended with it.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::Failed(_))
+        matches!(self, Self::Done(_) | Self::Failed(_) | Self::Cancelled)
     }
-}
-
-/// How many tasks are where, all counted at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    pub ledger: Ledger,
-    pub queues: BTreeMap<String, Depth>,
-    /// How long the longest waiting of the due tasks has waited, in milliseconds; `null` when none is due.
-    pub oldest_waiting_ms: Option<u64>,
-}
-
-/// The books: `accepted` is always the sum of all the others.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
-    pub accepted: u64,
-    pub done: u64,
-    pub failed: u64,
-    pub cancelled: u64,
-    pub expired: u64,
-    pub waiting: u64,
-    /// Leased: about to run, running, or over and about to be settled.
-    pub running: u64,
-}
-
-impl Ledger {
-    /// What `accepted` has to be.
-    pub fn sum(&self) -> u64 {
-        self.ended() + self.waiting + self.running
-    }
-
-    /// The tasks that have ended, however.
-    pub fn ended(&self) -> u64 {
-        self.done + self.failed + self.cancelled + self.expired
-    }
-}
-
-/// How many tasks of one queue have not ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Depth {
-    /// Waiting, and due.
-    pub waiting: u64,
-    /// Waiting for their time to come.
-    pub delayed: u64,
-    pub running: u64,
 }

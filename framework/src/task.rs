@@ -1,25 +1,40 @@
 //! The vocabulary: a task, its attempts and outcomes, and the handlers that run them.
 
+mod afterwards;
 mod attempt;
+mod due;
 mod handler;
+mod notes;
 mod outcome;
 mod panic;
+mod timetable;
 
 use std::fmt;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
+pub use afterwards::PUSHES_MAX;
 pub use attempt::Attempt;
+pub(crate) use attempt::{Audience, Workshop};
+pub use due::{Due, now_ms};
 pub use handler::{Function, Handle, HandleBlocking, Handler, Handlers, Options};
+pub use notes::{LINES_MAX, LogLine, Notes, Progress, TEXT_MAX};
 pub use outcome::{Failure, Outcome, Retry, no_retry, retry_after};
 pub(crate) use panic::{caught, remember_panics};
+pub use timetable::{Missed, Overlap, Timetable};
 
-use crate::protocol::{Refusal, TaskRequest};
+use crate::protocol::{RareRequest, Refusal, TaskRequest};
+use afterwards::Afterwards;
 
 /// Names a task: rising from 0, never reused.
 pub type TaskId = u64;
+
+/// Names a batch of tasks: rising from 1, never reused.
+pub type BatchId = u64;
 
 /// Who, in this process, waits for the outcome of a task.
 ///
@@ -28,6 +43,7 @@ pub type TaskId = u64;
 pub struct Ticket(pub std::num::NonZeroU64);
 
 /// A task that is checked and complete, but not accepted yet.
+#[derive(Clone)]
 pub struct NewTask {
     pub handler: &'static Handler,
     /// JSON, valid and checked against the handler's type.
@@ -35,13 +51,31 @@ pub struct NewTask {
     pub queue: &'static str,
     /// 0 to 9; 9 is taken first.
     pub priority: u8,
-    /// How long after its acceptance the task may start at the earliest.
-    pub delay: Duration,
+    /// When the task may start at the earliest.
+    pub due: Due,
     /// How many attempts may fail before the task has failed; at least 1.
     pub attempts: u32,
     /// The longest an attempt may take; `None` is for ever.
     pub timeout: Option<Duration>,
     pub ticket: Option<Ticket>,
+    /// What only few tasks have.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What only few tasks have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// Instead of the handler's own.
+    pub backoff: Option<Duration>,
+    /// The task ends as expired if no attempt has begun by then; counted from its acceptance.
+    pub expires: Option<Due>,
+    /// A second push with the same key within the store's window is the first one again.
+    pub key: Option<Box<str>>,
+    /// Only so many tasks of one such key run at once as the handler's `concurrency` says.
+    pub concurrency_key: Option<Box<str>>,
+    pub batch: Option<BatchId>,
+    /// The functions to run one after the other when this task is done, each with the result of the one before.
+    pub then: Vec<Box<str>>,
 }
 
 impl NewTask {
@@ -80,9 +114,10 @@ impl NewTask {
         Ok(Self {
             queue: request.queue.as_deref().map_or(Ok(defaults.queue), |queue| handlers.queue(queue))?,
             priority: request.priority.unwrap_or(defaults.priority),
-            delay: request.delay.unwrap_or(defaults.delay),
+            due: request.due.map_or(defaults.due, Due::from),
             attempts: request.attempts.unwrap_or(defaults.attempts),
             timeout: request.timeout.or(defaults.timeout),
+            rare: request.rare.as_ref().map(|rare| Rare::from_request(handlers, rare)).transpose()?,
             ..defaults
         })
     }
@@ -97,18 +132,50 @@ impl NewTask {
         Ok(Self::with_defaults(handler, args))
     }
 
-    fn with_defaults(handler: &'static Handler, args: Bytes) -> Self {
+    /// A task of a handler with the handler's own options; `args` are not checked.
+    pub fn with_defaults(handler: &'static Handler, args: Bytes) -> Self {
         let options = &handler.options;
         Self {
             handler,
             args,
             queue: options.queue,
             priority: options.priority,
-            delay: Duration::ZERO,
+            due: Due::Now,
             attempts: options.attempts,
             timeout: options.timeout,
             ticket: None,
+            rare: None,
         }
+    }
+
+    /// How long the pause after the first failed attempt is about; it doubles with every further one.
+    pub fn backoff(&self) -> Duration {
+        self.rare.as_ref().and_then(|rare| rare.backoff).unwrap_or(self.handler.options.backoff)
+    }
+
+    pub fn batch(&self) -> Option<BatchId> {
+        self.rare.as_ref()?.batch
+    }
+
+    /// Room for what only few tasks have.
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+impl Rare {
+    fn from_request(handlers: &Handlers, request: &RareRequest) -> Result<Box<Self>, Refusal> {
+        for function in &request.then {
+            handlers.find(function)?;
+        }
+        Ok(Box::new(Self {
+            backoff: request.backoff,
+            expires: request.expires.map(Due::from),
+            key: request.key.as_deref().map(Into::into),
+            concurrency_key: request.concurrency_key.as_deref().map(Into::into),
+            batch: request.batch,
+            then: request.then.iter().map(|function| function.as_ref().into()).collect(),
+        }))
     }
 }
 
@@ -116,14 +183,156 @@ impl NewTask {
 pub struct Task {
     pub id: TaskId,
     pub new: NewTask,
+    /// For durations within this process.
     pub accepted: Instant,
-    /// The attempts up to this number are asked to stop.
+    /// For people and for the disk, in milliseconds since 1970.
+    pub accepted_ms: u64,
+    /// Attempts that are over, those of them that failed, and those in which the process died; the store alone
+    /// writes them.
+    pub(crate) attempts: AtomicU32,
+    pub(crate) failures: AtomicU32,
+    pub(crate) crashes: AtomicU32,
+    /// The attempts up to this number are asked to stop, because their time is over.
     pub(crate) cancelled: AtomicU32,
+    /// Somebody wants the task not to go on.
+    cancel_requested: AtomicBool,
+    cancel_signal: Notify,
+    has_told: AtomicBool,
+    told: Mutex<Option<Box<Told>>>,
+}
+
+/// What the handlers of a task have told.
+#[derive(Default)]
+struct Told {
+    notes: Notes,
+    /// What is to follow this attempt, if it is done.
+    afterwards: Afterwards,
 }
 
 impl Task {
-    pub fn new(id: TaskId, new: NewTask, accepted: Instant) -> Self {
-        Self { id, new, accepted, cancelled: AtomicU32::new(0) }
+    pub fn new(id: TaskId, new: NewTask, accepted: Instant, accepted_ms: u64) -> Self {
+        Self {
+            id,
+            new,
+            accepted,
+            accepted_ms,
+            attempts: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            crashes: AtomicU32::new(0),
+            cancelled: AtomicU32::new(0),
+            cancel_requested: AtomicBool::new(false),
+            cancel_signal: Notify::new(),
+            has_told: AtomicBool::new(false),
+            told: Mutex::default(),
+        }
+    }
+
+    /// A task that has ended, with all its attempts before it again; nobody waits for it.
+    pub(crate) fn again(ended: &Self) -> Self {
+        let mut new = ended.new.clone();
+        (new.ticket, new.due) = (None, Due::Now);
+        if let Some(rare) = &mut new.rare {
+            rare.expires = None;
+        }
+        let task = Self::new(ended.id, new, ended.accepted, ended.accepted_ms);
+        task.attempts.store(ended.attempts(), Ordering::Relaxed);
+        if let Some(notes) = ended.notes() {
+            task.note(|kept| *kept = *notes);
+        }
+        task
+    }
+
+    /// How many attempts are over.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// How many attempts have failed, since somebody last asked for all of them again.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// In how many attempts the process died.
+    pub fn crashes(&self) -> u32 {
+        self.crashes.load(Ordering::Relaxed)
+    }
+
+    /// Asks the running attempt to stop, on behalf of somebody who wants the task not to go on.
+    pub(crate) fn request_cancel(&self) {
+        self.cancel_requested.store(true, Ordering::Release);
+        self.cancel_signal.notify_waiters();
+    }
+
+    pub(crate) fn is_cancel_requested(&self) -> bool {
+        self.cancel_requested.load(Ordering::Acquire)
+    }
+
+    /// Asks the attempts up to this number to stop, because their time is over.
+    pub(crate) fn stop(&self, attempt: u32) {
+        self.cancelled.fetch_max(attempt, Ordering::Release);
+        self.cancel_signal.notify_waiters();
+    }
+
+    /// Whether this attempt is asked to stop, for whatever reason.
+    pub(crate) fn is_stopped(&self, attempt: u32) -> bool {
+        self.is_cancel_requested() || self.cancelled.load(Ordering::Acquire) >= attempt
+    }
+
+    /// Waits until this attempt is asked to stop.
+    pub(crate) async fn stopped(&self, attempt: u32) {
+        self.signalled(|| self.is_stopped(attempt)).await;
+    }
+
+    /// Waits until somebody wants the task not to go on.
+    pub(crate) async fn cancel_requested(&self) {
+        self.signalled(|| self.is_cancel_requested()).await;
+    }
+
+    async fn signalled(&self, is_it: impl Fn() -> bool) {
+        loop {
+            let signal = self.cancel_signal.notified();
+            // Enlisted since the line above: a request from now on is not missed.
+            if is_it() {
+                return;
+            }
+            signal.await;
+        }
+    }
+
+    /// What its handlers have told so far.
+    pub fn notes(&self) -> Option<Box<Notes>> {
+        let told = self.told()?;
+        told.as_ref().filter(|told| !told.notes.is_empty()).map(|told| Box::new(told.notes.clone()))
+    }
+
+    pub(crate) fn note<T>(&self, note: impl FnOnce(&mut Notes) -> T) -> T {
+        note(&mut self.tell().get_or_insert_default().notes)
+    }
+
+    fn afterwards<T>(&self, change: impl FnOnce(&mut Afterwards) -> T) -> T {
+        change(&mut self.tell().get_or_insert_default().afterwards)
+    }
+
+    fn take_afterwards(&self, attempt: u32) -> Option<Afterwards> {
+        let mut told = self.told()?;
+        let afterwards = told.as_mut().map(|told| &mut told.afterwards)?;
+        afterwards.is_of(attempt).then(|| std::mem::take(afterwards))
+    }
+
+    /// What was told, without a lock for the many tasks that never tell anything.
+    fn told(&self) -> Option<MutexGuard<'_, Option<Box<Told>>>> {
+        self.has_told.load(Ordering::Acquire).then(|| self.tell())
+    }
+
+    fn tell(&self) -> MutexGuard<'_, Option<Box<Told>>> {
+        self.has_told.store(true, Ordering::Release);
+        self.told.lock().expect("no one panics while holding what was told")
+    }
+}
+
+impl fmt::Debug for NewTask {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "a task of {}", self.handler.name)
     }
 }
 

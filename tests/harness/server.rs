@@ -94,6 +94,12 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Waits for its end, and starts it again in the same project.
+    pub(crate) fn again(mut self, arguments: &str) -> Self {
+        self.exit_code();
+        Self::with(std::mem::replace(&mut self.project, Project::new()), arguments)
+    }
+
     /// Waits for its end.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()

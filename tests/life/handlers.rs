@@ -33,7 +33,7 @@ impl Gate {
         self.number.into()
     }
 
-    fn find(number: u64) -> Self {
+    pub(crate) fn find(number: u64) -> Self {
         GATES.lock().unwrap()[&number].clone()
     }
 
@@ -46,9 +46,14 @@ impl Gate {
         self.open.send_replace(true);
     }
 
+    /// Says that a handler stands at the gate.
+    pub(crate) fn enter(&self) {
+        self.entered.send_replace(true);
+    }
+
     /// Stands at the gate until it opens.
     pub(crate) async fn pass(&self) {
-        self.entered.send_replace(true);
+        self.enter();
         drop(self.open.subscribe().wait_for(|open| *open).await.unwrap());
     }
 }

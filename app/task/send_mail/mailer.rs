@@ -1,11 +1,9 @@
 //! Brings mails to where the configuration wants them.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use framework::config::Config;
 use framework::prelude::*;
-use framework::task::TaskId;
 use lettre::Message;
 use serde::Serialize;
 use tokio::sync::OnceCell;
@@ -18,8 +16,6 @@ use super::smtp::Smtp;
 /// Brings mails to where the configuration wants them; there is one in a process.
 pub(super) struct Mailer {
     from: MailAddress,
-    /// Tells the mails of this process from those of another one, whose task ids may be the same.
-    process: u128,
     route: Route,
 }
 
@@ -53,18 +49,12 @@ impl Mailer {
             Transport::File => Route::Folder(Folder::new(config.root(), &settings.folder)),
             Transport::Smtp => Route::Smtp(Smtp::new(config.root(), &settings)?),
         };
-        let process = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
-        Ok(Self { from: settings.from, process, route })
+        Ok(Self { from: settings.from, route })
     }
 
     /// Who sends a mail that names nobody.
     pub(super) fn from(&self) -> &MailAddress {
         &self.from
-    }
-
-    /// One name for a task's mail, the same at each of its attempts.
-    pub(super) fn name(&self, task: TaskId) -> String {
-        format!("{task}-{:x}", self.process)
     }
 
     pub(super) async fn deliver(&self, name: &str, mail: &Message) -> Result<Delivery> {

@@ -4,6 +4,8 @@ mod echo;
 mod load;
 mod noop;
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use framework::client::Client;
@@ -40,6 +42,9 @@ struct Bench {
     /// Measure a bare line server as well, and give every figure as a share of it
     #[arg(long)]
     echo: bool,
+    /// Let the bare server write each request to a file in runtime/ and sync it, as one has to that keeps its word
+    #[arg(long, requires = "echo")]
+    sync: bool,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -54,13 +59,13 @@ impl Execute for Bench {
         let mut client = self.server.connect(app).await?;
         let before = client.status().await.map_err(ended)?.ledger;
         let echo = match self.echo {
-            true => Some(measure(self.echo_load(), threads, true).await?),
+            true => Some(measure(self.echo_load(), threads, Some(self.bare_server(app)?)).await?),
             false => None,
         };
         output.note(format_args!("{self}; {threads} threads for the load"));
         let load = self.load(address);
         let begin = std::time::Instant::now();
-        let measured = measure(load, threads, false).await?;
+        let measured = measure(load, threads, None).await?;
         let after = drained(&mut client, &before).await?;
         let took = begin.elapsed();
         let report = Report::new(&self, &measured, &before, &after, took, echo.as_ref());
@@ -102,6 +107,11 @@ impl Bench {
         }
     }
 
+    fn bare_server(&self, app: &App) -> Result<BareServer> {
+        let folder = || Ok::<_, anyhow::Error>(app.config()?.root().join("runtime"));
+        Ok(BareServer { file: if self.sync { Some(echo::file(&folder()?)?) } else { None } })
+    }
+
     fn echo_load(&self) -> Load {
         Load { expected: echo::ANSWER.trim_ascii_end(), ..self.load(String::new()) }
     }
@@ -114,13 +124,19 @@ impl Bench {
     }
 }
 
+/// The server that ours is compared to.
+struct BareServer {
+    /// Where it writes what it is sent.
+    file: Option<Arc<File>>,
+}
+
 /// Runs the load on threads of its own, as many as the machine has.
-async fn measure(mut load: Load, threads: usize, with_echo: bool) -> Result<Measured> {
+async fn measure(mut load: Load, threads: usize, bare: Option<BareServer>) -> Result<Measured> {
     let run = move || {
         // The bare server has threads apart from those of the load, as the real one has.
         let server = runtime(threads)?;
-        if with_echo {
-            load.address = server.block_on(echo::listen())?.to_string();
+        if let Some(BareServer { file }) = bare {
+            load.address = server.block_on(echo::listen(file))?.to_string();
         }
         let measured = runtime(threads)?.block_on(load.run());
         server.shutdown_background();

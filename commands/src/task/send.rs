@@ -31,6 +31,30 @@ struct Send {
     /// Start the task later, such as 10m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     delay: Option<Duration>,
+    /// Start the task at this time, such as 2026-12-01T09:00:00+08:00
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    at: Option<String>,
+    /// Do not start it later than this: a time as above, or a span such as 1h
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    /// A second task with the same key is the first one again
+    #[arg(long)]
+    key: Option<String>,
+    /// Tasks with the same key take turns
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
+    /// How many attempts may fail
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    attempts: Option<u32>,
+    /// The longest that an attempt may take
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    attempt_timeout: Option<Duration>,
+    /// What the pause after the first failed attempt is about; it doubles with every further one
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    backoff: Option<Duration>,
+    /// A function to run with the result; given again, one after the other
+    #[arg(long, value_name = "FUNCTION")]
+    then: Vec<String>,
     /// Another queue than the function's own
     #[arg(long)]
     queue: Option<String>,
@@ -84,7 +108,7 @@ impl Told {
 
 /// What the command line asks to send.
 enum Message {
-    Task(Request),
+    Task(Box<Request>),
     Raw(Vec<u8>),
 }
 
@@ -99,7 +123,7 @@ impl Send {
             None if first.trim_ascii_start().starts_with(b"{") => self.request(None, &first)?,
             None => return Ok(Message::Raw(first)),
         };
-        Ok(Message::Task(request))
+        Ok(Message::Task(Box::new(request)))
     }
 
     fn request(&self, function: Option<String>, args: &[u8]) -> Result<Request> {
@@ -112,6 +136,14 @@ impl Send {
         };
         let mut request = Request::new(function, line);
         request.delay = self.delay;
+        request.at.clone_from(&self.at);
+        request.expires = self.expires.as_deref().map(with_unit);
+        request.key.clone_from(&self.key);
+        request.concurrency_key.clone_from(&self.concurrency_key);
+        request.attempts = self.attempts;
+        request.timeout = self.attempt_timeout;
+        request.backoff = self.backoff;
+        request.then.clone_from(&self.then);
         request.queue.clone_from(&self.queue);
         request.priority = self.priority;
         Ok(request)
@@ -122,6 +154,14 @@ impl Send {
         let given = [
             ("--wait", self.wait.is_some()),
             ("--delay", self.delay.is_some()),
+            ("--at", self.at.is_some()),
+            ("--expires", self.expires.is_some()),
+            ("--key", self.key.is_some()),
+            ("--concurrency-key", self.concurrency_key.is_some()),
+            ("--attempts", self.attempts.is_some()),
+            ("--attempt-timeout", self.attempt_timeout.is_some()),
+            ("--backoff", self.backoff.is_some()),
+            ("--then", !self.then.is_empty()),
             ("--queue", self.queue.is_some()),
             ("--priority", self.priority.is_some()),
             ("--json", self.json),
@@ -159,11 +199,12 @@ impl Send {
                 output.line(result.get());
                 Ok(())
             }
-            Some((_, Ended::Failed(error))) => {
-                if self.json {
-                    output.json(&Told { error: Some(error.clone()), ..Told::new(id, Status::Failed) })?;
-                }
-                Err(Exit::Failed.because(format!("task {id} has failed: {error}")))
+            Some((_, Ended::Failed(error))) => self.unhappy(id, Status::Failed, "has failed", error, output),
+            Some((_, Ended::Cancelled(error))) => {
+                self.unhappy(id, Status::Cancelled, "was cancelled", error, output)
+            }
+            Some((_, Ended::Expired(error))) => {
+                self.unhappy(id, Status::Expired, "has expired", error, output)
             }
             None => {
                 if self.json {
@@ -175,12 +216,34 @@ impl Send {
         }
     }
 
+    fn unhappy(
+        &self,
+        id: TaskId,
+        status: Status,
+        what: &str,
+        error: String,
+        output: &mut Output,
+    ) -> Result<()> {
+        if self.json {
+            output.json(&Told { error: Some(error.clone()), ..Told::new(id, status) })?;
+        }
+        Err(Exit::Failed.because(format!("task {id} {what}: {error}")))
+    }
+
     fn print_queued(&self, id: TaskId, output: &mut Output) -> Result<()> {
         match self.json {
             true => output.json(&Told::new(id, Status::Queued))?,
             false => output.line(id),
         }
         Ok(())
+    }
+}
+
+/// A bare number is seconds, as everywhere on the command line.
+fn with_unit(time: &str) -> String {
+    match time.parse::<u64>() {
+        Ok(seconds) => format!("{seconds}s"),
+        Err(_) => time.to_owned(),
     }
 }
 

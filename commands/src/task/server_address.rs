@@ -8,7 +8,7 @@ use framework::server::ServerSettings;
 
 /// The option of every command that talks to a server.
 #[derive(Debug, Clone, Args)]
-pub(super) struct ServerAddress {
+pub(crate) struct ServerAddress {
     /// Where the server listens [default: host and port of config/server.toml]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
@@ -18,20 +18,29 @@ pub(super) struct ServerAddress {
 }
 
 impl ServerAddress {
-    pub(super) fn resolve(&self, app: &App) -> Result<String> {
+    pub(crate) fn resolve(&self, app: &App) -> Result<String> {
         match &self.address {
             Some(address) => Ok(address.clone()),
             None => Ok(address_of(&app.config()?.section()?)),
         }
     }
 
-    pub(super) async fn connect(&self, app: &App) -> Result<Client> {
+    pub(crate) async fn connect(&self, app: &App) -> Result<Client> {
         Client::connect(self.resolve(app)?, self.timeout).await.map_err(ended)
+    }
+
+    /// Likewise, for what can do without a server.
+    pub(crate) async fn connect_if_running(&self, app: &App) -> Result<Option<Client>> {
+        match Client::connect(self.resolve(app)?, self.timeout).await {
+            Ok(client) => Ok(Some(client)),
+            Err(ClientError::NotRunning(_)) => Ok(None),
+            Err(error) => Err(ended(error)),
+        }
     }
 }
 
 /// The address that clients of this server use.
-pub(super) fn address_of(settings: &ServerSettings) -> String {
+pub(crate) fn address_of(settings: &ServerSettings) -> String {
     match settings.host.contains(':') {
         true => format!("[{}]:{}", settings.host, settings.port),
         false => format!("{}:{}", settings.host, settings.port),
@@ -39,7 +48,7 @@ pub(super) fn address_of(settings: &ServerSettings) -> String {
 }
 
 /// The exit code that belongs to a client's failure.
-pub(super) fn ended(error: ClientError) -> anyhow::Error {
+pub(crate) fn ended(error: ClientError) -> anyhow::Error {
     match &error {
         ClientError::NotRunning(_) => {
             Exit::NotRunning.because(format!("{error}; start one with: ./think task:start"))
@@ -50,7 +59,7 @@ pub(super) fn ended(error: ClientError) -> anyhow::Error {
 }
 
 /// Reads `90s`, `10m` or `1h 30m`; a bare number is seconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds.map_or_else(|| framework::humantime::parse_duration(text).map_err(|error| error.to_string()), Ok)
 }

@@ -11,7 +11,7 @@ use framework::log::{Format, Logging};
 use framework::output::Verbosity;
 use framework::prelude::*;
 use framework::server::{Running, Server, ServerSettings, Stopped};
-use framework::store::Memory;
+use framework::store::sqlite::InUse;
 use framework::task::Handlers;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -45,11 +45,13 @@ impl Execute for Start {
         let settings = self.settings(config.section()?)?;
         logging(&settings, config, output.verbosity()).start()?;
         let mut signals = Signals::listen()?;
+        let handlers = Arc::new(Handlers::collect()?);
+        let store = settings.open_store(config, handlers.clone()).map_err(in_use)?;
         let server = Server {
             config: config.clone(),
-            handlers: Handlers::collect()?,
+            handlers,
             events: app.events(),
-            store: Arc::new(Memory::new(settings.queue_max_length)),
+            store,
             settings: settings.clone(),
         };
         let running = match server.start().await {
@@ -122,6 +124,14 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+/// A queue that another server uses is one that is running already.
+fn in_use(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<InUse>() {
+        Some(in_use) => Exit::AlreadyRunning.because(in_use.to_string()),
+        None => error,
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use framework::humantime::format_duration;
 use framework::prelude::*;
-use framework::server::{Percentiles, Status};
+use framework::server::{Percentiles, Status, Workers};
 
 use super::server_address::{ServerAddress, ended};
+use crate::people::span;
 
 /// Show how the task server is doing
 ///
@@ -30,6 +31,7 @@ impl Execute for ShowStatus {
         describe(&status, output);
         ledger(&status, output);
         queues(&status, output);
+        workers(&status, output);
         Ok(())
     }
 }
@@ -38,12 +40,12 @@ fn describe(status: &Status, output: &mut Output) {
     let Status { threads, workers, connections, rates, .. } = status;
     let uptime = Duration::from_secs(status.uptime_ms / 1000);
     let oldest = status.oldest_waiting_ms.map_or("none".to_owned(), |ms| span(ms as f64));
-    let lines = [
+    let mut lines = vec![
         ("version", status.version.clone()),
         ("pid", status.pid.to_string()),
         ("uptime", format_duration(uptime).to_string()),
         ("address", status.addresses.join(", ")),
-        ("store", status.store.clone()),
+        ("store", format!("{}, durability {}", status.store, status.durability.name())),
         ("threads", format!("{} io, {} task", threads.io, threads.task)),
         ("task workers", format!("{} busy, {} idle of {}", workers.busy, workers.idle, workers.total)),
         (
@@ -59,6 +61,9 @@ fn describe(status: &Status, output: &mut Output) {
         ("waited", percentiles(&status.waiting_ms)),
         ("ran", percentiles(&status.running_ms)),
     ];
+    if let Some(trouble) = &status.trouble {
+        lines.insert(0, ("trouble", format!("nothing is accepted: {trouble}")));
+    }
     let name = output.style(framework::output::Style::Name);
     for (label, value) in lines {
         output.line(format_args!("{}{value}", name.on(format_args!("{label:<16}"))));
@@ -91,11 +96,25 @@ fn queues(status: &Status, output: &mut Output) {
         .map(|(name, depth)| {
             let [waiting, delayed, running] =
                 [depth.waiting, depth.delayed, depth.running].map(|count| count.to_string());
-            [name.clone(), waiting, delayed, running]
+            let paused = if depth.paused { "paused" } else { "" };
+            [name.clone(), waiting, delayed, running, paused.to_owned()]
         })
         .collect();
     output.line("");
-    output.table(["queue", "waiting", "delayed", "running"], &rows);
+    output.table(["queue", "waiting", "delayed", "running", ""], &rows);
+}
+
+/// The lines of workers, where there is more than one.
+fn workers(status: &Status, output: &mut Output) {
+    if status.lines.len() < 2 {
+        return;
+    }
+    let row = |(queue, workers): (&String, &Workers)| {
+        let [total, busy, idle] = [workers.total, workers.busy, workers.idle].map(|count| count.to_string());
+        [queue.clone(), total, busy, idle]
+    };
+    output.line("");
+    output.table(["workers of", "total", "busy", "idle"], &status.lines.iter().map(row).collect::<Vec<_>>());
 }
 
 fn percentiles(percentiles: &Percentiles) -> String {
@@ -104,14 +123,5 @@ fn percentiles(percentiles: &Percentiles) -> String {
             format!("p50 {}, p95 {}, p99 {}", span(p50), span(p95), span(p99))
         }
         _ => "nothing in the last minute".to_owned(),
-    }
-}
-
-/// Milliseconds as people read them.
-fn span(milliseconds: f64) -> String {
-    match milliseconds {
-        ms if ms < 10.0 => format!("{ms:.2} ms"),
-        ms if ms < 10_000.0 => format!("{ms:.0} ms"),
-        ms => format_duration(Duration::from_secs((ms / 1000.0) as u64)).to_string(),
     }
 }

@@ -33,7 +33,8 @@ pub fn command(input: TokenStream) -> TokenStream {
 /// ```
 ///
 /// Options: `name`, `queue`, `priority` (0 to 9), `attempts`, `timeout` and `backoff` (`"30s"`, `"2m"`),
-/// `blocking`.
+/// `blocking`; `cron` (`"0 9 * * mon-fri"`) with `timezone` (`"Asia/Shanghai"`), `missed` (`"skip"`, `"once"` or
+/// `"all"`) and `overlap` (`"allow"` or `"skip"`).
 #[proc_macro_derive(Task, attributes(task))]
 pub fn task(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -1,6 +1,7 @@
 //! `#[derive(Task)]`: a name and options, checked, and a handler for the registry.
 
 mod options;
+mod timetable;
 
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let options = Options::read(task, &input.attrs)?;
     let name = &options.name;
     let settings = settings(&options);
+    let timetable = options.timetable.tokens(task)?;
     let register = if options.blocking { quote!(blocking) } else { quote!(of) };
     Ok(quote_spanned! { task.span() =>
         impl ::framework::task::Function for #task {
             const NAME: &'static str = #name;
             const OPTIONS: ::framework::task::Options =
-                ::framework::task::Options { #settings ..::framework::task::Options::DEFAULT };
+                ::framework::task::Options { #settings #timetable ..::framework::task::Options::DEFAULT };
         }
         ::framework::inventory::submit! {
             ::framework::task::Handler::#register::<#task>(
@@ -42,7 +44,8 @@ fn settings(options: &Options) -> TokenStream {
         options.timeout.map(duration).map(|timeout| quote!(timeout: ::core::option::Option::Some(#timeout),));
     let backoff = options.backoff.map(duration).map(|backoff| quote!(backoff: #backoff,));
     let blocking = options.blocking.then(|| quote!(blocking: true,));
-    quote!(#queue #priority #attempts #timeout #backoff #blocking)
+    let concurrency = options.concurrency.map(|concurrency| quote!(concurrency: #concurrency,));
+    quote!(#queue #priority #attempts #timeout #backoff #blocking #concurrency)
 }
 
 fn duration(duration: Duration) -> TokenStream {

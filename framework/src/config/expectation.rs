@@ -1,5 +1,7 @@
 //! What serde says of a value, in words for people.
 
+use super::nearest::nearest;
+
 /// The rest of a sentence that begins with the key: `must be true or false, not the string "yes"`.
 pub(super) fn explain(message: &str) -> String {
     let wrong = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
@@ -10,6 +12,16 @@ pub(super) fn explain(message: &str) -> String {
         message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
     {
         return format!("must be {expected}, not {found}");
+    }
+    if let Some(rest) = message.strip_prefix("unknown field `") {
+        // The wrong name, then the right ones, each in its quotes.
+        let mut names = rest.split('`').step_by(2);
+        let wrong = names.next().unwrap_or_default();
+        let known: Vec<_> = names.collect();
+        return match nearest(wrong, known.iter().copied()) {
+            Some(near) => format!("has no setting `{wrong}`; did you mean `{near}`?"),
+            None => format!("has no setting `{wrong}`; its settings are: {}", known.join(", ")),
+        };
     }
     message.to_owned()
 }
@@ -57,6 +69,14 @@ mod tests {
             (
                 "invalid value: integer `9` as i128, expected u8",
                 "must be a whole number from 0 to 255, not the integer `9`",
+            ),
+            (
+                "unknown field `croon`, expected one of `cron`, `args`",
+                "has no setting `croon`; did you mean `cron`?",
+            ),
+            (
+                "unknown field `colour`, expected `cron` or `args`",
+                "has no setting `colour`; its settings are: cron, args",
             ),
             ("must be a string", "must be a string"),
         ] {

@@ -64,7 +64,7 @@ impl Config {
 }
 
 pub(super) fn settings<S: Section>(config: &Config) -> Result<Vec<Setting>, Problems> {
-    let reading = read::read::<S>(config)?;
+    let reading = read::read::<S>(config, |_| Ok(()))?;
     let origin = |key: &str| reading.origins.get(key).cloned().unwrap_or(Origin::Default);
     let settings = fields(&reading.settings).into_iter();
     Ok(settings.map(|(key, value)| Setting { origin: origin(&key), key, value }).collect())

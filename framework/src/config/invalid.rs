@@ -1,20 +1,21 @@
 //! Values that have the right type but make no sense, such as a server with no workers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 
 /// The keys whose values make no sense, each with a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid(Vec<(&'static str, String)>);
+pub struct Invalid(Vec<(Cow<'static, str>, String)>);
 
 impl Invalid {
     /// One key; the sentence goes on from its name: `"must be from 1 to 65535, not 0"`.
-    pub fn new(key: &'static str, sentence: impl Into<String>) -> Self {
-        Self(vec![(key, sentence.into())])
+    pub fn new(key: impl Into<Cow<'static, str>>, sentence: impl Into<String>) -> Self {
+        Self(vec![(key.into(), sentence.into())])
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().map(|(key, sentence)| (*key, sentence.as_str()))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, sentence)| (&**key, sentence.as_str()))
     }
 }
 
@@ -32,7 +33,7 @@ impl std::error::Error for Invalid {}
 
 /// Collects what [`Section::check`](super::Section::check) finds, so that all of it is reported at once.
 #[derive(Debug, Default)]
-pub struct Checks(Vec<(&'static str, String)>);
+pub struct Checks(Vec<(Cow<'static, str>, String)>);
 
 impl Checks {
     pub fn new() -> Self {
@@ -56,9 +57,14 @@ impl Checks {
     }
 
     /// Anything else; the sentence goes on from the key's name.
-    pub fn that(mut self, key: &'static str, holds: bool, sentence: impl FnOnce() -> String) -> Self {
+    pub fn that(
+        mut self,
+        key: impl Into<Cow<'static, str>>,
+        holds: bool,
+        sentence: impl FnOnce() -> String,
+    ) -> Self {
         if !holds {
-            self.0.push((key, sentence()));
+            self.0.push((key.into(), sentence()));
         }
         self
     }

@@ -9,16 +9,21 @@ use super::nearest::nearest;
 pub(super) struct Names {
     section: &'static str,
     known: Vec<String>,
+    /// What a table of a made-up name is.
+    table: Option<&'static str>,
     replaced: &'static [(&'static str, &'static str)],
 }
 
 impl Names {
     pub(super) fn of<S: Section>() -> Self {
-        Self { section: S::NAME, known: keys::<S>(), replaced: S::REPLACED }
+        Self { section: S::NAME, known: keys::<S>(), table: S::TABLE, replaced: S::REPLACED }
     }
 
     /// Whether the file may have this key; else what is wrong with it.
     pub(super) fn check_key(&self, key: &str, is_table: bool) -> Result<(), String> {
+        if let Some(table) = self.table {
+            return made_up(key, is_table, table);
+        }
         let name = key.trim();
         let is_known = self.known.iter().any(|known| known == name);
         if is_known && name == key {
@@ -47,6 +52,12 @@ impl Names {
         if self.known.iter().any(|known| known == key) {
             return Ok(());
         }
+        if let Some(table) = self.table {
+            return Err(format!(
+                "a {table} is not set by a variable: write it into config/{}.toml",
+                self.section
+            ));
+        }
         let replaced = self.replaced.iter().find(|(replaced, _)| replaced.eq_ignore_ascii_case(key));
         if let Some((replaced, sentence)) = replaced {
             return Err(format!("`{replaced}` is not used here: {sentence}"));
@@ -64,4 +75,20 @@ impl Names {
     fn list(&self) -> String {
         format!("the settings are: {}", self.known.join(", "))
     }
+}
+
+/// Whether a table may be called so.
+fn made_up(key: &str, is_table: bool, table: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+    if !is_table {
+        return Err(format!(
+            "`{key}` belongs to no {table}: write it below a line such as `[name_of_the_{table}]`"
+        ));
+    }
+    if key.is_empty() || !key.chars().all(good) {
+        return Err(format!(
+            "{key:?} is no name for a {table}: write lower case letters, digits, `_`, `-` and `.`"
+        ));
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
+use super::invalid::Invalid;
 use super::names::Names;
 use super::problem::{Origin, Problems};
 use super::{Config, Section, expectation};
@@ -21,7 +22,11 @@ pub(super) struct Reading<S> {
     pub(super) origins: BTreeMap<String, Origin>,
 }
 
-pub(super) fn read<S: Section>(config: &Config) -> Result<Reading<S>, Problems> {
+/// `check` sees what the section cannot check by itself.
+pub(super) fn read<S: Section>(
+    config: &Config,
+    check: impl FnOnce(&S) -> Result<(), Invalid>,
+) -> Result<Reading<S>, Problems> {
     let name = format!("config/{}.toml", S::NAME);
     let file = fs::read_to_string(config.root().join(&name));
     let mut reader = Reader::<S>::new();
@@ -31,7 +36,7 @@ pub(super) fn read<S: Section>(config: &Config) -> Result<Reading<S>, Problems> 
         Err(error) => reader.problems.add(Origin::File(name), format!("cannot be read: {error}")),
     }
     reader.environment(config);
-    reader.finish()
+    reader.finish(check)
 }
 
 type Entry<'text> = Spanned<DeValue<'text>>;
@@ -106,7 +111,7 @@ impl<'text, S: Section> Reader<'text, S> {
     }
 
     /// Checks what could be read even when something could not, so that all problems show at once.
-    fn finish(mut self) -> Result<Reading<S>, Problems> {
+    fn finish(mut self, check: impl FnOnce(&S) -> Result<(), Invalid>) -> Result<Reading<S>, Problems> {
         let settings = match deserialize::<S>(self.given) {
             Ok(settings) => settings,
             Err(error) => {
@@ -114,7 +119,7 @@ impl<'text, S: Section> Reader<'text, S> {
                 return Err(self.problems);
             }
         };
-        if let Err(invalid) = settings.check() {
+        if let Err(invalid) = settings.check().and_then(|()| check(&settings)) {
             for (key, sentence) in invalid.iter() {
                 let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
                 self.problems.add(origin, format!("`{key}` {sentence}"));

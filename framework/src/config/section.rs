@@ -25,6 +25,10 @@ pub trait Section: Default + Serialize + DeserializeOwned + Send + Sync + 'stati
     /// do instead.
     const REPLACED: &'static [(&'static str, &'static str)] = &[];
 
+    /// What one table of the file is, such as `schedule`, where the keys are not known beforehand because the user
+    /// makes up their names and each is a table. The struct is then a transparent map.
+    const TABLE: Option<&'static str> = None;
+
     /// Whether the values make sense. Called after reading; call it again after flags have changed a value.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ pub struct Captured {
 pub(super) struct Sink {
     target: Target,
     pub(super) coloured: bool,
-    /// Whether each line is written at once, since a person watches.
-    by_line: bool,
+    /// Whether a person watches, so that each line is written at once.
+    pub(super) terminal: bool,
     /// The first failure; nothing is written after it.
     failure: Option<io::ErrorKind>,
     error: Option<io::Error>,
@@ -49,7 +49,7 @@ impl Sink {
             Colours::Always => true,
             Colours::Never => false,
         };
-        Self { target, coloured, by_line: terminal, failure: None, error: None }
+        Self { target, coloured, terminal, failure: None, error: None }
     }
 
     pub(super) fn write(&mut self, text: fmt::Arguments) {
@@ -57,7 +57,7 @@ impl Sink {
             return;
         }
         let mut written = self.target.writer().write_fmt(text);
-        if written.is_ok() && self.by_line {
+        if written.is_ok() && self.terminal {
             written = self.target.writer().flush();
         }
         self.note(written);

@@ -18,6 +18,14 @@ pub enum Code {
     UnknownCommand,
     /// No queue has this name.
     UnknownQueue,
+    /// There is no task, batch or schedule of this name, or it is not kept any more.
+    UnknownTask,
+    /// What was asked for makes no sense in the state that things are in.
+    Conflict,
+    /// The disk is full: nothing is accepted until there is room.
+    StorageFull,
+    /// The disk failed: nothing is accepted until somebody has looked at it and started the server again.
+    StorageFailed,
     /// The message exceeds `package_max_length`.
     TooLong,
     /// The queue is full; try again after `retry_after_ms`.

@@ -15,10 +15,43 @@ pub enum Status {
     Done,
     /// The task has ended with an error.
     Failed,
+    /// The task has ended because somebody cancelled it.
+    Cancelled,
+    /// The task has ended because nobody began it in time.
+    Expired,
+    /// The task is followed from now on.
+    Watching,
+    /// How far the task is.
+    Progress,
+    /// A line of the task's log.
+    Log,
     /// The answer to a command.
     Ok,
     /// Nothing was accepted.
     Error,
+}
+
+/// What an accepted task survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Nothing: it is gone with the process.
+    Memory,
+    /// The end of the process, also by `kill -9`; a power cut may take the last ones with it.
+    Async,
+    /// A power cut, too: it is on the disk.
+    #[default]
+    Fsync,
+}
+
+impl Durability {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Async => "async",
+            Self::Fsync => "fsync",
+        }
+    }
 }
 
 /// A reply as the server writes it. Every method appends one line.
@@ -32,9 +65,13 @@ impl<'a> Reply<'a> {
         Self { buffer }
     }
 
-    /// `{"id":..,"task_id":12,"status":"queued"}`: the task is accepted.
-    pub fn queued(self, id: Option<&str>, task_id: u64) {
-        self.open(id).number("\"task_id\":", task_id).raw(b",\"status\":\"queued\"}\n");
+    /// `{"id":..,"task_id":12,"status":"queued","durability":"fsync"}`: the task is accepted.
+    pub fn queued(self, id: Option<&str>, task_id: u64, durability: Durability) {
+        self.open(id).number("\"task_id\":", task_id).raw(match durability {
+            Durability::Memory => b",\"status\":\"queued\",\"durability\":\"memory\"}\n",
+            Durability::Async => b",\"status\":\"queued\",\"durability\":\"async\"}\n",
+            Durability::Fsync => b",\"status\":\"queued\",\"durability\":\"fsync\"}\n",
+        });
     }
 
     /// `{"id":..,"task_id":12,"status":"done","result":..}`.
@@ -46,13 +83,26 @@ impl<'a> Reply<'a> {
             .raw(b"}\n");
     }
 
-    /// `{"id":..,"task_id":12,"status":"failed","error":".."}`.
-    pub fn failed(self, id: Option<&str>, task_id: u64, error: &str) {
-        self.open(id)
-            .number("\"task_id\":", task_id)
-            .raw(b",\"status\":\"failed\",\"error\":")
-            .json(&error)
-            .raw(b"}\n");
+    /// `{"id":..,"task_id":12,"status":"failed","error":".."}`; likewise for `cancelled` and `expired`.
+    pub fn ended(self, id: Option<&str>, task_id: u64, status: Status, error: &str) {
+        self.about(id, task_id, status).raw(b",\"error\":").json(&error).raw(b"}\n");
+    }
+
+    /// `{"id":..,"task_id":12,"status":"watching","state":"running"}`: the task is followed from now on.
+    pub fn watching(self, id: Option<&str>, task_id: u64, state: &str) {
+        self.about(id, task_id, Status::Watching).raw(b",\"state\":").json(&state).raw(b"}\n");
+    }
+
+    /// `{"id":..,"task_id":12,"status":"progress","percent":42.0,"text":".."}`.
+    pub fn progress(self, id: Option<&str>, task_id: u64, percent: f64, text: &str) {
+        let reply = self.about(id, task_id, Status::Progress).raw(b",\"percent\":").json(&percent);
+        reply.raw(b",\"text\":").json(&text).raw(b"}\n");
+    }
+
+    /// `{"id":..,"task_id":12,"status":"log","attempt":1,"text":".."}`.
+    pub fn log(self, id: Option<&str>, task_id: u64, attempt: u32, text: &str) {
+        let reply = self.about(id, task_id, Status::Log).number(",\"attempt\":", attempt.into());
+        reply.raw(b",\"text\":").json(&text).raw(b"}\n");
     }
 
     /// `{"id":..,"status":"error","code":"busy","error":"..",..}`: nothing was accepted.
@@ -75,6 +125,10 @@ impl<'a> Reply<'a> {
             Some(id) => self.raw(b"{\"id\":").raw(id.as_bytes()).raw(b","),
             None => self.raw(b"{"),
         }
+    }
+
+    fn about(self, id: Option<&str>, task_id: u64, status: Status) -> Self {
+        self.open(id).number("\"task_id\":", task_id).raw(b",\"status\":").json(&status)
     }
 
     fn raw(self, bytes: &[u8]) -> Self {
@@ -102,9 +156,20 @@ pub struct Answer {
     pub status: Status,
     #[serde(default)]
     pub task_id: Option<u64>,
+    #[serde(default)]
+    pub durability: Option<Durability>,
     /// The handler's result, or what a command asked for. A result of `null` is `None`.
     #[serde(default)]
     pub result: Option<Box<RawValue>>,
+    /// Where a followed task is in its life.
+    #[serde(default)]
+    pub state: Option<String>,
+    #[serde(default)]
+    pub percent: Option<f64>,
+    #[serde(default)]
+    pub attempt: Option<u32>,
+    #[serde(default)]
+    pub text: Option<String>,
     #[serde(default)]
     pub code: Option<Code>,
     #[serde(default)]
@@ -141,16 +206,28 @@ mod tests {
     fn every_reply_is_one_line_of_json() {
         let id = Some("\"a\"");
         assert_eq!(
-            written(|reply| reply.queued(id, 12)),
-            "{\"id\":\"a\",\"task_id\":12,\"status\":\"queued\"}\n"
+            written(|reply| reply.queued(id, 12, Durability::Fsync)),
+            "{\"id\":\"a\",\"task_id\":12,\"status\":\"queued\",\"durability\":\"fsync\"}\n"
         );
         assert_eq!(
             written(|reply| reply.done(None, 0, b"[1]")),
             "{\"task_id\":0,\"status\":\"done\",\"result\":[1]}\n"
         );
         assert_eq!(
-            written(|reply| reply.failed(None, 1, "no \"route\"\n")),
+            written(|reply| reply.ended(None, 1, Status::Failed, "no \"route\"\n")),
             "{\"task_id\":1,\"status\":\"failed\",\"error\":\"no \\\"route\\\"\\n\"}\n"
+        );
+        assert_eq!(
+            written(|reply| reply.watching(id, 1, "running")),
+            "{\"id\":\"a\",\"task_id\":1,\"status\":\"watching\",\"state\":\"running\"}\n"
+        );
+        assert_eq!(
+            written(|reply| reply.progress(None, 1, 42.5, "half")),
+            "{\"task_id\":1,\"status\":\"progress\",\"percent\":42.5,\"text\":\"half\"}\n"
+        );
+        assert_eq!(
+            written(|reply| reply.log(None, 1, 2, "sent")),
+            "{\"task_id\":1,\"status\":\"log\",\"attempt\":2,\"text\":\"sent\"}\n"
         );
         let refusal = Refusal { retry_after_ms: Some(100), ..Refusal::new(Code::Busy, "Full.") };
         assert_eq!(

@@ -1,5 +1,9 @@
 //! One line as a request: a task, a command, a call for help, or raw data.
 
+#[cfg(test)]
+mod tests;
+mod value;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +12,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::refusal::{Code, Refusal};
+use self::value::{bad, key, moment, names, number, read, span, text, when};
+use super::command::CommandRequest;
+use super::refusal::Refusal;
 
 /// What one message asks for; borrowed from its bytes.
 #[derive(Debug)]
@@ -36,16 +42,37 @@ pub struct TaskRequest<'a> {
     pub queue: Option<Cow<'a, str>>,
     /// 0 to 9; 9 is taken first.
     pub priority: Option<u8>,
-    pub delay: Option<Duration>,
+    /// When it may start at the earliest: the wire's `delay` or `at`.
+    pub due: Option<When>,
     pub attempts: Option<u32>,
     pub timeout: Option<Duration>,
+    /// What only few requests have.
+    pub rare: Option<Box<RareRequest<'a>>>,
 }
 
-/// A question of the console's clients.
-#[derive(Debug)]
-pub struct CommandRequest<'a> {
-    pub command: Cow<'a, str>,
-    pub id: Option<&'a RawValue>,
+/// What only few requests have.
+#[derive(Debug, Default)]
+pub struct RareRequest<'a> {
+    /// When the task ends as expired if no attempt has begun; counted from its acceptance.
+    pub expires: Option<When>,
+    /// 1 to 256 bytes: a second request with it is the first one again.
+    pub key: Option<Cow<'a, str>>,
+    /// 1 to 256 bytes: only so many tasks with it run at once as the handler's `concurrency` says.
+    pub concurrency_key: Option<Cow<'a, str>>,
+    /// What the pause after the first failed attempt is about.
+    pub backoff: Option<Duration>,
+    /// The id of an open batch that the task belongs to.
+    pub batch: Option<u64>,
+    /// The functions to run one after the other when the task is done, each with the result of the one before.
+    pub then: Vec<Cow<'a, str>>,
+}
+
+/// A span from now on, or a time of the clock on the wall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    After(Duration),
+    /// In milliseconds since 1970 in UTC.
+    At(u64),
 }
 
 /// Which replies a task request gets.
@@ -89,17 +116,24 @@ impl<'a> Message<'a> {
         let Ok(fields) = serde_json::from_slice::<Fields>(line) else { return Ok(Self::Data(line)) };
         let id = fields.id;
         let read = match (fields.function, fields.command) {
-            (Some(_), Some(_)) => Err(bad("A request has a \"function\" or a \"command\", not both.")),
             (Some(function), None) => fields.task(function).map(Self::Task),
-            (None, Some(command)) => fields.command(command).map(Self::Command),
+            // Some commands have a field "function", too.
+            (_, Some(_)) => CommandRequest::read(line).and_then(check_id).map(Self::Command),
             (None, None) => Ok(Self::Data(line)),
         };
         read.map_err(|refusal| Misunderstood { refusal, id: id.filter(|id| is_scalar(id)) })
     }
 }
 
-fn bad(message: impl Into<String>) -> Refusal {
-    Refusal::new(Code::BadRequest, message)
+fn check_id(request: CommandRequest) -> Result<CommandRequest, Refusal> {
+    scalar(request.id).map(|()| request)
+}
+
+fn scalar(id: Option<&RawValue>) -> Result<(), Refusal> {
+    match id {
+        Some(id) if !is_scalar(id) => Err(bad("\"id\" must be a string, a number, true, false or null.")),
+        _ => Ok(()),
+    }
 }
 
 fn is_scalar(value: &RawValue) -> bool {
@@ -119,12 +153,35 @@ struct Fields<'a> {
     delay: Option<&'a RawValue>,
     attempts: Option<&'a RawValue>,
     timeout: Option<&'a RawValue>,
+    at: Option<&'a RawValue>,
+    expires: Option<&'a RawValue>,
+    key: Option<&'a RawValue>,
+    concurrency_key: Option<&'a RawValue>,
+    backoff: Option<&'a RawValue>,
+    batch: Option<&'a RawValue>,
+    then: Option<&'a RawValue>,
     unknown: Option<String>,
     repeated: Option<&'static str>,
 }
 
-const FIELDS: [&str; 9] =
-    ["function", "args", "id", "reply", "queue", "priority", "delay", "attempts", "timeout"];
+const FIELDS: [&str; 16] = [
+    "function",
+    "args",
+    "id",
+    "reply",
+    "queue",
+    "priority",
+    "delay",
+    "at",
+    "attempts",
+    "timeout",
+    "expires",
+    "key",
+    "concurrency_key",
+    "backoff",
+    "batch",
+    "then",
+];
 
 impl<'a> Fields<'a> {
     fn task(self, function: &'a RawValue) -> Result<TaskRequest<'a>, Refusal> {
@@ -135,30 +192,34 @@ impl<'a> Fields<'a> {
             id: self.id,
             reply: read("reply", "\"ack\", \"result\", \"both\" or \"none\"", self.reply)?,
             queue: text("queue", "a string", self.queue)?,
-            priority: read("priority", "a number from 0 to 9", self.priority)?
-                .map(|priority: u8| match priority {
-                    0..=9 => Ok(priority),
-                    _ => Err(bad("\"priority\" must be a number from 0 to 9.")),
-                })
-                .transpose()?,
-            delay: span("delay", self.delay)?,
-            attempts: read("attempts", "a number of at least 1", self.attempts)?
-                .map(|attempts: u32| match attempts {
-                    0 => Err(bad("\"attempts\" must be a number of at least 1.")),
-                    _ => Ok(attempts),
-                })
-                .transpose()?,
+            priority: number("priority", 0, 9, self.priority)?,
+            due: self.due()?,
+            attempts: number("attempts", 1, u32::MAX, self.attempts)?,
             timeout: span("timeout", self.timeout)?,
+            rare: self.rare()?,
         })
     }
 
-    fn command(self, command: &'a RawValue) -> Result<CommandRequest<'a>, Refusal> {
-        self.check()?;
-        let command = text("command", "a string", Some(command))?;
-        Ok(CommandRequest {
-            command: command.ok_or_else(|| bad("\"command\" must be a string."))?,
-            id: self.id,
-        })
+    fn due(&self) -> Result<Option<When>, Refusal> {
+        match (span("delay", self.delay)?, moment("at", self.at)?) {
+            (Some(_), Some(_)) => Err(bad("A task has a \"delay\" or an \"at\", not both.")),
+            (delay, at) => Ok(delay.map(When::After).or(at.map(When::At))),
+        }
+    }
+
+    fn rare(&self) -> Result<Option<Box<RareRequest<'a>>>, Refusal> {
+        let fields = [self.expires, self.key, self.concurrency_key, self.backoff, self.batch, self.then];
+        if fields.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(RareRequest {
+            expires: when("expires", self.expires)?,
+            key: key("key", self.key)?,
+            concurrency_key: key("concurrency_key", self.concurrency_key)?,
+            backoff: span("backoff", self.backoff)?,
+            batch: read("batch", "the number of a batch", self.batch)?,
+            then: names("then", self.then)?,
+        })))
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -169,52 +230,7 @@ impl<'a> Fields<'a> {
         if let Some(name) = self.repeated {
             return Err(bad(format!("The field \"{name}\" stands twice.")));
         }
-        match self.id {
-            Some(id) if !is_scalar(id) => Err(bad("\"id\" must be a string, a number, true, false or null.")),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A field's value; absent and `null` are `None`.
-fn read<'a, T: Deserialize<'a>>(
-    name: &str,
-    expected: &str,
-    value: Option<&'a RawValue>,
-) -> Result<Option<T>, Refusal> {
-    let Some(value) = value else { return Ok(None) };
-    serde_json::from_str(value.get()).map_err(|_| bad(format!("\"{name}\" must be {expected}.")))
-}
-
-fn text<'a>(
-    name: &str,
-    expected: &str,
-    value: Option<&'a RawValue>,
-) -> Result<Option<Cow<'a, str>>, Refusal> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    Ok(read::<Text<'a>>(name, expected, value)?.map(|text| text.0))
-}
-
-/// A time span: a number of seconds, or a text such as `"90s"` or `"1h 30m"`.
-fn span(name: &str, value: Option<&RawValue>) -> Result<Option<Duration>, Refusal> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Span<'a> {
-        Seconds(f64),
-        Text(#[serde(borrow)] Cow<'a, str>),
-    }
-    /// Beyond a century a due time is a mistake, and would overflow further on.
-    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-    let expected = "seconds, or a text such as \"90s\" or \"1h 30m\", and at most 100 years";
-    let span = match read(name, expected, value)? {
-        None => return Ok(None),
-        Some(Span::Seconds(seconds)) => Duration::try_from_secs_f64(seconds).ok(),
-        Some(Span::Text(text)) => humantime::parse_duration(&text).ok(),
-    };
-    match span.filter(|span| *span <= LONGEST) {
-        Some(span) => Ok(Some(span)),
-        None => Err(bad(format!("\"{name}\" must be {expected}."))),
+        scalar(self.id)
     }
 }
 
@@ -263,96 +279,14 @@ impl<'a> Fields<'a> {
             "delay" => ("delay", &mut self.delay),
             "attempts" => ("attempts", &mut self.attempts),
             "timeout" => ("timeout", &mut self.timeout),
+            "at" => ("at", &mut self.at),
+            "expires" => ("expires", &mut self.expires),
+            "key" => ("key", &mut self.key),
+            "concurrency_key" => ("concurrency_key", &mut self.concurrency_key),
+            "backoff" => ("backoff", &mut self.backoff),
+            "batch" => ("batch", &mut self.batch),
+            "then" => ("then", &mut self.then),
             _ => return None,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(line: &str) -> Refusal {
-        Message::parse(line.as_bytes()).expect_err(line).refusal
-    }
-
-    fn task(line: &str) -> TaskRequest<'_> {
-        match Message::parse(line.as_bytes()) {
-            Ok(Message::Task(task)) => task,
-            other => panic!("{line} is {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_function_and_its_arguments_are_enough() {
-        let request = task(r#"{"function":"send_mail","args":{"to":"ada@example.com"}}"#);
-        assert_eq!(request.function.as_deref(), Some("send_mail"));
-        assert_eq!(request.args.map(RawValue::get), Some(r#"{"to":"ada@example.com"}"#));
-    }
-
-    #[test]
-    fn null_as_function_means_the_default() {
-        assert_eq!(task(r#"{"function":null,"args":{}}"#).function, None);
-    }
-
-    #[test]
-    fn what_names_no_function_is_data_whatever_its_other_fields_hold() {
-        let lines =
-            ["hello", "", "{", "{}", "[1]", r#"{"priority":"high","to":"x","id":{}}"#, "\u{0}\u{ff}", "??"];
-        for line in lines {
-            assert!(matches!(Message::parse(line.as_bytes()), Ok(Message::Data(_))), "{line:?}");
-        }
-        assert!(matches!(Message::parse(b"{\"function\":\"\xff\"}"), Ok(Message::Data(_))));
-    }
-
-    #[test]
-    fn a_question_mark_asks_for_help() {
-        assert!(matches!(Message::parse(b" ? "), Ok(Message::Help)));
-    }
-
-    #[test]
-    fn every_option_is_read() {
-        let request = task(
-            r#"{"function":"f","id":"a","reply":"both","queue":"mail","priority":9,"delay":"10m","attempts":2,"timeout":1.5}"#,
-        );
-        assert_eq!(request.reply, Some(ReplyMode::Both));
-        assert_eq!(request.queue.as_deref(), Some("mail"));
-        assert_eq!(request.priority, Some(9));
-        assert_eq!(request.delay, Some(Duration::from_secs(600)));
-        assert_eq!(request.attempts, Some(2));
-        assert_eq!(request.timeout, Some(Duration::from_millis(1500)));
-    }
-
-    #[test]
-    fn a_misspelled_field_is_named_with_the_near_one() {
-        let refusal = refused(r#"{"function":"echo","dealy":5}"#);
-        assert_eq!(refusal.code, Code::BadRequest);
-        assert_eq!(refusal.suggestion.as_deref(), Some("delay"));
-    }
-
-    #[test]
-    fn wrong_values_are_refused_by_name() {
-        for (line, named) in [
-            (r#"{"function":5}"#, "\"function\""),
-            (r#"{"function":"f","priority":10}"#, "\"priority\""),
-            (r#"{"function":"f","attempts":0}"#, "\"attempts\""),
-            (r#"{"function":"f","delay":-1}"#, "\"delay\""),
-            (r#"{"function":"f","delay":1e300}"#, "\"delay\""),
-            (r#"{"function":"f","delay":"soon"}"#, "\"delay\""),
-            (r#"{"function":"f","reply":"maybe"}"#, "\"reply\""),
-            (r#"{"function":"f","id":[1]}"#, "\"id\""),
-            (r#"{"function":"f","id":1,"id":2}"#, "\"id\""),
-            (r#"{"function":"f","command":"status"}"#, "not both"),
-            (r#"{"command":null}"#, "\"command\""),
-        ] {
-            let refusal = refused(line);
-            assert!(refusal.message.contains(named), "{line}: {refusal}");
-        }
-    }
-
-    #[test]
-    fn the_id_of_a_misunderstood_request_is_kept_for_its_error() {
-        let misunderstood = Message::parse(br#"{"function":5,"id":"a1"}"#).expect_err("refused");
-        assert_eq!(misunderstood.id.map(RawValue::get), Some("\"a1\""));
     }
 }

@@ -12,7 +12,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::connection::Connection;
 use super::ready::at_once;
-use crate::protocol::{Code, Refusal};
+use crate::protocol::{Code, Refusal, Reply, Status};
+use crate::store::State;
 use crate::task::{Attempt, Outcome, Task, TaskId, Ticket};
 
 /// What a program does at the six moments of the server; each has a default.
@@ -63,6 +64,7 @@ impl Events for () {}
 #[derive(Debug)]
 pub struct Finished {
     pub(super) task: Arc<Task>,
+    pub(super) state: State,
     pub(super) attempts: u32,
     pub(super) outcome: Outcome,
     pub(super) running: Duration,
@@ -83,6 +85,12 @@ impl Finished {
         self.attempts
     }
 
+    /// Done, failed, cancelled or expired.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The result, or the error; of a task that is cancelled or expired, the reason as an error.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
@@ -90,6 +98,22 @@ impl Finished {
     /// How long the last attempt took.
     pub fn running(&self) -> Duration {
         self.running
+    }
+
+    /// Appends the line for a client that waits.
+    pub(super) fn tell(&self, id: Option<&str>, bytes: &mut Vec<u8>) {
+        let reply = Reply::new(bytes);
+        match (&self.outcome, self.state) {
+            (Outcome::Done(result), _) => reply.done(id, self.id(), result),
+            (Outcome::Failed(failure), state) => {
+                let status = match state {
+                    State::Cancelled => Status::Cancelled,
+                    State::Expired => Status::Expired,
+                    _ => Status::Failed,
+                };
+                reply.ended(id, self.id(), status, &failure.message);
+            }
+        }
     }
 
     pub(super) fn ticket(&self) -> Option<Ticket> {

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::events::Finished;
+use super::ready::at_once;
 use super::status::Board;
-use crate::store::{Lease, Settlement, Store, Verdict};
-use crate::task::{Outcome, Retry};
+use crate::store::{Departed, Lease, Settlement, State, Store, Verdict};
+use crate::task::{Due, NewTask, Outcome, Retry, now_ms};
 
 /// How many outcomes are settled together at most.
 const GROUP: usize = 4096;
@@ -20,34 +21,51 @@ const PAUSE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// An attempt that is over.
 pub(super) struct Ended {
-    lease: Lease,
+    pub(super) lease: Lease,
     /// `None`: the attempt did not come to anything and does not count.
-    outcome: Option<Outcome>,
-    started: Instant,
-    ended: Instant,
+    pub(super) outcome: Option<Outcome>,
+    /// What the attempt pushed, to be accepted together with its end.
+    pub(super) follow: Vec<NewTask>,
+    pub(super) started: Instant,
+    pub(super) ended: Instant,
+}
+
+/// A moment on both clocks, read once for all that are settled together.
+#[derive(Clone, Copy)]
+struct Moment {
+    instant: Instant,
+    ms: u64,
 }
 
 impl Ended {
-    pub(super) fn new(lease: Lease, outcome: Outcome, started: Instant, ended: Instant) -> Self {
-        Self { lease, outcome: Some(outcome), started, ended }
+    /// The lease goes back as if it had not been taken, unless somebody wants the task not to go on.
+    pub(super) fn given_up(lease: Lease, started: Instant, ended: Instant) -> Self {
+        Self { lease, outcome: None, follow: Vec::new(), started, ended }
     }
 
-    /// The lease goes back as if it had not been taken.
-    pub(super) fn returned(lease: Lease) -> Self {
-        let now = Instant::now();
-        Self { lease, outcome: None, started: now, ended: now }
+    fn settlement(&mut self, now: Moment) -> Settlement {
+        let started_ms = now.instant.saturating_duration_since(self.started).as_millis() as u64;
+        Settlement {
+            task: self.lease.task.id,
+            token: self.lease.token,
+            verdict: self.verdict(),
+            started_ms: now.ms.saturating_sub(started_ms),
+            ran: self.ended.saturating_duration_since(self.started),
+            follow: std::mem::take(&mut self.follow),
+        }
     }
 
-    fn settlement(&self) -> Settlement {
-        let verdict = match &self.outcome {
-            None => Verdict::Return,
+    /// A task that was to be cancelled is done if its attempt was faster, and in no other case goes on.
+    fn verdict(&self) -> Verdict {
+        match &self.outcome {
             Some(Outcome::Done(result)) => Verdict::Done(result.clone()),
+            _ if self.lease.task.is_cancel_requested() => Verdict::Cancelled,
+            None => Verdict::Return,
             Some(Outcome::Failed(failure)) => match self.pause(failure.retry) {
-                Some(pause) => Verdict::Retry(pause),
+                Some(pause) => Verdict::Retry { pause, error: failure.message.clone() },
                 None => Verdict::Failed(failure.message.clone()),
             },
-        };
-        Settlement { task: self.lease.task.id, token: self.lease.token, verdict }
+        }
     }
 
     /// How long to wait before another attempt; `None` if there is none.
@@ -55,9 +73,9 @@ impl Ended {
         let new = &self.lease.task.new;
         match retry {
             Retry::Never => None,
-            _ if self.lease.attempt >= new.attempts => None,
+            _ if self.lease.task.failures() + 1 >= new.attempts => None,
             Retry::After(pause) => Some(pause.min(PAUSE_MAX)),
-            Retry::Backoff => Some(backoff(new.handler.options.backoff, self.lease.attempt)),
+            Retry::Backoff => Some(backoff(new.backoff(), self.lease.task.failures() + 1)),
         }
     }
 }
@@ -69,51 +87,110 @@ fn backoff(base: Duration, attempt: u32) -> Duration {
     doubled.min(BACKOFF_MAX).mul_f64(0.5 + fastrand::f64())
 }
 
-/// Settles what comes from the workers until the last of them is gone.
+/// Settles what comes from the workers until the last of them is gone, and passes on what ended without them.
 pub(super) async fn run(
     store: Arc<dyn Store>,
     board: Arc<Board>,
     mut inbox: mpsc::Receiver<Vec<Ended>>,
     notifier: mpsc::Sender<Vec<Finished>>,
 ) {
-    while let Some(mut group) = inbox.recv().await {
-        while group.len() < GROUP {
-            let Ok(mut more) = inbox.try_recv() else { break };
-            group.append(&mut more);
-        }
-        let settlements: Vec<_> = group.iter().map(Ended::settlement).collect();
-        let terminal: Vec<_> =
-            settlements.iter().map(|settlement| settlement.verdict.is_terminal()).collect();
-        let settled = store.settle(settlements).await;
-        board.record(group.iter().filter(|ended| ended.outcome.is_some()).map(|ended| {
-            let new = &ended.lease.task.new;
-            let due = ended.lease.task.accepted + new.delay;
-            let waited = ended.started.saturating_duration_since(due);
-            (
-                (ended.lease.attempt == 1).then_some(waited),
-                ended.ended.saturating_duration_since(ended.started),
-            )
-        }));
-        let finished: Vec<_> = group
-            .into_iter()
-            .zip(settled.into_iter().zip(terminal))
-            .filter(|(_, (settled, terminal))| *settled && *terminal)
-            .filter_map(|(ended, _)| ended.finished())
-            .collect();
-        if !finished.is_empty() && notifier.send(finished).await.is_err() {
-            tracing::error!("the notifier is gone");
-        }
+    let mut departed = store.departed();
+    loop {
+        let finished = tokio::select! {
+            biased;
+            gone = &mut departed => {
+                departed = store.departed();
+                gone.into_iter().map(Finished::from).collect()
+            }
+            group = inbox.recv() => match group {
+                Some(group) => settle(&*store, &board, gather(group, &mut inbox)).await,
+                None => break,
+            },
+        };
+        tell(finished, &notifier).await;
+    }
+    if let Some(gone) = at_once(&mut departed).await {
+        tell(gone.into_iter().map(Finished::from).collect(), &notifier).await;
+    }
+}
+
+/// What else has come, up to the size of a group.
+fn gather(mut group: Vec<Ended>, inbox: &mut mpsc::Receiver<Vec<Ended>>) -> Vec<Ended> {
+    while group.len() < GROUP {
+        let Ok(mut more) = inbox.try_recv() else { break };
+        group.append(&mut more);
+    }
+    group
+}
+
+async fn tell(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>) {
+    if !finished.is_empty() && notifier.send(finished).await.is_err() {
+        tracing::error!("the notifier is gone");
+    }
+}
+
+/// Settles a group, and gives those of it whose tasks have ended.
+async fn settle(store: &dyn Store, board: &Board, mut group: Vec<Ended>) -> Vec<Finished> {
+    let now = Moment { instant: Instant::now(), ms: now_ms() };
+    let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(now)).collect();
+    let states: Vec<_> = settlements.iter().map(|settlement| state(&settlement.verdict)).collect();
+    let settled = store.settle(settlements).await;
+    board.record(group.iter().filter(|ended| ended.outcome.is_some()).map(Ended::latencies));
+    let ends = group.into_iter().zip(settled.into_iter().zip(states));
+    ends.filter_map(|(ended, (settled, state))| settled.then(|| ended.finished(state)).flatten()).collect()
+}
+
+/// `None`: the task has not ended.
+fn state(verdict: &Verdict) -> Option<State> {
+    match verdict {
+        Verdict::Done(_) => Some(State::Done),
+        Verdict::Failed(_) => Some(State::Failed),
+        Verdict::Cancelled => Some(State::Cancelled),
+        Verdict::Retry { .. } | Verdict::Return => None,
     }
 }
 
 impl Ended {
-    fn finished(self) -> Option<Finished> {
+    /// How long the task waited for its first attempt, and how long this attempt took.
+    fn latencies(&self) -> (Option<Duration>, Duration) {
+        let task = &self.lease.task;
+        let delay = match task.new.due {
+            Due::Now => Duration::ZERO,
+            Due::After(delay) => delay,
+            Due::At(at_ms) => Duration::from_millis(at_ms.saturating_sub(task.accepted_ms)),
+        };
+        let waited = self.started.saturating_duration_since(task.accepted + delay);
+        let ran = self.ended.saturating_duration_since(self.started);
+        ((self.lease.attempt == 1).then_some(waited), ran)
+    }
+
+    fn finished(self, state: Option<State>) -> Option<Finished> {
+        let state = state?;
+        let cancelled = || Outcome::failed("It was cancelled while it ran.", Retry::Never);
+        let outcome = match state {
+            State::Cancelled => cancelled(),
+            _ => self.outcome?,
+        };
         Some(Finished {
+            state,
+            outcome,
             attempts: self.lease.attempt,
             task: self.lease.task,
-            outcome: self.outcome?,
             running: self.ended.saturating_duration_since(self.started),
         })
+    }
+}
+
+impl From<Departed> for Finished {
+    fn from(departed: Departed) -> Self {
+        let Departed { task, state, error } = departed;
+        Self {
+            state,
+            outcome: Outcome::failed(error, Retry::Never),
+            attempts: task.attempts(),
+            task,
+            running: Duration::ZERO,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::audience::Audience;
 use super::events::{AnyEvents, Finished};
 use super::ready::at_once;
 use super::waiters::Waiters;
@@ -16,12 +17,14 @@ const CALLBACKS: usize = 1024;
 pub(super) async fn run(
     events: Arc<dyn AnyEvents>,
     waiters: Arc<Waiters>,
+    audience: Arc<Audience>,
     mut inbox: mpsc::Receiver<Vec<Finished>>,
 ) {
     let bound = Arc::new(Semaphore::new(CALLBACKS));
     let mut under_way = JoinSet::new();
     while let Some(batch) = inbox.recv().await {
         waiters.answer(&batch);
+        audience.ended(&batch);
         // A slow callback delays neither the next answers nor the next callbacks.
         let mut callbacks = events.clone().finish(batch);
         if at_once(&mut callbacks).await.is_some() {

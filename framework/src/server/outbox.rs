@@ -100,6 +100,15 @@ impl Outbox {
         self.announce(state);
     }
 
+    /// Adds bytes that may be missed: they are dropped when the peer has half of the limit to read already.
+    pub(super) fn offer(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        if state.len() + bytes.len() <= self.limit / 2 {
+            state.ready.extend_from_slice(bytes);
+            self.announce(state);
+        }
+    }
+
     /// Ends a slot; what it and its successors hold goes out as far as the order allows.
     pub(super) fn close(&self, slot: Slot, bytes: &[u8]) {
         let mut state = self.state();
@@ -256,6 +265,15 @@ mod tests {
         outbox.close(slot, b"a");
         outbox.write(Some(slot), b"b");
         assert_eq!(sent(&outbox), "ab");
+    }
+
+    #[test]
+    fn what_may_be_missed_leaves_room_for_what_may_not() {
+        let outbox = Outbox::new(8);
+        outbox.offer(b"abc");
+        outbox.offer(b"de");
+        outbox.write(None, b"end");
+        assert_eq!(sent(&outbox), "abcend");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::status::Board;
-use crate::protocol::{Code, Refusal, TaskRequest};
-use crate::store::Store;
+use crate::protocol::{Code, Durability, Refusal, TaskRequest};
+use crate::store::{Accepted, Change, Changed, Found, Question, Store};
 use crate::task::{Handlers, NewTask, TaskId};
 
 /// The door through which every task comes in. Cheap to clone.
@@ -49,7 +49,7 @@ impl Queue {
     }
 
     /// Accepts tasks: each id is durable when this returns.
-    pub(super) async fn push(&self, batch: Vec<NewTask>) -> Vec<Result<TaskId, Refusal>> {
+    pub(super) async fn push(&self, batch: Vec<NewTask>) -> Vec<Result<Accepted, Refusal>> {
         let mut results = self.inner.store.push(batch).await;
         self.inner.pushed.notify_one();
         let busy = results.iter_mut().filter_map(|result| result.as_mut().err());
@@ -61,7 +61,23 @@ impl Queue {
 
     pub(super) async fn push_one(&self, task: NewTask) -> Result<TaskId, Refusal> {
         let gone = || Refusal::new(Code::Internal, "The store gave no answer.");
-        self.push(vec![task]).await.pop().unwrap_or_else(|| Err(gone()))
+        let accepted = self.push(vec![task]).await.pop().unwrap_or_else(|| Err(gone()));
+        accepted.map(|accepted| accepted.id)
+    }
+
+    /// Changes what is there on behalf of people.
+    pub(super) async fn change(&self, change: Change) -> Result<Changed, Refusal> {
+        self.inner.store.change(change).await
+    }
+
+    /// Answers a question about what is there.
+    pub(super) async fn find(&self, question: Question) -> Result<Found, Refusal> {
+        self.inner.store.find(question).await
+    }
+
+    /// What an accepted task survives.
+    pub(super) fn durability(&self) -> Durability {
+        self.inner.store.durability()
     }
 
     /// Wakes the workers, once for all that came in during one turn of the I/O threads: their answers are on the

@@ -1,6 +1,7 @@
 //! Turns the bytes of one connection into requests, and pushes all of one read as one batch.
 
 mod batch;
+mod commands;
 mod scratch;
 
 use std::pin::pin;
@@ -16,11 +17,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use self::batch::Batch;
+use super::audience::Audience;
 use super::connection::Connection;
 use super::events::AnyEvents;
 use super::outbox::{End, Outbox};
 use super::queue::Queue;
 use super::ready::{at_once, raised};
+use super::scheduler::Scheduler;
 use super::settings::ServerSettings;
 use super::status::Board;
 use super::waiters::Waiters;
@@ -31,7 +34,9 @@ pub(super) struct Hall {
     pub(super) settings: ServerSettings,
     pub(super) events: Arc<dyn AnyEvents>,
     pub(super) queue: Queue,
+    pub(super) scheduler: Arc<Scheduler>,
     pub(super) waiters: Arc<Waiters>,
+    pub(super) audience: Arc<Audience>,
     pub(super) board: Arc<Board>,
     pub(super) addresses: Vec<String>,
 }
@@ -67,6 +72,7 @@ impl Session {
         }
         self.reading = None;
         self.outbox.abandon();
+        self.hall.audience.leave(&self.outbox);
         drop(stream);
         self.hall.events.close(&self.connection).await;
     }
@@ -148,7 +154,7 @@ impl Flow<'_> {
             }
             match Message::parse(line) {
                 Ok(Message::Task(request)) => batch.task(&request),
-                Ok(Message::Command(request)) => batch.command(&request).await,
+                Ok(Message::Command(request)) => batch.command(request).await,
                 Ok(Message::Help) => batch.help(),
                 Ok(Message::Data(data)) => {
                     batch.push().await;

@@ -1,7 +1,10 @@
 //! The section `server`: everything that config/server.toml can say.
 
+mod queues;
+mod rate;
 mod replaced;
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread;
@@ -11,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Checks, Config, Invalid, Section, duration, size};
 use crate::log::{Format, Level, Logging};
-use crate::protocol::ReplyMode;
+use crate::protocol::{Durability, ReplyMode};
+pub(super) use queues::name;
+pub use rate::QueueRate;
 
 /// How the server listens, works and logs. Swoole's names are kept where the thing exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,8 +39,28 @@ pub struct ServerSettings {
     pub task_threads: usize,
     /// How many tasks may run at once; 16 per core. Most tasks wait, so that a thread runs many.
     pub task_worker_num: usize,
-    /// How many tasks may wait; more are refused with `busy`.
-    pub queue_max_length: usize,
+    /// How many tasks of a queue may run at once, on workers that take from no other; `*` stands for all queues
+    /// that are not named. Counts instead of `task_worker_num`, unless it is empty.
+    pub task_queues: BTreeMap<String, usize>,
+    /// How often a queue's turn comes compared to the others, 1 to 1000; 1 for those not named.
+    pub queue_weights: BTreeMap<String, u32>,
+    /// How many tasks of a queue may start in a time, such as `100/s`.
+    pub queue_rates: BTreeMap<String, QueueRate>,
+    /// How many tasks may wait; more are refused with `busy`. `None`: 1,000,000 in memory, 100,000,000 on disk.
+    pub queue_max_length: Option<usize>,
+
+    /// What an accepted task survives: `fsync` a power cut, `async` the end of the process, `memory` nothing.
+    pub durability: Durability,
+    /// Where tasks are kept, relative to the project's root; nothing is with a durability of `memory`.
+    pub queue_file: PathBuf,
+    /// How long the `key` of a task is remembered: a second one with it is the first again.
+    #[serde(with = "duration")]
+    pub key_window: Duration,
+    /// How long the story of an ended task is kept.
+    #[serde(with = "duration")]
+    pub keep_time: Duration,
+    /// Of how many ended tasks the story is kept; the oldest go first.
+    pub keep_count: usize,
 
     /// How many clients may be connected.
     pub max_connection: usize,
@@ -86,7 +111,15 @@ impl Default for ServerSettings {
             worker_num: cores.min(4),
             task_threads: cores.min(THREADS_MAX),
             task_worker_num: (16 * cores).min(TASKS_MAX),
-            queue_max_length: 1_000_000,
+            task_queues: BTreeMap::new(),
+            queue_weights: BTreeMap::new(),
+            queue_rates: BTreeMap::new(),
+            queue_max_length: None,
+            durability: Durability::Fsync,
+            queue_file: "runtime/queue.db".into(),
+            key_window: DAY,
+            keep_time: DAY,
+            keep_count: 100_000,
             max_connection: 20_000,
             max_connection_per_address: 20_000,
             package_max_length: 2 << 20,
@@ -106,8 +139,16 @@ impl Default for ServerSettings {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longer times are mistakes, and would overflow further on: a century.
+const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 const THREADS_MAX: usize = 1_024;
 const TASKS_MAX: usize = 100_000;
+/// More lines of workers than this would each get too little of a machine.
+const LINES_MAX: usize = 60;
+const WEIGHT_MAX: u32 = 1_000;
+/// The story of a task is some hundred bytes.
+const KEEP_MAX: usize = 1_000_000_000;
 
 /// Numbers beyond these are mistakes: no machine serves so many, nor holds such a message in memory.
 const CONNECTIONS_MAX: usize = 1_000_000;
@@ -118,6 +159,7 @@ impl Section for ServerSettings {
     const REPLACED: &'static [(&'static str, &'static str)] = replaced::REPLACED;
 
     fn check(&self) -> Result<(), Invalid> {
+        let century = || "must be at most 100 years".to_owned();
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
         Checks::new()
             .not_empty("host", Some(&self.host))
@@ -125,7 +167,19 @@ impl Section for ServerSettings {
             .range("worker_num", self.worker_num, 1..=THREADS_MAX)
             .range("task_threads", self.task_threads, 1..=THREADS_MAX)
             .range("task_worker_num", self.task_worker_num, 1..=TASKS_MAX)
-            .range("queue_max_length", self.queue_max_length, 1..=usize::MAX)
+            .that("task_queues", self.are_workers_right(), || {
+                format!("must give each of at most {LINES_MAX} queues 1 to {TASKS_MAX} workers, all together")
+            })
+            .that(
+                "queue_weights",
+                self.queue_weights.values().all(|weight| (1..=WEIGHT_MAX).contains(weight)),
+                || format!("must give each queue a weight from 1 to {WEIGHT_MAX}"),
+            )
+            .range("queue_max_length", self.queue_max_length.unwrap_or(1), 1..=usize::MAX)
+            .not_empty("queue_file", Some(&self.queue_file.to_string_lossy()))
+            .that("key_window", self.key_window <= TIME_MAX, century)
+            .that("keep_time", self.keep_time <= TIME_MAX, century)
+            .range("keep_count", self.keep_count, 0..=KEEP_MAX)
             .range("max_connection", self.max_connection, 1..=CONNECTIONS_MAX)
             .range("max_connection_per_address", self.max_connection_per_address, 1..=CONNECTIONS_MAX)
             .range("package_max_length", self.package_max_length, 64..=BYTES_MAX)
@@ -142,6 +196,14 @@ impl Section for ServerSettings {
 crate::section!(ServerSettings);
 
 impl ServerSettings {
+    fn are_workers_right(&self) -> bool {
+        let workers = self.task_queues.values();
+        let sum = workers.clone().fold(0_usize, |sum, workers| sum.saturating_add(*workers));
+        workers.into_iter().all(|workers| *workers > 0)
+            && sum <= TASKS_MAX
+            && self.task_queues.len() <= LINES_MAX
+    }
+
     /// How the server logs.
     pub fn logging(&self, config: &Config) -> Logging {
         Logging {
@@ -189,6 +251,31 @@ mod tests {
                 "`log_file` must not be empty",
             ]
         );
+    }
+
+    #[test]
+    fn queues_are_given_workers_and_weights_within_bounds() {
+        let problem = |settings: ServerSettings| settings.check().unwrap_err().to_string();
+        let queues = |queues: &[(String, usize)]| ServerSettings {
+            task_queues: queues.iter().cloned().collect(),
+            ..ServerSettings::default()
+        };
+        let many: Vec<_> = (0..61).map(|queue| (queue.to_string(), 1)).collect();
+        for wrong in [
+            queues(&[("mail".into(), 0)]),
+            queues(&[("mail".into(), usize::MAX), ("*".into(), 1)]),
+            queues(&many),
+        ] {
+            assert!(
+                problem(wrong).starts_with("`task_queues` must give each of at most 60 queues 1 to 100000")
+            );
+        }
+        assert_eq!(queues(&many[1..]).check(), Ok(()));
+        let queue_weights = [("mail".to_owned(), 0)].into();
+        let weightless = ServerSettings { queue_weights, ..ServerSettings::default() };
+        assert!(problem(weightless).contains("a weight from 1 to 1000"));
+        let forgetful = ServerSettings { keep_time: Duration::MAX, ..ServerSettings::default() };
+        assert_eq!(problem(forgetful), "`keep_time` must be at most 100 years");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::protocol::Durability;
 use crate::store::{Counts, Depth, Ledger, Store};
 
 /// The report of `{"command":"status"}`, and of `task:status --json`.
@@ -21,8 +22,15 @@ pub struct Status {
     pub addresses: Vec<String>,
     /// `memory`, ..
     pub store: String,
+    /// What an accepted task survives.
+    pub durability: Durability,
+    /// Why nothing is accepted at the moment; `null` when all is well.
+    pub trouble: Option<String>,
     pub threads: Threads,
+    /// Of all lines together.
     pub workers: Workers,
+    /// Of each line, by the name of its queue; `*` is the line of all queues without one of their own.
+    pub lines: BTreeMap<String, Workers>,
     pub connections: Connections,
     pub queues: BTreeMap<String, Depth>,
     /// How long the longest waiting of the due tasks has waited; `null` when none is due.
@@ -43,7 +51,7 @@ pub struct Threads {
 }
 
 /// The task workers: how many tasks may run at once.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Workers {
     pub total: usize,
     pub busy: usize,
@@ -78,12 +86,21 @@ pub struct Percentiles {
 pub(super) struct Board {
     started: Instant,
     store: Arc<dyn Store>,
-    workers: Arc<Semaphore>,
-    worker_count: usize,
+    benches: Vec<Bench>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
     latencies: Mutex<Latencies>,
     samples: Mutex<VecDeque<Sample>>,
+}
+
+/// The workers of one line.
+#[derive(Clone)]
+pub(super) struct Bench {
+    /// As the status names it.
+    pub(super) name: String,
+    pub(super) count: usize,
+    /// A worker that is free.
+    pub(super) free: Arc<Semaphore>,
 }
 
 /// The listener's counters.
@@ -103,21 +120,16 @@ struct Sample {
 const RATE_WINDOW: usize = 10;
 
 impl Board {
-    pub(super) fn new(store: Arc<dyn Store>, worker_count: usize, threads: Threads) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, benches: Vec<Bench>, threads: Threads) -> Self {
         Self {
             started: Instant::now(),
             store,
-            workers: Arc::new(Semaphore::new(worker_count)),
-            worker_count,
+            benches,
             threads,
             connections: Arc::default(),
             latencies: Mutex::new(Latencies::new()),
             samples: Mutex::default(),
         }
-    }
-
-    pub(super) fn workers(&self) -> Arc<Semaphore> {
-        self.workers.clone()
     }
 
     /// Notes how long attempts waited (the first of a task only) and ran.
@@ -158,8 +170,9 @@ impl Board {
     }
 
     pub(super) async fn report(&self, addresses: &[String]) -> Status {
-        let Counts { ledger, queues, oldest_waiting_ms } = self.store.counts().await;
-        let idle = self.workers.available_permits();
+        let Counts { ledger, queues, oldest_waiting_ms, trouble } = self.store.counts().await;
+        let lines: BTreeMap<_, _> =
+            self.benches.iter().map(|bench| (bench.name.clone(), bench.workers())).collect();
         let (waiting_ms, running_ms) = {
             let latencies = self.latencies.lock().expect("no one panics while holding the histograms");
             (latencies.waiting.percentiles(), latencies.running.percentiles())
@@ -170,8 +183,11 @@ impl Board {
             uptime_ms: self.started.elapsed().as_millis() as u64,
             addresses: addresses.to_vec(),
             store: self.store.name().to_owned(),
+            durability: self.store.durability(),
+            trouble,
             threads: self.threads,
-            workers: Workers { total: self.worker_count, busy: self.worker_count.saturating_sub(idle), idle },
+            workers: lines.values().copied().fold(Workers::default(), Workers::plus),
+            lines,
             connections: Connections {
                 current: self.connections.current.load(Ordering::Relaxed),
                 total: self.connections.total.load(Ordering::Relaxed),
@@ -202,6 +218,23 @@ fn per_second(count: u64, time: Duration) -> f64 {
     match time.as_secs_f64() {
         seconds if seconds < 0.1 => 0.0,
         seconds => (count as f64 / seconds * 10.0).round() / 10.0,
+    }
+}
+
+impl Bench {
+    pub(super) fn new(name: impl Into<String>, count: usize) -> Self {
+        Self { name: name.into(), count, free: Arc::new(Semaphore::new(count)) }
+    }
+
+    fn workers(&self) -> Workers {
+        let idle = self.free.available_permits();
+        Workers { total: self.count, busy: self.count.saturating_sub(idle), idle }
+    }
+}
+
+impl Workers {
+    fn plus(self, other: Self) -> Self {
+        Self { total: self.total + other.total, busy: self.busy + other.busy, idle: self.idle + other.idle }
     }
 }
 

@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 
 use super::events::Finished;
 use super::outbox::{Outbox, Place};
-use crate::protocol::Reply;
-use crate::task::{Outcome, Ticket};
+use crate::protocol::{Refusal, Reply};
+use crate::task::Ticket;
 
 /// The clients that wait, by the ticket their task carries.
 #[derive(Debug, Default)]
@@ -39,9 +39,15 @@ impl Waiters {
         tickets
     }
 
-    /// Strikes off a client whose task was refused.
-    pub(super) fn forget(&self, ticket: Ticket) {
-        self.waiting().remove(&ticket);
+    /// Strikes off a client whose task was refused, or was there already.
+    pub(super) fn take(&self, ticket: Ticket) -> Option<Waiter> {
+        self.waiting().remove(&ticket)
+    }
+
+    /// Tells everybody who is left that no outcome will come.
+    pub(super) fn dismiss(&self, refusal: &Refusal) {
+        let waiting = std::mem::take(&mut *self.waiting());
+        waiting.into_values().for_each(|waiter| waiter.refuse(refusal));
     }
 
     /// Sends each outcome to whoever waits for it.
@@ -59,7 +65,7 @@ impl Waiters {
             let ends: Vec<_> = group
                 .iter()
                 .map(|(finished, waiter)| {
-                    write(&mut bytes, finished, waiter);
+                    finished.tell(waiter.id.as_deref(), &mut bytes);
                     bytes.len()
                 })
                 .collect();
@@ -70,10 +76,16 @@ impl Waiters {
     }
 }
 
-fn write(bytes: &mut Vec<u8>, finished: &Finished, waiter: &Waiter) {
-    let reply = Reply::new(bytes);
-    match finished.outcome() {
-        Outcome::Done(result) => reply.done(waiter.id.as_deref(), finished.id(), result),
-        Outcome::Failed(failure) => reply.failed(waiter.id.as_deref(), finished.id(), &failure.message),
+impl Waiter {
+    /// Gives the answer that was promised.
+    pub(super) fn answer(&self, bytes: &[u8]) {
+        self.outbox.answer(std::iter::once((self.place, bytes)));
+    }
+
+    /// Says why the answer that was promised does not come.
+    pub(super) fn refuse(&self, refusal: &Refusal) {
+        let mut bytes = Vec::new();
+        Reply::new(&mut bytes).refused(self.id.as_deref(), refusal);
+        self.answer(&bytes);
     }
 }

@@ -1,5 +1,7 @@
 //! Runs the attempts: pulls leases from the store, hands outcomes to the finisher.
 
+mod leases;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,24 +11,29 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub(super) use self::leases::Leases;
 use super::events::AnyEvents;
 use super::finisher::Ended;
 use super::ready::{at_once, raised};
-use crate::config::Config;
 use crate::store::{Lease, Store};
-use crate::task::{Attempt, Outcome, Retry, caught};
+use crate::task::{Attempt, Outcome, Retry, Workshop, caught};
 
 /// An inline batch is to take about this long, so that a task behind a slow one waits for it only that long.
 const BATCH_TIME: Duration = Duration::from_micros(200);
 const BATCH_MAX: usize = 256;
 
-/// What every puller needs.
+/// What every puller of one line of workers needs.
 pub(super) struct Crew {
     pub(super) store: Arc<dyn Store>,
     pub(super) events: Arc<dyn AnyEvents>,
-    pub(super) config: Config,
-    /// The task workers: an attempt that waits holds one of them.
+    pub(super) workshop: Arc<Workshop>,
+    /// The place of the line in the store's policy.
+    pub(super) line: usize,
+    /// The line's workers: an attempt that waits holds one of them.
     pub(super) workers: Arc<Semaphore>,
+    pub(super) leases: Arc<Leases>,
+    /// How long a lease lasts.
+    pub(super) lease: Duration,
     pub(super) finisher: mpsc::Sender<Vec<Ended>>,
     /// Becomes true when running attempts are to be given up.
     pub(super) halt: watch::Receiver<bool>,
@@ -51,7 +58,7 @@ impl Crew {
         let mut appetite = 1;
         loop {
             let Some(worker) = self.work_for_one().await else { break };
-            let leases = self.store.take(appetite).await;
+            let leases = self.store.take(self.line, appetite).await;
             while under_way.try_join_next().is_some() {}
             appetite = self.run(leases, worker, appetite, &mut under_way).await;
         }
@@ -62,7 +69,7 @@ impl Crew {
     async fn work_for_one(&self) -> Option<OwnedSemaphorePermit> {
         let mut halt = self.halt.clone();
         let work = async {
-            match self.store.ready().await {
+            match self.store.ready(self.line).await {
                 true => self.workers.clone().acquire_owned().await.ok(),
                 false => None,
             }
@@ -87,8 +94,11 @@ impl Crew {
         let mut now = begin;
         let mut waits = false;
         for lease in leases {
-            let Some(worker) = free.take().or_else(|| self.workers.clone().try_acquire_owned().ok()) else {
-                ended.push(Ended::returned(lease));
+            // Nobody renews what has not begun: behind a handler that does not yield, a lease may grow old.
+            let is_fresh = now.duration_since(begin) < self.lease / 3 && !lease.task.is_cancel_requested();
+            let worker = || free.take().or_else(|| self.workers.clone().try_acquire_owned().ok());
+            let Some(worker) = is_fresh.then(worker).flatten() else {
+                ended.push(Ended::given_up(lease, now, now));
                 continue;
             };
             let mut run = self.start(lease, now);
@@ -116,39 +126,64 @@ impl Crew {
     }
 
     fn start(&self, lease: Lease, started: Instant) -> Run {
-        let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.config.clone());
+        let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.workshop.clone());
         let future = AssertUnwindSafe(self.events.clone().task(attempt.clone())).catch_unwind();
         let future = future.map(|outcome| outcome.unwrap_or_else(caught)).boxed();
+        lease.mark.begin();
         Run { future, attempt, lease, started }
     }
 
-    /// Waits for an attempt as long as its timeout allows; then, or at a halt, the truth is told: an async
-    /// attempt is dropped, a blocking one is asked to stop and keeps its worker until it does.
+    /// Waits for an attempt, keeps its lease meanwhile, and hands over what came of it.
     async fn finish(self: Arc<Self>, mut run: Run, worker: OwnedSemaphorePermit) {
-        let timeout = run.lease.task.new.timeout;
-        let deadline = timeout.and_then(|timeout| run.started.checked_add(timeout));
-        let mut halt = self.halt.clone();
+        let lost = self.leases.hold(&run.lease);
         let outcome = tokio::select! {
             biased;
-            outcome = &mut run.future => Some(outcome),
-            () = until(deadline) => {
-                run.attempt.cancel();
-                if run.lease.task.new.handler.options.blocking {
-                    (&mut run.future).await;
-                }
-                Some(timed_out(timeout.unwrap_or_default()))
-            }
-            () = raised(&mut halt) => {
-                run.attempt.cancel();
+            outcome = self.outcome(&mut run, async { drop(lost.await) }) => outcome,
+            () = self.halted() => {
+                run.attempt.stop();
                 None
             }
         };
+        self.leases.release(run.lease.token);
         let ended = match outcome {
             Some(outcome) => run.end(outcome, Instant::now()),
-            None => Ended::returned(run.lease),
+            None => run.give_up(Instant::now()),
         };
         drop(worker);
         self.send(vec![ended]).await;
+    }
+
+    /// Waits for an attempt as long as its timeout, its lease and people allow; then the truth is told: an async
+    /// attempt is dropped, a blocking one is asked to stop and keeps its worker until it does.
+    async fn outcome(&self, run: &mut Run, lost: impl Future<Output = ()>) -> Option<Outcome> {
+        let task = run.lease.task.clone();
+        let deadline = task.new.timeout.and_then(|timeout| run.started.checked_add(timeout));
+        let blocking = task.new.handler.options.blocking;
+        tokio::select! {
+            biased;
+            outcome = &mut run.future => Some(outcome),
+            () = until(deadline) => {
+                run.attempt.stop();
+                if blocking {
+                    (&mut run.future).await;
+                }
+                Some(timed_out(task.new.timeout.unwrap_or_default()))
+            }
+            () = task.cancel_requested() => match blocking {
+                true => Some((&mut run.future).await),
+                false => None,
+            },
+            () = lost => {
+                if blocking {
+                    (&mut run.future).await;
+                }
+                None
+            }
+        }
+    }
+
+    async fn halted(&self) {
+        raised(&mut self.halt.clone()).await;
     }
 
     async fn send(&self, ended: Vec<Ended>) {
@@ -160,7 +195,12 @@ impl Crew {
 
 impl Run {
     fn end(self, outcome: Outcome, now: Instant) -> Ended {
-        Ended::new(self.lease, outcome, self.started, now)
+        let follow = self.attempt.pushed(&outcome);
+        Ended { outcome: Some(outcome), follow, ..Ended::given_up(self.lease, self.started, now) }
+    }
+
+    fn give_up(self, now: Instant) -> Ended {
+        Ended::given_up(self.lease, self.started, now)
     }
 }
 

@@ -1,24 +1,52 @@
 //! One run of a task, as its handler sees it.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::{Outcome, Task, TaskId};
+use super::afterwards::Afterwards;
+use super::{Function, Handlers, LogLine, NewTask, Outcome, Progress, Task, TaskId};
 use crate::config::Config;
+use crate::protocol::Refusal;
 
 /// One run of a task. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Attempt {
+    workshop: Arc<Workshop>,
     task: Arc<Task>,
     number: u32,
-    config: Config,
+}
+
+/// What all attempts share.
+pub(crate) struct Workshop {
+    pub(crate) config: Config,
+    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) audience: Arc<dyn Audience>,
+}
+
+/// Who wants to know at once what handlers tell.
+pub(crate) trait Audience: Send + Sync {
+    fn progress(&self, task: TaskId, progress: &Progress);
+    fn line(&self, task: TaskId, line: &LogLine);
+}
+
+/// Nobody.
+impl Audience for () {
+    fn progress(&self, _task: TaskId, _progress: &Progress) {}
+    fn line(&self, _task: TaskId, _line: &LogLine) {}
 }
 
 impl Attempt {
-    pub(crate) fn new(task: Arc<Task>, number: u32, config: Config) -> Self {
-        Self { task, number, config }
+    pub(crate) fn new(task: Arc<Task>, number: u32, workshop: Arc<Workshop>) -> Self {
+        Self { workshop, task, number }
+    }
+
+    /// An attempt outside of any server, for a task that is run by hand. Nobody hears what its handler tells, and
+    /// [`Attempt::pushed`] has what it pushes.
+    pub fn alone(task: Arc<Task>, number: u32, config: Config, handlers: Arc<Handlers>) -> Self {
+        let workshop = Workshop { config, handlers, audience: Arc::new(()) };
+        Self::new(task, number, Arc::new(workshop))
     }
 
     /// Runs the handler that was registered for the task.
@@ -32,14 +60,20 @@ impl Attempt {
         self.task.id
     }
 
-    /// 1 for the first attempt.
+    /// When the task was accepted, in milliseconds since 1970; with its id it names the task also among those of
+    /// other queues.
+    pub fn accepted_ms(&self) -> u64 {
+        self.task.accepted_ms
+    }
+
+    /// 1 for the first attempt; those in which the process died count.
     pub fn number(&self) -> u32 {
         self.number
     }
 
     /// Whether no other attempt follows if this one fails.
     pub fn is_last(&self) -> bool {
-        self.number >= self.task.new.attempts
+        self.task.failures().saturating_add(1) >= self.task.new.attempts
     }
 
     /// The handler's name.
@@ -54,16 +88,87 @@ impl Attempt {
 
     /// The program's configuration.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.workshop.config
     }
 
-    /// Whether the attempt is asked to stop, because its time is over. An async handler is simply dropped then;
-    /// a blocking one keeps its worker until it returns, so a long one should look from time to time.
+    /// Tells how far the task is: 0 to 100, and a text such as `42 of 100 sent`, cut at
+    /// [`TEXT_MAX`](super::TEXT_MAX) bytes. The last one is kept with the task; who follows it hears each.
+    pub fn progress(&self, percent: f64, text: impl fmt::Display) {
+        let progress = self.task.note(|notes| notes.progress(percent, &text.to_string()).clone());
+        self.workshop.audience.progress(self.id(), &progress);
+    }
+
+    /// Adds a line to the task's log, cut at [`TEXT_MAX`](super::TEXT_MAX) bytes. The last
+    /// [`LINES_MAX`](super::LINES_MAX) are kept with the task; who follows it hears each.
+    pub fn log(&self, text: impl fmt::Display) {
+        let line = self.task.note(|notes| notes.line(self.number, &text.to_string()).clone());
+        self.workshop.audience.line(self.id(), &line);
+    }
+
+    /// Whether the attempt is asked to stop: its time is over, or somebody cancelled the task. An async handler is
+    /// simply dropped then; a blocking one keeps its worker until it returns, so a long one should look from time
+    /// to time.
     pub fn is_cancelled(&self) -> bool {
-        self.task.cancelled.load(Ordering::Relaxed) >= self.number
+        self.task.is_stopped(self.number)
     }
 
-    pub(crate) fn cancel(&self) {
-        self.task.cancelled.fetch_max(self.number, Ordering::Relaxed);
+    /// Waits until [`Attempt::is_cancelled`]. For what a handler has started elsewhere, such as a task of its own:
+    /// the handler itself is dropped at the same moment.
+    pub async fn cancelled(&self) {
+        self.task.stopped(self.number).await;
+    }
+
+    /// Hands over a further task together with the end of this one: when this attempt is done, both are written or
+    /// neither; when it fails, none of what it pushed is.
+    ///
+    /// # Errors
+    /// When no handler belongs to the task, or there are more than [`PUSHES_MAX`](super::PUSHES_MAX).
+    pub fn push<T: Function>(&self, task: T) -> Result<(), Refusal> {
+        self.push_new(self.task_of(&task)?)
+    }
+
+    /// Like [`Attempt::push`], with options of its own.
+    ///
+    /// # Errors
+    /// When there are more than [`PUSHES_MAX`](super::PUSHES_MAX).
+    pub fn push_new(&self, task: NewTask) -> Result<(), Refusal> {
+        self.task.afterwards(|afterwards| afterwards.push(self.number, task))
+    }
+
+    /// A task with its handler's own options, for [`Attempt::push_new`] to hand over when they were changed.
+    ///
+    /// # Errors
+    /// When no handler belongs to it, or it does not serialize to JSON.
+    pub fn task_of<T: Function>(&self, task: &T) -> Result<NewTask, Refusal> {
+        NewTask::of(&self.workshop.handlers, task)
+    }
+
+    /// When this attempt is done, `T` runs with its result as arguments; called again, one runs after the other.
+    /// What the task's request said is to follow goes its own way beside that.
+    ///
+    /// # Errors
+    /// When no handler belongs to `T`, or there are more than 16.
+    pub fn then<T: Function>(&self) -> Result<(), Refusal> {
+        let handler = self.workshop.handlers.find(T::NAME)?;
+        self.task.afterwards(|afterwards| afterwards.then(self.number, handler))
+    }
+
+    /// Takes what is to be accepted together with the end of this attempt; nothing unless it is done.
+    pub fn pushed(&self, outcome: &Outcome) -> Vec<NewTask> {
+        let Some(afterwards) = self.task.take_afterwards(self.number) else { return Vec::new() };
+        match outcome {
+            Outcome::Done(result) => Afterwards::tasks(afterwards, result),
+            Outcome::Failed(_) => Vec::new(),
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.task.stop(self.number);
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "attempt {} of {:?}", self.number, self.task)
     }
 }

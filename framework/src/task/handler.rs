@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::attempt::Attempt;
 use super::outcome::{Outcome, Retry};
 use super::panic::caught;
+use super::timetable::Timetable;
 use crate::config::nearest;
 use crate::protocol::{Code, Refusal};
 
@@ -72,19 +73,26 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// What the pause after the first failed attempt is about; it doubles with every further one.
     pub backoff: Duration,
+    /// How many tasks of one `concurrency_key` may run at once.
+    pub concurrency: u32,
     /// Whether the handler blocks its thread.
     pub blocking: bool,
+    /// When the clock makes tasks of it, if it does; they get the arguments `null`, or `{}`.
+    pub timetable: Option<Timetable>,
 }
 
 impl Options {
-    /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, not blocking.
+    /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, one at a
+    /// time for each concurrency key, not blocking, on no timetable.
     pub const DEFAULT: Self = Self {
         queue: "default",
         priority: 5,
         attempts: 1,
         timeout: Some(Duration::from_secs(600)),
         backoff: Duration::from_secs(1),
+        concurrency: 1,
         blocking: false,
+        timetable: None,
     };
 }
 
@@ -127,7 +135,30 @@ impl Handler {
     /// # Errors
     /// Names the field, and the near one where a name was misspelled.
     pub fn check(&self, args: &[u8]) -> Result<(), Refusal> {
-        (self.check)(args).map_err(|error| bad_arguments(self.name, &error))
+        self.decode(args).map_err(|error| bad_arguments(self.name, &error))
+    }
+
+    /// As [`Handler::check`], for who wants to know the place in `args` that does not fit.
+    ///
+    /// # Errors
+    /// What the decoder said, with line and column.
+    pub fn decode(&self, args: &[u8]) -> serde_json::Result<()> {
+        (self.check)(args)
+    }
+
+    /// A stand-in for a handler that the program does not have any more: attempts fail for good, and say so.
+    pub(crate) const fn missing(name: &'static str) -> Self {
+        fn start(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
+            let message = format!(
+                "The program has no function \"{}\" any more. Bring it back, and retry the task.",
+                attempt.function()
+            );
+            Box::pin(std::future::ready(Outcome::failed(message, Retry::Never)))
+        }
+        fn check(_: &[u8]) -> serde_json::Result<()> {
+            Ok(())
+        }
+        Self { name, options: Options::DEFAULT, package: "", file: "", line: 0, check, start }
     }
 
     pub(super) fn start<'a>(&self, attempt: &'a Attempt) -> BoxFuture<'a, Outcome> {
@@ -156,6 +187,10 @@ fn run<T: Handle>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
 fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
     let attempt = attempt.clone();
     let run = move || match decode::<T>(&attempt) {
+        // It may have waited for its thread.
+        _ if attempt.is_cancelled() => {
+            Outcome::failed("The attempt was stopped before it began.", Retry::Backoff)
+        }
         Ok(task) => Outcome::from_result(task.handle(&attempt)),
         Err(outcome) => outcome,
     };
@@ -233,7 +268,7 @@ impl Handlers {
     }
 
     /// The queues of all handlers, and `default`; some of them more than once.
-    fn queues(&self) -> impl Iterator<Item = &'static str> {
+    pub fn queues(&self) -> impl Iterator<Item = &'static str> {
         self.by_name.values().map(|handler| handler.options.queue).chain([Options::DEFAULT.queue])
     }
 

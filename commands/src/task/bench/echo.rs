@@ -1,28 +1,33 @@
 //! A bare line server: what this machine allows, for every other figure to be a share of.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use memchr::memchr_iter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// As long as an acknowledgement.
-pub(super) const ANSWER: &[u8] = b"{\"task_id\":1234567,\"status\":\"queued\"}\n";
+pub(super) const ANSWER: &[u8] = b"{\"task_id\":1234567,\"status\":\"queued\",\"durability\":\"fsync\"}\n";
 
-/// Answers every line with [`ANSWER`], on the current runtime, until that ends.
-pub(super) async fn listen() -> Result<SocketAddr> {
+/// Answers every line with [`ANSWER`], on the current runtime, until that ends; with a file, after what was read is
+/// written to it and synced.
+pub(super) async fn listen(file: Option<Arc<File>>) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream));
+            tokio::spawn(serve(stream, file.clone()));
         }
     });
     Ok(address)
 }
 
-async fn serve(mut stream: TcpStream) -> Result<()> {
+async fn serve(mut stream: TcpStream, file: Option<Arc<File>>) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 64 * 1024];
     let mut answers = Vec::new();
@@ -35,6 +40,23 @@ async fn serve(mut stream: TcpStream) -> Result<()> {
         for _ in memchr_iter(b'\n', &buffer[..count]) {
             answers.extend_from_slice(ANSWER);
         }
+        if let Some(file) = &file {
+            tokio::task::block_in_place(|| {
+                (&**file).write_all(&buffer[..count])?;
+                file.sync_data()
+            })?;
+        }
         stream.write_all(&answers).await?;
     }
+}
+
+/// A file for the bare server, which goes when the server does.
+pub(super) fn file(folder: &Path) -> Result<Arc<File>> {
+    let path = folder.join("bench.tmp");
+    let create = || {
+        std::fs::create_dir_all(folder)?;
+        let file = File::create(&path)?;
+        std::fs::remove_file(&path).map(|()| file)
+    };
+    create().map(Arc::new).with_context(|| format!("writing {}", path.display()))
 }

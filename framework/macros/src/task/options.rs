@@ -6,7 +6,22 @@ use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, Error, Ident, LitInt, LitStr, Result, Token};
 
-const KNOWN: [&str; 7] = ["name", "queue", "priority", "attempts", "timeout", "backoff", "blocking"];
+use super::timetable::Timetable;
+
+const KNOWN: [&str; 12] = [
+    "name",
+    "queue",
+    "priority",
+    "attempts",
+    "timeout",
+    "backoff",
+    "blocking",
+    "concurrency",
+    "cron",
+    "timezone",
+    "missed",
+    "overlap",
+];
 
 /// What stands in `#[task(..)]`; `None` is the default.
 pub(super) struct Options {
@@ -17,6 +32,8 @@ pub(super) struct Options {
     pub(super) timeout: Option<Duration>,
     pub(super) backoff: Option<Duration>,
     pub(super) blocking: bool,
+    pub(super) concurrency: Option<u32>,
+    pub(super) timetable: Timetable,
 }
 
 impl Options {
@@ -30,6 +47,8 @@ impl Options {
             timeout: None,
             backoff: None,
             blocking: false,
+            concurrency: None,
+            timetable: Timetable::default(),
         };
         let mut seen = Vec::new();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("task")) {
@@ -63,12 +82,17 @@ impl Options {
             }
             Some("timeout") => self.timeout = Some(duration(option, "timeout")?),
             Some("backoff") => self.backoff = Some(duration(option, "backoff")?),
+            Some("concurrency") => {
+                let rule = "concurrency is 1 or more: how many tasks of one concurrency_key run at once";
+                self.concurrency = Some(integer(option, 1..=u32::MAX, rule)?);
+            }
             Some("blocking") => {
                 if option.input.peek(Token![=]) {
                     return Err(option.error("write just `blocking`, or leave it out"));
                 }
                 self.blocking = true;
             }
+            Some(name) if self.timetable.set(name, option)? => {}
             _ => return Err(unknown(option)),
         }
         Ok(())

@@ -49,4 +49,24 @@ enum Choice {}
 #[task(name = "k")]
 struct Generic<T>(T);
 
+#[derive(Task)]
+#[task(name = "l", cron = "0 9 * *")]
+struct FourFields;
+
+#[derive(Task)]
+#[task(name = "m", cron = "0 25 * * mon-fri")]
+struct NoSuchHour;
+
+#[derive(Task)]
+#[task(name = "n", cron = "0 9 * * *", timezone = "the moon")]
+struct BadTimezone;
+
+#[derive(Task)]
+#[task(name = "o", cron = "0 9 * * *", missed = "twice")]
+struct BadPolicy;
+
+#[derive(Task)]
+#[task(name = "p", overlap = "skip")]
+struct OverlapOfNothing;
+
 fn main() {}

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::Hall;
-use crate::protocol::{Code, CommandRequest, HELP, Refusal, Reply, ReplyMode, TaskRequest};
+use crate::protocol::{CommandRequest, HELP, Refusal, Reply, ReplyMode, TaskRequest};
 use crate::server::outbox::{Outbox, Place, Slot};
 use crate::server::waiters::Waiter;
+use crate::store::Accepted;
 use crate::task::{NewTask, TaskId, Ticket};
 
 /// Requests in their order, and what is to be answered.
@@ -48,18 +49,14 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(super) async fn command(&mut self, request: &CommandRequest<'a>) {
-        match &*request.command {
-            "status" => {
-                let status = self.hall.board.report(&self.hall.addresses).await;
-                self.answer(request.id, |reply, id| reply.ok(id, &status));
-            }
-            unknown => {
-                let refusal =
-                    Refusal::new(Code::UnknownCommand, format!("There is no command \"{unknown}\"."))
-                        .suggesting(unknown, ["status"]);
-                self.refuse(request.id, refusal);
-            }
+    /// Answers a command once the tasks before it are pushed, so that it sees them.
+    pub(super) async fn command(&mut self, request: CommandRequest<'a>) {
+        self.push().await;
+        let id = request.id;
+        match super::commands::answer(self.hall, self.outbox, request).await {
+            Ok(Some(answer)) => self.answer(id, |reply, id| reply.ok(id, &answer)),
+            Ok(None) => {}
+            Err(refusal) => self.refuse(id, refusal),
         }
     }
 
@@ -91,13 +88,33 @@ impl<'a> Batch<'a> {
             true => Vec::new(),
             false => self.hall.queue.push(tasks).await,
         };
-        for (_, ticket) in
-            tickets.into_iter().filter(|(task, _)| results.get(*task).is_none_or(Result::is_err))
-        {
-            self.hall.waiters.forget(ticket);
-            self.outbox.withdraw();
-        }
+        let joining = self.dismiss(tickets, &results);
         self.reply(&entries, &slots, results);
+        for (task, waiter) in joining {
+            self.hall.audience.join(task, waiter).await;
+        }
+    }
+
+    /// Takes back who waits for what was refused; gives those who wait for a task that was there already.
+    fn dismiss(
+        &self,
+        tickets: Vec<(usize, Ticket)>,
+        results: &[Result<Accepted, Refusal>],
+    ) -> Vec<(TaskId, Waiter)> {
+        let mut joining = Vec::new();
+        for (task, ticket) in tickets {
+            match results.get(task) {
+                Some(Ok(Accepted { is_new: true, .. })) => {}
+                Some(Ok(Accepted { id, .. })) => {
+                    joining.extend(self.hall.waiters.take(ticket).map(|waiter| (*id, waiter)));
+                }
+                Some(Err(_)) | None => {
+                    self.hall.waiters.take(ticket);
+                    self.outbox.withdraw();
+                }
+            }
+        }
+        joining
     }
 
     /// The slots of the entries whose place matters; empty when no answer can overtake another anyway.
@@ -137,7 +154,8 @@ impl<'a> Batch<'a> {
     }
 
     /// Writes the answers that are due now.
-    fn reply(&self, entries: &[Entry], slots: &[Option<Slot>], results: Vec<Result<TaskId, Refusal>>) {
+    fn reply(&self, entries: &[Entry], slots: &[Option<Slot>], results: Vec<Result<Accepted, Refusal>>) {
+        let durability = self.hall.queue.durability();
         let mut results = results.into_iter();
         let mut bytes = Vec::with_capacity(entries.len() * 64);
         for (index, entry) in entries.iter().enumerate() {
@@ -146,8 +164,8 @@ impl<'a> Batch<'a> {
             match &entry.kind {
                 Kind::Answer(answer) => bytes.extend_from_slice(answer),
                 Kind::Task(reply) => match (results.next(), reply) {
-                    (Some(Ok(id)), ReplyMode::Ack | ReplyMode::Both) => {
-                        Reply::new(&mut bytes).queued(entry.id, id);
+                    (Some(Ok(accepted)), ReplyMode::Ack | ReplyMode::Both) => {
+                        Reply::new(&mut bytes).queued(entry.id, accepted.id, durability);
                     }
                     (Some(Ok(_)), ReplyMode::Result) => continue,
                     (Some(Ok(_)), ReplyMode::None) | (None, _) => {}

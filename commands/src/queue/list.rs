@@ -1,0 +1,50 @@
+//! `queue:list`: the queues and what is in them.
+
+use framework::prelude::*;
+
+use crate::task::server_address::{ServerAddress, ended};
+
+/// List the queues
+///
+/// Delayed tasks wait for their time, or for their batch to be complete. A queue's turn comes in proportion to its
+/// weight.
+#[derive(Args, Command)]
+#[command(name = "queue:list")]
+struct List {
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+impl Execute for List {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let queues = self.server.connect(app).await?.queues().await.map_err(ended)?;
+        if self.json {
+            return Ok(output.json(&queues)?);
+        }
+        if queues.is_empty() {
+            output.note("There are no queues yet: one is made by its first task.");
+            return Ok(());
+        }
+        let rows: Vec<_> = queues
+            .into_iter()
+            .map(|queue| {
+                let count = |count: u64| count.to_string();
+                let paused = if queue.depth.paused { "paused" } else { "" };
+                [
+                    queue.name,
+                    count(queue.depth.waiting),
+                    count(queue.depth.delayed),
+                    count(queue.depth.running),
+                    queue.weight.to_string(),
+                    queue.rate.unwrap_or_default(),
+                    paused.to_owned(),
+                ]
+            })
+            .collect();
+        output.table(["queue", "waiting", "delayed", "running", "weight", "rate", ""], &rows);
+        Ok(())
+    }
+}

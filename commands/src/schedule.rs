@@ -1,0 +1,6 @@
+//! What the clock does.
+
+mod list;
+mod pause;
+mod resume;
+mod run;

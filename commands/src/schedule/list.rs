@@ -1,0 +1,118 @@
+//! `schedule:list`: the schedules, their next runs, and how they are doing.
+
+use framework::prelude::*;
+use framework::schedule::{Schedule, Schedules};
+use framework::store::ScheduleStory;
+use framework::task::{Handlers, Missed, Overlap, TaskId, now_ms};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::task::server_address::{ServerAddress, ended};
+
+/// List the schedules with their next runs
+///
+/// They are those of config/schedule.toml and of the handlers with a cron; each time is in the schedule's own time
+/// zone. While a server runs, it is asked for the last runs and for what is paused.
+#[derive(Args, Command)]
+#[command(name = "schedule:list")]
+struct List {
+    /// How many of the next runs to show, at most 100
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=100))]
+    next: u8,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+impl Execute for List {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let schedules = Schedules::collect(app.config()?, &Handlers::collect()?)?;
+        let stories = match self.server.connect_if_running(app).await? {
+            Some(mut client) => Some(client.schedules().await.map_err(ended)?),
+            None => None,
+        };
+        let lines = schedules.iter().map(|schedule| Line::of(schedule, stories.as_deref(), self.next));
+        let lines: Vec<_> = lines.collect::<Result<_>>()?;
+        if self.json {
+            return Ok(output.json(&lines)?);
+        }
+        if lines.is_empty() {
+            output.note("There are no schedules: config/schedule.toml shows how to write one.");
+            return Ok(());
+        }
+        let rows: Vec<_> = lines.iter().flat_map(Line::rows).collect();
+        output.table(["schedule", "function", "cron", "timezone", "state", "last run", "next run"], &rows);
+        if stories.is_none() {
+            output.note("No server is running: nothing is known of the last runs and of what is paused.");
+        }
+        Ok(())
+    }
+}
+
+/// What `--json` prints of each.
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    function: &'a str,
+    args: &'a RawValue,
+    queue: &'a str,
+    cron: &'a str,
+    timezone: &'a str,
+    missed: Missed,
+    overlap: Overlap,
+    enabled: bool,
+    /// Where it stands.
+    from: String,
+    /// `null`: no server was there to say; likewise below.
+    paused: Option<bool>,
+    last: Option<String>,
+    last_task: Option<TaskId>,
+    next: Vec<String>,
+}
+
+impl<'a> Line<'a> {
+    fn of(schedule: &'a Schedule, stories: Option<&[ScheduleStory]>, count: u8) -> Result<Self> {
+        let story = stories.and_then(|stories| stories.iter().find(|story| story.name == schedule.name));
+        let paused = stories.map(|_| story.is_some_and(|story| story.paused));
+        let count = if paused == Some(true) { 0 } else { count.into() };
+        let times = std::iter::successors(schedule.next(now_ms()), |&time| schedule.next(time));
+        Ok(Self {
+            name: &schedule.name,
+            function: schedule.handler.name,
+            args: serde_json::from_slice(&schedule.args)?,
+            queue: schedule.queue,
+            cron: schedule.cron.expression(),
+            timezone: schedule.cron.timezone(),
+            missed: schedule.missed,
+            overlap: schedule.overlap,
+            enabled: schedule.enabled,
+            from: schedule.origin.to_string(),
+            paused,
+            last: story.and_then(|story| story.fired_ms).map(|time| schedule.cron.show(time)),
+            last_task: story.and_then(|story| story.task),
+            next: times.take(count).map(|time| schedule.cron.show(time)).collect(),
+        })
+    }
+
+    /// One row, and one more for each further run.
+    fn rows(&self) -> Vec<[String; 7]> {
+        let state = match (self.enabled, self.paused) {
+            (false, _) => "off",
+            (true, Some(true)) => "paused",
+            (true, _) => "",
+        };
+        let last = self.last.clone().unwrap_or_default();
+        let next = self.next.first().cloned().unwrap_or_default();
+        let own = [self.name, self.function, self.cron, self.timezone, state].map(str::to_owned);
+        let [name, function, cron, timezone, state] = own;
+        let mut rows = vec![[name, function, cron, timezone, state, last, next]];
+        for next in self.next.iter().skip(1) {
+            let mut row: [String; 7] = Default::default();
+            row[6].clone_from(next);
+            rows.push(row);
+        }
+        rows
+    }
+}

@@ -1,0 +1,152 @@
+//! `task:batch`: hands over a file of tasks as one batch, and follows it to its end.
+
+mod bad;
+mod columns;
+mod follow;
+mod lines;
+mod rows;
+mod source;
+mod upload;
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use framework::client::Request;
+use framework::prelude::*;
+use framework::server::ServerSettings;
+use framework::store::BatchStory;
+use framework::task::Handlers;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::bad::BadLines;
+use self::follow::Follow;
+use self::source::Form;
+use self::upload::Upload;
+use super::server_address::ServerAddress;
+use crate::people::{span, tasks};
+
+/// Hand over a file of tasks as one batch
+///
+/// Each line of the file is the arguments of one task, as JSON; or each row, under a header of their names, if it is a
+/// CSV file. Nothing runs before the whole file is accepted. Then the progress is shown until all of it has ended, and
+/// the exit code is 0 if everything is done.
+#[derive(Args, Command)]
+#[command(name = "task:batch")]
+struct Batch {
+    /// The function that runs each of them
+    function: String,
+    /// The file, or `-` for the standard input
+    file: PathBuf,
+    /// The file is CSV [default: if its name ends in .csv]
+    #[arg(long)]
+    csv: bool,
+    /// What the batch is called [default: the name of the file]
+    #[arg(long)]
+    name: Option<String>,
+    /// The function that runs once when the last task has ended, and is told the counts
+    #[arg(long, value_name = "FUNCTION")]
+    then: Option<String>,
+    /// Another queue than the function's own
+    #[arg(long)]
+    queue: Option<String>,
+    /// 0 to 9; 9 is taken first
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: Option<u8>,
+    /// Leave out lines that are no tasks, instead of giving up
+    #[arg(long)]
+    skip_bad: bool,
+    /// Print the id of the batch once it is accepted, and do not wait for its end
+    #[arg(long)]
+    detach: bool,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+/// What a request has around its arguments, at most.
+const ENVELOPE: usize = 1024;
+
+impl Execute for Batch {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let settings: ServerSettings = app.config()?.section()?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+        let pieces = source::read(Form {
+            path: self.file.clone(),
+            csv: self.csv || self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")),
+            limit: settings.package_max_length.saturating_sub(ENVELOPE),
+            handler: Handlers::collect()?.find(&self.function).ok(),
+        })?;
+        let upload = Upload {
+            client: self.server.connect(app).await?,
+            pieces,
+            request: self.request(),
+            name: self.name(),
+            then: self.then.clone(),
+            skip_bad: self.skip_bad,
+        };
+        let sealed = upload.run(&mut interrupt, output).await?;
+        sealed.bad.warn(output);
+        if self.detach {
+            return self.print_detached(sealed.batch, sealed.accepted, &sealed.bad, output);
+        }
+        output.note(format_args!("batch {}: {} accepted", sealed.batch, tasks(sealed.accepted)));
+        let follow = Follow { app, server: &self.server, batch: sealed.batch };
+        let story = follow.run(sealed.client, &mut interrupt, output).await?;
+        self.conclude(&story, output)
+    }
+}
+
+impl Batch {
+    fn request(&self) -> Request {
+        let mut request = Request::new(Some(self.function.clone()), RawValue::NULL.to_owned());
+        request.queue.clone_from(&self.queue);
+        request.priority = self.priority;
+        request
+    }
+
+    fn name(&self) -> String {
+        let file = self.file.file_name().filter(|_| self.file.as_os_str() != "-").and_then(OsStr::to_str);
+        self.name.clone().unwrap_or_else(|| file.unwrap_or("standard input").to_owned())
+    }
+
+    fn print_detached(&self, batch: u64, accepted: u64, bad: &BadLines, output: &mut Output) -> Result<()> {
+        match self.json {
+            true => output.json(&json!({ "batch": batch, "total": accepted, "left_out": bad.count }))?,
+            false => output.line(batch),
+        }
+        Ok(())
+    }
+
+    fn conclude(&self, batch: &BatchStory, output: &mut Output) -> Result<()> {
+        if self.json {
+            output.json(batch)?;
+        } else {
+            let took = batch.ended_ms.map(|ended| ended.saturating_sub(batch.opened_ms) as f64);
+            let took = took.map(|took| format!(" in {}", span(took))).unwrap_or_default();
+            output.line(format_args!(
+                "batch {}: {} of {} done{took}",
+                batch.id,
+                batch.done,
+                tasks(batch.total)
+            ));
+        }
+        match batch.total - batch.done.min(batch.total) {
+            0 => Ok(()),
+            _ => Err(Exit::Failed.because(format!(
+                "{} failed, {} cancelled, {} expired; ./think task:list --batch {} shows them",
+                batch.failed, batch.cancelled, batch.expired, batch.id
+            ))),
+        }
+    }
+}
+
+/// Waits for Ctrl-C.
+async fn interrupted(interrupt: &mut Signal) {
+    if interrupt.recv().await.is_none() {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,60 @@
+//! `task:batches`: the last batches.
+
+use framework::prelude::*;
+use framework::store::BatchState;
+
+use super::server_address::{ServerAddress, ended};
+use crate::people::{percent, time, time_if};
+
+/// List the last batches, the newest first
+#[derive(Args, Command)]
+#[command(name = "task:batches")]
+struct Batches {
+    /// How many
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+impl Execute for Batches {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let mut client = self.server.connect(app).await?;
+        let batches = client.batches(self.limit.into()).await.map_err(ended)?;
+        if self.json {
+            return Ok(output.json(&batches)?);
+        }
+        if batches.is_empty() {
+            output.note("There are no batches.");
+            return Ok(());
+        }
+        let rows: Vec<_> = batches
+            .into_iter()
+            .map(|batch| {
+                let state = match batch.state {
+                    BatchState::Open => "open".to_owned(),
+                    BatchState::Running => format!("{:.0}%", percent(&batch)),
+                    BatchState::Ended => "ended".to_owned(),
+                };
+                let failed = batch.failed + batch.cancelled + batch.expired;
+                [
+                    batch.id.to_string(),
+                    batch.name,
+                    batch.function,
+                    state,
+                    batch.total.to_string(),
+                    batch.done.to_string(),
+                    failed.to_string(),
+                    time(batch.opened_ms),
+                    time_if(batch.ended_ms),
+                ]
+            })
+            .collect();
+        let headings = ["id", "name", "function", "state", "total", "done", "not done", "opened", "ended"];
+        output.table(headings, &rows);
+        Ok(())
+    }
+}

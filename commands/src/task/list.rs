@@ -1,0 +1,139 @@
+//! `task:list`: tasks in a line each.
+
+use framework::client::Client;
+use framework::config::nearest;
+use framework::prelude::*;
+use framework::store::{Filter, State, Summary};
+use framework::task::{BatchId, TaskId};
+
+use super::server_address::{ServerAddress, ended};
+use crate::people::{beginning, time, time_if};
+
+/// List tasks, the newest first
+#[derive(Args, Command)]
+#[command(name = "task:list")]
+struct List {
+    /// Only those that are waiting, running, done, failed, cancelled or expired
+    #[arg(short, long, value_parser = parse_state)]
+    state: Option<State>,
+    /// Only those of this queue
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only those of this function
+    #[arg(short, long)]
+    function: Option<String>,
+    /// Only those of this batch
+    #[arg(short, long, value_name = "ID")]
+    batch: Option<BatchId>,
+    /// Only ids below this one: for the next page
+    #[arg(long, value_name = "ID")]
+    before: Option<TaskId>,
+    /// How many
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+/// How many tasks are asked for at a time, so that a list of any length fits into memory.
+const PAGE: u64 = 1_000;
+
+impl Execute for List {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let mut pages = Pages {
+            client: self.server.connect(app).await?,
+            filter: Filter {
+                state: self.state,
+                queue: self.queue,
+                function: self.function,
+                batch: self.batch,
+                before: self.before,
+                limit: 0,
+            },
+            left: self.limit,
+        };
+        let mut count = 0;
+        while let Some(tasks) = pages.next().await? {
+            match self.json {
+                true => print_json(&tasks, count == 0, output)?,
+                false => print(&tasks, output),
+            }
+            count += tasks.len();
+            if output.is_closed() {
+                return Ok(());
+            }
+        }
+        match (self.json, count) {
+            (true, 0) => output.line("[]"),
+            (true, _) => output.line("]"),
+            (false, 0) => output.note("There are no such tasks."),
+            (false, _) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A list, asked for piece by piece.
+struct Pages {
+    client: Client,
+    filter: Filter,
+    left: u64,
+}
+
+impl Pages {
+    async fn next(&mut self) -> Result<Option<Vec<Summary>>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let limit = self.left.min(PAGE);
+        self.filter.limit = limit as usize;
+        let tasks = self.client.list(&self.filter).await.map_err(ended)?;
+        let is_last = (tasks.len() as u64) < limit;
+        self.left = if is_last { 0 } else { self.left - limit };
+        self.filter.before = tasks.last().map(|task| task.id);
+        Ok(Some(tasks).filter(|tasks| !tasks.is_empty()))
+    }
+}
+
+/// One array, however many pages it takes.
+fn print_json(tasks: &[Summary], is_first: bool, output: &mut Output) -> Result<()> {
+    for (index, task) in tasks.iter().enumerate() {
+        output.text(if is_first && index == 0 { "[" } else { ",\n" });
+        output.text(serde_json::to_string(task)?);
+    }
+    Ok(())
+}
+
+fn print(tasks: &[Summary], output: &mut Output) {
+    let rows: Vec<_> = tasks
+        .iter()
+        .map(|task| {
+            [
+                task.id.to_string(),
+                task.state.name().to_owned(),
+                task.function.clone(),
+                task.queue.clone(),
+                task.priority.to_string(),
+                task.attempts.to_string(),
+                time(task.accepted_ms),
+                time_if(task.ended_ms.or(task.due_ms)),
+                beginning(task.error.as_deref().unwrap_or_default(), 60),
+            ]
+        })
+        .collect();
+    let headings =
+        ["id", "state", "function", "queue", "priority", "attempts", "accepted", "due or ended", "error"];
+    output.table(headings, &rows);
+}
+
+/// Reads the name of a state.
+fn parse_state(name: &str) -> Result<State, String> {
+    let names = State::ALL.map(State::name);
+    State::ALL.into_iter().find(|state| state.name() == name).ok_or_else(|| match nearest(name, names) {
+        Some(near) => format!("there is no such state; did you mean \"{near}\"?"),
+        None => format!("there is no such state; there are: {}", names.join(", ")),
+    })
+}

@@ -1,0 +1,25 @@
+//! `task:retry`: lets ended tasks wait again.
+
+use framework::prelude::*;
+
+use super::server_address::ServerAddress;
+use super::several::{Several, Verb};
+
+/// Run tasks again that have failed, expired or been cancelled
+///
+/// They wait again, with all their attempts before them. Tasks that are done are left as they are.
+#[derive(Args, Command)]
+#[command(name = "task:retry")]
+struct Retry {
+    #[command(flatten)]
+    tasks: Several,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+impl Execute for Retry {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let mut client = self.server.connect(app).await?;
+        self.tasks.change(Verb::Retry, &mut client, output).await
+    }
+}

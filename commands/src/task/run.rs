@@ -1,0 +1,77 @@
+//! `task:run --here`: runs one task in the foreground, to see what is wrong with it.
+
+use std::sync::Arc;
+
+use framework::prelude::*;
+use framework::task::{Handlers, TaskId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::people::{shown, tasks};
+use crate::queue::queue_file::QueuePath;
+
+/// Run one task here, in the foreground, with its exact arguments
+///
+/// For debugging: the task is read from the file, and run by this process. The server does not know of it: the task
+/// stays as it is there, and what its handler pushes is not handed over.
+#[derive(Args, Command)]
+#[command(name = "task:run")]
+struct Run {
+    /// The task
+    id: TaskId,
+    /// Say that you know: the server does not hear of it
+    #[arg(long, required = true)]
+    here: bool,
+    #[command(flatten)]
+    queue: QueuePath,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Told<'a> {
+    task_id: TaskId,
+    function: &'a str,
+    result: Option<&'a RawValue>,
+    error: Option<&'a str>,
+}
+
+impl Execute for Run {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let id = self.id;
+        let handlers = Arc::new(Handlers::collect()?);
+        let task = self.queue.open(app)?.task(&handlers, id)?;
+        let task =
+            task.ok_or_else(|| anyhow!("there is no task {id} in the file, or it is not kept any more"))?;
+        let function = task.new.handler.name;
+        output.warn(format_args!(
+            "task {id} ({function}) runs here, and the server does not know: it stays as it is there, and if it \
+             waits, it will run again"
+        ));
+        let attempt = Attempt::alone(task.clone(), task.attempts() + 1, app.config()?.clone(), handlers);
+        let outcome = attempt.run().await;
+        let log = task.notes().map(|notes| notes.log).unwrap_or_default();
+        for line in log.iter().filter(|line| line.attempt == attempt.number()) {
+            output.note(format_args!("  {}", shown(&line.text)));
+        }
+        let (result, error) = match &outcome {
+            Outcome::Done(result) => (Some(serde_json::from_slice::<&RawValue>(result)?), None),
+            Outcome::Failed(failure) => (None, Some(failure.message.as_str())),
+        };
+        match (self.json, result) {
+            (true, _) => output.json(&Told { task_id: id, function, result, error })?,
+            (false, Some(result)) => output.line(result.get()),
+            (false, None) => {}
+        }
+        let pushed = attempt.pushed(&outcome);
+        if !pushed.is_empty() {
+            output.warn(format_args!("it pushed {}, which are not handed over", tasks(pushed.len() as u64)));
+        }
+        match error {
+            Some(error) => Err(Exit::Failed.because(format!("task {id} has failed here: {error}"))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What `cron`, `timezone`, `missed` and `overlap` in `#[task(..)]` say.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::meta::ParseNestedMeta;
+use syn::{Error, Ident, LitStr, Result};
+
+/// When the clock makes tasks; `None` is the default.
+#[derive(Default)]
+pub(super) struct Timetable {
+    cron: Option<LitStr>,
+    timezone: Option<LitStr>,
+    missed: Option<Ident>,
+    overlap: Option<Ident>,
+}
+
+/// The fields: how each is called, its numbers, and its names.
+const FIELDS: [(&str, std::ops::RangeInclusive<u32>, &str); 6] = [
+    ("second", 0..=59, ""),
+    ("minute", 0..=59, ""),
+    ("hour", 0..=23, ""),
+    ("day of the month", 1..=31, ""),
+    ("month", 1..=12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    ("day of the week", 0..=7, "sun mon tue wed thu fri sat"),
+];
+const NICKNAMES: [&str; 7] =
+    ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"];
+
+impl Timetable {
+    /// Takes one of its options; `false` if it is none of them.
+    pub(super) fn set(&mut self, name: &str, option: &ParseNestedMeta) -> Result<bool> {
+        match name {
+            "cron" => self.cron = Some(cron(option)?),
+            "timezone" => self.timezone = Some(timezone(option)?),
+            "missed" => {
+                let rule =
+                    "missed is what becomes of runs at which no server ran: \"skip\", \"once\" or \"all\"";
+                self.missed = Some(one_of(option, &["skip", "once", "all"], rule)?);
+            }
+            "overlap" => {
+                let rule =
+                    "overlap is what happens while the run before has not ended: \"allow\" or \"skip\"";
+                self.overlap = Some(one_of(option, &["allow", "skip"], rule)?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The field of the handler's options, if there is a timetable.
+    ///
+    /// An error if there is only a part of one.
+    pub(super) fn tokens(&self, task: &Ident) -> Result<Option<TokenStream>> {
+        let Some(cron) = &self.cron else {
+            let lonely = [
+                self.timezone.as_ref().map(|_| "timezone"),
+                self.missed.as_ref().map(|_| "missed"),
+                self.overlap.as_ref().map(|_| "overlap"),
+            ];
+            return match lonely.into_iter().flatten().next() {
+                Some(name) => {
+                    let message = format!("{name} needs a cron, such as cron = \"0 9 * * mon-fri\"");
+                    Err(Error::new(task.span(), message))
+                }
+                None => Ok(None),
+            };
+        };
+        let timezone = self.timezone.as_ref().map(|timezone| quote!(timezone: #timezone,));
+        let missed = self.missed.as_ref().map(|missed| quote!(missed: ::framework::task::Missed::#missed,));
+        let overlap =
+            self.overlap.as_ref().map(|overlap| quote!(overlap: ::framework::task::Overlap::#overlap,));
+        Ok(Some(quote! {
+            timetable: ::core::option::Option::Some(::framework::task::Timetable {
+                #timezone #missed #overlap ..::framework::task::Timetable::of(#cron)
+            }),
+        }))
+    }
+}
+
+/// What a glance can tell; the rest is checked when the server starts.
+fn cron(option: &ParseNestedMeta) -> Result<LitStr> {
+    let literal: LitStr = option.value()?.parse()?;
+    let text = literal.value();
+    let wrong = |message: String| Err(Error::new(literal.span(), message));
+    if NICKNAMES.contains(&text.to_ascii_lowercase().as_str()) {
+        return Ok(literal);
+    }
+    let fields: Vec<_> = text.split_whitespace().collect();
+    if !matches!(fields.len(), 5 | 6) {
+        return wrong(format!(
+            "\"{text}\" has {} fields instead of 5: minute, hour, day of the month, month, day of the week, such as \
+             \"0 9 * * mon-fri\"; a sixth in front of them is the second",
+            fields.len()
+        ));
+    }
+    for (field, (name, numbers, names)) in fields.iter().zip(&FIELDS[FIELDS.len() - fields.len()..]) {
+        if !is_made_of(field, numbers, names) {
+            let (first, last) = (numbers.start(), numbers.end());
+            return wrong(format!("the {name} \"{field}\" of \"{text}\" is not made of {first} to {last}"));
+        }
+    }
+    Ok(literal)
+}
+
+/// Whether the numbers and names of a field are of its kind; steps (`/2`) and counts (`#2`) are left out.
+fn is_made_of(field: &str, numbers: &std::ops::RangeInclusive<u32>, names: &str) -> bool {
+    field.split(',').all(|part| {
+        let part = part.split(['/', '#']).next().unwrap_or_default().trim_start_matches('+');
+        part.split('-').all(|end| {
+            let end = end.to_ascii_lowercase();
+            let number = end.trim_end_matches(['l', 'w']).parse();
+            matches!(end.as_str(), "*" | "?" | "l" | "lw")
+                || number.is_ok_and(|number| numbers.contains(&number))
+                || names
+                    .split(' ')
+                    .any(|name| !name.is_empty() && (end == name || end.strip_suffix('l') == Some(name)))
+        })
+    })
+}
+
+fn timezone(option: &ParseNestedMeta) -> Result<LitStr> {
+    let literal: LitStr = option.value()?.parse()?;
+    let text = literal.value();
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+');
+    if !text.is_empty() && text.chars().all(good) {
+        return Ok(literal);
+    }
+    Err(Error::new(
+        literal.span(),
+        format!("\"{text}\" is no time zone such as \"Asia/Shanghai\" or \"UTC\""),
+    ))
+}
+
+/// The variant of an enum that is called so in lower case.
+fn one_of(option: &ParseNestedMeta, known: &[&str], rule: &str) -> Result<Ident> {
+    let literal: LitStr = option.value()?.parse().map_err(|error| Error::new(error.span(), rule))?;
+    let text = literal.value();
+    if !known.contains(&text.as_str()) {
+        return Err(Error::new(literal.span(), rule));
+    }
+    let (first, rest) = text.split_at(1);
+    Ok(Ident::new(&format!("{}{rest}", first.to_uppercase()), literal.span()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_made_of_its_numbers_and_names() {
+        let fits = |index: usize, field| {
+            let (_, numbers, names) = &FIELDS[index];
+            is_made_of(field, numbers, names)
+        };
+        for good in ["*", "0,30", "*/10", "5-15/3", "59"] {
+            assert!(fits(1, good), "{good}");
+        }
+        for good in ["L", "15W", "LW", "1,15", "?"] {
+            assert!(fits(3, good), "{good}");
+        }
+        assert!(
+            fits(4, "jan,JUL-dec")
+                && fits(5, "mon-fri")
+                && fits(5, "+fri#2")
+                && fits(5, "5L")
+                && fits(5, "7")
+        );
+        assert!(!fits(1, "60") && !fits(3, "0") && !fits(4, "mon") && !fits(5, "mon-fry") && !fits(2, ""));
+    }
+}

@@ -1,0 +1,216 @@
+//! What people ask of a server, and change on it.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Client, ClientError, Result};
+use crate::server::Status;
+use crate::store::{
+    BatchStory, Cancelled, Changed, Filter, QueueStory, ScheduleStory, Story, Summary, Target,
+};
+use crate::task::{BatchId, TaskId};
+
+impl Client {
+    /// How the server is doing.
+    ///
+    /// # Errors
+    /// When the connection fails, or what listens there is something else.
+    pub async fn status(&mut self) -> Result<Status> {
+        self.ask("status", json!({})).await
+    }
+
+    /// The whole story of a task.
+    ///
+    /// # Errors
+    /// When there is none of this id, or it is not kept any more.
+    pub async fn show(&mut self, task: TaskId) -> Result<Story> {
+        self.ask("show", json!({ "task": task })).await
+    }
+
+    /// Tasks in a line each, the newest first; at most 1000 at a time.
+    ///
+    /// # Errors
+    /// When the filter names an unknown queue, or its limit is 0 or above 1000.
+    pub async fn list(&mut self, filter: &Filter) -> Result<Vec<Summary>> {
+        self.ask("list", filter).await
+    }
+
+    /// Ends a task that waits, and asks one that runs to stop; tells which of these it was.
+    ///
+    /// # Errors
+    /// When there is none of this id, or it has ended.
+    pub async fn cancel(&mut self, task: TaskId) -> Result<Cancelled> {
+        match self.ask("cancel", target(&Target::Task(task))).await? {
+            Changed::Cancelled(cancelled) => Ok(cancelled),
+            other => Err(self.foreign(format!("{other:?}"))),
+        }
+    }
+
+    /// Cancels all tasks of a batch that have not ended; tells how many.
+    ///
+    /// # Errors
+    /// When there is none of this id.
+    pub async fn cancel_batch(&mut self, batch: BatchId) -> Result<u64> {
+        self.change("cancel", target(&Target::Batch(batch))).await
+    }
+
+    /// Lets ended tasks wait again, those that are done excepted; tells how many.
+    ///
+    /// # Errors
+    /// When there is no such task, batch or queue.
+    pub async fn retry(&mut self, tasks: &Target) -> Result<u64> {
+        self.change("retry", target(tasks)).await
+    }
+
+    /// Removes ended tasks with all that is kept of them; tells how many.
+    ///
+    /// # Errors
+    /// When there is no such task, batch or queue.
+    pub async fn forget(&mut self, tasks: &Target) -> Result<u64> {
+        self.change("forget", target(tasks)).await
+    }
+
+    /// Cancels what waits in this queue, or in all of them; tells how many.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn flush(&mut self, queue: Option<&str>) -> Result<u64> {
+        self.change("flush", json!({ "queue": queue })).await
+    }
+
+    /// The queues and what is in them.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn queues(&mut self) -> Result<Vec<QueueStory>> {
+        self.ask("queues", json!({})).await
+    }
+
+    /// Nothing is taken from this queue until [`Client::resume`], also after a restart of the server.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn pause(&mut self, queue: &str) -> Result<()> {
+        self.ask("pause", json!({ "queue": queue })).await.map(|_: Changed| ())
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn resume(&mut self, queue: &str) -> Result<()> {
+        self.ask("resume", json!({ "queue": queue })).await.map(|_: Changed| ())
+    }
+
+    /// A new batch, whose tasks are held back until it is sealed; `then` is the function that runs when the last
+    /// of them has ended.
+    ///
+    /// # Errors
+    /// When there is no such function, or `then` cannot be told of the end of a batch.
+    pub async fn open_batch(&mut self, name: &str, function: &str, then: Option<&str>) -> Result<BatchId> {
+        let fields = json!({ "name": name, "function": function, "then": then });
+        match self.ask("open_batch", fields).await? {
+            Changed::Batch(id) => Ok(id),
+            other => Err(self.foreign(format!("{other:?}"))),
+        }
+    }
+
+    /// The batch is complete: its tasks may run.
+    ///
+    /// # Errors
+    /// When there is none of this id.
+    pub async fn seal_batch(&mut self, batch: BatchId) -> Result<()> {
+        self.ask("seal_batch", json!({ "batch": batch })).await.map(|_: Changed| ())
+    }
+
+    /// A batch and how far it is.
+    ///
+    /// # Errors
+    /// When there is none of this id.
+    pub async fn batch(&mut self, batch: BatchId) -> Result<BatchStory> {
+        self.ask("batch", json!({ "batch": batch })).await
+    }
+
+    /// The last batches, the newest first; at most 1000.
+    ///
+    /// # Errors
+    /// When `limit` is 0 or above 1000.
+    pub async fn batches(&mut self, limit: usize) -> Result<Vec<BatchStory>> {
+        self.ask("batches", json!({ "limit": limit })).await
+    }
+
+    /// What is remembered of the schedules.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn schedules(&mut self) -> Result<Vec<ScheduleStory>> {
+        self.ask("schedules", json!({})).await
+    }
+
+    /// Makes a task of a schedule now, besides those that the clock makes.
+    ///
+    /// # Errors
+    /// When there is no such schedule, or the task is refused.
+    pub async fn run_schedule(&mut self, schedule: &str) -> Result<TaskId> {
+        #[derive(Deserialize)]
+        struct Made {
+            task_id: TaskId,
+        }
+        self.ask("run_schedule", json!({ "schedule": schedule })).await.map(|made: Made| made.task_id)
+    }
+
+    /// The clock makes no task of this schedule until [`Client::resume_schedule`], also after a restart of the
+    /// server.
+    ///
+    /// # Errors
+    /// When there is no such schedule.
+    pub async fn pause_schedule(&mut self, schedule: &str) -> Result<()> {
+        self.ask("pause_schedule", json!({ "schedule": schedule })).await.map(|_: Changed| ())
+    }
+
+    /// Ends a pause; the times that passed meanwhile are skipped.
+    ///
+    /// # Errors
+    /// When there is no such schedule.
+    pub async fn resume_schedule(&mut self, schedule: &str) -> Result<()> {
+        self.ask("resume_schedule", json!({ "schedule": schedule })).await.map(|_: Changed| ())
+    }
+
+    async fn change(&mut self, command: &str, fields: Value) -> Result<u64> {
+        match self.ask(command, fields).await? {
+            Changed::Tasks(count) => Ok(count),
+            other => Err(self.foreign(format!("{other:?}"))),
+        }
+    }
+
+    /// Sends a command and reads its answer.
+    async fn ask<T: DeserializeOwned>(&mut self, command: &str, fields: impl Serialize) -> Result<T> {
+        #[derive(Serialize)]
+        struct Command<'a, F> {
+            command: &'a str,
+            id: u64,
+            #[serde(flatten)]
+            fields: F,
+        }
+        let mut line = Vec::new();
+        self.encode(&mut line, &Command { command, id: self.next, fields });
+        self.next += 1;
+        self.write(&line).await?;
+        let answer = self.answer().await?;
+        match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
+            Some(result) => Ok(result),
+            None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
+            None => Err(self.foreign(format!("{answer:?}"))),
+        }
+    }
+}
+
+/// How a command names its tasks.
+fn target(target: &Target) -> Value {
+    match target {
+        Target::Task(task) => json!({ "task": task }),
+        Target::Batch(batch) => json!({ "batch": batch }),
+        Target::Failed { queue } => json!({ "failed": true, "queue": queue }),
+    }
+}

@@ -1,0 +1,124 @@
+//! What is a request and what is data, and which values are refused.
+
+use super::*;
+use crate::protocol::Code;
+
+fn refused(line: &str) -> Refusal {
+    Message::parse(line.as_bytes()).expect_err(line).refusal
+}
+
+fn task(line: &str) -> TaskRequest<'_> {
+    match Message::parse(line.as_bytes()) {
+        Ok(Message::Task(task)) => task,
+        other => panic!("{line} is {other:?}"),
+    }
+}
+
+#[test]
+fn a_function_and_its_arguments_are_enough() {
+    let request = task(r#"{"function":"send_mail","args":{"to":"ada@example.com"}}"#);
+    assert_eq!(request.function.as_deref(), Some("send_mail"));
+    assert_eq!(request.args.map(RawValue::get), Some(r#"{"to":"ada@example.com"}"#));
+}
+
+#[test]
+fn null_as_function_means_the_default() {
+    assert_eq!(task(r#"{"function":null,"args":{}}"#).function, None);
+}
+
+#[test]
+fn what_names_no_function_is_data_whatever_its_other_fields_hold() {
+    let lines =
+        ["hello", "", "{", "{}", "[1]", r#"{"priority":"high","to":"x","id":{}}"#, "\u{0}\u{ff}", "??"];
+    for line in lines {
+        assert!(matches!(Message::parse(line.as_bytes()), Ok(Message::Data(_))), "{line:?}");
+    }
+    assert!(matches!(Message::parse(b"{\"function\":\"\xff\"}"), Ok(Message::Data(_))));
+}
+
+#[test]
+fn a_question_mark_asks_for_help() {
+    assert!(matches!(Message::parse(b" ? "), Ok(Message::Help)));
+}
+
+#[test]
+fn every_option_is_read() {
+    let request = task(
+        r#"{"function":"f","id":"a","reply":"both","queue":"mail","priority":9,"delay":"10m","attempts":2,"timeout":1.5}"#,
+    );
+    assert_eq!(request.reply, Some(ReplyMode::Both));
+    assert_eq!(request.queue.as_deref(), Some("mail"));
+    assert_eq!(request.priority, Some(9));
+    assert_eq!(request.due, Some(When::After(Duration::from_secs(600))));
+    assert_eq!(request.attempts, Some(2));
+    assert_eq!(request.timeout, Some(Duration::from_millis(1500)));
+    assert!(request.rare.is_none());
+    let request = task(r#"{"function":"f","delay":null,"at":"1970-01-01T00:00:01Z","then":null}"#);
+    assert_eq!(request.due, Some(When::At(1000)));
+}
+
+#[test]
+fn what_only_few_requests_have_is_read() {
+    let request = task(
+        r#"{"function":"f","at":"2026-12-01T09:00:00+08:00","expires":"1h","key":"a","concurrency_key":"ada","backoff":"3s","batch":7,"then":["g","h"]}"#,
+    );
+    assert_eq!(request.due, Some(When::At(1_796_086_800_000)));
+    let rare = request.rare.unwrap();
+    assert_eq!(rare.expires, Some(When::After(Duration::from_secs(3600))));
+    assert_eq!((rare.key.as_deref(), rare.concurrency_key.as_deref()), (Some("a"), Some("ada")));
+    assert_eq!((rare.backoff, rare.batch), (Some(Duration::from_secs(3)), Some(7)));
+    assert_eq!(rare.then, ["g", "h"]);
+    let rare = task(r#"{"function":"f","expires":"1969-01-01T00:00:00Z","then":"g"}"#).rare.unwrap();
+    assert_eq!((rare.expires, rare.then), (Some(When::At(0)), vec!["g".into()]));
+}
+
+#[test]
+fn a_misspelled_field_is_named_with_the_near_one() {
+    let refusal = refused(r#"{"function":"echo","dealy":5}"#);
+    assert_eq!(refusal.code, Code::BadRequest);
+    assert_eq!(refusal.suggestion.as_deref(), Some("delay"));
+}
+
+#[test]
+fn wrong_values_are_refused_by_name() {
+    for (line, named) in [
+        (r#"{"function":5}"#, "\"function\""),
+        (r#"{"function":"f","priority":10}"#, "\"priority\""),
+        (r#"{"function":"f","attempts":0}"#, "\"attempts\""),
+        (r#"{"function":"f","delay":-1}"#, "\"delay\""),
+        (r#"{"function":"f","delay":1e300}"#, "\"delay\""),
+        (r#"{"function":"f","delay":"soon"}"#, "\"delay\""),
+        (r#"{"function":"f","delay":1,"at":"2026-12-01T09:00:00Z"}"#, "not both"),
+        (r#"{"function":"f","at":"2026-12-01T09:00:00"}"#, "\"at\""),
+        (r#"{"function":"f","at":1796086800000}"#, "\"at\""),
+        (r#"{"function":"f","expires":"soon"}"#, "\"expires\""),
+        (r#"{"function":"f","key":""}"#, "\"key\""),
+        (r#"{"function":"f","concurrency_key":5}"#, "\"concurrency_key\""),
+        (r#"{"function":"f","backoff":-1}"#, "\"backoff\""),
+        (r#"{"function":"f","batch":-1}"#, "\"batch\""),
+        (r#"{"function":"f","then":[1]}"#, "\"then\""),
+        (r#"{"function":"f","reply":"maybe"}"#, "\"reply\""),
+        (r#"{"function":"f","id":[1]}"#, "\"id\""),
+        (r#"{"function":"f","id":1,"id":2}"#, "\"id\""),
+        (r#"{"command":null}"#, "\"command\""),
+    ] {
+        let refusal = refused(line);
+        assert!(refusal.message.contains(named), "{line}: {refusal}");
+    }
+}
+
+#[test]
+fn keys_and_chains_are_bounded() {
+    let key = |length| format!(r#"{{"function":"f","key":"{}"}}"#, "k".repeat(length));
+    assert_eq!(task(&key(256)).rare.unwrap().key.unwrap().len(), 256);
+    assert!(refused(&key(257)).message.contains("1 to 256 bytes"));
+    let then = |count| format!(r#"{{"function":"f","then":[{}]}}"#, vec!["\"g\""; count].join(","));
+    assert_eq!(task(&then(16)).rare.unwrap().then.len(), 16);
+    assert!(refused(&then(17)).message.contains("up to 16"));
+}
+
+#[test]
+fn the_id_of_a_misunderstood_request_is_kept_for_its_error() {
+    let misunderstood = Message::parse(br#"{"function":5,"id":"a1"}"#).expect_err("refused");
+    assert_eq!(misunderstood.id.map(RawValue::get), Some("\"a1\""));
+}

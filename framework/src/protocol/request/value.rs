@@ -1,0 +1,145 @@
+//! Reads the values of a request's fields; every error names its field.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::refusal::{Code, Refusal};
+use super::When;
+
+/// How long a key may be, in bytes.
+const KEY_MAX: usize = 256;
+/// How many functions may follow a task.
+const THEN_MAX: usize = 16;
+/// Beyond a century a time is a mistake, and would overflow further on.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+const SPAN: &str = "seconds, or a text such as \"90s\" or \"1h 30m\", and at most 100 years";
+const MOMENT: &str = "a date and time with its offset, such as \"2026-12-01T09:00:00+08:00\"";
+
+type Field<'a> = Option<&'a RawValue>;
+
+pub(super) fn bad(message: impl Into<String>) -> Refusal {
+    Refusal::new(Code::BadRequest, message)
+}
+
+fn must_be(name: &str, expected: &str) -> Refusal {
+    bad(format!("\"{name}\" must be {expected}."))
+}
+
+/// A field's value; absent and `null` are `None`.
+pub(super) fn read<'a, T: Deserialize<'a>>(
+    name: &str,
+    expected: &str,
+    value: Field<'a>,
+) -> Result<Option<T>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    serde_json::from_str(value.get()).map_err(|_| must_be(name, expected))
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+pub(super) fn text<'a>(
+    name: &str,
+    expected: &str,
+    value: Field<'a>,
+) -> Result<Option<Cow<'a, str>>, Refusal> {
+    Ok(read::<Text<'a>>(name, expected, value)?.map(|text| text.0))
+}
+
+/// A key: not empty, and bounded, for the store remembers it.
+pub(super) fn key<'a>(name: &str, value: Field<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let expected = "a string of 1 to 256 bytes";
+    match text(name, expected, value)? {
+        Some(key) if key.is_empty() || key.len() > KEY_MAX => Err(must_be(name, expected)),
+        key => Ok(key),
+    }
+}
+
+/// A number of at least `least` and at most `most`.
+pub(super) fn number<N>(name: &str, least: N, most: N, value: Field<'_>) -> Result<Option<N>, Refusal>
+where
+    N: PartialOrd + std::fmt::Display + for<'a> Deserialize<'a>,
+{
+    if value.is_none() {
+        return Ok(None);
+    }
+    let expected = format!("a number from {least} to {most}");
+    match read(name, &expected, value)? {
+        Some(number) if number < least || number > most => Err(must_be(name, &expected)),
+        number => Ok(number),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Span<'a> {
+    Seconds(f64),
+    Text(#[serde(borrow)] Cow<'a, str>),
+}
+
+impl Span<'_> {
+    fn duration(&self) -> Option<Duration> {
+        let span = match self {
+            Self::Seconds(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
+            Self::Text(text) => humantime::parse_duration(text).ok(),
+        };
+        span.filter(|span| *span <= LONGEST)
+    }
+}
+
+/// A time span: a number of seconds, or a text such as `"90s"` or `"1h 30m"`.
+pub(super) fn span(name: &str, value: Field<'_>) -> Result<Option<Duration>, Refusal> {
+    let Some(span) = read::<Span>(name, SPAN, value)? else { return Ok(None) };
+    span.duration().map(Some).ok_or_else(|| must_be(name, SPAN))
+}
+
+/// A time of the clock on the wall, in milliseconds since 1970.
+pub(super) fn moment(name: &str, value: Field<'_>) -> Result<Option<u64>, Refusal> {
+    let Some(text) = text(name, MOMENT, value)? else { return Ok(None) };
+    milliseconds(&text).map(Some).ok_or_else(|| must_be(name, MOMENT))
+}
+
+/// A span, or a time of the clock on the wall.
+pub(super) fn when(name: &str, value: Field<'_>) -> Result<Option<When>, Refusal> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let expected = format!("{SPAN}; or {MOMENT}");
+    let Some(span) = read::<Span>(name, &expected, value)? else { return Ok(None) };
+    let moment = match &span {
+        Span::Text(text) => milliseconds(text),
+        Span::Seconds(_) => None,
+    };
+    let when = moment.map(When::At).or_else(|| span.duration().map(When::After));
+    when.map(Some).ok_or_else(|| must_be(name, &expected))
+}
+
+/// What lies before 1970 is as much in the past as 1970 is.
+fn milliseconds(text: &str) -> Option<u64> {
+    let moment: Timestamp = text.parse().ok()?;
+    Some(u64::try_from(moment.as_millisecond()).unwrap_or(0))
+}
+
+/// A name, or a list of names.
+pub(super) fn names<'a>(name: &str, value: Field<'a>) -> Result<Vec<Cow<'a, str>>, Refusal> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names<'a> {
+        One(#[serde(borrow)] Cow<'a, str>),
+        Many(#[serde(borrow)] Vec<Text<'a>>),
+    }
+    let expected = "a function's name, or a list of up to 16 of them";
+    match read(name, expected, value)? {
+        None => Ok(Vec::new()),
+        Some(Names::One(one)) => Ok(vec![one]),
+        Some(Names::Many(many)) if many.len() <= THEN_MAX => {
+            Ok(many.into_iter().map(|name| name.0).collect())
+        }
+        Some(Names::Many(_)) => Err(must_be(name, expected)),
+    }
+}

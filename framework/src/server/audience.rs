@@ -1,0 +1,298 @@
+//! Who follows which task: the clients that hear what its handlers tell, and those that wait for its end alone.
+//!
+//! The command `watch` comes in by [`Audience::follow`]; a client that waits for a task which another request has
+//! pushed, because both name one key, by [`Audience::join`].
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::events::Finished;
+use super::outbox::{Outbox, Place};
+use super::waiters::Waiter;
+use crate::protocol::{Code, Refusal, Reply, Status};
+use crate::store::{Found, Question, State, Store, Story};
+use crate::task::{self, LogLine, Progress, TaskId};
+
+/// How many bytes of news are held while the store is asked; more are missed.
+const HELD_MAX: usize = 256 * 1024;
+
+/// The followers of all tasks. A follower goes with the end of its task, or with its connection.
+pub(super) struct Audience {
+    store: Arc<dyn Store>,
+    /// How many there are, for the many moments when there are none.
+    count: AtomicUsize,
+    seats: Mutex<Seats>,
+}
+
+#[derive(Default)]
+struct Seats {
+    /// Names the next follower.
+    next: u64,
+    by_task: FxHashMap<TaskId, Vec<Follower>>,
+    /// The tasks that a connection follows, by the address of its outbox.
+    by_connection: FxHashMap<usize, FxHashSet<TaskId>>,
+}
+
+struct Follower {
+    number: u64,
+    waiter: Waiter,
+    /// Whether it hears what handlers tell; otherwise the end alone.
+    listens: bool,
+    /// What has come while the store was still asked what there was before; `None` from then on.
+    held: Option<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    has_progress: bool,
+    has_end: bool,
+}
+
+impl Audience {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, count: AtomicUsize::new(0), seats: Mutex::default() }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().expect("no one panics while holding the seats")
+    }
+
+    /// Lets a connection follow a task: it is sent a line with the task's state, the last progress, each further
+    /// progress and log line, and at last the end, all of them with this `id`. Counts as a request in flight.
+    ///
+    /// # Errors
+    /// When there is no such task, or it is not kept any more.
+    pub(super) async fn follow(
+        &self,
+        outbox: &Arc<Outbox>,
+        task: TaskId,
+        id: Option<&str>,
+    ) -> Result<(), Refusal> {
+        outbox.promise(1);
+        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place: Place::Anywhere };
+        let followed = self.seat(task, waiter, true).await;
+        if followed.is_err() {
+            outbox.withdraw();
+        }
+        followed.map_err(|(refusal, _)| refusal)
+    }
+
+    /// Lets a client that was promised an outcome have that of a task which was there already.
+    pub(super) async fn join(&self, task: TaskId, waiter: Waiter) {
+        if let Err((refusal, Some(waiter))) = self.seat(task, waiter, false).await {
+            waiter.refuse(&refusal);
+        }
+    }
+
+    /// Seats first and then asks what has happened before, so that nothing falls in between.
+    async fn seat(
+        &self,
+        task: TaskId,
+        waiter: Waiter,
+        listens: bool,
+    ) -> Result<(), (Refusal, Option<Waiter>)> {
+        let number = self.seats().enter(task, waiter, listens);
+        self.count.fetch_add(1, Ordering::SeqCst);
+        match self.story(task).await {
+            Ok(story) => {
+                self.begin(task, number, &story);
+                Ok(())
+            }
+            Err(refusal) => Err((refusal, self.remove(task, number).map(|follower| follower.waiter))),
+        }
+    }
+
+    async fn story(&self, task: TaskId) -> Result<Box<Story>, Refusal> {
+        match self.store.find(Question::Task(task)).await? {
+            Found::Task(story) => Ok(story),
+            _ => {
+                let message = format!("There is no task {task}, or it is not kept any more.");
+                Err(Refusal::new(Code::UnknownTask, message))
+            }
+        }
+    }
+
+    /// Sends what there was before, and what has come since.
+    fn begin(&self, task: TaskId, number: u64, story: &Story) {
+        let mut seats = self.seats();
+        let Some(follower) = seats.find(task, number) else { return };
+        let held = follower.held.take().unwrap_or_default();
+        let bytes = follower.beginning(task, story, &held);
+        let has_end = held.has_end || story.summary.state.is_terminal();
+        if !has_end {
+            // Within the lock, so that no later line comes before this one.
+            return follower.waiter.outbox.write(None, &bytes);
+        }
+        drop(seats);
+        if let Some(Follower { waiter, .. }) = self.remove(task, number) {
+            waiter.answer(&bytes);
+        }
+    }
+
+    fn remove(&self, task: TaskId, number: u64) -> Option<Follower> {
+        let follower = self.seats().remove(task, |follower| follower.number == number).pop();
+        self.count.fetch_sub(usize::from(follower.is_some()), Ordering::SeqCst);
+        follower
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Tells the followers of tasks that have ended, and lets them go.
+    pub(super) fn ended(&self, batch: &[Finished]) {
+        if self.is_empty() {
+            return;
+        }
+        for finished in batch {
+            let mut seats = self.seats();
+            for follower in seats.by_task.get_mut(&finished.id()).into_iter().flatten() {
+                if let Some(held) = &mut follower.held {
+                    finished.tell(follower.waiter.id.as_deref(), &mut held.bytes);
+                    held.has_end = true;
+                }
+            }
+            let gone = seats.remove(finished.id(), |follower| follower.held.is_none());
+            drop(seats);
+            self.count.fetch_sub(gone.len(), Ordering::SeqCst);
+            for Follower { waiter, .. } in gone {
+                let mut bytes = Vec::new();
+                finished.tell(waiter.id.as_deref(), &mut bytes);
+                waiter.answer(&bytes);
+            }
+        }
+    }
+
+    /// The connection of this outbox has ended.
+    pub(super) fn leave(&self, outbox: &Arc<Outbox>) {
+        if self.is_empty() {
+            return;
+        }
+        let mut seats = self.seats();
+        let tasks = seats.by_connection.get(&address(outbox)).cloned().unwrap_or_default();
+        for task in tasks {
+            let gone = seats.remove(task, |follower| Arc::ptr_eq(&follower.waiter.outbox, outbox));
+            self.count.fetch_sub(gone.len(), Ordering::SeqCst);
+        }
+    }
+
+    /// Tells everybody who is left that no end will come.
+    pub(super) fn dismiss(&self, refusal: &Refusal) {
+        let Seats { by_task, .. } = std::mem::take(&mut *self.seats());
+        self.count.store(0, Ordering::SeqCst);
+        by_task.into_values().flatten().for_each(|follower| follower.waiter.refuse(refusal));
+    }
+
+    /// Sends a line to all who listen to a task; one who does not read misses it.
+    fn tell(&self, task: TaskId, is_progress: bool, write: impl Fn(Reply, Option<&str>)) {
+        if self.is_empty() {
+            return;
+        }
+        let mut seats = self.seats();
+        let followers = seats.by_task.get_mut(&task).into_iter().flatten();
+        for follower in followers.filter(|follower| follower.listens) {
+            let mut bytes = Vec::new();
+            write(Reply::new(&mut bytes), follower.waiter.id.as_deref());
+            match &mut follower.held {
+                Some(held) if held.bytes.len() > HELD_MAX => {}
+                Some(held) => {
+                    held.has_progress |= is_progress;
+                    held.bytes.append(&mut bytes);
+                }
+                None => follower.waiter.outbox.offer(&bytes),
+            }
+        }
+    }
+}
+
+impl task::Audience for Audience {
+    fn progress(&self, task: TaskId, progress: &Progress) {
+        self.tell(task, true, |reply, id| reply.progress(id, task, progress.percent, &progress.text));
+    }
+
+    fn line(&self, task: TaskId, line: &LogLine) {
+        self.tell(task, false, |reply, id| reply.log(id, task, line.attempt, &line.text));
+    }
+}
+
+impl Seats {
+    fn enter(&mut self, task: TaskId, waiter: Waiter, listens: bool) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.by_connection.entry(address(&waiter.outbox)).or_default().insert(task);
+        let follower = Follower { number, waiter, listens, held: Some(Held::default()) };
+        self.by_task.entry(task).or_default().push(follower);
+        number
+    }
+
+    fn find(&mut self, task: TaskId, number: u64) -> Option<&mut Follower> {
+        self.by_task.get_mut(&task)?.iter_mut().find(|follower| follower.number == number)
+    }
+
+    /// Takes those followers of a task out of both lists.
+    fn remove(&mut self, task: TaskId, goes: impl Fn(&Follower) -> bool) -> Vec<Follower> {
+        let Some(followers) = self.by_task.remove(&task) else { return Vec::new() };
+        let (gone, left): (Vec<_>, Vec<_>) = followers.into_iter().partition(|follower| goes(follower));
+        for follower in &gone {
+            let outbox = &follower.waiter.outbox;
+            if left.iter().any(|other| Arc::ptr_eq(&other.waiter.outbox, outbox)) {
+                continue;
+            }
+            let Some(tasks) = self.by_connection.get_mut(&address(outbox)) else { continue };
+            tasks.remove(&task);
+            if tasks.is_empty() {
+                self.by_connection.remove(&address(outbox));
+            }
+        }
+        if !left.is_empty() {
+            self.by_task.insert(task, left);
+        }
+        gone
+    }
+}
+
+impl Follower {
+    /// What a follower is sent first.
+    fn beginning(&self, task: TaskId, story: &Story, held: &Held) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let id = self.waiter.id.as_deref();
+        if self.listens {
+            Reply::new(&mut bytes).watching(id, task, story.summary.state.name());
+            let progress = story.notes.progress.as_ref().filter(|_| !held.has_progress);
+            if let Some(Progress { percent, text, .. }) = progress {
+                Reply::new(&mut bytes).progress(id, task, *percent, text);
+            }
+        }
+        bytes.extend_from_slice(&held.bytes);
+        if !held.has_end {
+            tell_end(story, id, &mut bytes);
+        }
+        bytes
+    }
+}
+
+/// The end of a task as its story has it; nothing if it has not ended.
+fn tell_end(story: &Story, id: Option<&str>, bytes: &mut Vec<u8>) {
+    let reply = Reply::new(bytes);
+    let task = story.summary.id;
+    let error = story.summary.error.as_deref().unwrap_or_default();
+    match story.summary.state {
+        State::Waiting | State::Running => {}
+        State::Done => {
+            reply.done(id, task, story.result.as_ref().map_or(b"null", |result| result.get().as_bytes()));
+        }
+        State::Failed => reply.ended(id, task, Status::Failed, error),
+        State::Cancelled => reply.ended(id, task, Status::Cancelled, error),
+        State::Expired => reply.ended(id, task, Status::Expired, error),
+    }
+}
+
+fn address(outbox: &Arc<Outbox>) -> usize {
+    Arc::as_ptr(outbox) as usize
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! Which waiting tasks are held in memory beside the disk, and what is remembered of those that are not.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustc_hash::FxHashMap;
+
+use crate::task::{Task, TaskId, Ticket};
+
+/// What a task takes beside its arguments, about, in bytes.
+const OVERHEAD: usize = 320;
+
+#[derive(Debug)]
+pub(in crate::store) struct Hot {
+    bytes: usize,
+    limit: usize,
+    /// What is known of cold tasks only here: who waits for them, and attempts that may not be on the disk yet.
+    cold: FxHashMap<TaskId, Cold>,
+}
+
+#[derive(Debug)]
+struct Cold {
+    ticket: Option<Ticket>,
+    attempts: u32,
+    failures: u32,
+    crashes: u32,
+}
+
+impl Hot {
+    /// Holds tasks of up to `limit` bytes together.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { bytes: 0, limit, cold: FxHashMap::default() }
+    }
+
+    /// Holds a task that waits, or lets its body go.
+    pub(super) fn hold(&mut self, task: Arc<Task>) -> Option<Arc<Task>> {
+        let size = size(&task);
+        if self.bytes.saturating_add(size) <= self.limit {
+            self.bytes += size;
+            return Some(task);
+        }
+        let (attempts, failures, crashes) = (task.attempts(), task.failures(), task.crashes());
+        if task.new.ticket.is_some() || attempts > 0 {
+            let ticket = task.new.ticket;
+            self.cold.insert(task.id, Cold { ticket, attempts, failures, crashes });
+        }
+        None
+    }
+
+    /// A task waits no longer.
+    pub(super) fn release(&mut self, task: Option<&Arc<Task>>) {
+        if let Some(task) = task {
+            self.bytes = self.bytes.saturating_sub(size(task));
+        }
+    }
+
+    /// Completes a task that was read from the disk.
+    pub(in crate::store) fn complete(&mut self, task: &mut Task) {
+        if self.cold.is_empty() {
+            return;
+        }
+        if let Some(cold) = self.cold.remove(&task.id) {
+            task.new.ticket = cold.ticket;
+            task.attempts.fetch_max(cold.attempts, Ordering::Relaxed);
+            task.failures.store(cold.failures.max(task.failures()), Ordering::Relaxed);
+            task.crashes.store(cold.crashes.max(task.crashes()), Ordering::Relaxed);
+        }
+    }
+}
+
+fn size(task: &Task) -> usize {
+    task.new.args.len() + OVERHEAD
+}

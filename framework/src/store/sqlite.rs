@@ -1,0 +1,301 @@
+//! Tasks in a SQLite file: what a client has been told survives the process, and a power cut.
+//!
+//! One thread writes. While it syncs a group to the disk, the next one gathers; when the sync is done, the tasks of
+//! the group can be taken and every answer goes out. The order of work is in memory, as small as it gets, and
+//! rebuilt by one scan at the start; the bodies of tasks are in memory too as long as there is room, and read back
+//! when their turn comes otherwise. Ends of tasks ride along with the next group, or go by themselves shortly
+//! after: to lose one is to run its task again.
+
+mod asking;
+mod bulk;
+mod changing;
+mod file;
+mod journal;
+mod kept;
+mod recovery;
+mod repair;
+mod row;
+mod schema;
+mod sharing;
+mod slots;
+mod trouble;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rusqlite::Connection;
+use rustc_hash::FxHashSet;
+
+use self::journal::Journal;
+use self::recovery::{Recovered, recover};
+use self::trouble::Trouble;
+use self::writer::{Inbox, Item, Writer};
+use super::bell::Bell;
+use super::books::Books;
+use super::{
+    Accepted, Change, Changed, Clock, Counts, Departed, Found, Lease, Policy, Question, Settlement, Store,
+    Token,
+};
+use crate::protocol::{Code, Durability, Refusal};
+use crate::task::{Handlers, NewTask, TaskId};
+
+pub use file::{QueueFile, WaitingTask};
+pub use repair::{Repaired, Unread, repair};
+pub use slots::InUse;
+pub(super) use slots::Slots;
+
+/// Waiting tasks of up to so many bytes are held in memory beside the disk.
+const HOT_BYTES: usize = 64 * 1024 * 1024;
+
+/// A store in a SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The file; its folder is made if it is not there.
+    pub file: PathBuf,
+    /// [`Durability::Fsync`] or [`Durability::Async`].
+    pub durability: Durability,
+    pub clock: Clock,
+    /// The name of a registered SQLite VFS to reach the file by, for tests; `None` is the file system. Then there
+    /// is no lock, and no record of what was running.
+    pub vfs: Option<String>,
+}
+
+impl Opening {
+    /// A file, with every answer on the disk.
+    pub fn at(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), durability: Durability::Fsync, clock: Clock::machine(), vfs: None }
+    }
+}
+
+/// What the takers, the askers and the thread that writes share.
+#[derive(Debug)]
+struct Shared {
+    desk: Mutex<Desk>,
+    /// Rung for the thread that writes.
+    work: Condvar,
+    bell: Bell,
+    clock: Clock,
+    durability: Durability,
+    handlers: Arc<Handlers>,
+    /// Reads the bodies of taken tasks.
+    reader: Mutex<Connection>,
+    /// Answers questions, which may take long.
+    asker: Mutex<Connection>,
+    slots: Option<Arc<Slots>>,
+}
+
+/// The books, and what is on its way to the disk.
+#[derive(Debug)]
+struct Desk {
+    books: Books,
+    inbox: Inbox,
+    /// Tasks that are on their way to the disk and wait from then on.
+    arriving: usize,
+    trouble: Option<Trouble>,
+    /// Where attempts are marked as running, and what is free of it.
+    slots: Option<Arc<Slots>>,
+    free: Vec<u32>,
+}
+
+impl Sqlite {
+    /// Opens the store, and makes it if it is not there; every task that had not ended waits again.
+    ///
+    /// # Errors
+    /// When another process uses the file, when it is damaged, of another program or of a newer version, or when
+    /// the disk does not let it be read and written. Nothing has been changed then.
+    pub fn open(opening: Opening, policy: Policy, handlers: Arc<Handlers>) -> Result<Self> {
+        let file = opening.file.clone();
+        Self::open_file(opening, policy, handlers).map_err(|error| explain(error, &file))
+    }
+
+    fn open_file(opening: Opening, policy: Policy, handlers: Arc<Handlers>) -> Result<Self> {
+        let Opening { file, durability, clock, vfs } = opening;
+        let vfs = vfs.as_deref();
+        let (slots, died) = match vfs {
+            Some(_) => (None, Vec::new()),
+            None => {
+                if let Some(folder) = file.parent() {
+                    std::fs::create_dir_all(folder)
+                        .with_context(|| format!("making {}", folder.display()))?;
+                }
+                let (slots, died) = Slots::open(&file)?;
+                (Some(Arc::new(slots)), died)
+            }
+        };
+        let connection = schema::open(&file, vfs, durability)?;
+        let now = clock.now();
+        let bell = Bell::new(policy.lines.len());
+        let mut books = Books::new(policy.clone(), HOT_BYTES);
+        let Recovered { kept, next_id, records } =
+            recover(&connection, &mut books, &policy, &handlers, &died, now)?;
+        if vfs.is_none() {
+            // A disk that is full from the beginning is met like one that becomes full.
+            drop(schema::ballast(&connection));
+        }
+        let shared = Arc::new(Shared {
+            desk: Mutex::new(Desk {
+                books,
+                inbox: Inbox::default(),
+                arriving: 0,
+                trouble: None,
+                slots: slots.clone(),
+                free: if slots.is_some() { Slots::all() } else { Vec::new() },
+            }),
+            work: Condvar::new(),
+            bell,
+            clock,
+            durability,
+            handlers,
+            reader: Mutex::new(schema::open_to_read(&file, vfs)?),
+            asker: Mutex::new(schema::open_to_read(&file, vfs)?),
+            slots,
+        });
+        let journal = Journal::new(connection, next_id, kept, &policy);
+        shared.desk().inbox.note(records);
+        let writer = Writer::new(shared.clone(), journal, &file, vfs.is_none());
+        let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.run())?;
+        Ok(Self { shared, writer: Some(writer) })
+    }
+}
+
+/// What was wrong, with the file's name and what to do.
+fn explain(error: anyhow::Error, file: &Path) -> anyhow::Error {
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
+    let advice = match code {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+            "; `think queue:check` tells what is damaged, `think queue:repair` saves what can be read"
+        }
+        Some(rusqlite::ErrorCode::NotADatabase) => "; move it away, or choose another queue_file",
+        Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly) => {
+            "; the file and its folder must be readable and writable"
+        }
+        _ => "",
+    };
+    error.context(format!("the queue cannot be opened: {}{advice}", file.display()))
+}
+
+impl Drop for Sqlite {
+    /// Writes what is on its way, as far as the disk lets it be.
+    fn drop(&mut self) {
+        self.shared.desk().inbox.stop();
+        self.shared.work.notify_one();
+        if let Some(writer) = self.writer.take() {
+            drop(writer.join());
+        }
+    }
+}
+
+fn gone() -> Refusal {
+    Refusal::new(Code::ShuttingDown, "The store is closed.")
+}
+
+impl Store for Sqlite {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn durability(&self) -> Durability {
+        self.shared.durability
+    }
+
+    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, Refusal>>> {
+        self.shared.push(batch).boxed()
+    }
+
+    /// The thread that writes rings itself, when a group is on the disk.
+    fn ring(&self) {}
+
+    fn ready(&self, line: usize) -> BoxFuture<'_, bool> {
+        let look = move || {
+            let now = self.shared.clock.now();
+            let mut desk = self.shared.desk();
+            desk.wake(now);
+            let is_broken = desk.trouble.as_ref().is_some_and(Trouble::is_final);
+            let found = match desk.books.is_due(line, now) && !is_broken {
+                _ if desk.books.is_closed() => Ok(false),
+                true => Ok(true),
+                false => Err(desk.books.next_due(line, now)),
+            };
+            self.shared.leave(desk);
+            found
+        };
+        self.shared.bell.wait(line, look).boxed()
+    }
+
+    fn take(&self, line: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
+        std::future::ready(self.shared.take(line, limit)).boxed()
+    }
+
+    fn renew(&self, leases: Vec<(TaskId, Token)>) -> BoxFuture<'_, Vec<bool>> {
+        let now = self.shared.clock.now();
+        let mut desk = self.shared.desk();
+        let renewed = leases.into_iter().map(|(id, token)| desk.books.renew(id, token, now)).collect();
+        std::future::ready(renewed).boxed()
+    }
+
+    fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>> {
+        std::future::ready(self.shared.settle(batch)).boxed()
+    }
+
+    fn departed(&self) -> BoxFuture<'_, Vec<Departed>> {
+        let look = move || {
+            let now = self.shared.clock.now();
+            let mut desk = self.shared.desk();
+            desk.wake(now);
+            let departed = desk.books.departed();
+            let found = match departed.is_empty() {
+                true => Err(desk.books.next_expiry(now)),
+                false => Ok(departed),
+            };
+            self.shared.leave(desk);
+            found
+        };
+        self.shared.bell.wait_departed(look).boxed()
+    }
+
+    fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, Refusal>> {
+        let ask = self.shared.ask(|answer| Item::Change(change, answer));
+        async { ask.await.unwrap_or_else(|| Err(gone())) }.boxed()
+    }
+
+    fn find(&self, question: Question) -> BoxFuture<'_, Result<Found, Refusal>> {
+        let shared = self.shared.clone();
+        async move {
+            // What happened before is on the disk by then, where the answer is read.
+            shared.ask(Item::Barrier).await;
+            let find = move || shared.find(question);
+            tokio::task::spawn_blocking(find).await.unwrap_or_else(|_| Err(gone()))
+        }
+        .boxed()
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Counts> {
+        std::future::ready(self.shared.counts()).boxed()
+    }
+
+    fn flush(&self) -> BoxFuture<'_, ()> {
+        self.shared.ask(Item::Barrier).map(drop).boxed()
+    }
+
+    fn close(&self) {
+        self.shared.desk().books.close();
+        self.shared.bell.ring_all();
+    }
+}
+
+/// Ids as a set.
+fn set(ids: &[TaskId]) -> FxHashSet<TaskId> {
+    ids.iter().copied().collect()
+}

@@ -1,0 +1,396 @@
+//! The thread that writes: gathers what came in while it synced, writes it as one group, and then lets it go.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::journal::{Entry, Journal, Written};
+use super::trouble::Trouble;
+use crate::protocol::Refusal;
+use crate::store::books::{Follow, Record};
+use crate::store::story::State;
+use crate::store::{Accepted, Change, Changed};
+use crate::task::{NewTask, Task, TaskId};
+
+/// How long ends of tasks wait for a group to ride along with.
+const ENDS_WAIT: Duration = Duration::from_millis(5);
+/// So many of them go by themselves.
+const ENDS_MAX: usize = 4_096;
+/// How many tasks and records a group has at most, so that the first of it need not wait for too many others.
+const GROUP_MAX: usize = 8_192;
+/// How often an idle store looks for what has been kept long enough.
+const TICK: Duration = Duration::from_secs(1);
+/// A disk with this much room is not full any more, in bytes.
+const ROOM: u64 = 16 * 1024 * 1024;
+
+/// What the thread that writes is to do, in its order.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    items: VecDeque<Item>,
+    /// How many records are among them.
+    records: usize,
+    /// Whether somebody waits for an item.
+    is_urgent: bool,
+    sleep: Sleep,
+    stops: bool,
+}
+
+/// How the thread sleeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Sleep {
+    #[default]
+    Awake,
+    /// So shortly that only what is urgent is worth waking it.
+    Nap,
+    Deep,
+}
+
+#[derive(Debug)]
+pub(super) enum Item {
+    Push(Push),
+    /// What happened.
+    Records(Vec<Record>),
+    /// Ends these waiting tasks.
+    End(Vec<TaskId>, State, &'static str),
+    Change(Change, oneshot::Sender<Result<Changed, Refusal>>),
+    /// Answered when all before it is written.
+    Barrier(oneshot::Sender<()>),
+}
+
+/// Tasks of one client, and whoever waits for their ids.
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) tasks: Vec<NewTask>,
+    pub(super) answer: oneshot::Sender<Result<Vec<Accepted>, Refusal>>,
+}
+
+impl Inbox {
+    pub(super) fn add(&mut self, item: Item) {
+        self.is_urgent = true;
+        self.items.push_back(item);
+    }
+
+    /// Adds what happened, for which nobody waits.
+    pub(super) fn note(&mut self, records: Vec<Record>) {
+        if !records.is_empty() {
+            self.records += records.len();
+            self.items.push_back(Item::Records(records));
+        }
+    }
+
+    /// Puts back what could not be written.
+    fn put_back(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().rev() {
+            self.records += item.records();
+            self.items.push_front(item);
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        (self.stops, self.is_urgent) = (true, true);
+    }
+
+    /// Whether the thread is to be woken; once.
+    pub(super) fn wakes(&mut self) -> bool {
+        let wakes = match self.sleep {
+            Sleep::Awake => false,
+            Sleep::Nap => self.is_ready(),
+            Sleep::Deep => !self.items.is_empty() || self.stops,
+        };
+        if wakes {
+            self.sleep = Sleep::Awake;
+        }
+        wakes
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_urgent || self.records >= ENDS_MAX
+    }
+
+    /// The next items to be written together; a change goes alone.
+    fn group(&mut self) -> Vec<Item> {
+        let mut group = Vec::with_capacity(self.items.len().min(GROUP_MAX));
+        let mut size = 0;
+        while let Some(item) = self.items.front() {
+            let alone = matches!(item, Item::Change(..) | Item::End(..));
+            if (alone && !group.is_empty()) || size >= GROUP_MAX {
+                break;
+            }
+            size += if let Item::Push(push) = item { push.tasks.len() } else { 1 + item.records() };
+            self.records -= item.records();
+            group.extend(self.items.pop_front());
+            if alone {
+                break;
+            }
+        }
+        self.is_urgent = self.stops || !self.items.is_empty();
+        group
+    }
+}
+
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) journal: Journal,
+    /// On the file system, and not a test's own.
+    folder: Option<PathBuf>,
+    /// When there was something to write last.
+    active: Instant,
+}
+
+impl Item {
+    fn records(&self) -> usize {
+        if let Self::Records(records) = self { records.len() } else { 0 }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, journal: Journal, file: &Path, is_real: bool) -> Self {
+        let folder = file.parent().filter(|_| is_real).map(Path::to_owned);
+        Self { shared, journal, folder, active: Instant::now() }
+    }
+
+    /// Writes until the store is dropped.
+    pub(super) fn run(mut self) {
+        while let Some(mut group) = self.gather() {
+            if let Some(trouble) = self.broken() {
+                self.refuse(group, &trouble);
+                continue;
+            }
+            match group.first() {
+                Some(Item::Change(..)) => {
+                    if let Some(Item::Change(change, answer)) = group.pop() {
+                        drop(answer.send(self.change(change)));
+                    }
+                }
+                Some(Item::End(..)) => {
+                    if let Some(Item::End(ids, state, why)) = group.pop() {
+                        drop(self.end_waiting(&ids, state, why, true));
+                    }
+                }
+                Some(_) => drop(self.write(group)),
+                None => self.tidy(),
+            }
+        }
+    }
+
+    /// Whether the disk is not to be written to any more.
+    fn broken(&self) -> Option<Trouble> {
+        self.shared.desk().trouble.clone().filter(Trouble::is_final)
+    }
+
+    /// Waits for work; an empty group when there has been none for a while, `None` when there never will be.
+    fn gather(&mut self) -> Option<Vec<Item>> {
+        let mut desk = self.shared.desk();
+        let begin = Instant::now();
+        let mut first_seen = None;
+        loop {
+            let trouble = desk.trouble.as_ref().filter(|trouble| trouble.refuses(self.shared.clock.now()));
+            // The disk gets a moment before it is asked again.
+            let pause = trouble.map(|trouble| if trouble.is_final() { TICK } else { TICK / 10 });
+            let inbox = &mut desk.inbox;
+            if inbox.stops && (pause.is_some() || inbox.items.is_empty()) {
+                return None;
+            }
+            let (is_empty, is_ready) = (inbox.items.is_empty(), inbox.is_ready() && pause.is_none());
+            if !is_empty {
+                first_seen.get_or_insert_with(Instant::now);
+            }
+            let wait = match first_seen {
+                Some(since) => pause.unwrap_or(ENDS_WAIT).saturating_sub(since.elapsed()),
+                None => TICK.saturating_sub(begin.elapsed()),
+            };
+            if is_ready || wait.is_zero() {
+                let group = inbox.group();
+                if !group.is_empty() {
+                    self.active = Instant::now();
+                }
+                return Some(group);
+            }
+            // While there is something to do every moment, ends need not wake the thread.
+            let naps = !is_empty || self.active.elapsed() < TICK;
+            inbox.sleep = if naps { Sleep::Nap } else { Sleep::Deep };
+            let wait = if naps { wait.min(ENDS_WAIT.max(pause.unwrap_or_default())) } else { wait };
+            desk =
+                self.shared.work.wait_timeout(desk, wait).expect("no one panics while holding the books").0;
+            desk.inbox.sleep = Sleep::Awake;
+        }
+    }
+
+    /// Writes a group; then its tasks can be taken, and its answers go out.
+    ///
+    /// # Errors
+    /// When the disk does not let it be. Its tasks are refused then; what has happened stays to be written.
+    pub(super) fn write(&mut self, group: Vec<Item>) -> Result<(), Trouble> {
+        match self.commit(&group) {
+            Ok(written) => {
+                self.let_go(group, written);
+                Ok(())
+            }
+            Err(trouble) => {
+                self.refuse(group, &trouble);
+                Err(trouble)
+            }
+        }
+    }
+
+    fn commit(&mut self, group: &[Item]) -> Result<Written, Trouble> {
+        let now = self.shared.clock.now();
+        let entries = group.iter().flat_map(|item| {
+            let (tasks, records) = match item {
+                Item::Push(push) => (Some(Entry::Tasks(&push.tasks)), &[][..]),
+                Item::Records(records) => (None, &records[..]),
+                Item::Change(..) | Item::End(..) | Item::Barrier(_) => (None, &[][..]),
+            };
+            tasks.into_iter().chain(records.iter().map(Entry::Record))
+        });
+        if group.iter().all(|item| matches!(item, Item::Barrier(_))) {
+            return Ok(Written::default());
+        }
+        self.journal.write(entries, now.wall_ms).map_err(|error| {
+            let trouble = Trouble::of(&error, now);
+            // The disk is asked again and again; it is told of once.
+            if self.shared.desk().trouble.is_none() {
+                tracing::error!("{}", trouble.describe());
+            }
+            trouble
+        })
+    }
+
+    fn let_go(&mut self, group: Vec<Item>, written: Written) {
+        let (now, at) = (self.shared.clock.now(), Instant::now());
+        let mut accepted = written.accepted.into_iter();
+        let mut followed = written.followed.into_iter();
+        let mut arrived = Vec::new();
+        let mut answers = Vec::new();
+        let mut barriers = Vec::new();
+        let mut pushed = 0;
+        let mut records = Vec::new();
+        for item in group {
+            match item {
+                Item::Push(Push { tasks, answer }) => {
+                    pushed += tasks.len();
+                    let ids: Vec<_> = accepted.by_ref().take(tasks.len()).collect();
+                    let new = ids.iter().zip(tasks).filter(|(accepted, _)| accepted.is_new);
+                    arrived.extend(
+                        new.map(|(accepted, new)| Arc::new(Task::new(accepted.id, new, at, now.wall_ms))),
+                    );
+                    answers.push((answer, ids));
+                }
+                Item::Records(all) => {
+                    for record in all {
+                        match record {
+                            Record::Follow(Follow { new, .. }) => arrived.extend(
+                                followed.next().map(|id| Arc::new(Task::new(id, new, at, now.wall_ms))),
+                            ),
+                            record => records.push(record),
+                        }
+                    }
+                }
+                Item::Barrier(answer) => barriers.push(answer),
+                Item::Change(..) | Item::End(..) => {}
+            }
+        }
+        let stir = {
+            let mut desk = self.shared.desk();
+            desk.arriving -= pushed;
+            if pushed > 0 {
+                desk.trouble = None;
+            }
+            for task in arrived {
+                let arrival = desk.books.arrival(task, now);
+                desk.books.accept(arrival);
+            }
+            desk.books.stir(now)
+        };
+        for (answer, ids) in answers {
+            drop(answer.send(Ok(ids)));
+        }
+        self.shared.bell.ring(stir);
+        for barrier in barriers {
+            let _gone = barrier.send(());
+        }
+        // The last references to tasks that have ended go while nobody waits.
+        drop(records);
+    }
+
+    /// Refuses the tasks of a group that could not be written; what has happened stays to be written.
+    fn refuse(&mut self, mut group: Vec<Item>, trouble: &Trouble) {
+        // Whoever came after what cannot be written would wait behind it for ever.
+        loop {
+            let more = self.shared.desk().inbox.group();
+            if more.is_empty() {
+                break;
+            }
+            group.extend(more);
+        }
+        let mut kept = Vec::new();
+        let mut answers = Vec::new();
+        let mut pushed = 0;
+        for item in group {
+            match item {
+                Item::Push(Push { tasks, answer }) => {
+                    pushed += tasks.len();
+                    answers.push((answer, tasks.len()));
+                }
+                Item::Barrier(answer) => {
+                    let _gone = answer.send(());
+                }
+                Item::Change(_, answer) => drop(answer.send(Err(trouble.refusal()))),
+                item => kept.push(item),
+            }
+        }
+        let has_records = !kept.is_empty();
+        {
+            let mut desk = self.shared.desk();
+            desk.arriving -= pushed;
+            desk.trouble = Some(trouble.clone());
+            desk.inbox.put_back(kept);
+        }
+        for (answer, _) in answers {
+            drop(answer.send(Err(trouble.refusal())));
+        }
+        if has_records && pushed > 0 && !trouble.is_final() {
+            self.write_records();
+        }
+    }
+
+    /// Ends of tasks may find room where new ones do not.
+    fn write_records(&mut self) {
+        let mut records = Vec::new();
+        {
+            let mut desk = self.shared.desk();
+            while let Some(Item::Records(_)) = desk.inbox.items.front() {
+                records.extend(desk.inbox.items.pop_front());
+            }
+            desk.inbox.records -= records.iter().map(Item::records).sum::<usize>();
+        }
+        match self.commit(&records) {
+            Ok(written) => self.let_go(records, written),
+            Err(_) => self.shared.desk().inbox.put_back(records),
+        }
+    }
+
+    /// What an idle moment is good for.
+    fn tidy(&mut self) {
+        let now = self.shared.clock.now();
+        let is_full = self.shared.desk().trouble.as_ref().is_some_and(Trouble::is_full);
+        if is_full && self.has_room() {
+            self.shared.desk().trouble = None;
+            tracing::info!("The disk has room again.");
+        }
+        if self.journal.kept().is_due(now.wall_ms) {
+            drop(self.journal.write(std::iter::empty(), now.wall_ms));
+        } else if let Err(error) = self.journal.shrink() {
+            tracing::debug!("the queue's file cannot be made smaller now: {error}");
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let Some(folder) = &self.folder else { return true };
+        rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM)
+    }
+}

@@ -1,0 +1,204 @@
+//! Kills the real program with -9 under load, again and again, and looks whether every promise was kept.
+//!
+//! More often by hand: `cargo test --test main kill::a_server_is_killed -- --ignored`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use fastrand::Rng;
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::Project;
+use crate::harness::server::Server;
+
+const CONNECTIONS: usize = 3;
+/// Requests of a connection that have not been acknowledged yet.
+const AHEAD: usize = 40;
+
+/// What the clients of all processes have been told.
+#[derive(Default)]
+struct Record {
+    acknowledged: BTreeSet<u64>,
+    done: BTreeSet<u64>,
+    /// Tasks that were told to be done before another one was sent that was acknowledged: what is written in the
+    /// order in which it happened has their ends by then. And in which life that was.
+    settled: BTreeMap<u64, usize>,
+}
+
+/// What became of one process.
+struct Life {
+    /// Whose handlers it called.
+    dispatched: Vec<u64>,
+}
+
+#[test]
+fn every_acknowledged_task_runs_although_its_server_is_killed_50_times() {
+    kill(50, 1);
+}
+
+#[test]
+#[ignore = "kills until it is stopped: cargo test --test main kill::a_server_is_killed -- --ignored"]
+fn a_server_is_killed_until_somebody_stops_it() {
+    for seed in 0.. {
+        kill(200, seed);
+    }
+}
+
+fn kill(times: usize, seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    let project = Project::new();
+    let settings = "keep_count = 10000000\nqueue_file = \"runtime/queue.db\"\n";
+    project.write("config/server.toml", settings);
+    let record = Mutex::new(Record::default());
+    let mut lives = Vec::new();
+    let mut server = Server::with(project, "");
+    for life in 0..times {
+        // Most kills come early, and some when there is a lot behind.
+        let most = [10, 300, 3_000][random.usize(..3)];
+        let enough = random.usize(1..most);
+        work_and_kill(&server, &record, life, enough, random.fork());
+        lives.push(Life { dispatched: dispatched(&mut server) });
+        server = server.again("");
+    }
+    wait_until_idle(&server);
+    let ledger = server.status()["ledger"].clone();
+    let count = |name: &str| ledger[name].as_u64().unwrap();
+    let parts = ["done", "failed", "cancelled", "expired", "waiting", "running"];
+    assert_eq!(count("accepted"), parts.iter().map(|name| count(name)).sum::<u64>(), "{ledger}");
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+    lives.push(Life { dispatched: dispatched(&mut server) });
+
+    let record = record.into_inner().unwrap();
+    assert!(record.acknowledged.len() > times, "there was a load");
+    assert!(count("accepted") >= record.acknowledged.len() as u64, "{ledger}");
+    all_have_run(&record, &server.project.path("runtime/queue.db"));
+    none_has_run_again(&record, &lives);
+}
+
+/// Sends tasks over some connections until so many were acknowledged, and kills the server then.
+fn work_and_kill(server: &Server, record: &Mutex<Record>, life: usize, enough: usize, mut random: Rng) {
+    let (told, tells) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..CONNECTIONS {
+            let (told, random, address) = (told.clone(), random.fork(), server.address.as_str());
+            scope.spawn(move || send_on(address, record, life, &told, random));
+        }
+        drop(told);
+        wait_for(&tells, enough);
+        server.signal(Signal::KILL);
+    });
+}
+
+fn wait_for(tells: &Receiver<()>, count: usize) {
+    for _ in 0..count {
+        tells.recv_timeout(Duration::from_secs(60)).expect("tasks are acknowledged");
+    }
+}
+
+/// One client: it sends a little ahead of the answers, until nobody answers any more.
+fn send_on(address: &str, record: &Mutex<Record>, life: usize, told: &Sender<()>, mut random: Rng) {
+    let Ok(mut stream) = TcpStream::connect(address) else { return };
+    let mut replies = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut requests = |count: usize| {
+        let request = || match random.u8(..8) {
+            // Waits when the server is killed, with some luck.
+            0 => "{\"function\":\"echo\",\"args\":\"later\",\"reply\":\"both\",\"delay\":\"200ms\"}\n",
+            _ => "{\"function\":\"echo\",\"args\":\"now\",\"reply\":\"both\"}\n",
+        };
+        let batch: Vec<_> = std::iter::repeat_with(request).take(count).collect();
+        stream.write_all(batch.concat().as_bytes()).is_ok()
+    };
+    if !requests(AHEAD) {
+        return;
+    }
+    let (mut sent, mut acknowledged) = (AHEAD, 0);
+    // Told to be done when so many had been sent.
+    let mut done = VecDeque::new();
+    while let Some(Ok(line)) = replies.next() {
+        // The last line may have been cut off.
+        let Ok(reply) = serde_json::from_str::<Value>(&line) else { return };
+        let id = reply["task_id"].as_u64().unwrap_or_else(|| panic!("no task: {line}"));
+        let mut record = record.lock().unwrap();
+        match reply["status"].as_str() {
+            Some("queued") => {
+                record.acknowledged.insert(id);
+                acknowledged += 1;
+                while done.front().is_some_and(|(_, sent)| *sent < acknowledged) {
+                    record.settled.extend(done.pop_front().map(|(id, _)| (id, life)));
+                }
+                drop(record);
+                // Whoever counts may have heard enough.
+                told.send(()).ok();
+                if !requests(1) {
+                    // What was answered before is still to be read.
+                    continue;
+                }
+                sent += 1;
+            }
+            Some("done") => {
+                record.done.insert(id);
+                done.push_back((id, sent));
+            }
+            _ => panic!("no task is refused or fails: {line}"),
+        }
+    }
+}
+
+fn dispatched(server: &mut Server) -> Vec<u64> {
+    let said = server.rest();
+    let ids =
+        said.iter().filter_map(|line| line.split_once("Dispatch AsyncTask: id=")?.1.trim().parse().ok());
+    ids.collect()
+}
+
+/// Waits until nothing waits or runs any more.
+fn wait_until_idle(server: &Server) {
+    let mut client = server.connect();
+    loop {
+        let status = client.send("{\"command\":\"status\"}\n").json();
+        let ledger = &status["result"]["ledger"];
+        if ledger["waiting"] == 0 && ledger["running"] == 0 {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Each has ended, and has ended well unless it was running in two kills.
+fn all_have_run(record: &Record, file: &Path) {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let mut statement = connection.prepare("SELECT task, state, error FROM ends").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))).unwrap();
+    let ends: BTreeMap<i64, (String, Option<String>)> = rows.map(Result::unwrap).collect();
+    for id in &record.acknowledged {
+        let (state, error) =
+            ends.get(&(*id as i64)).unwrap_or_else(|| panic!("task {id} was acknowledged and is gone"));
+        let was_set_aside =
+            state == "failed" && error.as_ref().is_some_and(|error| error.contains("set aside"));
+        assert!(state == "done" || was_set_aside, "task {id} is {state}: {error:?}");
+    }
+    // An end that was lost with the process has the task run again, which two more kills may set aside.
+    for id in record.settled.keys() {
+        assert_eq!(ends[&(*id as i64)].0, "done", "task {id} was told to be done");
+    }
+}
+
+/// What a client saw done, and what was on the disk for sure, is not run by any later process.
+fn none_has_run_again(record: &Record, lives: &[Life]) {
+    assert!(!record.settled.is_empty(), "some ends are on the disk for sure");
+    for (number, life) in lives.iter().enumerate() {
+        let again =
+            life.dispatched.iter().find(|id| record.settled.get(id).is_some_and(|in_life| *in_life < number));
+        assert_eq!(again, None, "it was done in an earlier life than {number}");
+    }
+    let dispatched: usize = lives.iter().map(|life| life.dispatched.len()).sum();
+    assert!(dispatched >= record.done.len(), "the log tells what runs");
+}

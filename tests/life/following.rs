@@ -1,0 +1,208 @@
+//! What a handler tells and hands over on its way: progress, a log, further tasks.
+
+use std::time::Instant;
+
+use framework::client::{ClientError, News};
+use framework::protocol::Code;
+use framework::store::{Change, Found, Question, Target};
+use framework::task::NewTask;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+#[tokio::test]
+async fn what_an_attempt_pushes_is_accepted_with_its_end_and_only_if_it_is_done() {
+    for settings in every_store() {
+        let (ends, mut told) = mpsc::unbounded_channel();
+        let house = House::with(settings, Telling { ends, gate: None }).await;
+        let mut client = house.client().await;
+        client.send(&request("test_pushes", serde_json::json!(null))).await.unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            seen.push(told.recv().await.unwrap());
+        }
+        seen.sort_unstable();
+        assert_eq!(
+            seen,
+            Vec::from_iter((0..5).map(|id| (id, State::Done))),
+            "two pushed, two chained, once each"
+        );
+        let ledger = house.ledger().await;
+        assert_eq!((ledger.accepted, ledger.done), (5, 5), "the attempts that failed have pushed nothing");
+        let mut results = Vec::new();
+        for id in 1..5 {
+            results.push(done(super::requests::result_of(&house, id).await).get().to_owned());
+        }
+        assert_eq!(results, ["\"FIRST\"", "\"SECOND\"", "\"RESULT\"", "\"RESULT\""]);
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_by_hand_needs_no_server() {
+    let handlers = Arc::new(Handlers::collect().unwrap());
+    let new = NewTask::from_json(&handlers, Some("test_pushes"), "null".into()).unwrap();
+    let task = Arc::new(framework::task::Task::new(7, NewTask { attempts: 1, ..new }, Instant::now(), 0));
+    let attempt = Attempt::alone(task, 1, Config::at("/no/project", []), handlers);
+    let outcome = attempt.run().await;
+    assert_eq!(outcome.text(), "result");
+    let pushed: Vec<_> = attempt.pushed(&outcome).into_iter().map(|task| task.args).collect();
+    assert_eq!(pushed, ["\"first\"", "\"second\"", "\"result\""]);
+    assert!(attempt.pushed(&outcome).is_empty(), "they are taken");
+}
+
+#[tokio::test]
+async fn one_attempt_pushes_only_so_many() {
+    for settings in every_store() {
+        let house = House::with(settings, ()).await;
+        let error = failed(house.run("test_pushes_too_much", serde_json::json!(null)).await);
+        assert!(error.contains("at most 10000 tasks"), "{error}");
+        assert_eq!(house.ledger().await.accepted, 1);
+    }
+}
+
+#[tokio::test]
+async fn progress_and_log_are_kept_with_the_task() {
+    for settings in every_store() {
+        let house = House::with(settings, ()).await;
+        let id = 0;
+        let gate = Gate::new();
+        let mut client = house.client().await;
+        client.send_awaited(&request("test_tells", gate.name())).await.unwrap();
+        gate.entered().await;
+        for state in [State::Running, State::Done] {
+            let Found::Task(story) = house.store.find(Question::Task(id)).await.unwrap() else { panic!() };
+            assert_eq!(story.summary.state, state);
+            let progress = story.notes.progress.unwrap();
+            assert_eq!((progress.percent, &*progress.text), (50.0, "1 of 2"));
+            let log: Vec<_> = story.notes.log.iter().map(|line| (line.attempt, &*line.text)).collect();
+            let lines = [(1, "first line"), (1, "second line"), (1, "third line")];
+            assert_eq!(log, lines[..if state == State::Done { 3 } else { 2 }]);
+            gate.open();
+            if state == State::Running {
+                client.ended().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_followed_from_its_last_progress_to_its_end() {
+    for settings in every_store() {
+        let house = House::with(settings, ()).await;
+        let gate = Gate::new();
+        let (mut sender, mut follower) = (house.client().await, house.client().await);
+        let id = sender.send(&request("test_tells", gate.name())).await.unwrap();
+        gate.entered().await;
+        let mut following = follower.follow(id).await.unwrap();
+        assert_eq!(following.state(), "running");
+        let news = following.next().await.unwrap();
+        let Some(News::Progress { percent, text }) = news else { panic!("{news:?}") };
+        assert_eq!((percent, &*text), (50.0, "1 of 2"));
+        gate.open();
+        let news = following.next().await.unwrap();
+        let Some(News::Log { attempt, text }) = news else { panic!("{news:?}") };
+        assert_eq!((attempt, &*text), (1, "third line"));
+        let news = following.next().await.unwrap();
+        assert!(matches!(news, Some(News::Ended(Ended::Done(_)))), "{news:?}");
+        assert!(following.next().await.unwrap().is_none());
+        assert_eq!(
+            follower.follow(id).await.unwrap().state(),
+            "done",
+            "the connection goes on, and so does the story"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_does_not_exist_cannot_be_followed() {
+    for settings in every_store() {
+        let house = House::with(settings, ()).await;
+        let error = house.client().await.follow(7).await.unwrap_err();
+        assert!(
+            matches!(&error, ClientError::Refused(refusal) if refusal.code == Code::UnknownTask),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_follows_a_task_that_waits_learns_of_its_cancel() {
+    for settings in every_store() {
+        let house = House::with(settings, ()).await;
+        let mut client = house.client().await;
+        let later = Request {
+            delay: Some(Duration::from_secs(3600)),
+            ..request("test_shout", serde_json::json!("x"))
+        };
+        let id = client.send(&later).await.unwrap();
+        let mut following = client.follow(id).await.unwrap();
+        assert_eq!(following.state(), "waiting");
+        house.store.change(Change::Cancel(Target::Task(id))).await.unwrap();
+        let news = following.next().await.unwrap();
+        assert!(matches!(news, Some(News::Ended(Ended::Cancelled(_)))), "{news:?}");
+    }
+}
+
+#[derive(Serialize, Deserialize, Task)]
+#[task(name = "test_tells")]
+struct Tells(u64);
+
+impl Handle for Tells {
+    type Output = ();
+
+    async fn handle(self, attempt: &Attempt) -> Result<()> {
+        attempt.log("first line");
+        attempt.progress(10.0, "0 of 2");
+        attempt.log(format_args!("{} line", "second"));
+        attempt.progress(50.0, "1 of 2");
+        Gate::find(self.0).pass().await;
+        attempt.log("third line");
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize, Task)]
+#[task(name = "test_pushes", attempts = 3, backoff = "1ms")]
+struct Pushes;
+
+impl Handle for Pushes {
+    type Output = &'static str;
+
+    async fn handle(self, attempt: &Attempt) -> Result<&'static str> {
+        attempt.push(Shouts("first".into()))?;
+        let mut second = attempt.task_of(&Shouts("second".into()))?;
+        second.priority = 9;
+        attempt.push_new(second)?;
+        attempt.then::<Shouts>()?;
+        attempt.then::<Shouts>()?;
+        ensure!(attempt.is_last(), "not yet");
+        Ok("result")
+    }
+}
+
+#[derive(Serialize, Deserialize, Task)]
+#[task(name = "test_shouts_again")]
+struct Shouts(String);
+
+impl Handle for Shouts {
+    type Output = String;
+
+    async fn handle(self, _attempt: &Attempt) -> Result<String> {
+        Ok(self.0.to_uppercase())
+    }
+}
+
+#[derive(Serialize, Deserialize, Task)]
+#[task(name = "test_pushes_too_much")]
+struct PushesTooMuch;
+
+impl Handle for PushesTooMuch {
+    type Output = ();
+
+    async fn handle(self, attempt: &Attempt) -> Result<()> {
+        for _ in 0..=framework::task::PUSHES_MAX {
+            attempt.push(Shouts(String::new()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! What must be seen of a store after every step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use framework::store::{BatchStory, Departed, Depth, Filter, Found, Question, State, Story};
+use framework::task::TaskId;
+use futures_util::FutureExt;
+
+use super::plain::{Plain, Sheet};
+use super::player::Player;
+use super::steps::Step;
+
+/// Longer than a store takes to tell of something, whatever the machine does meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Player {
+    pub(super) async fn check(&mut self, step: &Step) -> Result<()> {
+        self.check_counts().await?;
+        self.check_departures().await?;
+        self.check_batches().await?;
+        for id in touched(step, self.plain.next_id) {
+            self.check_task(id).await.with_context(|| format!("task {id}"))?;
+        }
+        self.check_ready()
+    }
+
+    /// Everything that can be asked for.
+    pub(super) async fn check_all(&mut self) -> Result<()> {
+        self.check_counts().await?;
+        self.check_batches().await?;
+        for id in 0..=self.plain.next_id {
+            self.check_task(id).await.with_context(|| format!("task {id}"))?;
+        }
+        self.check_lists().await
+    }
+
+    async fn check_counts(&self) -> Result<()> {
+        let expected = self.plain.ledger();
+        let begin = std::time::Instant::now();
+        let counts = loop {
+            let counts = self.opened.store().counts().await;
+            // What expires does so as soon as it is written.
+            if counts.ledger == expected || !self.opened.survives() || begin.elapsed() > PATIENCE {
+                break counts;
+            }
+            tokio::task::yield_now().await;
+        };
+        ensure!(counts.ledger.accepted == counts.ledger.sum(), "{:?} does not balance", counts.ledger);
+        ensure!(counts.ledger == expected, "{:?} should be {expected:?}", counts.ledger);
+        ensure!(counts.trouble.is_none(), "trouble: {:?}", counts.trouble);
+        for (name, expected) in depths(&self.plain) {
+            let found = counts.queues.get(name).copied().unwrap_or_default();
+            let same = found.waiting + found.delayed == expected.waiting + expected.delayed
+                && (found.running, found.paused) == (expected.running, expected.paused);
+            ensure!(same, "queue {name} is {found:?} and should be {expected:?}");
+            // A time of day that was there once may have been set back.
+            let is_late = |(_, sheet): (_, &Sheet)| sheet.was_due && !self.plain.has_come(sheet.when);
+            if !self.plain.waiting().any(is_late) {
+                ensure!(found == expected, "queue {name} is {found:?} and should be {expected:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Each task that ended by itself is told once.
+    async fn check_departures(&mut self) -> Result<()> {
+        let store = self.opened.store().clone();
+        loop {
+            let told = match self.plain.departures.values().any(|is_owed| *is_owed) {
+                true => tokio::time::timeout(PATIENCE, store.departed()).await.ok(),
+                false => store.departed().now_or_never(),
+            };
+            let Some(told) = told else { break };
+            for Departed { task, state, error } in told {
+                let id = task.id;
+                let expected = self.plain.departures.remove(&id);
+                ensure!(expected.is_some(), "task {id} is said to have ended as {state:?}: {error}");
+                ensure!(state == self.plain.tasks[&id].state, "task {id} did not end as {state:?}");
+                ensure!(!error.is_empty(), "nothing is said of why task {id} ended");
+            }
+        }
+        let owed = self.plain.departures.iter().find(|(_, is_owed)| **is_owed);
+        ensure!(owed.is_none(), "nobody was told of the end of task {owed:?}");
+        Ok(())
+    }
+
+    async fn check_batches(&self) -> Result<()> {
+        for (id, expected) in &self.plain.batches {
+            let found = self.opened.store().find(Question::Batch(*id)).await;
+            let Ok(Found::Batch(found)) = found else { bail!("batch {id} is not found: {found:?}") };
+            let BatchStory { total, done, failed, cancelled, expired, .. } = *found;
+            let numbers = (total, done, failed, cancelled, expired);
+            let e = expected;
+            ensure!(
+                found.state == e.state
+                    && numbers == (e.total, e.done, e.failed, e.cancelled, e.expired)
+                    && (&found.name, &found.function) == (&e.name, &e.function),
+                "{found:?} should be {expected:?}"
+            );
+        }
+        Ok(())
+    }
+
+    async fn check_task(&self, id: TaskId) -> Result<()> {
+        let found = self.opened.store().find(Question::Task(id)).await;
+        match (self.plain.tasks.get(&id), found) {
+            (None, Ok(Found::Nothing) | Err(_)) => Ok(()),
+            (Some(sheet), Ok(Found::Nothing) | Err(_)) => {
+                ensure!(self.plain.may_be_gone(sheet), "it is not found, and was {sheet:#?}");
+                Ok(())
+            }
+            (Some(sheet), Ok(Found::Task(story))) => {
+                ensure!(!sheet.is_forgotten, "it is found although it is forgotten");
+                is_told(sheet, &story).with_context(|| format!("{story:#?}"))
+            }
+            (sheet, found) => bail!("{found:?} should be {sheet:?}"),
+        }
+    }
+
+    async fn check_lists(&self) -> Result<()> {
+        for state in State::ALL.into_iter().map(Some).chain([None]) {
+            let filter = Filter { state, limit: 10_000, ..Filter::default() };
+            let found = self.opened.store().find(Question::Tasks(filter)).await;
+            let Ok(Found::Tasks(found)) = found else { bail!("{state:?} tasks: {found:?}") };
+            let found: Vec<_> = found.iter().map(|summary| summary.id).collect();
+            let of_state = |(_, sheet): &(&TaskId, &Sheet)| state.is_none_or(|state| sheet.state == state);
+            let listed = self.plain.tasks.iter().rev().filter(of_state);
+            let expected = listed.filter(|(id, sheet)| !self.plain.may_be_gone(sheet) || found.contains(*id));
+            let expected: Vec<_> = expected.map(|(id, _)| *id).collect();
+            ensure!(found == expected, "{state:?} tasks are {found:?} and should be {expected:?}");
+        }
+        Ok(())
+    }
+
+    fn check_ready(&self) -> Result<()> {
+        for line in 0..self.plain.policy.lines.len() {
+            let ready = self.opened.store().ready(line).now_or_never();
+            if self.plain.has_work(line) {
+                ensure!(ready == Some(true), "line {line} has work and is told {ready:?}");
+            }
+            // What is no work only because of its key, or of a process that died, may be looked at.
+            let is_tied = |sheet: &Sheet| sheet.draft.concurrency_key.is_some() || sheet.crashes > 0;
+            if !self.plain.may_have_work(line) && !self.plain.waiting().any(|(_, sheet)| is_tied(sheet)) {
+                ensure!(ready.is_none(), "line {line} has no work and is told {ready:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// `None`: it is not there any more, and may be if it has ended.
+    async fn state(&self, id: TaskId) -> Result<Option<State>> {
+        match self.opened.store().find(Question::Task(id)).await {
+            Ok(Found::Task(story)) => Ok(Some(story.summary.state)),
+            Ok(Found::Nothing) | Err(_) => Ok(None),
+            other => bail!("task {id} is {other:?}"),
+        }
+    }
+
+    /// Where it is not said what becomes of a task, the store says it.
+    pub(super) async fn settle_doubts(&mut self) -> Result<()> {
+        // Whoever looks at the counts lets the time pass.
+        self.opened.store().counts().await;
+        let steady = self.plain.steady();
+        let running = self.plain.in_state(State::Running);
+        let overdue = running.filter(|(_, sheet)| sheet.lease.is_some_and(|lease| lease.until <= steady));
+        for id in overdue.map(|(id, _)| id).collect::<Vec<_>>() {
+            let lease = self.plain.tasks[&id].lease.expect("it runs");
+            let state = self.state(id).await?;
+            if state == Some(State::Running) {
+                let latest = lease.until + self.plain.policy.lease;
+                ensure!(steady < latest, "the lease of task {id} is long over, and it runs");
+                continue;
+            }
+            let follow = self.lapse(id);
+            let expected = self.plain.tasks[&id].state;
+            ensure!(
+                state.unwrap_or(expected) == expected,
+                "task {id}, whose lease is over, is {state:?}, not {expected:?}"
+            );
+            self.arrive(follow).await?;
+        }
+        let doubtful = self.plain.waiting().filter(|(_, sheet)| {
+            sheet.may_expire && sheet.expires.is_some_and(|when| self.plain.has_come(when))
+        });
+        for id in doubtful.map(|(id, _)| id).collect::<Vec<_>>() {
+            if self.state(id).await?.is_none_or(|state| state == State::Expired) {
+                self.plain.departures.insert(id, true);
+                let follow = self.plain.end(id, State::Expired);
+                self.arrive(follow).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tasks that a step is about, and one that there is not.
+fn touched(step: &Step, next_id: TaskId) -> Vec<TaskId> {
+    let mut ids = match step {
+        Step::Push(drafts) => (next_id.saturating_sub(drafts.len() as u64)..next_id).collect(),
+        Step::Settle(settled) => settled.iter().map(|settled| settled.task).collect(),
+        Step::Cancel(framework::store::Target::Task(id)) => vec![*id],
+        Step::Retry(framework::store::Target::Task(id)) => vec![*id],
+        Step::Forget(framework::store::Target::Task(id)) => vec![*id],
+        _ => Vec::new(),
+    };
+    ids.push(next_id);
+    ids
+}
+
+fn is_told(sheet: &Sheet, story: &Story) -> Result<()> {
+    let draft = &sheet.draft;
+    let summary = &story.summary;
+    ensure!(summary.state == sheet.state, "it should be {:?}", sheet.state);
+    ensure!(summary.function == draft.function, "it should be of {}", draft.function);
+    ensure!(summary.queue == draft.queue && summary.priority == draft.priority, "it should be {draft:?}");
+    ensure!(story.args.get() == draft.args, "its arguments should be {}", draft.args);
+    ensure!(story.key.as_deref() == draft.key, "its key should be {:?}", draft.key);
+    ensure!(story.concurrency_key.as_deref() == draft.concurrency_key, "it should be {draft:?}");
+    ensure!(story.batch == draft.batch, "its batch should be {:?}", draft.batch);
+    ensure!(story.then == draft.then, "after it come {:?}", draft.then);
+    ensure!(summary.ended_ms.is_some() == sheet.end_ms.is_some(), "when it ended is wrong");
+    if sheet.state == State::Done {
+        let result = story.result.as_ref().map(|result| result.get());
+        ensure!(result == sheet.result.as_deref(), "its result should be {:?}", sheet.result);
+    }
+    if let (State::Failed, Some(error)) = (sheet.state, &sheet.error) {
+        ensure!(summary.error.as_ref() == Some(error), "its error should be {error}");
+    }
+    let failed = story.history.iter().filter(|attempt| attempt.error.is_some() && attempt.ran_ms.is_some());
+    ensure!(failed.count() >= sheet.failures as usize, "{} attempts of it failed", sheet.failures);
+    Ok(())
+}
+
+fn depths(plain: &Plain) -> BTreeMap<&'static str, Depth> {
+    let mut depths = BTreeMap::<_, Depth>::new();
+    for queue in super::drafts::QUEUES {
+        depths.entry(queue).or_default().paused = plain.paused.contains(queue);
+    }
+    for sheet in plain.tasks.values() {
+        let depth = depths.entry(sheet.draft.queue).or_default();
+        match sheet.state {
+            State::Running => depth.running += 1,
+            State::Waiting if plain.has_come(sheet.when) && !plain.is_held(sheet) => depth.waiting += 1,
+            State::Waiting => depth.delayed += 1,
+            _ => {}
+        }
+    }
+    depths
+}

@@ -1,0 +1,269 @@
+//! What can happen to a store, and a random choice of it that suits the moment.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use framework::store::{BatchState, State, Target, Token, Verdict};
+use framework::task::{BatchId, Due, TaskId};
+
+use super::drafts::{BLOCKING, Draft, KEYED, LAST, PLAIN, QUEUES};
+use super::plain::Plain;
+
+/// One thing that happens to a store.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Push(Vec<Draft>),
+    Take {
+        line: usize,
+        limit: usize,
+    },
+    /// The handlers of these are called.
+    Begin(Vec<TaskId>),
+    Settle(Vec<Settled>),
+    Renew(Vec<(TaskId, Token)>),
+    Cancel(Target),
+    Retry(Target),
+    Forget(Target),
+    Flush(Option<&'static str>),
+    Pause(&'static str, bool),
+    OpenBatch {
+        then: Option<&'static str>,
+    },
+    Seal(BatchId),
+    Advance(Duration),
+    /// Somebody sets the clock on the wall.
+    SetWall(u64),
+    /// The process dies and another one starts; or it ends properly.
+    Restart {
+        crash: bool,
+    },
+}
+
+/// What becomes of a lease.
+#[derive(Debug, Clone)]
+pub(super) struct Settled {
+    pub(super) task: TaskId,
+    pub(super) token: Token,
+    pub(super) verdict: Verdict,
+    pub(super) follow: Vec<Draft>,
+}
+
+/// Which things happen in a schedule at all: what is rare meets more often when others are left out.
+#[derive(Debug, Clone)]
+pub(super) struct Flavour {
+    pub(super) delays: bool,
+    pub(super) jumps: bool,
+    pub(super) expiry: bool,
+    pub(super) keys: bool,
+    pub(super) concurrency: bool,
+    pub(super) batches: bool,
+    pub(super) chains: bool,
+    pub(super) pauses: bool,
+    pub(super) people: bool,
+    pub(super) leases: bool,
+    pub(super) restarts: bool,
+}
+
+impl Flavour {
+    pub(super) fn random(random: &mut Rng, survives: bool) -> Self {
+        let restarts = survives && random.u8(..3) > 0;
+        Self {
+            delays: random.bool(),
+            // What a while is by a clock that somebody set while no process looked cannot be known.
+            jumps: !restarts && random.u8(..3) == 0,
+            expiry: random.u8(..3) == 0,
+            keys: random.u8(..3) == 0,
+            concurrency: random.u8(..3) == 0,
+            batches: random.bool(),
+            chains: random.u8(..3) == 0,
+            pauses: random.u8(..3) == 0,
+            people: random.bool(),
+            leases: random.u8(..3) == 0,
+            restarts,
+        }
+    }
+}
+
+/// Chooses what happens next.
+pub(super) struct Choice<'a> {
+    pub(super) random: &'a mut Rng,
+    pub(super) plain: &'a Plain,
+    pub(super) flavour: &'a Flavour,
+    /// Tokens that were given once, current or not.
+    pub(super) tokens: &'a [(TaskId, Token)],
+}
+
+impl Choice<'_> {
+    pub(super) fn step(&mut self) -> Step {
+        let Flavour { pauses, people, leases, restarts, batches, jumps, .. } = *self.flavour;
+        loop {
+            let step = match self.random.u8(..100) {
+                0..25 => Some(Step::Push((0..self.random.usize(1..=4)).map(|_| self.draft()).collect())),
+                25..45 => Some(Step::Take {
+                    line: self.random.usize(..self.plain.policy.lines.len()),
+                    limit: self.random.usize(1..=5),
+                }),
+                45..50 => self.begin(),
+                50..70 => self.settle(),
+                70..74 => self.renew().filter(|_| leases),
+                74..82 => Some(self.advance()),
+                82..85 if jumps => Some(self.jump()),
+                85..89 if people => Some(self.people()),
+                89..91 if people => self.target().map(Step::Cancel),
+                91..93 if pauses => Some(Step::Pause(self.queue(), self.random.bool())),
+                93..97 if batches => Some(self.batch()),
+                97..100 if restarts => Some(Step::Restart { crash: self.random.u8(..4) > 0 }),
+                _ => None,
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    fn queue(&mut self) -> &'static str {
+        QUEUES[self.random.usize(..QUEUES.len())]
+    }
+
+    fn draft(&mut self) -> Draft {
+        let function = [PLAIN, BLOCKING, LAST][self.random.usize(..3)];
+        let keyed = self.flavour.concurrency && self.random.bool();
+        let function = if keyed { KEYED } else { function };
+        let args = self.random.u32(..).to_string();
+        let mut draft = Draft::of(&self.plain.handlers, function, args);
+        if self.random.bool() {
+            draft.queue = self.queue();
+        }
+        if self.random.u8(..3) == 0 {
+            draft.priority = self.random.u8(3..7);
+        }
+        draft.concurrency_key = keyed.then(|| ["one", "two"][self.random.usize(..2)]);
+        if self.flavour.delays && self.random.u8(..3) == 0 {
+            draft.due = self.due(20_000);
+        }
+        if self.flavour.expiry && self.random.u8(..3) == 0 {
+            draft.expires = Some(self.due(40_000)).filter(|due| *due != Due::Now);
+        }
+        if self.flavour.keys && self.random.u8(..3) == 0 {
+            draft.key = Some(["k1", "k2", "k3"][self.random.usize(..3)]);
+        }
+        if self.flavour.batches && self.random.bool() {
+            draft.batch = self.open_batch();
+        }
+        if self.flavour.chains && self.random.u8(..3) == 0 {
+            draft.then = [PLAIN, BLOCKING, LAST][self.random.usize(..3)..].to_vec();
+        }
+        draft
+    }
+
+    fn due(&mut self, within_ms: u64) -> Due {
+        let pause_ms = self.random.u64(..within_ms);
+        match self.random.u8(..5) {
+            0 => Due::Now,
+            1..3 => Due::After(Duration::from_millis(pause_ms)),
+            _ => Due::At((self.plain.wall_ms() + pause_ms).saturating_sub(within_ms / 10)),
+        }
+    }
+
+    fn open_batch(&mut self) -> Option<BatchId> {
+        let open = self.plain.batches.iter().filter(|(_, batch)| batch.state == BatchState::Open);
+        let open: Vec<_> = open.map(|(id, _)| *id).collect();
+        self.random.choice(open)
+    }
+
+    fn running(&mut self) -> Vec<TaskId> {
+        let running: Vec<_> = self.plain.in_state(State::Running).map(|(id, _)| id).collect();
+        running.into_iter().filter(|_| self.random.u8(..3) > 0).collect()
+    }
+
+    fn begin(&mut self) -> Option<Step> {
+        let begin = self.running();
+        (!begin.is_empty()).then_some(Step::Begin(begin))
+    }
+
+    fn settle(&mut self) -> Option<Step> {
+        let mut settled: Vec<_> = self.running().into_iter().map(|id| self.end(id)).collect();
+        if self.random.u8(..8) == 0
+            && let Some((task, token)) = self.random.choice(self.tokens.to_vec())
+            && settled.iter().all(|other| other.task != task)
+        {
+            // Perhaps long settled, perhaps of a process that died.
+            settled.push(Settled { task, token, verdict: Verdict::Failed("late".into()), follow: vec![] });
+        }
+        (!settled.is_empty()).then_some(Step::Settle(settled))
+    }
+
+    fn end(&mut self, task: TaskId) -> Settled {
+        let sheet = &self.plain.tasks[&task];
+        let lease = sheet.lease.expect("what runs is leased");
+        let verdict = match self.random.u8(..10) {
+            // Who was asked to stop does, or is done before it hears of it.
+            0..6 if lease.is_cancelled => Verdict::Cancelled,
+            _ if lease.is_cancelled => Verdict::Done(self.random.u32(..).to_string().into()),
+            0..5 => Verdict::Done(self.random.u32(..).to_string().into()),
+            5 => Verdict::Failed(format!("failure {}", self.random.u16(..))),
+            6..8 => Verdict::Retry {
+                pause: Duration::from_millis(self.random.u64(..3_000)),
+                error: "not yet".to_owned(),
+            },
+            _ => Verdict::Return,
+        };
+        let follows = self.flavour.chains && matches!(verdict, Verdict::Done(_)) && self.random.u8(..3) == 0;
+        let follow = match follows {
+            true => (0..self.random.usize(1..3)).map(|_| Draft { key: None, ..self.draft() }).collect(),
+            false => Vec::new(),
+        };
+        Settled { task, token: lease.token, verdict, follow }
+    }
+
+    fn renew(&mut self) -> Option<Step> {
+        let mut renewed: Vec<_> = self
+            .running()
+            .into_iter()
+            .map(|id| (id, self.plain.tasks[&id].lease.expect("what runs is leased").token))
+            .collect();
+        renewed.extend(self.random.choice(self.tokens.to_vec()));
+        (!renewed.is_empty()).then_some(Step::Renew(renewed))
+    }
+
+    fn advance(&mut self) -> Step {
+        // Leases run out only where that is looked at.
+        let long = if self.flavour.leases { 90_000 } else { 8_000 };
+        let most = [50, 2_000, long][self.random.usize(..3)];
+        Step::Advance(Duration::from_millis(self.random.u64(..most)))
+    }
+
+    fn jump(&mut self) -> Step {
+        let wall_ms = self.plain.wall_ms();
+        let by_ms = self.random.u64(..60_000);
+        Step::SetWall(if self.random.bool() { wall_ms + by_ms } else { wall_ms.saturating_sub(by_ms) })
+    }
+
+    fn people(&mut self) -> Step {
+        let queue = Some(self.queue()).filter(|_| self.random.bool());
+        let failed = Target::Failed { queue: queue.map(str::to_owned) };
+        match (self.random.u8(..12), self.target()) {
+            (0..4, Some(target)) => Step::Retry(target),
+            (4..7, Some(target)) => Step::Forget(target),
+            (7, _) => Step::Flush(queue),
+            (8, _) => Step::Forget(failed),
+            _ => Step::Retry(failed),
+        }
+    }
+
+    fn target(&mut self) -> Option<Target> {
+        let batches: Vec<_> = self.plain.batches.keys().copied().collect();
+        if !batches.is_empty() && self.random.u8(..4) == 0 {
+            return self.random.choice(batches).map(Target::Batch);
+        }
+        // Now and then one that there is not.
+        (self.plain.next_id > 0).then(|| Target::Task(self.random.u64(..=self.plain.next_id)))
+    }
+
+    fn batch(&mut self) -> Step {
+        match self.open_batch() {
+            Some(batch) if self.random.bool() => Step::Seal(batch),
+            _ => Step::OpenBatch { then: Some(LAST).filter(|_| self.random.u8(..4) > 0) },
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The queues: queue:list, queue:pause, queue:resume.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::Project;
+use crate::harness::server::Server;
+
+fn queues(server: &Server) -> Value {
+    serde_json::from_str(&server.think(&["queue:list", "--json"]).exits(0).stdout).unwrap()
+}
+
+#[test]
+fn nothing_runs_in_a_paused_queue_until_it_is_resumed() {
+    let server = Server::start();
+    server.think(&["queue:pause", "mail"]).exits(0);
+    server.think(&["task:send", "noop", "{}", "--queue", "mail"]).exits(0);
+    // A task of another queue overtakes it.
+    server.think(&["task:send", "noop", "{}", "--wait"]).exits(0);
+    let all = queues(&server);
+    let mail = all.as_array().unwrap().iter().find(|queue| queue["name"] == "mail").unwrap();
+    assert_eq!((&mail["waiting"], &mail["paused"]), (&json!(1), &json!(true)), "{mail}");
+    let text = server.think(&["queue:list"]).exits(0).stdout;
+    assert!(text.lines().any(|line| line.starts_with("mail") && line.ends_with("paused")), "{text}");
+    let ran = server.think(&["queue:resume", "mail", "--json"]).exits(0);
+    assert_eq!(ran.stdout, "{\"paused\":false,\"queue\":\"mail\"}\n");
+    server.think(&["task:watch", "0"]).exits(0);
+}
+
+#[test]
+fn a_queue_that_is_not_there_is_refused_with_the_near_one() {
+    let server = Server::start();
+    for command in
+        [&["queue:pause", "mial"][..], &["queue:resume", "mial"], &["task:flush", "-f", "--queue", "mial"]]
+    {
+        let ran = server.think(command).exits(5);
+        assert!(ran.stderr.contains("Did you mean \"mail\"?"), "{ran:?}");
+    }
+}
+
+/// A server whose file holds a waiting task of each of these functions.
+fn server_with_waiting(functions: &[&str]) -> Server {
+    let server = Server::start();
+    for function in functions {
+        server.think(&["task:send", function, "\"x\"", "--delay", "1h"]).exits(0);
+    }
+    server
+}
+
+#[test]
+fn a_queue_is_checked_and_copied_while_the_server_runs() {
+    let server = server_with_waiting(&["noop", "echo"]);
+    let ran = server.project.think("queue:check --json").exits(0);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(told["findings"], json!([]));
+    let copy = server.project.path("copy.db");
+    let backup = format!("queue:backup {}", copy.display());
+    server.project.think(&backup).exits(0);
+    let ran = server.project.think(&backup).exits(1);
+    assert!(ran.stderr.contains("writes over nothing"), "{ran:?}");
+    server.project.think(&format!("queue:check --file {}", copy.display())).exits(0);
+    let ran = server.project.think("queue:repair").exits(4);
+    assert!(ran.stderr.contains(&format!("pid {}", server.pid())), "{ran:?}");
+}
+
+#[test]
+fn a_damaged_queue_is_told_and_what_can_be_read_of_it_is_saved() {
+    let mut server = server_with_waiting(&["noop"; 3]);
+    let backup = format!("queue:backup {}", server.project.path("copy.db").display());
+    server.project.think(&backup).exits(0);
+    server.signal(Signal::TERM);
+    server.exit_code();
+    let copy = server.project.path("copy.db");
+    let bytes = std::fs::read(&copy).unwrap();
+    std::fs::write(&copy, &bytes[..bytes.len() - 16 * 1024]).unwrap();
+    let file = format!("--file {}", copy.display());
+    let ran = server.project.think(&format!("queue:check {file}")).exits(1);
+    assert!(ran.stderr.contains("queue:repair") || ran.stderr.contains("malformed"), "{ran:?}");
+    let ran = server.project.think(&format!("queue:repair {file} --json"));
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    assert!(std::fs::exists(told["kept"].as_str().unwrap()).unwrap(), "{told}");
+    server.project.think(&format!("queue:check {file}")).exits(0);
+}
+
+#[test]
+fn a_file_that_is_not_there_or_no_queue_is_told_by_its_name() {
+    let project = Project::new();
+    project.write("text.db", &"no database at all\n".repeat(1_000));
+    for command in ["queue:check", "task:check", "queue:repair", "task:run 0 --here"] {
+        for file in ["gone.db", "text.db"] {
+            let ran = project.think(&format!("{command} --file {}", project.path(file).display())).exits(1);
+            assert!(ran.stderr.contains(file), "{command}: {ran:?}");
+        }
+    }
+    assert!(project.read("text.db").starts_with("no database"), "it is as it was");
+}
+
+#[test]
+fn the_program_tells_which_waiting_tasks_it_understands() {
+    let mut server = server_with_waiting(&["noop", "echo"]);
+    let ran = server.project.think("task:check --json").exits(0);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&told["waiting"], &told["misfits"]), (&json!(2), &json!(0)));
+    server.signal(Signal::TERM);
+    server.exit_code();
+    // As an earlier program would have left it.
+    let file = rusqlite::Connection::open(server.project.path("runtime/queue.db")).unwrap();
+    file.execute("UPDATE tasks SET args = '5' WHERE function = 'echo'", []).unwrap();
+    file.execute("UPDATE tasks SET function = 'gone' WHERE function = 'noop'", []).unwrap();
+    let ran = server.project.think("task:check").exits(1);
+    for part in ["There is no function \"gone\".", "expected a string", "the first is 1"] {
+        assert!(ran.stdout.contains(part), "no {part}: {ran:?}");
+    }
+    assert!(ran.stderr.contains("2 of 2 tasks waiting would fail"), "{ran:?}");
+}
+
+#[test]
+fn a_task_runs_in_the_foreground_and_the_server_does_not_know() {
+    let server = server_with_waiting(&["echo"]);
+    let ran = server.project.think("task:run 0 --here").exits(0);
+    assert_eq!(ran.stdout, "\"x -> OK\"\n");
+    assert!(ran.stderr.contains("the server does not know"), "{ran:?}");
+    let ledger = &server.status()["ledger"];
+    assert_eq!((&ledger["done"], &ledger["waiting"]), (&json!(0), &json!(1)));
+    server.project.think("task:run 0").exits(2);
+    server.project.think("task:run 7 --here").exits(1);
+}
