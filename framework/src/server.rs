@@ -11,8 +11,10 @@
 //! Every room hands batches to the next and never calls back; this module alone knows them all. I/O and tasks
 //! run on threads of their own, so that a handler which burns CPU delays no acknowledgement.
 
+mod access;
 mod audience;
 mod connection;
+mod door;
 mod events;
 mod finisher;
 mod listener;
@@ -24,6 +26,7 @@ mod scheduler;
 mod session;
 mod settings;
 mod status;
+mod stream;
 mod waiters;
 mod worker;
 
@@ -38,6 +41,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub use access::Scope;
 pub use connection::Connection;
 pub use events::{AnyEvents, Events, Finished};
 pub use settings::{QueueRate, ServerSettings};
@@ -48,7 +52,9 @@ use crate::protocol::{Code, Durability, Refusal};
 use crate::schedule::Schedules;
 use crate::store::{Clock, Store};
 use crate::task::{Handlers, Workshop, remember_panics};
+use access::Access;
 use audience::Audience;
+use door::Door;
 use listener::Listener;
 use queue::Queue;
 use scheduler::Scheduler;
@@ -139,6 +145,7 @@ impl Server {
         let (to_finisher, from_workers) = mpsc::channel(DOOR);
         let (to_notifier, from_finisher) = mpsc::channel(DOOR);
         let max_wait_time = settings.max_wait_time;
+        let door = Door { address: addresses[0].to_string(), reply: settings.reply, access: Access::ALL };
 
         let notifier =
             tasks.spawn(notifier::run(events.clone(), waiters.clone(), audience.clone(), from_finisher));
@@ -175,7 +182,8 @@ impl Server {
             board,
             addresses: addresses.iter().map(ToString::to_string).collect(),
         });
-        let listener = io.spawn(Listener { socket, hall, stop: stopped, reading: guard }.run());
+        let listener =
+            io.spawn(Listener { socket, hall, door: Arc::new(door), stop: stopped, reading: guard }.run());
         Ok(Running {
             _pools: [io, tasks],
             addresses,

@@ -55,10 +55,10 @@ impl Connection {
         self.peer.queue.push_one(self.peer.queue.default_task(args)?).await
     }
 
-    /// Sends one line. Within `on_receive` the lines keep the order of the messages they answer; afterwards
+    /// Sends one message: a line, a frame, whatever the client speaks. Within `on_receive` the messages keep the order of the messages they answer; afterwards
     /// they go out as they come.
     pub fn send(&self, text: impl fmt::Display) {
-        self.peer.outbox.write(self.slot, format!("{text}\n").as_bytes());
+        self.peer.outbox.say(self.slot, &text.to_string());
     }
 
     /// The same connection, whose lines keep a place among the answers.

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 
 use super::Hall;
 use crate::protocol::{CommandRequest, HELP, Refusal, Reply, ReplyMode, TaskRequest};
+use crate::server::access::{Access, Scope};
+use crate::server::door::Door;
 use crate::server::outbox::{Outbox, Place, Slot};
 use crate::server::waiters::Waiter;
 use crate::store::Accepted;
@@ -15,6 +17,8 @@ use crate::task::{NewTask, TaskId, Ticket};
 /// Requests in their order, and what is to be answered.
 pub(super) struct Batch<'a> {
     hall: &'a Hall,
+    access: Access,
+    door: &'a Door,
     outbox: &'a Arc<Outbox>,
     page: &'a Bytes,
     entries: Vec<Entry<'a>>,
@@ -34,14 +38,21 @@ enum Kind {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(hall: &'a Hall, outbox: &'a Arc<Outbox>, page: &'a Bytes) -> Self {
-        Self { hall, outbox, page, entries: Vec::new(), tasks: Vec::new() }
+    pub(super) fn new(
+        hall: &'a Hall,
+        access: Access,
+        door: &'a Door,
+        outbox: &'a Arc<Outbox>,
+        page: &'a Bytes,
+    ) -> Self {
+        Self { hall, access, door, outbox, page, entries: Vec::new(), tasks: Vec::new() }
     }
 
     pub(super) fn task(&mut self, request: &TaskRequest<'a>) {
-        match self.hall.queue.check(request, self.page) {
+        let access = self.access.check(Scope::Send);
+        match access.and_then(|()| self.hall.queue.check(request, self.page)) {
             Ok(task) => {
-                let reply = request.reply.unwrap_or(self.hall.settings.reply);
+                let reply = request.reply.unwrap_or(self.door.reply);
                 self.entries.push(Entry { id: request.id.map(RawValue::get), kind: Kind::Task(reply) });
                 self.tasks.push(task);
             }
@@ -53,7 +64,7 @@ impl<'a> Batch<'a> {
     pub(super) async fn command(&mut self, request: CommandRequest<'a>) {
         self.push().await;
         let id = request.id;
-        match super::commands::answer(self.hall, self.outbox, request).await {
+        match super::commands::answer(self.hall, self.access, self.outbox, request).await {
             Ok(Some(answer)) => self.answer(id, |reply, id| reply.ok(id, &answer)),
             Ok(None) => {}
             Err(refusal) => self.refuse(id, refusal),

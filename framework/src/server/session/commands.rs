@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Hall;
 use crate::protocol::{Code, CommandRequest, Refusal};
+use crate::server::access::{Access, Scope};
 use crate::server::outbox::Outbox;
 use crate::server::status::Status;
 use crate::store::{
@@ -14,27 +15,27 @@ use crate::store::{
 };
 use crate::task::{Handler, TaskId};
 
-/// The commands and their fields.
-const COMMANDS: [(&str, &[&str]); 19] = [
-    ("status", &[]),
-    ("show", &["task"]),
-    ("watch", &["task"]),
-    ("list", &["state", "queue", "function", "batch", "before", "limit"]),
-    ("cancel", &["task", "batch"]),
-    ("retry", &["task", "batch", "failed", "queue"]),
-    ("forget", &["task", "batch", "failed", "queue"]),
-    ("flush", &["queue"]),
-    ("queues", &[]),
-    ("pause", &["queue"]),
-    ("resume", &["queue"]),
-    ("open_batch", &["name", "function", "then"]),
-    ("seal_batch", &["batch"]),
-    ("batches", &["limit"]),
-    ("batch", &["batch"]),
-    ("schedules", &[]),
-    ("run_schedule", &["schedule"]),
-    ("pause_schedule", &["schedule"]),
-    ("resume_schedule", &["schedule"]),
+/// The commands, the scope that each needs, and their fields.
+const COMMANDS: [(&str, Scope, &[&str]); 19] = [
+    ("status", Scope::Inspect, &[]),
+    ("show", Scope::Send, &["task"]),
+    ("watch", Scope::Send, &["task"]),
+    ("list", Scope::Inspect, &["state", "queue", "function", "batch", "before", "limit"]),
+    ("cancel", Scope::Admin, &["task", "batch"]),
+    ("retry", Scope::Admin, &["task", "batch", "failed", "queue"]),
+    ("forget", Scope::Admin, &["task", "batch", "failed", "queue"]),
+    ("flush", Scope::Admin, &["queue"]),
+    ("queues", Scope::Inspect, &[]),
+    ("pause", Scope::Admin, &["queue"]),
+    ("resume", Scope::Admin, &["queue"]),
+    ("open_batch", Scope::Send, &["name", "function", "then"]),
+    ("seal_batch", Scope::Send, &["batch"]),
+    ("batches", Scope::Inspect, &["limit"]),
+    ("batch", Scope::Send, &["batch"]),
+    ("schedules", Scope::Inspect, &[]),
+    ("run_schedule", Scope::Admin, &["schedule"]),
+    ("pause_schedule", Scope::Admin, &["schedule"]),
+    ("resume_schedule", Scope::Admin, &["schedule"]),
 ];
 
 /// How many lines a list has unless the command says so, and at most.
@@ -77,10 +78,11 @@ enum Asked {
 /// Does what a command asks; `None` when the answer goes its own way to the outbox.
 pub(super) async fn answer(
     hall: &Hall,
+    access: Access,
     outbox: &Arc<Outbox>,
     mut request: CommandRequest<'_>,
 ) -> Result<Option<Answer>, Refusal> {
-    let answer = match read(hall, &mut request).await? {
+    let answer = match read(hall, access, &mut request).await? {
         Asked::Status => Ok(Answer::Status(Box::new(hall.board.report(&hall.addresses).await))),
         Asked::Find(question) => find(hall, question).await,
         Asked::Change(change) => hall.queue.change(change).await.map(Answer::Changed),
@@ -98,8 +100,9 @@ pub(super) async fn answer(
     answer.map(Some)
 }
 
-async fn read(hall: &Hall, request: &mut CommandRequest<'_>) -> Result<Asked, Refusal> {
-    let (name, fields) = find_command(&request.command)?;
+async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> Result<Asked, Refusal> {
+    let (name, scope, fields) = find_command(&request.command)?;
+    access.check(scope)?;
     request.only(fields)?;
     Ok(match name {
         "status" => Asked::Status,
@@ -126,13 +129,13 @@ async fn read(hall: &Hall, request: &mut CommandRequest<'_>) -> Result<Asked, Re
     })
 }
 
-fn find_command(name: &str) -> Result<(&'static str, &'static [&'static str]), Refusal> {
-    COMMANDS.iter().copied().find(|(known, _)| *known == name).ok_or_else(|| unknown_command(name))
+fn find_command(name: &str) -> Result<(&'static str, Scope, &'static [&'static str]), Refusal> {
+    COMMANDS.iter().copied().find(|(known, ..)| *known == name).ok_or_else(|| unknown_command(name))
 }
 
 fn unknown_command(name: &str) -> Refusal {
     Refusal::new(Code::UnknownCommand, format!("There is no command \"{name}\"."))
-        .suggesting(name, COMMANDS.iter().map(|(name, _)| *name))
+        .suggesting(name, COMMANDS.iter().map(|(name, ..)| *name))
 }
 
 async fn find(hall: &Hall, question: Question) -> Result<Answer, Refusal> {

@@ -1,0 +1,1 @@
+//! Talks in WebSocket messages: each is a request or raw data, as a line is.
