@@ -25,3 +25,4 @@ mod schedule;
 mod storage;
 mod store;
 mod tasks;
+mod websocket;
