@@ -11,6 +11,7 @@ mod config;
 mod console;
 mod frames;
 mod framing;
+mod http;
 mod kill;
 mod launcher;
 mod life;

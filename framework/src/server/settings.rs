@@ -76,6 +76,26 @@ pub struct ServerSettings {
     pub in_flight_max: usize,
     /// How many `on_receive` of one connection may be under way.
     pub receive_concurrency: usize,
+    /// The longest head of an HTTP request, in bytes.
+    #[serde(with = "size")]
+    pub http_header_max: usize,
+    /// How many header fields an HTTP request may have.
+    pub http_header_count: usize,
+    /// The longest URL of an HTTP request, in bytes.
+    #[serde(with = "size")]
+    pub http_url_max: usize,
+    /// How long the head of an HTTP request may take, and an HTTP connection be silent between two requests.
+    #[serde(with = "duration")]
+    pub http_header_timeout: Duration,
+    /// How long the body of an HTTP request may pause.
+    #[serde(with = "duration")]
+    pub http_body_timeout: Duration,
+    /// The longest `?wait` of an HTTP request.
+    #[serde(with = "duration")]
+    pub http_wait_max: Duration,
+    /// How long a stream of server-sent events is silent before a comment shows that it is alive.
+    #[serde(with = "duration")]
+    pub http_event_pause: Duration,
     /// Closes a connection that was silent for so long; zero is never.
     #[serde(with = "duration")]
     pub heartbeat_idle_time: Duration,
@@ -134,6 +154,13 @@ impl Default for ServerSettings {
             output_buffer_max: 8 << 20,
             in_flight_max: 4_096,
             receive_concurrency: 64,
+            http_header_max: 16 << 10,
+            http_header_count: 100,
+            http_url_max: 8 << 10,
+            http_header_timeout: Duration::from_secs(10),
+            http_body_timeout: Duration::from_secs(30),
+            http_wait_max: Duration::from_secs(5 * 60),
+            http_event_pause: Duration::from_secs(15),
             heartbeat_idle_time: Duration::ZERO,
             open_tcp_keepalive: true,
             websocket_ping_interval: Duration::from_secs(30),
@@ -171,6 +198,8 @@ impl Section for ServerSettings {
 
     fn check(&self) -> Result<(), Invalid> {
         let century = || "must be at most 100 years".to_owned();
+        let some_time = || "must be more than 0, and at most 100 years".to_owned();
+        let is_time = |time: Duration| !time.is_zero() && time <= TIME_MAX;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
         Checks::new()
             .not_empty("host", Some(&self.host))
@@ -204,6 +233,13 @@ impl Section for ServerSettings {
             .that("hosts", self.hosts.iter().all(|host| is_host(host)), || {
                 "must list names of hosts, such as \"tasks.example.com\"".to_owned()
             })
+            .range("http_header_max", self.http_header_max, 8192..=BYTES_MAX)
+            .range("http_header_count", self.http_header_count, 1..=10_000)
+            .range("http_url_max", self.http_url_max, 64..=65_534)
+            .that("http_header_timeout", is_time(self.http_header_timeout), some_time)
+            .that("http_body_timeout", is_time(self.http_body_timeout), some_time)
+            .that("http_wait_max", self.http_wait_max <= TIME_MAX, century)
+            .that("http_event_pause", is_time(self.http_event_pause), some_time)
             .range("backlog", self.backlog, 1..=65_535)
             .not_empty("log_file", path(&self.log_file).as_deref())
             .not_empty("pid_file", path(&self.pid_file).as_deref())
