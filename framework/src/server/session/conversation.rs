@@ -11,19 +11,26 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::AsyncWrite;
 
 use super::Session;
+use super::auth::AUTH;
 use super::batch::Batch;
 use super::decoder::{Decoder, Read};
 use super::idle::Idle;
 use super::scratch;
 use crate::protocol::{Code, Message, Opening, Page, Refusal};
+use crate::server::access::Access;
 use crate::server::outbox::End;
 use crate::server::ready::{at_once, raised};
+use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 /// How a conversation came to its end.
 pub(super) enum Turn {
     /// The peer has closed and has its answers, or nothing more is to be read.
     Over,
+    /// What comes cannot be understood or is not let in, which the peer has been told.
+    Broken,
+    /// It has shown its token in this protocol; what came beyond that.
+    Welcome(Opening, Bytes),
     /// It begins with something that is no conversation of lines or frames.
     Other(Opening, Bytes),
 }
@@ -31,6 +38,8 @@ pub(super) enum Turn {
 /// The parts of a session that change while it talks.
 struct Flow<'a> {
     session: &'a Session,
+    /// What the client may do from the next page on.
+    access: Access,
     pipe: Pipe<'a>,
     /// Callbacks under way.
     receiving: FuturesUnordered<BoxFuture<'static, ()>>,
@@ -48,17 +57,18 @@ struct Pipe<'a> {
 
 impl Session {
     /// Reads and answers until the peer has closed and has its answers, or cannot be served any more.
-    pub(super) async fn converse(&mut self, stream: &mut Stream) -> io::Result<Turn> {
+    pub(super) async fn converse(&mut self, stream: &mut Stream, known: Option<Opening>) -> io::Result<Turn> {
         let mut reading = self.reading.take();
         let mut stop = self.stop.clone();
         // One future for all rounds, which enlists only once.
         let mut stopped = pin!(raised(&mut stop));
         let mut idle = Idle::new(self.hall.settings.heartbeat_idle_time);
-        let mut flow = Flow::new(self, stream);
+        let mut end = Turn::Over;
+        let mut flow = Flow::new(self, stream, known);
         loop {
             flow.flush().await?;
             if reading.is_none() && flow.is_done() {
-                return Ok(Turn::Over);
+                return Ok(end);
             }
             let wants_input = reading.is_some() && flow.wants_input();
             tokio::select! {
@@ -77,6 +87,9 @@ impl Session {
                         }
                     };
                     let goes_on = flow.take_in(page).await?;
+                    if !goes_on {
+                        end = Turn::Broken;
+                    }
                     if is_last || !goes_on {
                         flow.receive_all().await?;
                         reading = None;
@@ -88,17 +101,23 @@ impl Session {
                     flow.receive_all().await?;
                     reading = None;
                 }
-                () = idle.over(), if flow.is_done() => return Ok(Turn::Over),
+                () = idle.over(), if flow.is_done() => {
+                    self.hall.board.limits.hit(Limit::HeartbeatIdleTime);
+                    return Ok(Turn::Over);
+                }
             }
         }
     }
 }
 
 impl<'a> Flow<'a> {
-    fn new(session: &'a Session, stream: &'a mut Stream) -> Self {
-        let decoder = Decoder::new(session.hall.settings.package_max_length);
+    fn new(session: &'a Session, stream: &'a mut Stream, known: Option<Opening>) -> Self {
+        let decoder = Decoder::knowing(known, session.hall.settings.package_max_length);
+        if known == Some(Opening::Frames) {
+            session.outbox.frame();
+        }
         let pipe = Pipe { stream, decoder, output: Vec::new(), written: 0, is_dirty: false };
-        Self { session, pipe, receiving: FuturesUnordered::new() }
+        Self { session, access: session.access, pipe, receiving: FuturesUnordered::new() }
     }
 
     /// Handles the messages of one page in their order: requests in batches, raw data in callbacks. Tells whether
@@ -109,15 +128,18 @@ impl<'a> Flow<'a> {
         if !self.is_welcome(&page) {
             return Ok(false);
         }
-        let mut batch =
-            Batch::new(&session.hall, session.access, &session.door, &session.outbox, &page.bytes);
+        let mut batch = Batch::new(&session.hall, self.access, &session.door, &session.outbox, &page.bytes);
         for message in self.pipe.decoder.messages(&page.bytes) {
             if message.len() > limit {
+                session.hall.board.limits.hit(Limit::PackageMaxLength);
                 batch.refuse(None, too_long(limit));
                 continue;
             }
             match Message::parse(message) {
                 Ok(Message::Task(request)) => batch.task(&request),
+                Ok(Message::Command(request)) if request.command == AUTH => {
+                    self.access = batch.authenticate(session, request).await;
+                }
                 Ok(Message::Command(request)) => batch.command(request).await,
                 Ok(Message::Help) => batch.help(),
                 Ok(Message::Data(data)) => {
@@ -128,9 +150,13 @@ impl<'a> Flow<'a> {
             }
         }
         if page.overflow {
+            session.hall.board.limits.hit(Limit::PackageMaxLength);
             batch.refuse(None, too_long(limit));
         }
         if let Some(refusal) = self.pipe.decoder.broken() {
+            if refusal.code == Code::TooLong {
+                session.hall.board.limits.hit(Limit::PackageMaxLength);
+            }
             batch.refuse(None, refusal.clone());
         }
         batch.push().await;
@@ -140,14 +166,15 @@ impl<'a> Flow<'a> {
     /// Whether the door lets in what is spoken; if not, that is said.
     fn is_welcome(&self, page: &Page) -> bool {
         let Session { door, outbox, .. } = self.session;
+        let is_encrypted = self.pipe.stream.is_encrypted();
         let Some(opening) = self.pipe.decoder.opening().filter(|_| !page.bytes.is_empty()) else {
             return true;
         };
         if opening == Opening::Frames {
             outbox.frame();
         }
-        if !door.speaks(opening) {
-            outbox.refuse(&door.refusal(opening));
+        if !door.speaks(opening, is_encrypted) {
+            outbox.refuse(&door.refusal(opening, is_encrypted));
             return false;
         }
         true
@@ -196,6 +223,7 @@ impl<'a> Flow<'a> {
         let Self { session, pipe, .. } = self;
         loop {
             if pipe.output.is_empty() && session.outbox.collect(&mut pipe.output) == End::Overflowed {
+                session.hall.board.limits.hit(Limit::OutputBufferMax);
                 tracing::warn!("{:?} does not read its answers and is closed", session.connection);
                 return Err(io::ErrorKind::TimedOut.into());
             }
