@@ -23,9 +23,10 @@ pub(super) struct Plain<'a> {
 }
 
 impl<'a> Plain<'a> {
-    /// `limit`: the longest message, in bytes.
-    pub(super) fn new(stream: &'a mut Stream, limit: usize) -> Self {
-        Self { stream, decoder: Decoder::new(limit), output: Vec::new(), written: 0, is_dirty: false }
+    /// `known`: what is spoken, if that was found out before; `limit`: the longest message, in bytes.
+    pub(super) fn new(stream: &'a mut Stream, known: Option<Opening>, limit: usize) -> Self {
+        let decoder = Decoder::knowing(known, limit);
+        Self { stream, decoder, output: Vec::new(), written: 0, is_dirty: false }
     }
 }
 
@@ -69,8 +70,8 @@ impl Pipe for Plain<'_> {
         self.decoder.form()
     }
 
-    fn opening(&self) -> Option<Opening> {
-        self.decoder.opening()
+    fn opening(&self) -> Option<(Opening, bool)> {
+        self.decoder.opening().map(|opening| (opening, self.stream.is_encrypted()))
     }
 
     fn broken(&self) -> Option<&Refusal> {
