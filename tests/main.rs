@@ -26,3 +26,4 @@ mod schedule;
 mod storage;
 mod store;
 mod tasks;
+mod websocket;

@@ -70,7 +70,7 @@ impl Session {
 
     async fn serve(&mut self, mut stream: Stream) -> io::Result<()> {
         match self.converse(&mut stream).await? {
-            Turn::Over => Ok(()),
+            Turn::Over | Turn::Broken => Ok(()),
             Turn::Other(opening, first) => match opening {
                 Opening::Http => self.serve_http(stream.again(first)).await,
                 _ => Ok(()),

@@ -101,6 +101,14 @@ pub struct ServerSettings {
     pub heartbeat_idle_time: Duration,
     /// Whether the system probes silent connections, so that a vanished client is noticed.
     pub open_tcp_keepalive: bool,
+    /// How long a WebSocket may be silent before it is pinged, and again; the third time it is closed. Zero is never.
+    #[serde(with = "duration")]
+    pub websocket_ping_interval: Duration,
+    /// Sites whose pages may talk to the server, such as `https://app.example.com`; beside those of this machine
+    /// where nobody else reaches the listener.
+    pub origins: Vec<String>,
+    /// Names under which browsers may reach the server, with or without a port; beside `localhost` and numbers.
+    pub hosts: Vec<String>,
     /// How many clients may wait to be accepted.
     pub backlog: u32,
     /// How long a stop waits for running tasks.
@@ -155,6 +163,9 @@ impl Default for ServerSettings {
             http_event_pause: Duration::from_secs(15),
             heartbeat_idle_time: Duration::ZERO,
             open_tcp_keepalive: true,
+            websocket_ping_interval: Duration::from_secs(30),
+            origins: Vec::new(),
+            hosts: Vec::new(),
             backlog: 1_024,
             max_wait_time: Duration::from_secs(30),
             moments: true,
@@ -222,6 +233,13 @@ impl Section for ServerSettings {
             .that("http_body_timeout", is_time(self.http_body_timeout), some_time)
             .that("http_wait_max", self.http_wait_max <= TIME_MAX, century)
             .that("http_event_pause", is_time(self.http_event_pause), some_time)
+            .that("websocket_ping_interval", self.websocket_ping_interval <= TIME_MAX, century)
+            .that("origins", self.origins.iter().all(|origin| is_origin(origin)), || {
+                "must list origins as browsers write them, such as \"https://app.example.com\"".to_owned()
+            })
+            .that("hosts", self.hosts.iter().all(|host| is_host(host)), || {
+                "must list names of hosts, such as \"tasks.example.com\"".to_owned()
+            })
             .range("backlog", self.backlog, 1..=65_535)
             .not_empty("log_file", path(&self.log_file).as_deref())
             .not_empty("pid_file", path(&self.pid_file).as_deref())
@@ -230,6 +248,16 @@ impl Section for ServerSettings {
 }
 
 crate::section!(ServerSettings);
+
+fn is_origin(origin: &str) -> bool {
+    origin
+        .split_once("://")
+        .is_some_and(|(scheme, host)| !scheme.is_empty() && is_host(host.trim_end_matches('/')))
+}
+
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && !host.contains(|letter: char| letter.is_whitespace() || "/@,*".contains(letter))
+}
 
 impl ServerSettings {
     fn are_workers_right(&self) -> bool {

@@ -35,6 +35,8 @@ enum Kind {
     Task(ReplyMode),
     /// An answer that is known already.
     Answer(Vec<u8>),
+    /// The wire in a dozen lines, which are one message.
+    Help,
 }
 
 impl<'a> Batch<'a> {
@@ -72,7 +74,7 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn help(&mut self) {
-        self.entries.push(Entry { id: None, kind: Kind::Answer(HELP.into()) });
+        self.entries.push(Entry { id: None, kind: Kind::Help });
     }
 
     pub(super) fn refuse(&mut self, id: Option<&'a RawValue>, refusal: Refusal) {
@@ -171,9 +173,14 @@ impl<'a> Batch<'a> {
         let mut bytes = Vec::with_capacity(entries.len() * 64);
         for (index, entry) in entries.iter().enumerate() {
             let slot = slots.get(index).copied().flatten();
-            let start = bytes.len();
+            let mut start = bytes.len();
             match &entry.kind {
                 Kind::Answer(answer) => bytes.extend_from_slice(answer),
+                Kind::Help => {
+                    self.outbox.append(&std::mem::take(&mut bytes));
+                    self.outbox.say(slot, HELP.trim_end());
+                    start = 0;
+                }
                 Kind::Task(reply) => match (results.next(), reply) {
                     (Some(Ok(accepted)), ReplyMode::Ack | ReplyMode::Both) => {
                         Reply::new(&mut bytes).queued(entry.id, accepted.id, durability);

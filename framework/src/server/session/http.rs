@@ -2,6 +2,7 @@
 
 mod answer;
 mod feed;
+mod guard;
 mod mailbox;
 mod many;
 mod one;
