@@ -274,13 +274,6 @@ impl Section for ServerSettings {
             .range("output_buffer_max", self.output_buffer_max, 64..=BYTES_MAX)
             .range("in_flight_max", self.in_flight_max, 1..=1_000_000)
             .range("receive_concurrency", self.receive_concurrency, 1..=100_000)
-            .that("websocket_ping_interval", self.websocket_ping_interval <= TIME_MAX, century)
-            .that("origins", self.origins.iter().all(|origin| is_origin(origin)), || {
-                "must list origins as browsers write them, such as \"https://app.example.com\"".to_owned()
-            })
-            .that("hosts", self.hosts.iter().all(|host| is_host(host)), || {
-                "must list names of hosts, such as \"tasks.example.com\"".to_owned()
-            })
             .range("http_header_max", self.http_header_max, 8192..=BYTES_MAX)
             .range("http_header_count", self.http_header_count, 1..=10_000)
             .range("http_url_max", self.http_url_max, 64..=65_534)
@@ -288,6 +281,13 @@ impl Section for ServerSettings {
             .that("http_body_timeout", is_time(self.http_body_timeout), some_time)
             .that("http_wait_max", self.http_wait_max <= TIME_MAX, century)
             .that("http_event_pause", is_time(self.http_event_pause), some_time)
+            .that("websocket_ping_interval", self.websocket_ping_interval <= TIME_MAX, century)
+            .that("origins", self.origins.iter().all(|origin| is_origin(origin)), || {
+                "must list origins as browsers write them, such as \"https://app.example.com\"".to_owned()
+            })
+            .that("hosts", self.hosts.iter().all(|host| is_host(host)), || {
+                "must list names of hosts, such as \"tasks.example.com\"".to_owned()
+            })
             .range("backlog", self.backlog, 1..=65_535)
             .not_empty("log_file", path(&self.log_file).as_deref())
             .not_empty("pid_file", path(&self.pid_file).as_deref())

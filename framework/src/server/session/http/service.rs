@@ -17,43 +17,44 @@ use super::{Caller, Exchange, feed, many, one};
 use crate::protocol::{Code, Refusal};
 use crate::server::session::websocket;
 
+/// What a page may read of the head of an answer.
+const EXPOSED: &str = "location, content-location, retry-after, allow";
+
 impl Exchange {
     /// The response to one request, whatever it is.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let mut response = match self.welcome(request).await {
-            Ok(response) => response,
-            Err(problem) => problem.respond(),
+        let guard = Guard::new(&self.caller.door, &self.caller.hall.settings);
+        // A page may read what it was let in for.
+        let origin = guard.allowed_origin(request.headers()).cloned();
+        let answered = match guard.check(&request) {
+            Ok(()) => self.welcome(request).await,
+            Err(refusal) => Err(refusal.into()),
         };
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut response = answered.unwrap_or_else(Problem::respond);
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(origin) = origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+            headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        }
         response
     }
 
-    /// What comes before everything else: whether this client may talk to this server at all.
-    async fn welcome(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    async fn welcome(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let max = self.caller.hall.settings.http_url_max;
         if request.uri().to_string().len() > max {
             let detail = format!("The URL is longer than {max} bytes (http_url_max).");
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "too_long", detail));
         }
-        self.guard(&request)?;
-        match websocket::is_wanted(&request) {
-            true => self.upgrade(request),
-            false => self.find(request).await,
+        if !websocket::is_wanted(&request) {
+            return self.find(request).await;
         }
-    }
-
-    /// Keeps foreign pages out: `Origin` and `Host` have to be ours.
-    fn guard(&self, request: &Request<Incoming>) -> Result<(), Problem> {
-        let Caller { hall, door, .. } = &self.caller;
-        Ok(Guard::new(door, &hall.settings).check(request)?)
-    }
-
-    fn upgrade(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let response = websocket::accept(&request)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.beside.become_another(hyper::upgrade::on(request));
+            self.beside.become_another(hyper::upgrade::on(&mut request));
         }
-        Ok(response.map(|_| answer::nothing()))
+        Ok(response.map(|()| answer::nothing()))
     }
 
     async fn find(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
@@ -67,7 +68,7 @@ impl Exchange {
         }
         let allowed = allowed(here.iter().map(|(route, _)| *route));
         if request.method() == Method::OPTIONS {
-            return Ok(answer::with(answer::empty(StatusCode::NO_CONTENT), header::ALLOW, &allowed));
+            return Ok(options(&allowed));
         }
         let is_asked = |route: &Route| {
             request.method() == route.method || *request.method() == Method::HEAD && route.reads()
@@ -119,6 +120,13 @@ impl Caller {
             None => Ok(document(&json!({ "status": "ready" }))),
         }
     }
+}
+
+/// What may be done at a path; a page asks this before it does it.
+fn options(allowed: &str) -> Response<Body> {
+    let response = answer::with(answer::empty(StatusCode::NO_CONTENT), header::ALLOW, allowed);
+    let response = answer::with(response, header::ACCESS_CONTROL_ALLOW_METHODS, allowed);
+    answer::with(response, header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, idempotency-key")
 }
 
 /// A command of the wire.
