@@ -1,5 +1,6 @@
 //! The section `server`: everything that config/server.toml can say.
 
+mod listeners;
 mod queues;
 mod rate;
 mod replaced;
@@ -12,9 +13,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Checks, Config, Invalid, Section, duration, size};
+use super::access::check_tokens;
+use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
 use crate::log::{Format, Level, Logging};
 use crate::protocol::{Durability, ReplyMode};
+#[expect(unused_imports, reason = "soon")]
+pub(super) use listeners::Place;
+pub use listeners::{Auth, ListenerSettings, Protocol};
 pub(super) use queues::name;
 pub use rate::QueueRate;
 
@@ -22,16 +27,41 @@ pub use rate::QueueRate;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerSettings {
-    /// The address to listen on.
+    /// The address to listen on: a name, IPv4, IPv6, or `unix:` and a path relative to the project's root.
     pub host: String,
     /// The TCP port to listen on; 0 takes a free one.
     pub port: u16,
-    /// Whether other machines may be let in, although nobody is asked for a password.
+    /// What is spoken there; the first bytes of a connection tell which.
+    pub protocols: Vec<Protocol>,
+    /// Whether other machines may be let in, although nobody is asked for a token.
     pub insecure: bool,
     /// Which replies a request gets that does not say.
     pub reply: ReplyMode,
     /// The function of requests that name none, and of raw JSON objects.
     pub default_function: Option<String>,
+    /// Further addresses to listen on, each with the same keys.
+    pub listeners: Vec<ListenerSettings>,
+    /// A Unix socket that only the owner of the process can open, for its own commands; relative to the project's
+    /// root, empty for none. Whoever comes through it may do everything.
+    pub control_socket: PathBuf,
+
+    /// Whether a client has to show a token; by default over TCP, as soon as there are tokens.
+    pub auth: Option<Auth>,
+    /// The file of the tokens, relative to the project's root: `SECRET scope[,scope..]` on each line.
+    pub tokens_file: Option<PathBuf>,
+    /// Further tokens: `SECRET:scope[+scope..]`, separated by commas.
+    pub tokens: Secret,
+    /// How long a client may take to show its token, and for the handshake of TLS.
+    #[serde(with = "duration")]
+    pub auth_timeout: Duration,
+    /// The certificate chain of this server (PEM), relative to the project's root; with it, TLS is spoken as well.
+    pub ssl_cert_file: Option<PathBuf>,
+    /// The private key of the certificate (PEM).
+    pub ssl_key_file: Option<PathBuf>,
+    /// The authorities (PEM) one of which must have signed a client's certificate; then only TLS is spoken.
+    pub ssl_client_cert_file: Option<PathBuf>,
+    /// Whether only TLS is spoken.
+    pub ssl_required: bool,
 
     /// Threads that talk to clients; the number of cores, at most 4.
     pub worker_num: usize,
@@ -133,9 +163,20 @@ impl Default for ServerSettings {
         Self {
             host: "127.0.0.1".to_owned(),
             port: 9501,
+            protocols: Protocol::ALL.to_vec(),
             insecure: false,
             reply: ReplyMode::Ack,
             default_function: None,
+            listeners: Vec::new(),
+            control_socket: "runtime/server.sock".into(),
+            auth: None,
+            tokens_file: None,
+            tokens: Secret::default(),
+            auth_timeout: Duration::from_secs(10),
+            ssl_cert_file: None,
+            ssl_key_file: None,
+            ssl_client_cert_file: None,
+            ssl_required: false,
             worker_num: cores.min(4),
             task_threads: cores.min(THREADS_MAX),
             task_worker_num: (16 * cores).min(TASKS_MAX),
@@ -180,6 +221,8 @@ impl Default for ServerSettings {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer times are mistakes, and would overflow further on: a century.
 const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// Less is no time to do anything.
+const MOMENT: Duration = Duration::from_millis(1);
 const THREADS_MAX: usize = 1_024;
 const TASKS_MAX: usize = 100_000;
 /// More lines of workers than this would each get too little of a machine.
@@ -201,8 +244,13 @@ impl Section for ServerSettings {
         let some_time = || "must be more than 0, and at most 100 years".to_owned();
         let is_time = |time: Duration| !time.is_zero() && time <= TIME_MAX;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
-        Checks::new()
-            .not_empty("host", Some(&self.host))
+        let tokens = check_tokens(self.tokens.reveal()).map_err(|error| format!("{error:#}"));
+        self.check_listeners(Checks::new())
+            .that("tokens", tokens.is_ok(), || tokens.clone().err().unwrap_or_default())
+            .that("auth_timeout", (MOMENT..=DAY).contains(&self.auth_timeout), || {
+                "must be from 1ms to 1day".to_owned()
+            })
+            .not_empty("tokens_file", path(&self.tokens_file).as_deref())
             .not_empty("default_function", self.default_function.as_deref())
             .range("worker_num", self.worker_num, 1..=THREADS_MAX)
             .range("task_threads", self.task_threads, 1..=THREADS_MAX)
