@@ -43,7 +43,7 @@ impl Execute for Start {
         let config = app.config()?;
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
-        logging(&settings, config, output.verbosity()).start()?;
+        let _log = logging(&settings, config, output.verbosity()).start()?;
         let mut signals = Signals::listen()?;
         let handlers = Arc::new(Handlers::collect()?);
         let store = settings.open_store(config, handlers.clone()).map_err(in_use)?;
