@@ -19,6 +19,7 @@ use super::access::Access;
 use super::audience::Audience;
 use super::connection::Connection;
 use super::door::Door;
+use super::ending::Ending;
 use super::events::AnyEvents;
 use super::outbox::Outbox;
 use super::queue::Queue;
@@ -39,6 +40,7 @@ pub(super) struct Hall {
     pub(super) audience: Arc<Audience>,
     pub(super) board: Arc<Board>,
     pub(super) addresses: Vec<String>,
+    pub(super) ending: Arc<Ending>,
 }
 
 /// One connection, from its first byte to its last.
@@ -70,7 +72,10 @@ impl Session {
 
     async fn serve(&mut self, mut stream: Stream) -> io::Result<()> {
         match self.converse(&mut stream).await? {
-            Turn::Over => Ok(()),
+            Turn::Over => {
+                self.hall.ending.part(&self.outbox, stream);
+                Ok(())
+            }
             Turn::Other(opening, first) => match opening {
                 Opening::Http => self.serve_http(stream.again(first)).await,
                 _ => Ok(()),
