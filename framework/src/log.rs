@@ -185,6 +185,11 @@ impl Logging {
 }
 
 impl Log {
+    /// Whether it goes into a file.
+    pub fn is_file(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Opens the file by its name again, as after logrotate has moved it away.
     pub fn reopen(&self) {
         self.0.iter().for_each(Writing::reopen);

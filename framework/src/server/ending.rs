@@ -92,10 +92,8 @@ impl Ending {
     /// Waits until the end is asked for, and tells how long running tasks may take.
     pub(super) async fn asked(&self) -> Duration {
         let mut asked = self.asked.subscribe();
-        match asked.wait_for(Option::is_some).await {
-            Ok(patience) => patience.unwrap_or(self.patience),
-            Err(_) => std::future::pending().await,
-        }
+        let patience = asked.wait_for(Option::is_some).await.ok().and_then(|patience| *patience);
+        patience.unwrap_or(self.patience)
     }
 
     /// Tells the witnesses from time to time what is waited for; has no end of its own.

@@ -104,6 +104,8 @@ pub struct ServerSettings {
     pub log_format: Format,
     /// What is logged: this and everything more severe.
     pub log_level: Level,
+    /// Whether `task:start` runs in the background unless it is told otherwise.
+    pub daemonize: bool,
     /// Where to write the process id, relative to the project's root.
     pub pid_file: Option<PathBuf>,
 }
@@ -147,6 +149,7 @@ impl Default for ServerSettings {
             log_buffer_max: 8 << 20,
             log_format: Format::Text,
             log_level: Level::Info,
+            daemonize: false,
             pid_file: None,
         }
     }

@@ -104,10 +104,6 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
     ("ssl_ecdh_curve", "there is no TLS; remove it"),
     ("ssl_passphrase", "there is no TLS; remove it"),
     // Swoole: the process.
-    (
-        "daemonize",
-        "the server runs in the foreground; put it under a service manager, or start it with nohup",
-    ),
     ("user", "the server runs as whoever starts it; let the service manager choose the user"),
     ("group", "the server runs as whoever starts it; let the service manager choose the group"),
     ("chroot", "confining the process is the service manager's work; remove it"),
