@@ -22,6 +22,7 @@ use super::access::Access;
 use super::audience::Audience;
 use super::connection::Connection;
 use super::door::Door;
+use super::ending::Ending;
 use super::events::AnyEvents;
 use super::outbox::Outbox;
 use super::queue::Queue;
@@ -42,6 +43,7 @@ pub(super) struct Hall {
     pub(super) audience: Arc<Audience>,
     pub(super) board: Arc<Board>,
     pub(super) addresses: Vec<String>,
+    pub(super) ending: Arc<Ending>,
 }
 
 /// One connection, from its first byte to its last.
@@ -80,7 +82,9 @@ impl Session {
             };
             match turn {
                 Turn::Over => {
-                    linger(&mut stream, false).await;
+                    if let Some(mut stream) = self.hall.ending.part(&self.outbox, stream) {
+                        linger(&mut stream, false).await;
+                    }
                     return Ok(());
                 }
                 Turn::Broken => {
