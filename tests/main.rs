@@ -6,6 +6,7 @@ mod harness;
 
 mod architecture;
 mod batches;
+mod browser;
 mod client;
 mod config;
 mod console;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::check_tokens;
 use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
-use crate::log::{Format, Level, Logging};
+use crate::log::{Format, Level, Logging, Rotation};
 use crate::protocol::{Durability, ReplyMode};
 #[expect(unused_imports, reason = "soon")]
 pub(super) use listeners::Place;
@@ -147,12 +147,23 @@ pub struct ServerSettings {
 
     /// Whether the six callbacks' moments are logged.
     pub moments: bool,
+    /// Whether each end of a task is logged in a line; `None`: into a file yes, on stderr no.
+    pub log_outcomes: Option<bool>,
     /// Where to log, relative to the project's root; `None` is stderr.
     pub log_file: Option<PathBuf>,
+    /// When the log file is put aside for a new one: `daily`, `hourly`, a size such as `100MB`, or `none`.
+    pub log_rotation: Rotation,
+    /// How many log files that were put aside are kept.
+    pub log_keep: usize,
+    /// How many bytes of log lines may wait for a slow disk; more are dropped, and counted in the log.
+    #[serde(with = "size")]
+    pub log_buffer_max: usize,
     /// How a line of the log looks.
     pub log_format: Format,
     /// What is logged: this and everything more severe.
     pub log_level: Level,
+    /// Whether `task:start` runs in the background unless it is told otherwise.
+    pub daemonize: bool,
     /// Where to write the process id, relative to the project's root.
     pub pid_file: Option<PathBuf>,
 }
@@ -210,9 +221,14 @@ impl Default for ServerSettings {
             backlog: 1_024,
             max_wait_time: Duration::from_secs(30),
             moments: true,
+            log_outcomes: None,
             log_file: None,
+            log_rotation: Rotation::Size(100 << 20),
+            log_keep: 7,
+            log_buffer_max: 8 << 20,
             log_format: Format::Text,
             log_level: Level::Info,
+            daemonize: false,
             pid_file: None,
         }
     }
@@ -234,6 +250,8 @@ const KEEP_MAX: usize = 1_000_000_000;
 /// Numbers beyond these are mistakes: no machine serves so many, nor holds such a message in memory.
 const CONNECTIONS_MAX: usize = 1_000_000;
 const BYTES_MAX: usize = 1 << 30;
+/// Shorter log files would each hold a few lines only.
+const LOG_MIN: usize = 1 << 10;
 
 impl Section for ServerSettings {
     const NAME: &'static str = "server";
@@ -289,6 +307,11 @@ impl Section for ServerSettings {
                 "must list names of hosts, such as \"tasks.example.com\"".to_owned()
             })
             .range("backlog", self.backlog, 1..=65_535)
+            .that("log_rotation", !matches!(self.log_rotation, Rotation::Size(0..LOG_MIN)), || {
+                format!("must be at least {LOG_MIN} bytes")
+            })
+            .range("log_keep", self.log_keep, 0..=1_000)
+            .range("log_buffer_max", self.log_buffer_max, LOG_MIN..=BYTES_MAX)
             .not_empty("log_file", path(&self.log_file).as_deref())
             .not_empty("pid_file", path(&self.pid_file).as_deref())
             .done()
@@ -322,6 +345,10 @@ impl ServerSettings {
             level: self.log_level,
             format: self.log_format,
             moments: self.moments,
+            outcomes: self.log_outcomes.unwrap_or(self.log_file.is_some()),
+            rotation: self.log_rotation,
+            keep: self.log_keep,
+            buffer_max: self.log_buffer_max,
             file: self.log_file.as_ref().map(|file| config.root().join(file)),
         }
     }

@@ -1,6 +1,7 @@
 //! Talks in messages, whatever carries them: reads, has requests pushed, and writes the answers in their order.
 
 mod flow;
+mod linger;
 mod plain;
 
 use std::future::poll_fn;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use futures_util::stream::StreamExt;
 
 use self::flow::Flow;
+pub(super) use self::linger::linger;
 use self::plain::Plain;
 use super::Session;
 use super::decoder::{Form, Read};
@@ -53,9 +55,14 @@ pub(super) trait Pipe {
     /// How the messages of a page are told apart.
     fn form(&self) -> Form;
 
-    /// What the first bytes announced, and whether encrypted, if the door is still to be asked about that.
-    fn opening(&self) -> Option<(Opening, bool)> {
+    /// What the first bytes announced, if the door is still to be asked about that.
+    fn opening(&self) -> Option<Opening> {
         None
+    }
+
+    /// Whether nobody on the way can read along.
+    fn is_encrypted(&self) -> bool {
+        false
     }
 
     /// Why nothing more can be read, if that is so.
@@ -91,13 +98,13 @@ pub(super) trait Pipe {
 }
 
 impl Session {
-    /// Reads and answers lines or frames until the peer has closed and has its answers, or cannot be served.
+    /// Reads and answers lines or frames, whichever is `known` or told by the first bytes, until the peer has closed
+    /// and has its answers, or cannot be served.
     pub(super) async fn converse(&mut self, stream: &mut Stream, known: Option<Opening>) -> io::Result<Turn> {
         if known == Some(Opening::Frames) {
             self.outbox.frame();
         }
-        let mut pipe = Plain::new(stream, known, self.hall.settings.package_max_length);
-        self.converse_over(&mut pipe).await
+        self.converse_over(&mut Plain::new(stream, known, self.hall.settings.package_max_length)).await
     }
 
     pub(super) async fn converse_over<P: Pipe>(&mut self, pipe: &mut P) -> io::Result<Turn> {

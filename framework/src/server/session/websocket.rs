@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 pub(super) use self::handshake::{accept, is_wanted};
 use self::messages::Messages;
 use super::Session;
+use super::conversation::linger;
 use crate::server::stream::Stream;
 
 /// How long a peer may take to say goodbye.
@@ -42,7 +43,7 @@ impl Session {
             Err(_) => return ended.map(drop),
         };
         // Whoever does not hear it does not want to: there is nothing left to do.
-        drop(timeout(PATIENCE, self.close(messages, reason)).await);
+        drop(timeout(PATIENCE, close(messages, reason)).await);
         ended.map(drop)
     }
 
@@ -53,16 +54,17 @@ impl Session {
             false => frame(CloseCode::Away, "nothing was heard for too long (heartbeat_idle_time)"),
         }
     }
+}
 
-    /// Says goodbye, and waits until the peer has done so as well.
-    async fn close(&self, messages: Messages, reason: CloseFrame) -> io::Result<()> {
-        let mut socket = messages.into_socket();
-        // The peer may have closed already: then its answer is on its way out.
-        drop(socket.send(Message::Close(Some(reason))).await);
-        while let Some(Ok(_)) = socket.next().await {}
-        drop(socket.flush().await);
-        self.part(socket.get_mut()).await
-    }
+/// Says goodbye, and waits until the peer has done so as well.
+async fn close(messages: Messages, reason: CloseFrame) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+    let mut socket = messages.into_socket();
+    // The peer may have closed already: then its answer is on its way out.
+    drop(socket.send(Message::Close(Some(reason))).await);
+    while let Some(Ok(_)) = socket.next().await {}
+    drop(socket.flush().await);
+    linger(socket.get_mut(), true).await;
+    Ok(())
 }
 
 /// `reason`: at most 123 bytes.

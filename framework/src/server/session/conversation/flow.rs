@@ -44,7 +44,8 @@ impl<'a, P: Pipe> Flow<'a, P> {
         let mut batch = Batch::new(&session.hall, self.access, &session.door, &session.outbox, &page.bytes);
         for message in self.pipe.form().messages(&page.bytes) {
             if message.len() > limit {
-                batch.refuse(None, self.too_long());
+                session.hall.board.limits.hit(Limit::PackageMaxLength);
+                batch.refuse(None, too_long(limit));
                 continue;
             }
             match Message::parse(message) {
@@ -62,7 +63,8 @@ impl<'a, P: Pipe> Flow<'a, P> {
             }
         }
         if page.overflow {
-            batch.refuse(None, self.too_long());
+            session.hall.board.limits.hit(Limit::PackageMaxLength);
+            batch.refuse(None, too_long(limit));
         }
         if let Some(refusal) = self.pipe.broken() {
             if refusal.code == Code::TooLong {
@@ -74,24 +76,17 @@ impl<'a, P: Pipe> Flow<'a, P> {
         Ok(self.pipe.broken().is_none())
     }
 
-    fn too_long(&self) -> Refusal {
-        let limit = self.session.hall.settings.package_max_length;
-        self.session.hall.board.limits.hit(Limit::PackageMaxLength);
-        let message =
-            format!("The message is longer than {limit} bytes (package_max_length) and was dropped.");
-        Refusal::new(Code::TooLong, message)
-    }
-
     /// Whether the door lets in what is spoken; if not, that is said.
     fn is_welcome(&self, page: &Page) -> bool {
         let Session { door, outbox, .. } = self.session;
         let is_silent = page.bytes.is_empty() && self.pipe.broken().is_none();
-        let Some((opening, is_encrypted)) = self.pipe.opening().filter(|_| !is_silent) else {
+        let Some(opening) = self.pipe.opening().filter(|_| !is_silent) else {
             return true;
         };
         if opening == Opening::Frames {
             outbox.frame();
         }
+        let is_encrypted = self.pipe.is_encrypted();
         if !door.speaks(opening, is_encrypted) {
             outbox.refuse(&door.refusal(opening, is_encrypted));
             return false;
@@ -155,4 +150,9 @@ impl<'a, P: Pipe> Flow<'a, P> {
             }
         }
     }
+}
+
+fn too_long(limit: usize) -> Refusal {
+    let message = format!("The message is longer than {limit} bytes (package_max_length) and was dropped.");
+    Refusal::new(Code::TooLong, message)
 }

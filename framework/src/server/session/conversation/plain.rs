@@ -23,7 +23,7 @@ pub(super) struct Plain<'a> {
 }
 
 impl<'a> Plain<'a> {
-    /// `known`: what is spoken, if that was found out before; `limit`: the longest message, in bytes.
+    /// `limit`: the longest message, in bytes.
     pub(super) fn new(stream: &'a mut Stream, known: Option<Opening>, limit: usize) -> Self {
         let decoder = Decoder::knowing(known, limit);
         Self { stream, decoder, output: Vec::new(), written: 0, is_dirty: false }
@@ -70,8 +70,12 @@ impl Pipe for Plain<'_> {
         self.decoder.form()
     }
 
-    fn opening(&self) -> Option<(Opening, bool)> {
-        self.decoder.opening().map(|opening| (opening, self.stream.is_encrypted()))
+    fn opening(&self) -> Option<Opening> {
+        self.decoder.opening()
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.stream.is_encrypted()
     }
 
     fn broken(&self) -> Option<&Refusal> {

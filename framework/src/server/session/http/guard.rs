@@ -7,6 +7,7 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request};
 
 use crate::protocol::{Code, Refusal};
+use crate::server::access::Access;
 use crate::server::door::Door;
 use crate::server::settings::ServerSettings;
 
@@ -27,7 +28,7 @@ pub(crate) struct Guard<'a> {
 impl<'a> Guard<'a> {
     pub(crate) fn new(door: &Door, settings: &'a ServerSettings) -> Self {
         let address = door.address.parse::<SocketAddr>().ok().map(|address| address.ip());
-        let asks = door.access().is_unknown();
+        let asks = door.access() == Access::Unknown;
         Self { address, asks, origins: &settings.origins, hosts: &settings.hosts }
     }
 
