@@ -16,7 +16,7 @@ pub(in crate::server) enum Limit {
     FailedAuth,
     HttpHeaderMax,
     HttpHeaderTimeout,
-    WebsocketFragments,
+    WebsocketPingInterval,
     /// JSON nested deeper than a handler's arguments are read; fixed at 128.
     JsonNesting,
 }
@@ -32,7 +32,7 @@ impl Limit {
         (Self::FailedAuth, "failed_auth"),
         (Self::HttpHeaderMax, "http_header_max"),
         (Self::HttpHeaderTimeout, "http_header_timeout"),
-        (Self::WebsocketFragments, "websocket_fragments"),
+        (Self::WebsocketPingInterval, "websocket_ping_interval"),
         (Self::JsonNesting, "json_nesting"),
     ];
 }
