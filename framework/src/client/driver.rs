@@ -1,5 +1,6 @@
 //! Keeps one line going: connects when there is something to say, writes and reads, and connects again.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,19 +106,14 @@ impl Driver {
         let (mut output, mut written) = (Vec::new(), 0);
         let mut duty = self.line.fill(&mut output, &connector);
         let mut quiet_since = Instant::now();
+        // Whether there is something to send that has not been looked at.
+        let mut is_called = false;
         loop {
             if duty.is_leaving && duty.unanswered == 0 {
                 return Ok(());
             }
             tokio::select! {
-                count = reader.read(&mut buffer) => {
-                    let count = count.map_err(broken)?;
-                    if count == 0 {
-                        return Err(ClientError::closed(address));
-                    }
-                    quiet_since = Instant::now();
-                    duty = self.take_in(lines.feed(&buffer[..count]), &buffer[..count], address, duty)?;
-                }
+                biased;
                 count = put(&mut writer, &output[written..]), if has_left || written < output.len() => {
                     let count = count.map_err(broken)?;
                     (written, has_left) = (written + count, count > 0);
@@ -126,13 +122,29 @@ impl Driver {
                         duty = self.line.fill(&mut output, &connector);
                     }
                 }
-                () = self.line.woken(), if output.is_empty() => {
-                    // All who are about to send something do so first, and it leaves in one write.
-                    tokio::task::yield_now().await;
+                // Before anything new is written: nothing is sent to a server that is known to have gone.
+                count = reader.read(&mut buffer) => {
+                    let count = count.map_err(broken)?;
+                    if count == 0 {
+                        return Err(ClientError::closed(address));
+                    }
+                    quiet_since = Instant::now();
+                    duty = self.take_in(lines.feed(&buffer[..count]), &buffer[..count], address, duty)?;
+                    if std::mem::take(&mut is_called) {
+                        duty = self.line.fill(&mut output, &connector);
+                    }
+                }
+                () = ready(()), if is_called => {
+                    is_called = false;
                     if duty.unanswered == 0 {
                         quiet_since = Instant::now();
                     }
                     duty = self.line.fill(&mut output, &connector);
+                }
+                () = self.line.woken(), if output.is_empty() => {
+                    // All who are about to send something do so first, and it leaves in one write.
+                    tokio::task::yield_now().await;
+                    is_called = true;
                 }
                 () = sleep_until(quiet_since + self.answer_timeout), if duty.unanswered > 0 => {
                     let limit = self.answer_timeout;
