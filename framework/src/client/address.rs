@@ -24,10 +24,12 @@ pub struct Addresses(pub Vec<Address>);
 impl Address {
     /// Where the server of these settings is.
     pub fn of(settings: &ServerSettings) -> Self {
-        Self::Tcp(match settings.host.contains(':') {
-            true => format!("[{}]:{}", settings.host, settings.port),
-            false => format!("{}:{}", settings.host, settings.port),
-        })
+        let ServerSettings { host, port, .. } = settings;
+        match host.strip_prefix("unix:") {
+            Some(path) => Self::Unix(path.into()),
+            None if host.contains(':') => Self::Tcp(format!("[{host}]:{port}")),
+            None => Self::Tcp(format!("{host}:{port}")),
+        }
     }
 
     /// A relative path of a socket starts at `root` from now on.

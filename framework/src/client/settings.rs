@@ -132,11 +132,11 @@ impl ClientSettings {
     /// # Errors
     /// All that is wrong with either of them.
     pub fn read(config: &Config) -> anyhow::Result<Self> {
-        let mut settings = config.section::<Self>()?.rooted(config);
+        let mut settings = config.section::<Self>()?;
         if settings.address.is_none() {
             settings = settings.completed(&config.section()?);
         }
-        Ok(settings)
+        Ok(settings.rooted(config))
     }
 
     /// What a server of the same project knows, so that its client need not be told.
