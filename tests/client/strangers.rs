@@ -80,14 +80,21 @@ async fn a_server_that_never_answers_is_not_waited_for_for_ever() {
 async fn a_server_that_never_answers_is_left_for_the_next_address() {
     let (mute, server) = (Stranger::saying(b"").await, crate::harness::server::Server::start());
     let addresses = format!("{},{}", mute.address, server.address);
-    let settings = ClientSettings {
-        answer_timeout: Duration::from_millis(20),
-        shared_store: true,
-        ..ClientSettings::to(&addresses).unwrap()
+    let client = |shared_store| {
+        let settings = ClientSettings {
+            answer_timeout: Duration::from_millis(200),
+            shared_store,
+            ..ClientSettings::to(&addresses).unwrap()
+        };
+        Client::with(settings).unwrap()
     };
-    let client = Client::with(settings).unwrap();
-    client.send(&later()).await.unwrap();
-    assert_eq!(client.address(), server.address);
+    let asking = client(false);
+    assert_eq!(asking.status().await.unwrap().ledger.accepted, 0, "who asks may ask anybody");
+    assert_eq!(asking.address(), server.address);
+    let error = client(false).send(&later()).await.unwrap_err();
+    let ClientError::Unknown { source } = &error else { panic!("{error:?}") };
+    assert!(matches!(**source, ClientError::Elsewhere { .. }), "the first server may have accepted it");
+    client(true).send(&later()).await.expect("the key says that it is the first one again");
 }
 
 #[tokio::test]

@@ -126,6 +126,11 @@ impl Entry {
         true
     }
 
+    /// Whether another server would answer it differently, or do it a second time.
+    pub(super) fn is_of_one_server(&self) -> bool {
+        self.kind != Kind::Once || self.repeat != Repeat::Asks
+    }
+
     /// Its connection is lost: it waits for the next one, or fails.
     pub(super) fn lose(&mut self, error: &ClientError, again: bool, now: Instant, effects: &mut Effects) {
         match self.stage {

@@ -42,9 +42,9 @@ pub enum ClientError {
     /// The settings of the client make no sense; says which, and what to do.
     #[error("{0}")]
     Settings(String),
-    /// The server that accepted the task cannot be reached, and another one does not know of it.
+    /// The server that the task is known to cannot be reached, and another one cannot tell of it.
     #[error(
-        "the task was accepted by the server on {home}, and the client talks to the one on {address} now: \
+        "only the server on {home} can tell of the task, and the client talks to the one on {address} now: \
          ask the former, or set shared_store = true if both have the same tasks"
     )]
     Elsewhere { home: String, address: String },

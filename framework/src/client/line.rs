@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -106,12 +106,11 @@ impl Line {
     /// Puts a request in line, as soon as there is room. `drive` starts the line's driver.
     pub(super) async fn begin(&self, order: Order, drive: impl FnOnce() -> JoinHandle<()>) {
         let closed = "the semaphores of a line are never closed";
-        let room = self.rooms.acquire().await.expect(closed);
         let is_awaited = order.kind != Kind::Once;
-        if is_awaited {
-            self.seats.acquire().await.expect(closed).forget();
-        }
-        room.forget();
+        // The rarer place first: who waits for it keeps nobody from the other.
+        let seat = if is_awaited { Some(self.seats.acquire().await.expect(closed)) } else { None };
+        self.rooms.acquire().await.expect(closed).forget();
+        seat.into_iter().for_each(SemaphorePermit::forget);
         let entry = Entry {
             kind: order.kind,
             repeat: order.repeat,

@@ -1,5 +1,6 @@
 //! What the driver of a line asks of it: what to send next, whom an answer is for, what to do when the connection breaks.
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Line, State, end, watch};
@@ -75,7 +76,7 @@ impl Line {
             }
             output.extend_from_slice(&entry.line);
             (entry.stage, entry.has_left) = (Stage::Written, true);
-            entry.home = entry.home.or(if self.is_pinned { *at } else { None });
+            entry.home = entry.home.or(if self.is_pinned && entry.is_of_one_server() { *at } else { None });
             *unanswered += 1;
         }
         let duty = state.duty();
@@ -181,9 +182,8 @@ impl Line {
 
     /// Ends the driver, and with it the connection.
     pub(in crate::client) fn stop(&self) {
-        if let Some(driver) = self.state().driver.take() {
-            driver.abort();
-        }
+        let driver = self.state().driver.take();
+        driver.inspect(JoinHandle::abort);
     }
 
     /// The driver is gone, and with it the connection.
