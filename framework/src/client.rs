@@ -78,6 +78,7 @@
 mod address;
 mod commands;
 mod connection;
+mod dialogue;
 mod driver;
 mod entry;
 mod error;
@@ -89,6 +90,7 @@ mod request;
 mod sending;
 mod sent;
 mod settings;
+mod stop;
 mod tls;
 
 use std::collections::VecDeque;
@@ -105,6 +107,7 @@ pub use request::{Request, ToRequest};
 pub use sending::Sending;
 pub use sent::{Ended, Sent};
 pub use settings::ClientSettings;
+pub use stop::Leaving;
 
 use crate::protocol::{Refusal, ReplyMode};
 use crate::task::TaskId;

@@ -1,14 +1,17 @@
 //! Bytes to requests, replies to bytes; no sockets.
 
 mod command;
-pub mod http;
+mod frames;
 mod lines;
+mod opening;
 mod refusal;
 mod reply;
 mod request;
 
 pub use command::CommandRequest;
+pub use frames::Frames;
 pub use lines::{Lines, Page};
+pub use opening::Opening;
 pub use refusal::{Code, Refusal};
 pub use reply::{Answer, Durability, Reply, Status};
 pub use request::{Message, Misunderstood, RareRequest, ReplyMode, TaskRequest, When};

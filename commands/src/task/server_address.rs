@@ -36,6 +36,11 @@ impl ServerAddress {
         }
     }
 
+    /// Of a command whose own --timeout is another.
+    pub(crate) fn at(address: Option<Address>) -> Self {
+        Self { address: address.into_iter().collect(), timeout: None }
+    }
+
     /// A client that tells every failure at once.
     pub(crate) async fn connect(&self, app: &App) -> Result<Client> {
         self.open(self.settings(app)?.at_once()).await.map_err(ended)

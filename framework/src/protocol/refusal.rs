@@ -34,6 +34,10 @@ pub enum Code {
     TooManyConnections,
     /// The server is shutting down and accepts nothing any more.
     ShuttingDown,
+    /// The server wants a token, and none or a wrong one was shown.
+    Unauthorized,
+    /// The token does not give the right to do this.
+    Forbidden,
     /// The listener does not speak the protocol of the first bytes.
     UnknownProtocol,
     /// The store or a callback failed; nothing was accepted.

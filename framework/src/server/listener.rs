@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::connection::Connection;
+use super::door::Door;
 use super::outbox::Outbox;
+use super::peer::Peer;
 use super::ready::raised;
 use super::session::{Hall, Session};
 use super::status::ConnectionCounts;
@@ -25,6 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) hall: Arc<Hall>,
+    pub(super) door: Arc<Door>,
     /// Becomes true when nobody is let in any more and the sessions are to stop reading.
     pub(super) stop: watch::Receiver<bool>,
     /// Every session holds one until no request can come from it any more.
@@ -34,7 +37,7 @@ pub(super) struct Listener {
 impl Listener {
     /// Lets clients in until it is told to stop, then waits for its sessions.
     pub(super) async fn run(self) {
-        let Self { socket, hall, mut stop, reading } = self;
+        let Self { socket, hall, door, mut stop, reading } = self;
         let house = House { counts: hall.board.connections.clone(), by_address: Arc::default() };
         let mut sessions = JoinSet::new();
         let mut reading = Some(reading);
@@ -43,7 +46,7 @@ impl Listener {
                 accepted = socket.accept() => match accepted {
                     Ok((stream, address)) => {
                         if let Some((seat, stream)) = house.admit(&hall, stream, address) {
-                            sessions.spawn(serve(hall.clone(), seat, stream, stop.clone(), guard.clone()));
+                            sessions.spawn(serve(hall.clone(), door.clone(), seat, stream, stop.clone(), guard.clone()));
                         }
                     }
                     Err(error) => pause(&error).await,
@@ -59,14 +62,18 @@ impl Listener {
 
 async fn serve(
     hall: Arc<Hall>,
+    door: Arc<Door>,
     seat: Seat,
     stream: TcpStream,
     stop: watch::Receiver<bool>,
     reading: mpsc::Sender<()>,
 ) {
     let outbox = Arc::new(Outbox::new(hall.settings.output_buffer_max));
-    let connection = Connection::new(seat.number, seat.address, hall.queue.clone(), outbox.clone());
-    Session { hall, connection, outbox, stop, reading: Some(reading) }.run(stream).await;
+    let connection =
+        Connection::new(seat.number, Peer::Tcp(seat.address), hall.queue.clone(), outbox.clone());
+    let access = door.access();
+    let session = Session { hall, door, access, connection, outbox, stop, reading: Some(reading) };
+    session.run(stream.into()).await;
     drop(seat);
 }
 

@@ -8,6 +8,8 @@ use std::task::Poll;
 
 use futures_util::task::AtomicWaker;
 
+use crate::protocol::{Frames, Page, Refusal, Reply};
+
 /// The answers of one connection on their way out; filled from anywhere, emptied by its session.
 ///
 /// An answer without an order goes out at once. One that has to keep its place among others gets a [`Slot`]
@@ -38,12 +40,36 @@ pub(super) enum Place {
 
 #[derive(Debug, Default)]
 struct State {
+    framing: Framing,
     ready: Vec<u8>,
     slots: VecDeque<Held>,
     first: u64,
     /// Answers that somebody has promised and not yet given.
     awaited: usize,
     end: End,
+}
+
+/// How messages are told apart on their way out. Inside, all of them are lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Framing {
+    #[default]
+    Lines,
+    Frames,
+}
+
+impl Framing {
+    fn write(self, lines: &[u8], bytes: &mut Vec<u8>) {
+        match self {
+            Self::Lines => bytes.extend_from_slice(lines),
+            Self::Frames => Page::lines(lines).for_each(|line| self.one(line, bytes)),
+        }
+    }
+
+    fn one(self, message: &[u8], bytes: &mut Vec<u8>) {
+        if !Frames::write(message, bytes) {
+            tracing::warn!("an answer of {} bytes is too long for a frame and is dropped", message.len());
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -86,33 +112,77 @@ impl Outbox {
     }
 
     /// Adds bytes of the session itself, which sends them in its own time.
-    pub(super) fn append(&self, bytes: &[u8]) {
-        self.state().ready.extend_from_slice(bytes);
+    pub(super) fn append(&self, lines: &[u8]) {
+        let state = &mut *self.state();
+        state.framing.write(lines, &mut state.ready);
     }
 
-    /// Adds bytes to a slot, or without one to what goes out next.
-    pub(super) fn write(&self, slot: Option<Slot>, bytes: &[u8]) {
+    /// Wakes whoever waits for [`Outbox::changed`], after what was appended.
+    pub(super) fn wake(&self) {
+        self.changed.store(true, Ordering::Release);
+        self.session.wake();
+    }
+
+    /// Adds lines to a slot, or without one to what goes out next.
+    pub(super) fn write(&self, slot: Option<Slot>, lines: &[u8]) {
+        self.add(slot, |framing, bytes| framing.write(lines, bytes));
+    }
+
+    /// Adds one message, as [`Outbox::write`] does, also if its text has several lines.
+    pub(super) fn say(&self, slot: Option<Slot>, text: &str) {
+        self.add(slot, |framing, bytes| match framing {
+            Framing::Lines => {
+                bytes.extend_from_slice(text.as_bytes());
+                bytes.push(b'\n');
+            }
+            Framing::Frames => framing.one(text.as_bytes(), bytes),
+        });
+    }
+
+    fn add(&self, slot: Option<Slot>, write: impl FnOnce(Framing, &mut Vec<u8>)) {
         let mut state = self.state();
+        let framing = state.framing;
         match slot.and_then(|slot| state.held(slot)) {
-            Some((false, held)) => held.bytes.extend_from_slice(bytes),
-            Some((true, _)) | None => state.ready.extend_from_slice(bytes),
+            Some((false, held)) => write(framing, &mut held.bytes),
+            Some((true, _)) | None => write(framing, &mut state.ready),
         }
         self.announce(state);
     }
 
-    /// Adds bytes that may be missed: they are dropped when the peer has half of the limit to read already.
-    pub(super) fn offer(&self, bytes: &[u8]) {
-        let mut state = self.state();
-        if state.len() + bytes.len() <= self.limit / 2 {
-            state.ready.extend_from_slice(bytes);
-            self.announce(state);
+    /// From now on each message is a frame of its own: four bytes of length, and the message without a line end.
+    pub(super) fn frame(&self) {
+        let state = &mut *self.state();
+        if state.framing == Framing::Lines {
+            state.framing = Framing::Frames;
+            let lines = std::mem::take(&mut state.ready);
+            Framing::Frames.write(&lines, &mut state.ready);
         }
     }
 
+    /// Adds the reason why the session goes no further.
+    pub(super) fn refuse(&self, refusal: &Refusal) {
+        let mut line = Vec::new();
+        Reply::new(&mut line).refused(None, refusal);
+        self.append(&line);
+    }
+
+    /// Adds bytes that may be missed: they are dropped when the peer has half of the limit to read already. Tells
+    /// whether they were added.
+    pub(super) fn offer(&self, lines: &[u8]) -> bool {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let fits = state.len() + lines.len() <= self.limit / 2;
+        if fits {
+            state.framing.write(lines, &mut state.ready);
+            self.announce(guard);
+        }
+        fits
+    }
+
     /// Ends a slot; what it and its successors hold goes out as far as the order allows.
-    pub(super) fn close(&self, slot: Slot, bytes: &[u8]) {
+    pub(super) fn close(&self, slot: Slot, lines: &[u8]) {
         let mut state = self.state();
-        state.complete(slot, bytes);
+        state.complete(slot, lines);
         self.announce(state);
     }
 
@@ -129,14 +199,15 @@ impl Outbox {
     /// Gives promised answers, many at a time.
     pub(super) fn answer<'a>(&self, answers: impl Iterator<Item = (Place, &'a [u8])>) {
         let mut state = self.state();
-        for (place, bytes) in answers {
+        let framing = state.framing;
+        for (place, lines) in answers {
             state.awaited = state.awaited.saturating_sub(1);
             match place {
-                Place::Anywhere => state.ready.extend_from_slice(bytes),
-                Place::Within(slot) => state.complete(slot, bytes),
+                Place::Anywhere => framing.write(lines, &mut state.ready),
+                Place::Within(slot) => state.complete(slot, lines),
                 Place::After(slot) => match state.held(slot) {
-                    Some((_, held)) => held.after.extend_from_slice(bytes),
-                    None => state.ready.extend_from_slice(bytes),
+                    Some((_, held)) => framing.write(lines, &mut held.after),
+                    None => framing.write(lines, &mut state.ready),
                 },
             }
         }
@@ -192,8 +263,7 @@ impl Outbox {
             End::Gone | End::Overflowed => state.ready.clear(),
         }
         drop(state);
-        self.changed.store(true, Ordering::Release);
-        self.session.wake();
+        self.wake();
     }
 }
 
@@ -204,9 +274,10 @@ impl State {
         self.slots.get_mut(index).map(|held| (index == 0, held))
     }
 
-    fn complete(&mut self, slot: Slot, bytes: &[u8]) {
+    fn complete(&mut self, slot: Slot, lines: &[u8]) {
+        let framing = self.framing;
         let Some((_, held)) = self.held(slot) else { return };
-        held.bytes.extend_from_slice(bytes);
+        framing.write(lines, &mut held.bytes);
         held.complete = true;
         while self.slots.front().is_some_and(|held| held.complete) {
             let Some(mut held) = self.slots.pop_front() else { return };

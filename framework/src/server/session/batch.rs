@@ -5,8 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::Hall;
-use crate::protocol::{CommandRequest, HELP, Refusal, Reply, ReplyMode, TaskRequest};
+use super::auth::{Granted, Shown};
+use super::{Hall, Session};
+use crate::protocol::{CommandRequest, HELP, Misunderstood, Refusal, Reply, ReplyMode, TaskRequest};
+use crate::server::access::{Access, Scope};
+use crate::server::door::Door;
 use crate::server::outbox::{Outbox, Place, Slot};
 use crate::server::waiters::Waiter;
 use crate::store::Accepted;
@@ -15,6 +18,8 @@ use crate::task::{NewTask, TaskId, Ticket};
 /// Requests in their order, and what is to be answered.
 pub(super) struct Batch<'a> {
     hall: &'a Hall,
+    access: Access,
+    door: &'a Door,
     outbox: &'a Arc<Outbox>,
     page: &'a Bytes,
     entries: Vec<Entry<'a>>,
@@ -31,17 +36,26 @@ enum Kind {
     Task(ReplyMode),
     /// An answer that is known already.
     Answer(Vec<u8>),
+    /// The wire in a dozen lines, which are one message.
+    Help,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(hall: &'a Hall, outbox: &'a Arc<Outbox>, page: &'a Bytes) -> Self {
-        Self { hall, outbox, page, entries: Vec::new(), tasks: Vec::new() }
+    pub(super) fn new(
+        hall: &'a Hall,
+        access: Access,
+        door: &'a Door,
+        outbox: &'a Arc<Outbox>,
+        page: &'a Bytes,
+    ) -> Self {
+        Self { hall, access, door, outbox, page, entries: Vec::new(), tasks: Vec::new() }
     }
 
     pub(super) fn task(&mut self, request: &TaskRequest<'a>) {
-        match self.hall.queue.check(request, self.page) {
+        let access = self.access.check(Scope::Send);
+        match access.and_then(|()| self.hall.queue.check(request, self.page)) {
             Ok(task) => {
-                let reply = request.reply.unwrap_or(self.hall.settings.reply);
+                let reply = request.reply.unwrap_or(self.door.reply);
                 self.entries.push(Entry { id: request.id.map(RawValue::get), kind: Kind::Task(reply) });
                 self.tasks.push(task);
             }
@@ -53,15 +67,36 @@ impl<'a> Batch<'a> {
     pub(super) async fn command(&mut self, request: CommandRequest<'a>) {
         self.push().await;
         let id = request.id;
-        match super::commands::answer(self.hall, self.outbox, request).await {
+        match super::commands::answer(self.hall, self.access, self.outbox, request).await {
             Ok(Some(answer)) => self.answer(id, |reply, id| reply.ok(id, &answer)),
             Ok(None) => {}
             Err(refusal) => self.refuse(id, refusal),
         }
     }
 
+    /// Answers a client that shows a token although it was let in already; gives what it may do from now on.
+    pub(super) async fn authenticate(&mut self, session: &Session, request: CommandRequest<'a>) -> Access {
+        self.push().await;
+        let admitted = match Shown::of_command(request) {
+            Ok(Shown { id, token }) => session
+                .admit(&token)
+                .await
+                .map(|access| (id, access))
+                .map_err(|refusal| Misunderstood { refusal, id }),
+            Err(misunderstood) => Err(misunderstood),
+        };
+        match admitted {
+            Ok((id, access)) => {
+                self.access = access;
+                self.answer(id, |reply, id| reply.ok(id, &Granted::of(access)));
+            }
+            Err(Misunderstood { refusal, id }) => self.refuse(id, refusal),
+        }
+        self.access
+    }
+
     pub(super) fn help(&mut self) {
-        self.entries.push(Entry { id: None, kind: Kind::Answer(HELP.into()) });
+        self.entries.push(Entry { id: None, kind: Kind::Help });
     }
 
     pub(super) fn refuse(&mut self, id: Option<&'a RawValue>, refusal: Refusal) {
@@ -160,9 +195,14 @@ impl<'a> Batch<'a> {
         let mut bytes = Vec::with_capacity(entries.len() * 64);
         for (index, entry) in entries.iter().enumerate() {
             let slot = slots.get(index).copied().flatten();
-            let start = bytes.len();
+            let mut start = bytes.len();
             match &entry.kind {
                 Kind::Answer(answer) => bytes.extend_from_slice(answer),
+                Kind::Help => {
+                    self.outbox.append(&std::mem::take(&mut bytes));
+                    self.outbox.say(slot, HELP.trim_end());
+                    start = 0;
+                }
                 Kind::Task(reply) => match (results.next(), reply) {
                     (Some(Ok(accepted)), ReplyMode::Ack | ReplyMode::Both) => {
                         Reply::new(&mut bytes).queued(entry.id, accepted.id, durability);
