@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod console;
 mod framing;
+mod functions;
 mod kill;
 mod launcher;
 mod life;
