@@ -12,6 +12,7 @@ mod config;
 mod console;
 mod frames;
 mod framing;
+mod functions;
 mod http;
 mod kill;
 mod launcher;
