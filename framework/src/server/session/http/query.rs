@@ -94,7 +94,9 @@ impl Kind {
                 _ => value.into(),
             },
             Self::Names => value.split(',').collect(),
-            Self::Text | Self::Key | Self::State | Self::Moment | Self::Function => value.into(),
+            Self::Text | Self::Key | Self::State | Self::Moment | Self::Function | Self::Queue => {
+                value.into()
+            }
         }
     }
 }

@@ -56,7 +56,6 @@ pub(super) struct Answers {
 /// The type of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
-    Nothing,
     /// The acknowledgement of a task.
     Queued,
     /// The result of a task.
@@ -64,10 +63,17 @@ pub(super) enum Holds {
     /// The acknowledgements and results of many tasks, one a line.
     Lines,
     Events,
-    /// JSON of a type that the document names.
-    Json(&'static str),
-    /// JSON that describes itself.
-    Any,
+    Story,
+    Tasks,
+    Changed,
+    Status,
+    Functions,
+    Queues,
+    Batches,
+    Batch,
+    Schedules,
+    /// A small object that describes itself.
+    Object,
 }
 
 /// A value that a request may have beside its body.
@@ -107,6 +113,8 @@ pub(super) enum Kind {
     Names,
     /// The name of a handler.
     Function,
+    /// The name of a queue.
+    Queue,
 }
 
 impl Route {
