@@ -26,7 +26,7 @@ const LIMIT: Parameter = query("limit", Kind::Number(1, 1000), "How many at most
 /// What a new task may say beside its arguments.
 const OPTIONS: &[Parameter] = &[
     path("function", Kind::Function, "The name of a handler."),
-    query("wait", Kind::Span, "Answers with the result if the task has ended within this time."),
+    query("wait", Kind::Wait, "Answers with the result if the task has ended within this time."),
     query("delay", Kind::Span, "Starts it later."),
     query("at", Kind::Moment, "Starts it at this time; not together with `delay`."),
     query("queue", Kind::Queue, "Instead of the handler's own queue."),
@@ -35,11 +35,10 @@ const OPTIONS: &[Parameter] = &[
     query("timeout", Kind::Span, "The longest an attempt may take."),
     query("backoff", Kind::Span, "What the pause after the first failed attempt is about."),
     query("expires", Kind::When, "Not to be begun any more after this time."),
-    query("key", Kind::Key, "As the header `Idempotency-Key`."),
     query("concurrency_key", Kind::Key, "Tasks with the same one take turns."),
     query("batch", Kind::Id, "The id of an open batch that it belongs to."),
     query("then", Kind::Names, "The functions to run with its result, one after the other."),
-    header("Idempotency-Key", Kind::Key, "A second task with the same key is the first one again."),
+    header("Idempotency-Key", Kind::HeaderKey, "A second task with the same key is the first one again."),
 ];
 
 const FILTER: &[Parameter] = &[

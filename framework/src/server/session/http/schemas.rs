@@ -116,19 +116,24 @@ fn redirect(schema: &mut Value, name: &str) {
 /// A number of seconds, or numbers with units.
 const SPAN: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,5} ?(ms|s|m|h)|[0-9]{1,3} ?(d|days?))$";
 
+const HEADER_KEY: &str = "^([!#-~]{1,256}|\"[!#-~]{1,256}\")$";
+
 impl Kind {
     /// What a value has to look like in this program.
     pub(super) fn schema(self, handlers: &Handlers) -> Value {
         match self {
             Self::Id => json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX }),
             Self::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
-            Self::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[!-~]+$" }),
+            Self::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+            Self::HeaderKey => json!({ "type": "string", "pattern": HEADER_KEY }),
             Self::State => json!({ "enum": State::ALL.map(State::name) }),
             Self::Span | Self::When => {
                 json!({ "type": "string", "pattern": SPAN, "examples": ["30s"] })
             }
+            Self::Wait => json!({ "type": "string", "pattern": SPAN, "examples": ["1s"] }),
             Self::Moment => json!({ "type": "string", "format": "date-time" }),
-            Self::Text | Self::Function => json!({ "type": "string", "minLength": 1 }),
+            Self::Text => json!({ "type": "string" }),
+            Self::Function => json!({ "type": "string", "minLength": 1 }),
             Self::Queue => {
                 let queues: BTreeSet<_> = handlers.queues().collect();
                 json!({ "enum": queues })

@@ -61,8 +61,10 @@ impl Exchange {
     async fn find(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let path = request.uri().path().to_owned();
         let handlers = self.caller.hall.queue.handlers();
-        let here: Vec<_> =
-            ROUTES.iter().filter_map(|route| Some((route, route.matches(&path, handlers)?))).collect();
+        let here: Vec<_> = ROUTES
+            .iter()
+            .filter_map(|route| Some((route, route.matches(request.method(), &path, handlers)?)))
+            .collect();
         if here.is_empty() {
             let detail = format!("There is nothing at {path}; GET / lists what there is.");
             return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
