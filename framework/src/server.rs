@@ -15,11 +15,13 @@ mod access;
 mod audience;
 mod connection;
 mod door;
+mod ending;
 mod events;
 mod finisher;
 mod listener;
 mod notifier;
 mod outbox;
+mod peer;
 mod queue;
 mod ready;
 mod scheduler;
@@ -28,6 +30,7 @@ mod settings;
 mod status;
 mod stream;
 mod waiters;
+mod watched;
 mod worker;
 
 use std::net::SocketAddr;
@@ -43,8 +46,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use access::Scope;
 pub use connection::Connection;
+pub use ending::{Farewell, Phase};
 pub use events::{AnyEvents, Events, Finished};
-pub use settings::{QueueRate, ServerSettings};
+pub use peer::Peer;
+pub use settings::{Auth, ListenerSettings, Protocol, QueueRate, ServerSettings};
 pub use status::{Connections, Percentiles, Rates, Status, Threads, Workers};
 
 use crate::config::Config;
@@ -52,9 +57,9 @@ use crate::protocol::{Code, Durability, Refusal};
 use crate::schedule::Schedules;
 use crate::store::{Clock, Store};
 use crate::task::{Handlers, Workshop, remember_panics};
-use access::Access;
 use audience::Audience;
-use door::Door;
+use door::{Door, Guard};
+use ending::Ending;
 use listener::Listener;
 use queue::Queue;
 use scheduler::Scheduler;
@@ -94,6 +99,7 @@ pub struct Running {
     beside: Vec<JoinHandle<()>>,
     waiters: Arc<Waiters>,
     audience: Arc<Audience>,
+    ending: Arc<Ending>,
 }
 
 /// What was left when a server had stopped.
@@ -145,7 +151,10 @@ impl Server {
         let (to_finisher, from_workers) = mpsc::channel(DOOR);
         let (to_notifier, from_finisher) = mpsc::channel(DOOR);
         let max_wait_time = settings.max_wait_time;
-        let door = Door { address: addresses[0].to_string(), reply: settings.reply, access: Access::ALL };
+        let first = settings.first_listener();
+        let tokens = Guard::open(&settings, &config, board.limits.clone())?;
+        let tokens = tokens.filter(|_| settings.wants_token(&first));
+        let door = Door::new(addresses[0].to_string(), &first, &config, tokens)?;
 
         let notifier =
             tasks.spawn(notifier::run(events.clone(), waiters.clone(), audience.clone(), from_finisher));
@@ -172,7 +181,9 @@ impl Server {
             halt: halted.clone(),
         };
         let pullers = pull(&tasks, settings.task_threads, &benches, crew);
+        let ending = Arc::new(Ending::new(store.clone(), max_wait_time));
         let hall = Arc::new(Hall {
+            ending: ending.clone(),
             settings,
             events,
             queue: queue.clone(),
@@ -199,6 +210,7 @@ impl Server {
             beside,
             waiters,
             audience,
+            ending,
         })
     }
 }
@@ -219,6 +231,16 @@ fn pull(
 }
 
 impl Running {
+    /// Notes what the server was started with, for whoever stops it to start it again.
+    pub fn started_with(&self, arguments: Vec<String>) {
+        self.ending.started_with(arguments);
+    }
+
+    /// Waits until a client asks for the end, and tells how long running tasks may take: [`Running::stop_within`].
+    pub async fn asked_to_stop(&self) -> Duration {
+        self.ending.asked().await
+    }
+
     /// Where it listens.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -228,8 +250,16 @@ impl Running {
     /// finish within `max_wait_time`, then all of it is settled and told, then the connections close.
     ///
     /// A store that does not survive the process has its due tasks run to the end as well, within the same time.
-    pub async fn stop(mut self) -> Stopped {
-        let deadline = Instant::now() + self.max_wait_time;
+    pub async fn stop(self) -> Stopped {
+        let patience = self.max_wait_time;
+        self.stop_within(patience).await
+    }
+
+    /// As [`Running::stop`], with a time of its own for the running tasks.
+    pub async fn stop_within(mut self, patience: Duration) -> Stopped {
+        let deadline = Instant::now() + patience;
+        let ending = self.ending.clone();
+        let telling = tokio::spawn(async move { ending.tell(deadline).await });
         self.stop.send_replace(true);
         if timeout_at(deadline, self.reading.recv()).await.is_err() {
             tracing::warn!("callbacks of connections still run and are given up");
@@ -237,7 +267,7 @@ impl Running {
         self.queue.close();
         let mut pullers = futures_util::future::join_all(self.pullers.drain(..));
         if timeout_at(deadline, &mut pullers).await.is_err() {
-            tracing::warn!("running tasks are given up after {:?} (max_wait_time)", self.max_wait_time);
+            tracing::warn!("running tasks are given up after {patience:?}");
             self.halt.send_replace(true);
             if timeout(GRACE, pullers).await.is_err() {
                 tracing::warn!("a task does not let go of its thread");
@@ -248,6 +278,8 @@ impl Running {
         let refusal = Refusal::new(Code::ShuttingDown, "The server stops before the task has ended.");
         self.waiters.dismiss(&refusal);
         self.audience.dismiss(&refusal);
+        telling.abort();
+        self.ending.over().await;
         let told = timeout(GRACE, &mut self.listener).await;
         if notified.is_err() || told.is_err() {
             tracing::warn!("not every client could be told before the end");

@@ -193,7 +193,11 @@ impl Client {
     }
 
     /// Sends a command and reads its answer.
-    async fn ask<T: DeserializeOwned>(&mut self, command: &str, fields: impl Serialize) -> Result<T> {
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &mut self,
+        command: &str,
+        fields: impl Serialize,
+    ) -> Result<T> {
         #[derive(Serialize)]
         struct Command<'a, F> {
             command: &'a str,

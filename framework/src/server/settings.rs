@@ -1,5 +1,6 @@
 //! The section `server`: everything that config/server.toml can say.
 
+mod listeners;
 mod queues;
 mod rate;
 mod replaced;
@@ -12,9 +13,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Checks, Config, Invalid, Section, duration, size};
-use crate::log::{Format, Level, Logging};
+use super::access::check_tokens;
+use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
+use crate::log::{Format, Level, Logging, Rotation};
 use crate::protocol::{Durability, ReplyMode};
+#[expect(unused_imports, reason = "soon")]
+pub(super) use listeners::Place;
+pub use listeners::{Auth, ListenerSettings, Protocol};
 pub(super) use queues::name;
 pub use rate::QueueRate;
 
@@ -22,16 +27,41 @@ pub use rate::QueueRate;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerSettings {
-    /// The address to listen on.
+    /// The address to listen on: a name, IPv4, IPv6, or `unix:` and a path relative to the project's root.
     pub host: String,
     /// The TCP port to listen on; 0 takes a free one.
     pub port: u16,
-    /// Whether other machines may be let in, although nobody is asked for a password.
+    /// What is spoken there; the first bytes of a connection tell which.
+    pub protocols: Vec<Protocol>,
+    /// Whether other machines may be let in, although nobody is asked for a token.
     pub insecure: bool,
     /// Which replies a request gets that does not say.
     pub reply: ReplyMode,
     /// The function of requests that name none, and of raw JSON objects.
     pub default_function: Option<String>,
+    /// Further addresses to listen on, each with the same keys.
+    pub listeners: Vec<ListenerSettings>,
+    /// A Unix socket that only the owner of the process can open, for its own commands; relative to the project's
+    /// root, empty for none. Whoever comes through it may do everything.
+    pub control_socket: PathBuf,
+
+    /// Whether a client has to show a token; by default over TCP, as soon as there are tokens.
+    pub auth: Option<Auth>,
+    /// The file of the tokens, relative to the project's root: `SECRET scope[,scope..]` on each line.
+    pub tokens_file: Option<PathBuf>,
+    /// Further tokens: `SECRET:scope[+scope..]`, separated by commas.
+    pub tokens: Secret,
+    /// How long a client may take to show its token, and for the handshake of TLS.
+    #[serde(with = "duration")]
+    pub auth_timeout: Duration,
+    /// The certificate chain of this server (PEM), relative to the project's root; with it, TLS is spoken as well.
+    pub ssl_cert_file: Option<PathBuf>,
+    /// The private key of the certificate (PEM).
+    pub ssl_key_file: Option<PathBuf>,
+    /// The authorities (PEM) one of which must have signed a client's certificate; then only TLS is spoken.
+    pub ssl_client_cert_file: Option<PathBuf>,
+    /// Whether only TLS is spoken.
+    pub ssl_required: bool,
 
     /// Threads that talk to clients; the number of cores, at most 4.
     pub worker_num: usize,
@@ -117,12 +147,23 @@ pub struct ServerSettings {
 
     /// Whether the six callbacks' moments are logged.
     pub moments: bool,
+    /// Whether each end of a task is logged in a line; `None`: into a file yes, on stderr no.
+    pub log_outcomes: Option<bool>,
     /// Where to log, relative to the project's root; `None` is stderr.
     pub log_file: Option<PathBuf>,
+    /// When the log file is put aside for a new one: `daily`, `hourly`, a size such as `100MB`, or `none`.
+    pub log_rotation: Rotation,
+    /// How many log files that were put aside are kept.
+    pub log_keep: usize,
+    /// How many bytes of log lines may wait for a slow disk; more are dropped, and counted in the log.
+    #[serde(with = "size")]
+    pub log_buffer_max: usize,
     /// How a line of the log looks.
     pub log_format: Format,
     /// What is logged: this and everything more severe.
     pub log_level: Level,
+    /// Whether `task:start` runs in the background unless it is told otherwise.
+    pub daemonize: bool,
     /// Where to write the process id, relative to the project's root.
     pub pid_file: Option<PathBuf>,
 }
@@ -133,9 +174,20 @@ impl Default for ServerSettings {
         Self {
             host: "127.0.0.1".to_owned(),
             port: 9501,
+            protocols: Protocol::ALL.to_vec(),
             insecure: false,
             reply: ReplyMode::Ack,
             default_function: None,
+            listeners: Vec::new(),
+            control_socket: "runtime/server.sock".into(),
+            auth: None,
+            tokens_file: None,
+            tokens: Secret::default(),
+            auth_timeout: Duration::from_secs(10),
+            ssl_cert_file: None,
+            ssl_key_file: None,
+            ssl_client_cert_file: None,
+            ssl_required: false,
             worker_num: cores.min(4),
             task_threads: cores.min(THREADS_MAX),
             task_worker_num: (16 * cores).min(TASKS_MAX),
@@ -169,9 +221,14 @@ impl Default for ServerSettings {
             backlog: 1_024,
             max_wait_time: Duration::from_secs(30),
             moments: true,
+            log_outcomes: None,
             log_file: None,
+            log_rotation: Rotation::Size(100 << 20),
+            log_keep: 7,
+            log_buffer_max: 8 << 20,
             log_format: Format::Text,
             log_level: Level::Info,
+            daemonize: false,
             pid_file: None,
         }
     }
@@ -180,6 +237,8 @@ impl Default for ServerSettings {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer times are mistakes, and would overflow further on: a century.
 const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// Less is no time to do anything.
+const MOMENT: Duration = Duration::from_millis(1);
 const THREADS_MAX: usize = 1_024;
 const TASKS_MAX: usize = 100_000;
 /// More lines of workers than this would each get too little of a machine.
@@ -191,6 +250,8 @@ const KEEP_MAX: usize = 1_000_000_000;
 /// Numbers beyond these are mistakes: no machine serves so many, nor holds such a message in memory.
 const CONNECTIONS_MAX: usize = 1_000_000;
 const BYTES_MAX: usize = 1 << 30;
+/// Shorter log files would each hold a few lines only.
+const LOG_MIN: usize = 1 << 10;
 
 impl Section for ServerSettings {
     const NAME: &'static str = "server";
@@ -201,8 +262,13 @@ impl Section for ServerSettings {
         let some_time = || "must be more than 0, and at most 100 years".to_owned();
         let is_time = |time: Duration| !time.is_zero() && time <= TIME_MAX;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
-        Checks::new()
-            .not_empty("host", Some(&self.host))
+        let tokens = check_tokens(self.tokens.reveal()).map_err(|error| format!("{error:#}"));
+        self.check_listeners(Checks::new())
+            .that("tokens", tokens.is_ok(), || tokens.clone().err().unwrap_or_default())
+            .that("auth_timeout", (MOMENT..=DAY).contains(&self.auth_timeout), || {
+                "must be from 1ms to 1day".to_owned()
+            })
+            .not_empty("tokens_file", path(&self.tokens_file).as_deref())
             .not_empty("default_function", self.default_function.as_deref())
             .range("worker_num", self.worker_num, 1..=THREADS_MAX)
             .range("task_threads", self.task_threads, 1..=THREADS_MAX)
@@ -241,6 +307,11 @@ impl Section for ServerSettings {
                 "must list names of hosts, such as \"tasks.example.com\"".to_owned()
             })
             .range("backlog", self.backlog, 1..=65_535)
+            .that("log_rotation", !matches!(self.log_rotation, Rotation::Size(0..LOG_MIN)), || {
+                format!("must be at least {LOG_MIN} bytes")
+            })
+            .range("log_keep", self.log_keep, 0..=1_000)
+            .range("log_buffer_max", self.log_buffer_max, LOG_MIN..=BYTES_MAX)
             .not_empty("log_file", path(&self.log_file).as_deref())
             .not_empty("pid_file", path(&self.pid_file).as_deref())
             .done()
@@ -274,6 +345,10 @@ impl ServerSettings {
             level: self.log_level,
             format: self.log_format,
             moments: self.moments,
+            outcomes: self.log_outcomes.unwrap_or(self.log_file.is_some()),
+            rotation: self.log_rotation,
+            keep: self.log_keep,
+            buffer_max: self.log_buffer_max,
             file: self.log_file.as_ref().map(|file| config.root().join(file)),
         }
     }

@@ -1,5 +1,7 @@
 //! How the server is doing: what the rooms count, and the report made of it.
 
+mod limits;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+pub(super) use self::limits::{Limit, Limits};
 use crate::protocol::Durability;
 use crate::store::{Counts, Depth, Ledger, Store};
 
@@ -33,6 +36,9 @@ pub struct Status {
     /// Of each line, by the name of its queue; `*` is the line of all queues without one of their own.
     pub lines: BTreeMap<String, Workers>,
     pub connections: Connections,
+    /// How often each bound on what clients may do was reached, by the name of its setting.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u64>,
     pub queues: BTreeMap<String, Depth>,
     /// How long the longest waiting of the due tasks has waited; `null` when none is due.
     pub oldest_waiting_ms: Option<u64>,
@@ -90,6 +96,7 @@ pub(super) struct Board {
     benches: Vec<Bench>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
+    pub(super) limits: Arc<Limits>,
     latencies: Mutex<Latencies>,
     samples: Mutex<VecDeque<Sample>>,
 }
@@ -128,6 +135,7 @@ impl Board {
             benches,
             threads,
             connections: Arc::default(),
+            limits: Arc::default(),
             latencies: Mutex::new(Latencies::new()),
             samples: Mutex::default(),
         }
@@ -194,6 +202,7 @@ impl Board {
                 total: self.connections.total.load(Ordering::Relaxed),
                 refused: self.connections.refused.load(Ordering::Relaxed),
             },
+            limits: self.limits.report(),
             queues,
             oldest_waiting_ms,
             rates: self.rates(&ledger),

@@ -17,6 +17,7 @@ use super::panic::caught;
 use super::schema::FunctionStory;
 use super::timetable::Timetable;
 use crate::config::nearest;
+use crate::log::about;
 use crate::protocol::{Code, Refusal};
 
 /// What `#[derive(Task)]` says of a struct: the name that clients call it by, and its options.
@@ -208,6 +209,7 @@ fn run<T: Handle>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
 
 fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
     let attempt = attempt.clone();
+    let task = attempt.id();
     let run = move || match decode::<T>(&attempt) {
         // It may have waited for its thread.
         _ if attempt.is_cancelled() => {
@@ -217,7 +219,7 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
         Err(outcome) => outcome,
     };
     // Caught on its own thread, which alone knows where the panic happened.
-    let run = || catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(caught);
+    let run = move || about(task, || catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(caught));
     Box::pin(async {
         let stopped = || Outcome::failed("The server stopped before the attempt began.", Retry::Backoff);
         tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| stopped())

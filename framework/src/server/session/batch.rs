@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::Hall;
-use crate::protocol::{CommandRequest, HELP, Refusal, Reply, ReplyMode, TaskRequest};
+use super::auth::{Granted, Shown};
+use super::{Hall, Session};
+use crate::protocol::{CommandRequest, HELP, Misunderstood, Refusal, Reply, ReplyMode, TaskRequest};
 use crate::server::access::{Access, Scope};
 use crate::server::door::Door;
 use crate::server::outbox::{Outbox, Place, Slot};
@@ -71,6 +72,27 @@ impl<'a> Batch<'a> {
             Ok(None) => {}
             Err(refusal) => self.refuse(id, refusal),
         }
+    }
+
+    /// Answers a client that shows a token although it was let in already; gives what it may do from now on.
+    pub(super) async fn authenticate(&mut self, session: &Session, request: CommandRequest<'a>) -> Access {
+        self.push().await;
+        let admitted = match Shown::of_command(request) {
+            Ok(Shown { id, token }) => session
+                .admit(&token)
+                .await
+                .map(|access| (id, access))
+                .map_err(|refusal| Misunderstood { refusal, id }),
+            Err(misunderstood) => Err(misunderstood),
+        };
+        match admitted {
+            Ok((id, access)) => {
+                self.access = access;
+                self.answer(id, |reply, id| reply.ok(id, &Granted::of(access)));
+            }
+            Err(Misunderstood { refusal, id }) => self.refuse(id, refusal),
+        }
+        self.access
     }
 
     pub(super) fn help(&mut self) {

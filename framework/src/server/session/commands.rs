@@ -1,8 +1,9 @@
 //! The wire's commands: what each is called, which fields it has, and what is asked of the store for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Hall;
@@ -16,7 +17,7 @@ use crate::store::{
 use crate::task::{FunctionStory, Handler, TaskId};
 
 /// The commands, the scope that each needs, and their fields.
-const COMMANDS: [(&str, Scope, &[&str]); 20] = [
+const COMMANDS: [(&str, Scope, &[&str]); 21] = [
     ("status", Scope::Inspect, &[]),
     ("show", Scope::Send, &["task"]),
     ("watch", Scope::Send, &["task"]),
@@ -37,6 +38,7 @@ const COMMANDS: [(&str, Scope, &[&str]); 20] = [
     ("run_schedule", Scope::Admin, &["schedule"]),
     ("pause_schedule", Scope::Admin, &["schedule"]),
     ("resume_schedule", Scope::Admin, &["schedule"]),
+    ("stop", Scope::Admin, &["now", "timeout"]),
 ];
 
 /// How many lines a list has unless the command says so, and at most.
@@ -44,6 +46,8 @@ const LIMIT: usize = 20;
 const LIMIT_MAX: usize = 1_000;
 /// How long the name of a batch may be, in bytes.
 const NAME_MAX: usize = 200;
+/// Longer times would overflow: a century.
+const PATIENCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What the answer of a command holds.
 #[derive(Serialize)]
@@ -77,6 +81,8 @@ enum Asked {
     Run(String),
     /// Pauses this schedule, or ends its pause.
     Pause(String, bool),
+    /// Stops the server, after so long at most.
+    Stop(Option<Duration>),
 }
 
 /// Does what a command asks; `None` when the answer goes its own way to the outbox.
@@ -94,6 +100,10 @@ pub(super) async fn answer(
         Asked::Watch(task) => {
             let id = request.id.map(RawValue::get);
             return hall.audience.follow(outbox, task, id).await.map(|()| None);
+        }
+        Asked::Stop(patience) => {
+            hall.ending.ask(outbox, request.id.map(RawValue::get), patience).await;
+            return Ok(None);
         }
         Asked::Run(schedule) => {
             hall.scheduler.run_now(&schedule).await.map(|task_id| Answer::Made { task_id })
@@ -129,6 +139,7 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
             let queue = queue(hall, request).await?.ok_or_else(|| bad("Which \"queue\"?"))?;
             Asked::Change(Change::Pause { queue, paused: name == "pause" })
         }
+        "stop" => Asked::Stop(patience(request)?),
         "open_batch" => Asked::Change(open_batch(hall, request)?),
         "seal_batch" => Asked::Change(Change::SealBatch(batch(request)?)),
         _ => return Err(unknown_command(name)),
@@ -222,6 +233,19 @@ fn told_of_ends(handler: &'static Handler) -> Result<&'static Handler, Refusal> 
 
 fn batch(request: &mut CommandRequest) -> Result<u64, Refusal> {
     request.need("batch", "the id of a batch")
+}
+
+/// How long running tasks may take when the server stops.
+fn patience(request: &mut CommandRequest) -> Result<Option<Duration>, Refusal> {
+    #[derive(Deserialize)]
+    struct Span(#[serde(with = "crate::config::duration")] Duration);
+    let now = request.take("now", "true or false")?.unwrap_or(false);
+    let timeout = request.take::<Span>("timeout", "a time such as \"10s\", or a number of seconds")?;
+    match timeout {
+        Some(Span(timeout)) if timeout > PATIENCE_MAX => Err(bad("\"timeout\" must be at most 100 years.")),
+        _ if now => Ok(Some(Duration::ZERO)),
+        timeout => Ok(timeout.map(|Span(timeout)| timeout)),
+    }
 }
 
 fn schedule(request: &mut CommandRequest) -> Result<String, Refusal> {

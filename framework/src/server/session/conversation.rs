@@ -20,6 +20,7 @@ use super::decoder::{Form, Read};
 use super::idle::Idle;
 use crate::protocol::{Opening, Refusal};
 use crate::server::ready::raised;
+use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 /// How a conversation came to its end.
@@ -28,6 +29,8 @@ pub(super) enum Turn {
     Over,
     /// What comes cannot be understood or is not let in, which the peer has been told.
     Broken,
+    /// It has shown its token in this protocol; what came beyond that.
+    Welcome(Opening, Bytes),
     /// It begins with something that is no conversation of lines or frames.
     Other(Opening, Bytes),
 }
@@ -55,6 +58,11 @@ pub(super) trait Pipe {
     /// What the first bytes announced, if the door is still to be asked about that.
     fn opening(&self) -> Option<Opening> {
         None
+    }
+
+    /// Whether nobody on the way can read along.
+    fn is_encrypted(&self) -> bool {
+        false
     }
 
     /// Why nothing more can be read, if that is so.
@@ -90,16 +98,13 @@ pub(super) trait Pipe {
 }
 
 impl Session {
-    /// Reads and answers lines or frames until the peer has closed and has its answers, or cannot be served.
-    pub(super) async fn converse(&mut self, stream: &mut Stream) -> io::Result<Turn> {
-        let mut pipe = Plain::new(stream, self.hall.settings.package_max_length);
-        let turn = self.converse_over(&mut pipe).await?;
-        match turn {
-            Turn::Other(..) => {}
-            Turn::Over => linger(stream, false).await,
-            Turn::Broken => linger(stream, true).await,
+    /// Reads and answers lines or frames, whichever is `known` or told by the first bytes, until the peer has closed
+    /// and has its answers, or cannot be served.
+    pub(super) async fn converse(&mut self, stream: &mut Stream, known: Option<Opening>) -> io::Result<Turn> {
+        if known == Some(Opening::Frames) {
+            self.outbox.frame();
         }
-        Ok(turn)
+        self.converse_over(&mut Plain::new(stream, known, self.hall.settings.package_max_length)).await
     }
 
     pub(super) async fn converse_over<P: Pipe>(&mut self, pipe: &mut P) -> io::Result<Turn> {
@@ -152,7 +157,10 @@ impl Session {
                     flow.receive_all().await?;
                     reading = None;
                 }
-                () = idle.over(), if flow.is_done() => return Ok(Turn::Over),
+                () = idle.over(), if flow.is_done() => {
+                    self.hall.board.limits.hit(Limit::HeartbeatIdleTime);
+                    return Ok(Turn::Over);
+                }
             }
         }
     }

@@ -53,6 +53,15 @@ impl Decoder {
         Self::Undecided { first: Vec::new(), limit }
     }
 
+    /// Where it is known already what is spoken.
+    pub(super) fn knowing(opening: Option<Opening>, limit: usize) -> Self {
+        match opening {
+            Some(Opening::Lines) => Self::Lines(Lines::new(limit)),
+            Some(Opening::Frames) => Self::Frames(Frames::new(limit)),
+            Some(Opening::Http | Opening::Tls) | None => Self::new(limit),
+        }
+    }
+
     /// Takes what one read brought; nothing is the end.
     pub(super) fn feed(&mut self, chunk: &[u8]) -> Read {
         match self {

@@ -10,14 +10,19 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Pipe;
 use crate::protocol::{Code, Message, Opening, Page, Refusal};
+use crate::server::access::Access;
 use crate::server::outbox::End;
 use crate::server::ready::at_once;
 use crate::server::session::Session;
+use crate::server::session::auth::AUTH;
 use crate::server::session::batch::Batch;
+use crate::server::status::Limit;
 
 /// The parts of a session that change while it talks.
 pub(super) struct Flow<'a, P> {
     session: &'a Session,
+    /// What the client may do from the next page on.
+    access: Access,
     pub(super) pipe: &'a mut P,
     /// Callbacks under way.
     pub(super) receiving: FuturesUnordered<BoxFuture<'static, ()>>,
@@ -25,7 +30,7 @@ pub(super) struct Flow<'a, P> {
 
 impl<'a, P: Pipe> Flow<'a, P> {
     pub(super) fn new(session: &'a Session, pipe: &'a mut P) -> Self {
-        Self { session, pipe, receiving: FuturesUnordered::new() }
+        Self { session, access: session.access, pipe, receiving: FuturesUnordered::new() }
     }
 
     /// Handles the messages of one page in their order: requests in batches, raw data in callbacks. Tells whether
@@ -36,15 +41,18 @@ impl<'a, P: Pipe> Flow<'a, P> {
         if !self.is_welcome(&page) {
             return Ok(false);
         }
-        let mut batch =
-            Batch::new(&session.hall, session.access, &session.door, &session.outbox, &page.bytes);
+        let mut batch = Batch::new(&session.hall, self.access, &session.door, &session.outbox, &page.bytes);
         for message in self.pipe.form().messages(&page.bytes) {
             if message.len() > limit {
+                session.hall.board.limits.hit(Limit::PackageMaxLength);
                 batch.refuse(None, too_long(limit));
                 continue;
             }
             match Message::parse(message) {
                 Ok(Message::Task(request)) => batch.task(&request),
+                Ok(Message::Command(request)) if request.command == AUTH => {
+                    self.access = batch.authenticate(session, request).await;
+                }
                 Ok(Message::Command(request)) => batch.command(request).await,
                 Ok(Message::Help) => batch.help(),
                 Ok(Message::Data(data)) => {
@@ -55,9 +63,13 @@ impl<'a, P: Pipe> Flow<'a, P> {
             }
         }
         if page.overflow {
+            session.hall.board.limits.hit(Limit::PackageMaxLength);
             batch.refuse(None, too_long(limit));
         }
         if let Some(refusal) = self.pipe.broken() {
+            if refusal.code == Code::TooLong {
+                session.hall.board.limits.hit(Limit::PackageMaxLength);
+            }
             batch.refuse(None, refusal.clone());
         }
         batch.push().await;
@@ -74,8 +86,9 @@ impl<'a, P: Pipe> Flow<'a, P> {
         if opening == Opening::Frames {
             outbox.frame();
         }
-        if !door.speaks(opening) {
-            outbox.refuse(&door.refusal(opening));
+        let is_encrypted = self.pipe.is_encrypted();
+        if !door.speaks(opening, is_encrypted) {
+            outbox.refuse(&door.refusal(opening, is_encrypted));
             return false;
         }
         true
@@ -124,6 +137,7 @@ impl<'a, P: Pipe> Flow<'a, P> {
         let Self { session, pipe, .. } = self;
         loop {
             if pipe.output().is_empty() && session.outbox.collect(pipe.output()) == End::Overflowed {
+                session.hall.board.limits.hit(Limit::OutputBufferMax);
                 tracing::warn!("{:?} does not read its answers and is closed", session.connection);
                 return Err(io::ErrorKind::TimedOut.into());
             }

@@ -24,8 +24,9 @@ pub(super) struct Plain<'a> {
 
 impl<'a> Plain<'a> {
     /// `limit`: the longest message, in bytes.
-    pub(super) fn new(stream: &'a mut Stream, limit: usize) -> Self {
-        Self { stream, decoder: Decoder::new(limit), output: Vec::new(), written: 0, is_dirty: false }
+    pub(super) fn new(stream: &'a mut Stream, known: Option<Opening>, limit: usize) -> Self {
+        let decoder = Decoder::knowing(known, limit);
+        Self { stream, decoder, output: Vec::new(), written: 0, is_dirty: false }
     }
 }
 
@@ -71,6 +72,10 @@ impl Pipe for Plain<'_> {
 
     fn opening(&self) -> Option<Opening> {
         self.decoder.opening()
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.stream.is_encrypted()
     }
 
     fn broken(&self) -> Option<&Refusal> {

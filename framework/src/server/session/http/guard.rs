@@ -28,7 +28,7 @@ pub(crate) struct Guard<'a> {
 impl<'a> Guard<'a> {
     pub(crate) fn new(door: &Door, settings: &'a ServerSettings) -> Self {
         let address = door.address.parse::<SocketAddr>().ok().map(|address| address.ip());
-        let asks = door.access == Access::Unknown;
+        let asks = door.access() == Access::Unknown;
         Self { address, asks, origins: &settings.origins, hosts: &settings.hosts }
     }
 
