@@ -6,9 +6,11 @@ mod harness;
 
 mod architecture;
 mod batches;
+mod browser;
 mod client;
 mod config;
 mod console;
+mod frames;
 mod framing;
 mod http;
 mod kill;
@@ -27,3 +29,4 @@ mod storage;
 mod store;
 mod tasks;
 mod websocket;
+mod workerman;
