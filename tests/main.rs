@@ -9,6 +9,7 @@ mod batches;
 mod client;
 mod config;
 mod console;
+mod daemon;
 mod framing;
 mod kill;
 mod launcher;
