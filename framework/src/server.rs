@@ -21,6 +21,7 @@ mod finisher;
 mod listener;
 mod notifier;
 mod outbox;
+mod peer;
 mod queue;
 mod ready;
 mod scheduler;
@@ -29,6 +30,7 @@ mod settings;
 mod status;
 mod stream;
 mod waiters;
+mod watched;
 mod worker;
 
 use std::net::SocketAddr;
@@ -46,7 +48,8 @@ pub use access::Scope;
 pub use connection::Connection;
 pub use ending::{Farewell, Phase};
 pub use events::{AnyEvents, Events, Finished};
-pub use settings::{QueueRate, ServerSettings};
+pub use peer::Peer;
+pub use settings::{Auth, ListenerSettings, Protocol, QueueRate, ServerSettings};
 pub use status::{Connections, Percentiles, Rates, Status, Threads, Workers};
 
 use crate::config::Config;
@@ -54,9 +57,8 @@ use crate::protocol::{Code, Durability, Refusal};
 use crate::schedule::Schedules;
 use crate::store::{Clock, Store};
 use crate::task::{Handlers, Workshop, remember_panics};
-use access::Access;
 use audience::Audience;
-use door::Door;
+use door::{Door, Guard};
 use ending::Ending;
 use listener::Listener;
 use queue::Queue;
@@ -149,7 +151,10 @@ impl Server {
         let (to_finisher, from_workers) = mpsc::channel(DOOR);
         let (to_notifier, from_finisher) = mpsc::channel(DOOR);
         let max_wait_time = settings.max_wait_time;
-        let door = Door { address: addresses[0].to_string(), reply: settings.reply, access: Access::ALL };
+        let first = settings.first_listener();
+        let tokens = Guard::open(&settings, &config, board.limits.clone())?;
+        let tokens = tokens.filter(|_| settings.wants_token(&first));
+        let door = Door::new(addresses[0].to_string(), &first, &config, tokens)?;
 
         let notifier =
             tasks.spawn(notifier::run(events.clone(), waiters.clone(), audience.clone(), from_finisher));

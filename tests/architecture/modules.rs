@@ -6,7 +6,7 @@ use super::tokens::following;
 /// The rooms of the server, in the order in which data walks through them.
 const ROOMS: [&str; 7] = ["listener", "session", "scheduler", "queue", "worker", "finisher", "notifier"];
 /// What the rooms of the server share: words, not rooms.
-const VOCABULARY: [&str; 12] = [
+const VOCABULARY: [&str; 14] = [
     "access",
     "audience",
     "connection",
@@ -14,11 +14,13 @@ const VOCABULARY: [&str; 12] = [
     "ending",
     "events",
     "outbox",
+    "peer",
     "ready",
     "settings",
     "status",
     "stream",
     "waiters",
+    "watched",
 ];
 /// What a callback of a connection may do beyond the words: make a task.
 const DOORS: [(&str, &str); 1] = [("connection", "queue")];

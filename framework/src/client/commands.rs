@@ -9,7 +9,7 @@ use crate::server::Status;
 use crate::store::{
     BatchStory, Cancelled, Changed, Filter, QueueStory, ScheduleStory, Story, Summary, Target,
 };
-use crate::task::{BatchId, TaskId};
+use crate::task::{BatchId, FunctionStory, TaskId};
 
 impl Client {
     /// How the server is doing.
@@ -138,6 +138,14 @@ impl Client {
     /// When `limit` is 0 or above 1000.
     pub async fn batches(&mut self, limit: usize) -> Result<Vec<BatchStory>> {
         self.ask("batches", json!({ "limit": limit })).await
+    }
+
+    /// What the server can be asked to do: this function, or all of them.
+    ///
+    /// # Errors
+    /// When there is no such function.
+    pub async fn functions(&mut self, function: Option<&str>) -> Result<Vec<FunctionStory>> {
+        self.ask("functions", json!({ "function": function })).await
     }
 
     /// What is remembered of the schedules.

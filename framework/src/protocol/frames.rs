@@ -20,6 +20,9 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// How many bytes the length takes.
+    pub const HEAD: usize = HEAD;
+
     /// `limit`: the longest message in bytes, its length not counted.
     pub fn new(limit: usize) -> Self {
         Self { limit, partial: Vec::new(), broken: None }

@@ -1,10 +1,15 @@
 //! What a client may do.
 
+mod tokens;
+
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::nearest;
 use crate::protocol::{Code, Refusal};
+pub(super) use tokens::{Tokens, check_list as check_tokens};
 
 /// A right that a token gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,6 +36,24 @@ impl Access {
     /// Everything: where nobody is asked who it is.
     pub(super) const ALL: Self = Self::Granted { send: true, inspect: true, admin: true };
 
+    /// What a token with these scopes may do.
+    pub(super) fn of(scopes: &[Scope]) -> Self {
+        let has = |scope| scopes.contains(&scope);
+        Self::Granted { send: has(Scope::Send), inspect: has(Scope::Inspect), admin: has(Scope::Admin) }
+    }
+
+    /// The scopes, as a client is told them.
+    pub(super) fn scopes(self) -> Vec<Scope> {
+        let Self::Granted { send, inspect, admin } = self else { return Vec::new() };
+        let scopes = [(Scope::Send, send), (Scope::Inspect, inspect), (Scope::Admin, admin)];
+        scopes.into_iter().filter(|(_, has)| *has).map(|(scope, _)| scope).collect()
+    }
+
+    /// Whether nobody has said who it is, and somebody has to.
+    pub(super) fn is_unknown(self) -> bool {
+        self == Self::Unknown
+    }
+
     /// # Errors
     /// `unauthorized` before a token was shown, `forbidden` when it does not give this right.
     pub(super) fn check(self, needed: Scope) -> Result<(), Refusal> {
@@ -53,6 +76,20 @@ impl Access {
                 Err(Refusal::new(Code::Forbidden, message))
             }
         }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        const ALL: [Scope; 3] = [Scope::Send, Scope::Inspect, Scope::Admin];
+        ALL.into_iter().find(|scope| scope.to_string() == name).ok_or_else(|| {
+            match nearest(name, ["send", "inspect", "admin"]) {
+                Some(near) => format!("\"{name}\" is no scope; did you mean \"{near}\"?"),
+                None => format!("\"{name}\" is no scope; the scopes are: send, inspect, admin"),
+            }
+        })
     }
 }
 

@@ -1,12 +1,12 @@
 //! A client's connection, as the callbacks of the server see it.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::outbox::{Outbox, Slot};
+use super::peer::Peer;
 use super::queue::Queue;
 use crate::protocol::{Refusal, Reply};
 use crate::task::{Function, NewTask, TaskId};
@@ -14,29 +14,30 @@ use crate::task::{Function, NewTask, TaskId};
 /// A client's connection. Cheap to clone, and may be kept: what is sent after its end is dropped.
 #[derive(Clone)]
 pub struct Connection {
-    peer: Arc<Peer>,
+    inner: Arc<Inner>,
     slot: Option<Slot>,
 }
 
-struct Peer {
+struct Inner {
     number: u64,
-    address: SocketAddr,
+    peer: Peer,
     queue: Queue,
     outbox: Arc<Outbox>,
 }
 
 impl Connection {
-    pub(super) fn new(number: u64, address: SocketAddr, queue: Queue, outbox: Arc<Outbox>) -> Self {
-        Self { peer: Arc::new(Peer { number, address, queue, outbox }), slot: None }
+    pub(super) fn new(number: u64, peer: Peer, queue: Queue, outbox: Arc<Outbox>) -> Self {
+        Self { inner: Arc::new(Inner { number, peer, queue, outbox }), slot: None }
     }
 
     /// 1 for the first connection of this server, and rising.
     pub fn number(&self) -> u64 {
-        self.peer.number
+        self.inner.number
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.peer.address
+    /// Who is at the other end.
+    pub fn address(&self) -> Peer {
+        self.inner.peer
     }
 
     /// Hands over a task; it is as durable as the store makes it when this returns its id.
@@ -44,7 +45,7 @@ impl Connection {
     /// # Errors
     /// A [`Refusal`], with nothing queued: unknown function, queue full, server shutting down.
     pub async fn task<T: Function>(&self, task: T) -> Result<TaskId, Refusal> {
-        self.peer.queue.push_one(NewTask::of(self.peer.queue.handlers(), &task)?).await
+        self.inner.queue.push_one(NewTask::of(self.inner.queue.handlers(), &task)?).await
     }
 
     /// Hands over a task of the configured `default_function` with these JSON arguments; else as [`Self::task`].
@@ -52,18 +53,18 @@ impl Connection {
     /// # Errors
     /// Also when there is no default function, or the arguments do not fit it.
     pub async fn default_task(&self, args: Bytes) -> Result<TaskId, Refusal> {
-        self.peer.queue.push_one(self.peer.queue.default_task(args)?).await
+        self.inner.queue.push_one(self.inner.queue.default_task(args)?).await
     }
 
     /// Sends one message: a line, a frame, whatever the client speaks. Within `on_receive` the messages keep the order of the messages they answer; afterwards
     /// they go out as they come.
     pub fn send(&self, text: impl fmt::Display) {
-        self.peer.outbox.say(self.slot, &text.to_string());
+        self.inner.outbox.say(self.slot, &text.to_string());
     }
 
     /// The same connection, whose lines keep a place among the answers.
     pub(super) fn within(&self, slot: Slot) -> Self {
-        Self { peer: self.peer.clone(), slot: Some(slot) }
+        Self { inner: self.inner.clone(), slot: Some(slot) }
     }
 
     /// Ends the place of one message, with an error if its callback failed.
@@ -72,12 +73,12 @@ impl Connection {
         if let Some(refusal) = error {
             Reply::new(&mut bytes).refused(None, refusal);
         }
-        self.peer.outbox.close(slot, &bytes);
+        self.inner.outbox.close(slot, &bytes);
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        write!(formatter, "connection {} from {}", self.peer.number, self.peer.address)
+        write!(formatter, "connection {} from {}", self.inner.number, self.inner.peer)
     }
 }

@@ -1,30 +1,148 @@
 //! What one listener lets in, and how it answers.
 
-use super::access::Access;
+mod attempts;
+mod tls;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use self::attempts::Attempts;
+pub(super) use self::tls::Tls;
+use super::access::{Access, Tokens};
+use super::peer::Peer;
+use super::settings::{ListenerSettings, Protocol, ServerSettings};
+use super::status::{Limit, Limits};
+use crate::config::Config;
 use crate::protocol::{Code, Opening, Refusal, ReplyMode};
 
 /// The rules of one listener.
-#[derive(Debug)]
 pub(super) struct Door {
     /// Where it listens, for people.
     pub(super) address: String,
     /// What a request gets that does not say.
     pub(super) reply: ReplyMode,
-    /// What a client may do before it has shown a token.
-    pub(super) access: Access,
+    protocols: Vec<Protocol>,
+    /// `None` where no TLS is spoken.
+    tls: Option<Tls>,
+    /// Whether nothing else is.
+    is_tls_only: bool,
+    /// Who asks for tokens; `None` where nobody does.
+    guard: Option<Arc<Guard>>,
+}
+
+/// Knows the tokens, and who named wrong ones; one for all doors.
+pub(super) struct Guard {
+    tokens: Tokens,
+    attempts: Attempts,
+    limits: Arc<Limits>,
+}
+
+impl Guard {
+    /// `None` when there are no tokens.
+    ///
+    /// # Errors
+    /// When a token is malformed, or `tokens_file` cannot be read or can be read by others.
+    pub(super) fn open(
+        settings: &ServerSettings,
+        config: &Config,
+        limits: Arc<Limits>,
+    ) -> Result<Option<Arc<Self>>> {
+        if !settings.has_tokens() {
+            return Ok(None);
+        }
+        let file = settings.tokens_file.as_ref().map(|file| config.root().join(file));
+        let tokens = Tokens::open(settings.tokens.reveal(), file)?;
+        Ok(Some(Arc::new(Self { tokens, attempts: Attempts::default(), limits })))
+    }
+
+    /// Reads the tokens again if their file has changed.
+    pub(super) fn reload(&self) {
+        self.tokens.reload();
+    }
 }
 
 impl Door {
-    /// Whether it speaks what the first bytes announce.
-    pub(super) fn speaks(&self, opening: Opening) -> bool {
-        !matches!(opening, Opening::Tls | Opening::Http)
+    /// The door of a listener that was found at this address.
+    ///
+    /// # Errors
+    /// When the certificate or its key cannot be used.
+    pub(super) fn new(
+        address: String,
+        listener: &ListenerSettings,
+        config: &Config,
+        guard: Option<Arc<Guard>>,
+    ) -> Result<Self> {
+        Ok(Self {
+            address,
+            reply: listener.reply,
+            protocols: listener.protocols.clone(),
+            tls: Tls::open(listener, config)?,
+            is_tls_only: listener.speaks_tls_only(),
+            guard,
+        })
+    }
+
+    /// How a TLS client is greeted, if one is at all.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// What a client may do before it has shown a token.
+    pub(super) fn access(&self) -> Access {
+        match self.guard {
+            Some(_) => Access::Unknown,
+            None => Access::ALL,
+        }
+    }
+
+    /// What a client may do who names this token. Where nobody is asked for one, any will do.
+    ///
+    /// The answer to a wrong one takes its time, longer with each from the same address.
+    ///
+    /// # Errors
+    /// `unauthorized`: the token is not one of them.
+    pub(super) async fn admit(&self, peer: &Peer, token: &str) -> Result<Access, Refusal> {
+        let Some(guard) = &self.guard else { return Ok(Access::ALL) };
+        if let Some(access) = guard.tokens.find(token) {
+            return Ok(access);
+        }
+        guard.limits.hit(Limit::FailedAuth);
+        let delay = guard.attempts.failed(peer);
+        tracing::warn!("a wrong token from {peer}");
+        tokio::time::sleep(delay).await;
+        Err(Refusal::new(Code::Unauthorized, "This token is not valid here (any more)."))
+    }
+
+    /// Whether it speaks what the first bytes announce, of the connection or of what is encrypted on it.
+    pub(super) fn speaks(&self, opening: Opening, is_encrypted: bool) -> bool {
+        let is_fit = is_encrypted || !self.is_tls_only;
+        match opening {
+            Opening::Lines => is_fit && self.allows(Protocol::Lines),
+            Opening::Frames => is_fit && self.allows(Protocol::Frames),
+            Opening::Http => is_fit && (self.allows(Protocol::Http) || self.allows(Protocol::Websocket)),
+            Opening::Tls => !is_encrypted && self.tls.is_some(),
+        }
+    }
+
+    /// Whether this protocol is among those of the listener.
+    pub(super) fn allows(&self, protocol: Protocol) -> bool {
+        self.protocols.contains(&protocol)
     }
 
     /// What a client hears that begins with something else.
-    pub(super) fn refusal(&self, opening: Opening) -> Refusal {
+    pub(super) fn refusal(&self, opening: Opening, is_encrypted: bool) -> Refusal {
+        let announced = match opening {
+            Opening::Tls => "TLS",
+            Opening::Http => "HTTP",
+            Opening::Frames => "frames",
+            Opening::Lines => "lines",
+        };
+        let spoken: Vec<_> = self.protocols.iter().map(|protocol| protocol.name()).collect();
+        let within = if self.is_tls_only && !is_encrypted { "TLS, and within it: " } else { "" };
         Refusal::new(
             Code::UnknownProtocol,
-            format!("This address ({}) does not speak {opening:?}.", self.address),
+            format!("{} does not speak {announced} here, but {within}{}.", self.address, spoken.join(", ")),
         )
     }
 }

@@ -121,10 +121,12 @@ impl Ending {
     }
 
     /// Lets go of a connection: that of a witness ends with the process, and no sooner.
-    pub(super) fn part(&self, outbox: &Arc<Outbox>, stream: Stream) {
+    pub(super) fn part(&self, outbox: &Arc<Outbox>, stream: Stream) -> Option<Stream> {
         if self.witnesses().iter().any(|witness| Arc::ptr_eq(&witness.outbox, outbox)) {
             mem::forget(stream);
+            return None;
         }
+        Some(stream)
     }
 
     async fn farewell(&self, phase: Phase, patience: Duration) -> Farewell {

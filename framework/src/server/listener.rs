@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::connection::Connection;
 use super::door::Door;
 use super::outbox::Outbox;
+use super::peer::Peer;
 use super::ready::raised;
 use super::session::{Hall, Session};
 use super::status::ConnectionCounts;
@@ -68,8 +69,9 @@ async fn serve(
     reading: mpsc::Sender<()>,
 ) {
     let outbox = Arc::new(Outbox::new(hall.settings.output_buffer_max));
-    let connection = Connection::new(seat.number, seat.address, hall.queue.clone(), outbox.clone());
-    let access = door.access;
+    let connection =
+        Connection::new(seat.number, Peer::Tcp(seat.address), hall.queue.clone(), outbox.clone());
+    let access = door.access();
     let session = Session { hall, door, access, connection, outbox, stop, reading: Some(reading) };
     session.run(stream.into()).await;
     drop(seat);

@@ -1,12 +1,15 @@
 //! One connection from its first byte to its last: what it speaks, who it is, and the requests it makes.
 
+mod auth;
 mod batch;
 mod commands;
 mod conversation;
 mod decoder;
+mod encryption;
 mod http;
 mod idle;
 mod scratch;
+mod unspoken;
 mod websocket;
 
 use std::io;
@@ -14,7 +17,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use self::conversation::Turn;
+use self::conversation::{Turn, linger};
 use super::access::Access;
 use super::audience::Audience;
 use super::connection::Connection;
@@ -71,15 +74,42 @@ impl Session {
     }
 
     async fn serve(&mut self, mut stream: Stream) -> io::Result<()> {
-        match self.converse(&mut stream).await? {
-            Turn::Over => {
-                self.hall.ending.part(&self.outbox, stream);
-                Ok(())
+        let mut known = None;
+        loop {
+            let turn = match self.access.is_unknown() {
+                true => self.greet(&mut stream).await?,
+                false => self.converse(&mut stream, known).await?,
+            };
+            match turn {
+                Turn::Over => {
+                    if let Some(mut stream) = self.hall.ending.part(&self.outbox, stream) {
+                        linger(&mut stream, false).await;
+                    }
+                    return Ok(());
+                }
+                Turn::Broken => {
+                    linger(&mut stream, true).await;
+                    return Ok(());
+                }
+                Turn::Welcome(opening, rest) => {
+                    known = Some(opening);
+                    stream = stream.again(rest);
+                }
+                Turn::Other(opening, first) => {
+                    if !self.door.speaks(opening, stream.is_encrypted()) {
+                        return self.decline(stream, opening).await;
+                    }
+                    stream = stream.again(first);
+                    match opening {
+                        Opening::Http => return self.serve_http(stream).await,
+                        Opening::Tls => match self.encrypt(stream).await? {
+                            Some(encrypted) => stream = encrypted,
+                            None => return Ok(()),
+                        },
+                        Opening::Lines | Opening::Frames => return Ok(()),
+                    }
+                }
             }
-            Turn::Other(opening, first) => match opening {
-                Opening::Http => self.serve_http(stream.again(first)).await,
-                _ => Ok(()),
-            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The section `server`: everything that config/server.toml can say.
 
+mod listeners;
 mod queues;
 mod rate;
 mod replaced;
@@ -12,9 +13,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Checks, Config, Invalid, Section, duration, size};
+use super::access::check_tokens;
+use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
 use crate::log::{Format, Level, Logging, Rotation};
 use crate::protocol::{Durability, ReplyMode};
+#[expect(unused_imports, reason = "soon")]
+pub(super) use listeners::Place;
+pub use listeners::{Auth, ListenerSettings, Protocol};
 pub(super) use queues::name;
 pub use rate::QueueRate;
 
@@ -22,16 +27,41 @@ pub use rate::QueueRate;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerSettings {
-    /// The address to listen on.
+    /// The address to listen on: a name, IPv4, IPv6, or `unix:` and a path relative to the project's root.
     pub host: String,
     /// The TCP port to listen on; 0 takes a free one.
     pub port: u16,
-    /// Whether other machines may be let in, although nobody is asked for a password.
+    /// What is spoken there; the first bytes of a connection tell which.
+    pub protocols: Vec<Protocol>,
+    /// Whether other machines may be let in, although nobody is asked for a token.
     pub insecure: bool,
     /// Which replies a request gets that does not say.
     pub reply: ReplyMode,
     /// The function of requests that name none, and of raw JSON objects.
     pub default_function: Option<String>,
+    /// Further addresses to listen on, each with the same keys.
+    pub listeners: Vec<ListenerSettings>,
+    /// A Unix socket that only the owner of the process can open, for its own commands; relative to the project's
+    /// root, empty for none. Whoever comes through it may do everything.
+    pub control_socket: PathBuf,
+
+    /// Whether a client has to show a token; by default over TCP, as soon as there are tokens.
+    pub auth: Option<Auth>,
+    /// The file of the tokens, relative to the project's root: `SECRET scope[,scope..]` on each line.
+    pub tokens_file: Option<PathBuf>,
+    /// Further tokens: `SECRET:scope[+scope..]`, separated by commas.
+    pub tokens: Secret,
+    /// How long a client may take to show its token, and for the handshake of TLS.
+    #[serde(with = "duration")]
+    pub auth_timeout: Duration,
+    /// The certificate chain of this server (PEM), relative to the project's root; with it, TLS is spoken as well.
+    pub ssl_cert_file: Option<PathBuf>,
+    /// The private key of the certificate (PEM).
+    pub ssl_key_file: Option<PathBuf>,
+    /// The authorities (PEM) one of which must have signed a client's certificate; then only TLS is spoken.
+    pub ssl_client_cert_file: Option<PathBuf>,
+    /// Whether only TLS is spoken.
+    pub ssl_required: bool,
 
     /// Threads that talk to clients; the number of cores, at most 4.
     pub worker_num: usize,
@@ -76,11 +106,39 @@ pub struct ServerSettings {
     pub in_flight_max: usize,
     /// How many `on_receive` of one connection may be under way.
     pub receive_concurrency: usize,
+    /// The longest head of an HTTP request, in bytes.
+    #[serde(with = "size")]
+    pub http_header_max: usize,
+    /// How many header fields an HTTP request may have.
+    pub http_header_count: usize,
+    /// The longest URL of an HTTP request, in bytes.
+    #[serde(with = "size")]
+    pub http_url_max: usize,
+    /// How long the head of an HTTP request may take, and an HTTP connection be silent between two requests.
+    #[serde(with = "duration")]
+    pub http_header_timeout: Duration,
+    /// How long the body of an HTTP request may pause.
+    #[serde(with = "duration")]
+    pub http_body_timeout: Duration,
+    /// The longest `?wait` of an HTTP request.
+    #[serde(with = "duration")]
+    pub http_wait_max: Duration,
+    /// How long a stream of server-sent events is silent before a comment shows that it is alive.
+    #[serde(with = "duration")]
+    pub http_event_pause: Duration,
     /// Closes a connection that was silent for so long; zero is never.
     #[serde(with = "duration")]
     pub heartbeat_idle_time: Duration,
     /// Whether the system probes silent connections, so that a vanished client is noticed.
     pub open_tcp_keepalive: bool,
+    /// How long a WebSocket may be silent before it is pinged, and again; the third time it is closed. Zero is never.
+    #[serde(with = "duration")]
+    pub websocket_ping_interval: Duration,
+    /// Sites whose pages may talk to the server, such as `https://app.example.com`; beside those of this machine
+    /// where nobody else reaches the listener.
+    pub origins: Vec<String>,
+    /// Names under which browsers may reach the server, with or without a port; beside `localhost` and numbers.
+    pub hosts: Vec<String>,
     /// How many clients may wait to be accepted.
     pub backlog: u32,
     /// How long a stop waits for running tasks.
@@ -116,9 +174,20 @@ impl Default for ServerSettings {
         Self {
             host: "127.0.0.1".to_owned(),
             port: 9501,
+            protocols: Protocol::ALL.to_vec(),
             insecure: false,
             reply: ReplyMode::Ack,
             default_function: None,
+            listeners: Vec::new(),
+            control_socket: "runtime/server.sock".into(),
+            auth: None,
+            tokens_file: None,
+            tokens: Secret::default(),
+            auth_timeout: Duration::from_secs(10),
+            ssl_cert_file: None,
+            ssl_key_file: None,
+            ssl_client_cert_file: None,
+            ssl_required: false,
             worker_num: cores.min(4),
             task_threads: cores.min(THREADS_MAX),
             task_worker_num: (16 * cores).min(TASKS_MAX),
@@ -137,8 +206,18 @@ impl Default for ServerSettings {
             output_buffer_max: 8 << 20,
             in_flight_max: 4_096,
             receive_concurrency: 64,
+            http_header_max: 16 << 10,
+            http_header_count: 100,
+            http_url_max: 8 << 10,
+            http_header_timeout: Duration::from_secs(10),
+            http_body_timeout: Duration::from_secs(30),
+            http_wait_max: Duration::from_secs(5 * 60),
+            http_event_pause: Duration::from_secs(15),
             heartbeat_idle_time: Duration::ZERO,
             open_tcp_keepalive: true,
+            websocket_ping_interval: Duration::from_secs(30),
+            origins: Vec::new(),
+            hosts: Vec::new(),
             backlog: 1_024,
             max_wait_time: Duration::from_secs(30),
             moments: true,
@@ -158,6 +237,8 @@ impl Default for ServerSettings {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer times are mistakes, and would overflow further on: a century.
 const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// Less is no time to do anything.
+const MOMENT: Duration = Duration::from_millis(1);
 const THREADS_MAX: usize = 1_024;
 const TASKS_MAX: usize = 100_000;
 /// More lines of workers than this would each get too little of a machine.
@@ -178,9 +259,16 @@ impl Section for ServerSettings {
 
     fn check(&self) -> Result<(), Invalid> {
         let century = || "must be at most 100 years".to_owned();
+        let some_time = || "must be more than 0, and at most 100 years".to_owned();
+        let is_time = |time: Duration| !time.is_zero() && time <= TIME_MAX;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
-        Checks::new()
-            .not_empty("host", Some(&self.host))
+        let tokens = check_tokens(self.tokens.reveal()).map_err(|error| format!("{error:#}"));
+        self.check_listeners(Checks::new())
+            .that("tokens", tokens.is_ok(), || tokens.clone().err().unwrap_or_default())
+            .that("auth_timeout", (MOMENT..=DAY).contains(&self.auth_timeout), || {
+                "must be from 1ms to 1day".to_owned()
+            })
+            .not_empty("tokens_file", path(&self.tokens_file).as_deref())
             .not_empty("default_function", self.default_function.as_deref())
             .range("worker_num", self.worker_num, 1..=THREADS_MAX)
             .range("task_threads", self.task_threads, 1..=THREADS_MAX)
@@ -204,6 +292,20 @@ impl Section for ServerSettings {
             .range("output_buffer_max", self.output_buffer_max, 64..=BYTES_MAX)
             .range("in_flight_max", self.in_flight_max, 1..=1_000_000)
             .range("receive_concurrency", self.receive_concurrency, 1..=100_000)
+            .range("http_header_max", self.http_header_max, 8192..=BYTES_MAX)
+            .range("http_header_count", self.http_header_count, 1..=10_000)
+            .range("http_url_max", self.http_url_max, 64..=65_534)
+            .that("http_header_timeout", is_time(self.http_header_timeout), some_time)
+            .that("http_body_timeout", is_time(self.http_body_timeout), some_time)
+            .that("http_wait_max", self.http_wait_max <= TIME_MAX, century)
+            .that("http_event_pause", is_time(self.http_event_pause), some_time)
+            .that("websocket_ping_interval", self.websocket_ping_interval <= TIME_MAX, century)
+            .that("origins", self.origins.iter().all(|origin| is_origin(origin)), || {
+                "must list origins as browsers write them, such as \"https://app.example.com\"".to_owned()
+            })
+            .that("hosts", self.hosts.iter().all(|host| is_host(host)), || {
+                "must list names of hosts, such as \"tasks.example.com\"".to_owned()
+            })
             .range("backlog", self.backlog, 1..=65_535)
             .that("log_rotation", !matches!(self.log_rotation, Rotation::Size(0..LOG_MIN)), || {
                 format!("must be at least {LOG_MIN} bytes")
@@ -217,6 +319,16 @@ impl Section for ServerSettings {
 }
 
 crate::section!(ServerSettings);
+
+fn is_origin(origin: &str) -> bool {
+    origin
+        .split_once("://")
+        .is_some_and(|(scheme, host)| !scheme.is_empty() && is_host(host.trim_end_matches('/')))
+}
+
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && !host.contains(|letter: char| letter.is_whitespace() || "/@,*".contains(letter))
+}
 
 impl ServerSettings {
     fn are_workers_right(&self) -> bool {

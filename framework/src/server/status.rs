@@ -1,5 +1,7 @@
 //! How the server is doing: what the rooms count, and the report made of it.
 
+mod limits;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,6 +11,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+pub(super) use self::limits::{Limit, Limits};
 use crate::protocol::Durability;
 use crate::store::{Counts, Depth, Ledger, Store};
 
@@ -32,6 +35,9 @@ pub struct Status {
     /// Of each line, by the name of its queue; `*` is the line of all queues without one of their own.
     pub lines: BTreeMap<String, Workers>,
     pub connections: Connections,
+    /// How often each bound on what clients may do was reached, by the name of its setting.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u64>,
     pub queues: BTreeMap<String, Depth>,
     /// How long the longest waiting of the due tasks has waited; `null` when none is due.
     pub oldest_waiting_ms: Option<u64>,
@@ -89,6 +95,7 @@ pub(super) struct Board {
     benches: Vec<Bench>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
+    pub(super) limits: Arc<Limits>,
     latencies: Mutex<Latencies>,
     samples: Mutex<VecDeque<Sample>>,
 }
@@ -127,6 +134,7 @@ impl Board {
             benches,
             threads,
             connections: Arc::default(),
+            limits: Arc::default(),
             latencies: Mutex::new(Latencies::new()),
             samples: Mutex::default(),
         }
@@ -193,6 +201,7 @@ impl Board {
                 total: self.connections.total.load(Ordering::Relaxed),
                 refused: self.connections.refused.load(Ordering::Relaxed),
             },
+            limits: self.limits.report(),
             queues,
             oldest_waiting_ms,
             rates: self.rates(&ledger),
@@ -200,6 +209,11 @@ impl Board {
             running_ms,
             ledger,
         }
+    }
+
+    /// Why nothing is accepted at the moment, if that is so.
+    pub(super) async fn trouble(&self) -> Option<String> {
+        self.store.counts().await.trouble
     }
 
     fn rates(&self, now: &Ledger) -> Rates {

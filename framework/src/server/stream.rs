@@ -30,6 +30,11 @@ impl Stream {
         debug_assert!(self.before.is_empty(), "bytes are given back only once they were all read");
         Self { before, ..self }
     }
+
+    /// Whether nobody between the two ends can read it.
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.socket, Socket::Tls(_))
+    }
 }
 
 impl From<TcpStream> for Stream {

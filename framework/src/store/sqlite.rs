@@ -10,6 +10,7 @@ mod asking;
 mod bulk;
 mod changing;
 mod file;
+mod inbox;
 mod journal;
 mod kept;
 mod recovery;
@@ -31,10 +32,11 @@ use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use rustc_hash::FxHashSet;
 
+use self::inbox::{Inbox, Item};
 use self::journal::Journal;
 use self::recovery::{Recovered, recover};
 use self::trouble::Trouble;
-use self::writer::{Inbox, Item, Writer};
+use self::writer::Writer;
 use super::bell::Bell;
 use super::books::Books;
 use super::{

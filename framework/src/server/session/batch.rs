@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::Hall;
-use crate::protocol::{CommandRequest, HELP, Refusal, Reply, ReplyMode, TaskRequest};
+use super::auth::{Granted, Shown};
+use super::{Hall, Session};
+use crate::protocol::{CommandRequest, HELP, Misunderstood, Refusal, Reply, ReplyMode, TaskRequest};
 use crate::server::access::{Access, Scope};
 use crate::server::door::Door;
 use crate::server::outbox::{Outbox, Place, Slot};
@@ -35,6 +36,8 @@ enum Kind {
     Task(ReplyMode),
     /// An answer that is known already.
     Answer(Vec<u8>),
+    /// The wire in a dozen lines, which are one message.
+    Help,
 }
 
 impl<'a> Batch<'a> {
@@ -71,8 +74,29 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Answers a client that shows a token although it was let in already; gives what it may do from now on.
+    pub(super) async fn authenticate(&mut self, session: &Session, request: CommandRequest<'a>) -> Access {
+        self.push().await;
+        let admitted = match Shown::of_command(request) {
+            Ok(Shown { id, token }) => session
+                .admit(&token)
+                .await
+                .map(|access| (id, access))
+                .map_err(|refusal| Misunderstood { refusal, id }),
+            Err(misunderstood) => Err(misunderstood),
+        };
+        match admitted {
+            Ok((id, access)) => {
+                self.access = access;
+                self.answer(id, |reply, id| reply.ok(id, &Granted::of(access)));
+            }
+            Err(Misunderstood { refusal, id }) => self.refuse(id, refusal),
+        }
+        self.access
+    }
+
     pub(super) fn help(&mut self) {
-        self.entries.push(Entry { id: None, kind: Kind::Answer(HELP.into()) });
+        self.entries.push(Entry { id: None, kind: Kind::Help });
     }
 
     pub(super) fn refuse(&mut self, id: Option<&'a RawValue>, refusal: Refusal) {
@@ -171,9 +195,14 @@ impl<'a> Batch<'a> {
         let mut bytes = Vec::with_capacity(entries.len() * 64);
         for (index, entry) in entries.iter().enumerate() {
             let slot = slots.get(index).copied().flatten();
-            let start = bytes.len();
+            let mut start = bytes.len();
             match &entry.kind {
                 Kind::Answer(answer) => bytes.extend_from_slice(answer),
+                Kind::Help => {
+                    self.outbox.append(&std::mem::take(&mut bytes));
+                    self.outbox.say(slot, HELP.trim_end());
+                    start = 0;
+                }
                 Kind::Task(reply) => match (results.next(), reply) {
                     (Some(Ok(accepted)), ReplyMode::Ack | ReplyMode::Both) => {
                         Reply::new(&mut bytes).queued(entry.id, accepted.id, durability);

@@ -14,10 +14,10 @@ use crate::server::status::Status;
 use crate::store::{
     BatchStory, Change, Changed, Filter, Found, Question, QueueStory, ScheduleStory, Story, Summary, Target,
 };
-use crate::task::{Handler, TaskId};
+use crate::task::{FunctionStory, Handler, TaskId};
 
 /// The commands, the scope that each needs, and their fields.
-const COMMANDS: [(&str, Scope, &[&str]); 20] = [
+const COMMANDS: [(&str, Scope, &[&str]); 21] = [
     ("status", Scope::Inspect, &[]),
     ("show", Scope::Send, &["task"]),
     ("watch", Scope::Send, &["task"]),
@@ -33,6 +33,7 @@ const COMMANDS: [(&str, Scope, &[&str]); 20] = [
     ("seal_batch", Scope::Send, &["batch"]),
     ("batches", Scope::Inspect, &["limit"]),
     ("batch", Scope::Send, &["batch"]),
+    ("functions", Scope::Inspect, &["function"]),
     ("schedules", Scope::Inspect, &[]),
     ("run_schedule", Scope::Admin, &["schedule"]),
     ("pause_schedule", Scope::Admin, &["schedule"]),
@@ -59,6 +60,7 @@ pub(super) enum Answer {
     Batches(Vec<BatchStory>),
     Queues(Vec<QueueStory>),
     Schedules(Vec<ScheduleStory>),
+    Functions(Vec<FunctionStory>),
     Changed(Changed),
     /// The task that was made.
     Made {
@@ -69,6 +71,8 @@ pub(super) enum Answer {
 /// What a command comes down to.
 enum Asked {
     Status,
+    /// Describes this function, or all of them.
+    Describe(Option<String>),
     Find(Question),
     Change(Change),
     /// Follows this task, line by line.
@@ -90,6 +94,7 @@ pub(super) async fn answer(
 ) -> Result<Option<Answer>, Refusal> {
     let answer = match read(hall, access, &mut request).await? {
         Asked::Status => Ok(Answer::Status(Box::new(hall.board.report(&hall.addresses).await))),
+        Asked::Describe(function) => functions(hall, function.as_deref()).map(Answer::Functions),
         Asked::Find(question) => find(hall, question).await,
         Asked::Change(change) => hall.queue.change(change).await.map(Answer::Changed),
         Asked::Watch(task) => {
@@ -120,6 +125,7 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
         "watch" => Asked::Watch(request.need("task", "the id of a task")?),
         "list" => Asked::Find(Question::Tasks(filter(hall, request).await?)),
         "queues" => Asked::Find(Question::Queues),
+        "functions" => Asked::Describe(request.take("function", "the name of a function")?),
         "batch" => Asked::Find(Question::Batch(batch(request)?)),
         "batches" => Asked::Find(Question::Batches { limit: limit(request)? }),
         "schedules" => Asked::Find(Question::Schedules),
@@ -168,6 +174,14 @@ async fn find(hall: &Hall, question: Question) -> Result<Answer, Refusal> {
         Found::Schedules(schedules) => Answer::Schedules(schedules),
         Found::Nothing => return Err(nothing),
     })
+}
+
+fn functions(hall: &Hall, name: Option<&str>) -> Result<Vec<FunctionStory>, Refusal> {
+    let handlers = hall.queue.handlers();
+    match name {
+        Some(name) => handlers.find(name).map(|handler| vec![handler.describe()]),
+        None => Ok(handlers.iter().map(Handler::describe).collect()),
+    }
 }
 
 async fn filter(hall: &Hall, request: &mut CommandRequest<'_>) -> Result<Filter, Refusal> {

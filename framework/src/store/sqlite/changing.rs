@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::inbox::Item;
 use super::kept::{count_in, delete, note};
 use super::recovery::{load, one};
 use super::set;
 use super::trouble::Trouble;
-use super::writer::{Item, Writer};
+use super::writer::Writer;
 use crate::protocol::{Code, Refusal};
 use crate::store::books::no_batch;
 use crate::store::counts::Ledger;

@@ -5,9 +5,9 @@ use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::oneshot;
 
+use super::inbox::{Item, Push};
 use super::recovery::load;
 use super::trouble::Trouble;
-use super::writer::{Item, Push};
 use super::{Desk, Shared, gone};
 use crate::protocol::Refusal;
 use crate::store::bell::Stir;

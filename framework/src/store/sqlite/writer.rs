@@ -1,136 +1,22 @@
 //! The thread that writes: gathers what came in while it synced, writes it as one group, and then lets it go.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::Shared;
+use super::inbox::{Item, Push, Sleep};
 use super::journal::{Entry, Journal, Written};
 use super::trouble::Trouble;
-use crate::protocol::Refusal;
 use crate::store::books::{Follow, Record};
-use crate::store::story::State;
-use crate::store::{Accepted, Change, Changed};
-use crate::task::{NewTask, Task, TaskId};
+use crate::task::Task;
 
 /// How long ends of tasks wait for a group to ride along with.
 const ENDS_WAIT: Duration = Duration::from_millis(5);
-/// So many of them go by themselves.
-const ENDS_MAX: usize = 4_096;
-/// How many tasks and records a group has at most, so that the first of it need not wait for too many others.
-const GROUP_MAX: usize = 8_192;
 /// How often an idle store looks for what has been kept long enough.
 const TICK: Duration = Duration::from_secs(1);
 /// A disk with this much room is not full any more, in bytes.
 const ROOM: u64 = 16 * 1024 * 1024;
-
-/// What the thread that writes is to do, in its order.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    items: VecDeque<Item>,
-    /// How many records are among them.
-    records: usize,
-    /// Whether somebody waits for an item.
-    is_urgent: bool,
-    sleep: Sleep,
-    stops: bool,
-}
-
-/// How the thread sleeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Sleep {
-    #[default]
-    Awake,
-    /// So shortly that only what is urgent is worth waking it.
-    Nap,
-    Deep,
-}
-
-#[derive(Debug)]
-pub(super) enum Item {
-    Push(Push),
-    /// What happened.
-    Records(Vec<Record>),
-    /// Ends these waiting tasks.
-    End(Vec<TaskId>, State, &'static str),
-    Change(Change, oneshot::Sender<Result<Changed, Refusal>>),
-    /// Answered when all before it is written.
-    Barrier(oneshot::Sender<()>),
-}
-
-/// Tasks of one client, and whoever waits for their ids.
-#[derive(Debug)]
-pub(super) struct Push {
-    pub(super) tasks: Vec<NewTask>,
-    pub(super) answer: oneshot::Sender<Result<Vec<Accepted>, Refusal>>,
-}
-
-impl Inbox {
-    pub(super) fn add(&mut self, item: Item) {
-        self.is_urgent = true;
-        self.items.push_back(item);
-    }
-
-    /// Adds what happened, for which nobody waits.
-    pub(super) fn note(&mut self, records: Vec<Record>) {
-        if !records.is_empty() {
-            self.records += records.len();
-            self.items.push_back(Item::Records(records));
-        }
-    }
-
-    /// Puts back what could not be written.
-    fn put_back(&mut self, items: Vec<Item>) {
-        for item in items.into_iter().rev() {
-            self.records += item.records();
-            self.items.push_front(item);
-        }
-    }
-
-    pub(super) fn stop(&mut self) {
-        (self.stops, self.is_urgent) = (true, true);
-    }
-
-    /// Whether the thread is to be woken; once.
-    pub(super) fn wakes(&mut self) -> bool {
-        let wakes = match self.sleep {
-            Sleep::Awake => false,
-            Sleep::Nap => self.is_ready(),
-            Sleep::Deep => !self.items.is_empty() || self.stops,
-        };
-        if wakes {
-            self.sleep = Sleep::Awake;
-        }
-        wakes
-    }
-
-    fn is_ready(&self) -> bool {
-        self.is_urgent || self.records >= ENDS_MAX
-    }
-
-    /// The next items to be written together; a change goes alone.
-    fn group(&mut self) -> Vec<Item> {
-        let mut group = Vec::with_capacity(self.items.len().min(GROUP_MAX));
-        let mut size = 0;
-        while let Some(item) = self.items.front() {
-            let alone = matches!(item, Item::Change(..) | Item::End(..));
-            if (alone && !group.is_empty()) || size >= GROUP_MAX {
-                break;
-            }
-            size += if let Item::Push(push) = item { push.tasks.len() } else { 1 + item.records() };
-            self.records -= item.records();
-            group.extend(self.items.pop_front());
-            if alone {
-                break;
-            }
-        }
-        self.is_urgent = self.stops || !self.items.is_empty();
-        group
-    }
-}
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
@@ -139,12 +25,6 @@ pub(super) struct Writer {
     folder: Option<PathBuf>,
     /// When there was something to write last.
     active: Instant,
-}
-
-impl Item {
-    fn records(&self) -> usize {
-        if let Self::Records(records) = self { records.len() } else { 0 }
-    }
 }
 
 impl Writer {
@@ -192,10 +72,10 @@ impl Writer {
             // The disk gets a moment before it is asked again.
             let pause = trouble.map(|trouble| if trouble.is_final() { TICK } else { TICK / 10 });
             let inbox = &mut desk.inbox;
-            if inbox.stops && (pause.is_some() || inbox.items.is_empty()) {
+            if inbox.stops() && (pause.is_some() || inbox.is_empty()) {
                 return None;
             }
-            let (is_empty, is_ready) = (inbox.items.is_empty(), inbox.is_ready() && pause.is_none());
+            let (is_empty, is_ready) = (inbox.is_empty(), inbox.is_ready() && pause.is_none());
             if !is_empty {
                 first_seen.get_or_insert_with(Instant::now);
             }
@@ -212,11 +92,11 @@ impl Writer {
             }
             // While there is something to do every moment, ends need not wake the thread.
             let naps = !is_empty || self.active.elapsed() < TICK;
-            inbox.sleep = if naps { Sleep::Nap } else { Sleep::Deep };
+            inbox.sleeps(if naps { Sleep::Nap } else { Sleep::Deep });
             let wait = if naps { wait.min(ENDS_WAIT.max(pause.unwrap_or_default())) } else { wait };
             desk =
                 self.shared.work.wait_timeout(desk, wait).expect("no one panics while holding the books").0;
-            desk.inbox.sleep = Sleep::Awake;
+            desk.inbox.sleeps(Sleep::Awake);
         }
     }
 
@@ -360,14 +240,7 @@ impl Writer {
 
     /// Ends of tasks may find room where new ones do not.
     fn write_records(&mut self) {
-        let mut records = Vec::new();
-        {
-            let mut desk = self.shared.desk();
-            while let Some(Item::Records(_)) = desk.inbox.items.front() {
-                records.extend(desk.inbox.items.pop_front());
-            }
-            desk.inbox.records -= records.iter().map(Item::records).sum::<usize>();
-        }
+        let records = self.shared.desk().inbox.leading_records();
         match self.commit(&records) {
             Ok(written) => self.let_go(records, written),
             Err(_) => self.shared.desk().inbox.put_back(records),

@@ -1,0 +1,138 @@
+//! The tokens that open a door: read from the settings and from a file, compared without telling how near a guess was.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::{Access, Scope};
+use crate::server::watched::Watched;
+
+/// Shorter ones could be guessed.
+const LENGTH_MIN: usize = 16;
+/// Every comparison goes over so many bytes, however long the token is.
+const LENGTH_MAX: usize = 256;
+/// How many tokens there may be; each is compared with every guess.
+const COUNT_MAX: usize = 1_000;
+
+/// All tokens that are valid at the moment.
+pub(in crate::server) struct Tokens {
+    /// Of the settings.
+    fixed: Vec<Token>,
+    file: Option<Watched<Vec<Token>>>,
+}
+
+/// One token, and what it allows.
+struct Token {
+    /// Filled up with zeros, which no token contains.
+    secret: [u8; LENGTH_MAX],
+    access: Access,
+}
+
+impl Tokens {
+    /// `listed`: the setting `tokens`; `file`: the path of `tokens_file`.
+    ///
+    /// # Errors
+    /// When one is malformed, or the file cannot be read, or can be read by others.
+    pub(in crate::server) fn open(listed: &str, file: Option<PathBuf>) -> Result<Self> {
+        let fixed = parse_list(listed).context("tokens in config/server.toml")?;
+        let file = file.map(|file| {
+            let read = {
+                let file = file.clone();
+                move || read(&file)
+            };
+            Watched::open("tokens_file", vec![file], read)
+        });
+        Ok(Self { fixed, file: file.transpose()? })
+    }
+
+    /// What this token allows; `None` when it is not one of them.
+    pub(in crate::server) fn find(&self, guess: &str) -> Option<Access> {
+        let of_file = self.file.as_ref().map(Watched::current);
+        let of_file = of_file.as_deref().map(Vec::as_slice).unwrap_or_default();
+        let (guessed, fits) = padded(guess);
+        // Goes over all of them whichever fits, and does not look at the rest of one sooner than at its beginning.
+        let mut found = 0_u32;
+        let mut has_found = Choice::from(0);
+        for (index, token) in (1_u32..).zip(self.fixed.iter().chain(of_file)) {
+            let is_it = token.secret.ct_eq(&guessed) & fits;
+            found.conditional_assign(&index, is_it);
+            has_found |= is_it;
+        }
+        let index = bool::from(has_found).then(|| found as usize - 1)?;
+        self.fixed.iter().chain(of_file).nth(index).map(|token| token.access)
+    }
+
+    /// Looks at the file now, not when its time has come.
+    pub(in crate::server) fn reload(&self) {
+        if let Some(file) = &self.file {
+            file.reload();
+        }
+    }
+}
+
+/// Checks the setting `tokens`; the sentence of an error quotes none.
+pub(in crate::server) fn check_list(listed: &str) -> Result<()> {
+    parse_list(listed).map(drop)
+}
+
+/// `SECRET:send+inspect,SECRET:admin`.
+fn parse_list(listed: &str) -> Result<Vec<Token>> {
+    let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let parse = |(number, entry): (usize, &str)| {
+        let (secret, scopes) = entry.split_once(':').unwrap_or((entry, ""));
+        Token::new(secret, scopes.split('+')).with_context(|| format!("the token number {}", number + 1))
+    };
+    limited(entries.enumerate().map(parse).collect::<Result<_>>()?)
+}
+
+/// One token a line: `SECRET send,inspect # what it is for`.
+fn parse_file(text: &str) -> Result<Vec<Token>> {
+    let parse = |(number, line): (usize, &str)| {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let (secret, scopes) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let token = || Token::new(secret, scopes.split(','));
+        (!line.is_empty()).then(|| token().with_context(|| format!("line {}", number + 1)))
+    };
+    limited(text.lines().enumerate().filter_map(parse).collect::<Result<_>>()?)
+}
+
+fn limited(tokens: Vec<Token>) -> Result<Vec<Token>> {
+    ensure!(tokens.len() <= COUNT_MAX, "at most {COUNT_MAX} tokens may be valid, not {}", tokens.len());
+    Ok(tokens)
+}
+
+fn read(file: &Path) -> Result<Vec<Token>> {
+    use std::os::unix::fs::PermissionsExt;
+    let reading = || format!("reading {}", file.display());
+    let mode = fs::metadata(file).with_context(reading)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let file = file.display();
+        bail!("{file} can be opened by others than its owner, and holds secrets; run: chmod 600 {file}");
+    }
+    parse_file(&fs::read_to_string(file).with_context(reading)?).with_context(|| file.display().to_string())
+}
+
+impl Token {
+    fn new<'a>(secret: &str, scopes: impl Iterator<Item = &'a str>) -> Result<Self> {
+        let length = secret.len();
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        ensure!(secret.bytes().all(good), "is not made of letters, digits and -._~+/= alone");
+        ensure!(length >= LENGTH_MIN, "has {length} characters, and must have at least {LENGTH_MIN}");
+        ensure!(length <= LENGTH_MAX, "has {length} characters, and may have at most {LENGTH_MAX}");
+        let scopes = scopes.map(str::trim).filter(|scope| !scope.is_empty());
+        let scopes: Vec<Scope> =
+            scopes.map(str::parse).collect::<Result<_, String>>().map_err(anyhow::Error::msg)?;
+        ensure!(!scopes.is_empty(), "has no scope: add send, inspect or admin");
+        Ok(Self { secret: padded(secret).0, access: Access::of(&scopes) })
+    }
+}
+
+/// Filled up with zeros, and whether it is one that a token can be.
+fn padded(text: &str) -> ([u8; LENGTH_MAX], Choice) {
+    let mut bytes = [0; LENGTH_MAX];
+    let length = text.len().min(LENGTH_MAX);
+    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+    (bytes, Choice::from(u8::from((1..=LENGTH_MAX).contains(&text.len()))))
+}

@@ -1,0 +1,246 @@
+//! Lets a client in that shows a token with its first message, and no other.
+
+use std::borrow::Cow;
+use std::io;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::Session;
+use super::conversation::Turn;
+use crate::protocol::{Code, CommandRequest, Frames, Message, Misunderstood, Opening, Refusal, Reply};
+use crate::server::access::{Access, Scope};
+use crate::server::ready::raised;
+use crate::server::status::Limit;
+use crate::server::stream::Stream;
+
+/// The command, and the word before a bare token.
+pub(super) const AUTH: &str = "auth";
+/// The longest message that a client without a token may send, in bytes.
+const LENGTH_MAX: usize = 4096;
+
+/// A token that a client shows, and the `id` to echo.
+#[derive(Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) id: Option<&'a RawValue>,
+    pub(super) token: Cow<'a, str>,
+}
+
+/// What the answer to a valid token holds.
+#[derive(Serialize)]
+pub(super) struct Granted {
+    scopes: Vec<Scope>,
+}
+
+/// The first message of a client.
+struct First {
+    opening: Opening,
+    message: Bytes,
+    /// What came beyond it.
+    rest: Bytes,
+}
+
+/// What a client begins with that has to show a token.
+enum Begun {
+    Message(First),
+    /// No message, but something else.
+    Other(Opening, Bytes),
+    TooLong(Opening),
+    Closed,
+}
+
+impl<'a> Shown<'a> {
+    /// Reads `{"command":"auth","token":".."}` or `auth SECRET`.
+    ///
+    /// # Errors
+    /// `unauthorized` when the message is something else, `bad_request` when it is not complete.
+    pub(super) fn read(message: &'a [u8]) -> Result<Self, Misunderstood<'a>> {
+        match Message::parse(message)? {
+            Message::Command(request) if request.command == AUTH => Self::of_command(request),
+            Message::Data(data) => match bare(data) {
+                Some(token) => Ok(Self { id: None, token: token.into() }),
+                None => Err(unknown(None)),
+            },
+            Message::Command(request) => Err(unknown(request.id)),
+            Message::Task(request) => Err(unknown(request.id)),
+            Message::Help => Err(unknown(None)),
+        }
+    }
+
+    /// Takes the token out of the command "auth".
+    ///
+    /// # Errors
+    /// When there is none, or anything else beside it.
+    pub(super) fn of_command(mut request: CommandRequest<'a>) -> Result<Self, Misunderstood<'a>> {
+        let id = request.id;
+        let token = request.need("token", "a string");
+        let read = token.and_then(|token| request.only(&[]).map(|()| Self { id, token }));
+        read.map_err(|refusal| Misunderstood { refusal, id })
+    }
+}
+
+/// The token of a line `auth SECRET`.
+pub(super) fn bare(data: &[u8]) -> Option<&str> {
+    let token = std::str::from_utf8(data).ok()?.trim().strip_prefix(AUTH)?;
+    token.starts_with([' ', '\t']).then(|| token.trim_start())
+}
+
+fn unknown(id: Option<&RawValue>) -> Misunderstood<'_> {
+    let refusal = Access::Unknown.check(Scope::Send).err();
+    let refusal = refusal.unwrap_or_else(|| Refusal::new(Code::Unauthorized, "Who are you?"));
+    Misunderstood { refusal, id }
+}
+
+impl Granted {
+    pub(super) fn of(access: Access) -> Self {
+        Self { scopes: access.scopes() }
+    }
+}
+
+impl Session {
+    /// What a client may do who names this token; the answer to a wrong one takes its time.
+    ///
+    /// # Errors
+    /// `unauthorized`.
+    pub(super) async fn admit(&self, token: &str) -> Result<Access, Refusal> {
+        self.door.admit(&self.connection.address(), token).await
+    }
+
+    /// Hears the first message, which has to be a token, and answers it.
+    pub(super) async fn greet(&mut self, stream: &mut Stream) -> io::Result<Turn> {
+        let mut stop = self.stop.clone();
+        let limit = self.hall.settings.auth_timeout;
+        let begun = tokio::select! {
+            begun = timeout(limit, begin(stream)) => begun,
+            () = raised(&mut stop) => return Ok(Turn::Over),
+        };
+        let (opening, refusal, id) = match begun {
+            Ok(begun) => match begun? {
+                Begun::Closed => return Ok(Turn::Over),
+                Begun::Other(opening, bytes) => return Ok(Turn::Other(opening, bytes)),
+                Begun::TooLong(opening) => {
+                    self.hall.board.limits.hit(Limit::PackageMaxLength);
+                    (opening, too_long(), None)
+                }
+                Begun::Message(first) if !self.door.speaks(first.opening, stream.is_encrypted()) => {
+                    return Ok(Turn::Other(first.opening, first.message));
+                }
+                Begun::Message(First { opening, message, rest }) => match self.hear(&message).await {
+                    Ok((id, access)) => {
+                        self.access = access;
+                        let id = id.map(RawValue::get);
+                        answer(stream, opening, |reply| reply.ok(id, &Granted::of(access))).await?;
+                        return Ok(Turn::Welcome(opening, rest));
+                    }
+                    Err(Misunderstood { refusal, id }) => (opening, refusal, id.map(RawValue::to_owned)),
+                },
+            },
+            Err(_) => {
+                self.hall.board.limits.hit(Limit::AuthTimeout);
+                (Opening::Lines, too_late(limit), None)
+            }
+        };
+        let id = id.as_deref().map(RawValue::get);
+        answer(stream, opening, |reply| reply.refused(id, &refusal)).await?;
+        Ok(Turn::Broken)
+    }
+
+    async fn hear<'a>(&self, message: &'a [u8]) -> Result<(Option<&'a RawValue>, Access), Misunderstood<'a>> {
+        let Shown { id, token } = Shown::read(message)?;
+        let admitted = self.admit(&token).await;
+        admitted.map(|access| (id, access)).map_err(|refusal| Misunderstood { refusal, id })
+    }
+}
+
+/// Reads until the first message is complete, or cannot become one.
+async fn begin(stream: &mut Stream) -> io::Result<Begun> {
+    let mut first = Vec::with_capacity(512);
+    loop {
+        let opening = Opening::told_by(&first);
+        let end = match opening {
+            Some(opening @ (Opening::Tls | Opening::Http)) => {
+                return Ok(Begun::Other(opening, first.into()));
+            }
+            Some(Opening::Lines) => memchr::memchr(b'\n', &first).map(|end| end + 1),
+            Some(Opening::Frames) => {
+                let mut frames = Frames::new(LENGTH_MAX);
+                let complete = frames.feed(&first).bytes;
+                if frames.broken().is_some() {
+                    return Ok(Begun::TooLong(Opening::Frames));
+                }
+                Frames::messages(&complete).next().map(|message| message.len() + Frames::HEAD)
+            }
+            None => None,
+        };
+        if let (Some(opening), Some(end)) = (opening, end) {
+            let mut message = Bytes::from(first);
+            let rest = message.split_off(end);
+            let head = if opening == Opening::Frames { Frames::HEAD } else { 0 };
+            return Ok(Begun::Message(First { opening, message: message.slice(head..), rest }));
+        }
+        if first.len() > LENGTH_MAX {
+            return Ok(Begun::TooLong(opening.unwrap_or(Opening::Lines)));
+        }
+        let room = (LENGTH_MAX + Frames::HEAD + 1 - first.len()) as u64;
+        if (&mut *stream).take(room).read_buf(&mut first).await? == 0 {
+            return Ok(Begun::Closed);
+        }
+    }
+}
+
+/// Writes one message in the form in which the client speaks.
+async fn answer(stream: &mut Stream, opening: Opening, write: impl FnOnce(Reply)) -> io::Result<()> {
+    let mut line = Vec::new();
+    write(Reply::new(&mut line));
+    if opening == Opening::Frames {
+        let mut frame = Vec::new();
+        Frames::write(line.trim_ascii_end(), &mut frame);
+        line = frame;
+    }
+    stream.write_all(&line).await?;
+    stream.flush().await
+}
+
+fn too_long() -> Refusal {
+    let message = format!("Before a token was shown, a message may have {LENGTH_MAX} bytes.");
+    Refusal::new(Code::TooLong, message)
+}
+
+fn too_late(limit: std::time::Duration) -> Refusal {
+    let message = format!("No token was shown within {limit:?} (auth_timeout).");
+    Refusal::new(Code::Unauthorized, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_shown_as_a_command_or_as_a_bare_line() {
+        let token = |message: &str| {
+            Shown::read(message.as_bytes())
+                .map(|shown| shown.token.into_owned())
+                .map_err(|no| no.refusal.code)
+        };
+        assert_eq!(token("{\"command\":\"auth\",\"token\":\"abc\",\"id\":1}"), Ok("abc".into()));
+        assert_eq!(token("auth abc\r"), Ok("abc".into()));
+        assert_eq!(token("auth \t abc "), Ok("abc".into()));
+        for wrong in [
+            "authabc",
+            "AUTH abc",
+            "hello",
+            "?",
+            "{\"command\":\"status\"}",
+            "{\"function\":\"f\"}",
+            "\u{ff}",
+        ] {
+            assert_eq!(token(wrong), Err(Code::Unauthorized), "{wrong}");
+        }
+        for wrong in ["{\"command\":\"auth\"}", "{\"command\":\"auth\",\"token\":\"a\",\"tokn\":\"b\"}"] {
+            assert_eq!(token(wrong), Err(Code::BadRequest), "{wrong}");
+        }
+    }
+}

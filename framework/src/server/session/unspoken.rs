@@ -1,0 +1,57 @@
+//! Answers what the listener does not speak, in that very protocol, so that the client can tell why.
+
+use std::io;
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+use crate::protocol::{Frames, Opening, Refusal, Reply};
+use crate::server::stream::Stream;
+
+use super::Session;
+use super::conversation::linger;
+
+/// A fatal alert of TLS 1.0, which every version reads: handshake_failure.
+const ALERT: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 40];
+
+impl Session {
+    /// Tells a client that what it began to speak is not spoken here, and hangs up.
+    pub(super) async fn decline(&self, mut stream: Stream, opening: Opening) -> io::Result<()> {
+        let refusal = self.door.refusal(opening, stream.is_encrypted());
+        stream.write_all(&declined(opening, &refusal)).await?;
+        stream.flush().await?;
+        linger(&mut stream, true).await;
+        Ok(())
+    }
+}
+
+fn declined(opening: Opening, refusal: &Refusal) -> Vec<u8> {
+    let mut line = Vec::new();
+    Reply::new(&mut line).refused(None, refusal);
+    match opening {
+        Opening::Tls => ALERT.to_vec(),
+        Opening::Lines => line,
+        Opening::Frames => {
+            let mut frame = Vec::new();
+            Frames::write(line.trim_ascii_end(), &mut frame);
+            frame
+        }
+        Opening::Http => {
+            let title = "Not Implemented";
+            let problem = json!({
+                "type": "about:blank",
+                "title": title,
+                "status": 501,
+                "code": refusal.code,
+                "detail": refusal.message,
+            });
+            let body = problem.to_string();
+            let length = body.len();
+            format!(
+                "HTTP/1.1 501 {title}\r\nContent-Type: application/problem+json\r\n\
+                 Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+            .into_bytes()
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The bounds on what a client can make grow, and how often each was reached.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A bound, by the name of its setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Limit {
+    MaxConnection,
+    MaxConnectionPerAddress,
+    PackageMaxLength,
+    OutputBufferMax,
+    HeartbeatIdleTime,
+    AuthTimeout,
+    /// A wrong token; no setting, but a figure to keep an eye on.
+    FailedAuth,
+    HttpHeaderMax,
+    HttpHeaderTimeout,
+    WebsocketFragments,
+    /// JSON nested deeper than a handler's arguments are read; fixed at 128.
+    JsonNesting,
+}
+
+impl Limit {
+    const ALL: [(Self, &'static str); 11] = [
+        (Self::MaxConnection, "max_connection"),
+        (Self::MaxConnectionPerAddress, "max_connection_per_address"),
+        (Self::PackageMaxLength, "package_max_length"),
+        (Self::OutputBufferMax, "output_buffer_max"),
+        (Self::HeartbeatIdleTime, "heartbeat_idle_time"),
+        (Self::AuthTimeout, "auth_timeout"),
+        (Self::FailedAuth, "failed_auth"),
+        (Self::HttpHeaderMax, "http_header_max"),
+        (Self::HttpHeaderTimeout, "http_header_timeout"),
+        (Self::WebsocketFragments, "websocket_fragments"),
+        (Self::JsonNesting, "json_nesting"),
+    ];
+}
+
+/// How often each bound was reached since the start.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Limits([AtomicU64; Limit::ALL.len()]);
+
+impl Limits {
+    /// Counts one more time that this bound was reached.
+    pub(in crate::server) fn hit(&self, limit: Limit) {
+        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All of them, those never reached among them.
+    pub(super) fn report(&self) -> BTreeMap<String, u64> {
+        let count = |limit: Limit| self.0[limit as usize].load(Ordering::Relaxed);
+        Limit::ALL.iter().map(|(limit, name)| ((*name).to_owned(), count(*limit))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_counts_under_its_own_name() {
+        let limits = Limits::default();
+        for (index, (limit, name)) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, index, "{name} stands in its place");
+            limits.hit(limit);
+        }
+        assert!(limits.report().values().all(|count| *count == 1));
+        assert_eq!(limits.report().len(), Limit::ALL.len());
+    }
+}
