@@ -10,6 +10,7 @@ mod browser;
 mod client;
 mod config;
 mod console;
+mod daemon;
 mod frames;
 mod framing;
 mod functions;
