@@ -13,6 +13,7 @@ mod framing;
 mod kill;
 mod launcher;
 mod life;
+mod listeners;
 mod mail;
 mod making;
 mod model;

@@ -6,7 +6,7 @@ use super::tokens::following;
 /// The rooms of the server, in the order in which data walks through them.
 const ROOMS: [&str; 7] = ["listener", "session", "scheduler", "queue", "worker", "finisher", "notifier"];
 /// What the rooms of the server share: words, not rooms.
-const VOCABULARY: [&str; 13] = [
+const VOCABULARY: [&str; 14] = [
     "access",
     "audience",
     "connection",
@@ -14,6 +14,7 @@ const VOCABULARY: [&str; 13] = [
     "events",
     "outbox",
     "peer",
+    "pool",
     "ready",
     "settings",
     "status",

@@ -59,7 +59,7 @@ impl Execute for Start {
             Err(error) => return Err(explain(error, &settings).await),
         };
         let _pid_file = PidFile::write(config.root(), settings.pid_file.as_deref())?;
-        let address = running.addresses()[0];
+        let address = &running.addresses()[0];
         output.note(format_args!("The task server listens on {address}. Ctrl-C ends it."));
         signals.next().await;
         output.note("Stopping: running tasks may finish. Ctrl-C again ends the server at once.");
