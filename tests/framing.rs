@@ -184,6 +184,6 @@ fn a_page_in_a_browser_cannot_send_tasks() {
     let server = Server::start();
     let request = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n{\"function\":\"noop\"}\n";
     let answer = server.connect().send(request).end().rest();
-    assert!(answer.starts_with("HTTP/1.1 501 ") && answer.contains("unknown_protocol"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("method_not_allowed"), "{answer}");
     assert_eq!(server.status()["ledger"]["accepted"], 0);
 }

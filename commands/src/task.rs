@@ -1,5 +1,6 @@
 //! The task server and its clients.
 
+mod arguments;
 mod batch;
 mod batches;
 mod bench;
@@ -8,7 +9,10 @@ mod check;
 mod each;
 mod flush;
 mod forget;
+mod functions;
 mod list;
+mod pid_file;
+mod restart;
 mod retry;
 mod run;
 mod send;
@@ -17,4 +21,5 @@ mod several;
 mod show;
 mod start;
 mod status;
+mod stop;
 mod watch;

@@ -3,6 +3,7 @@
 mod commands;
 mod follow;
 mod pipeline;
+mod stop;
 
 use std::io;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::task::{BatchId, TaskId};
 pub use follow::{Following, News};
 
 pub use pipeline::{Pipeline, Refused};
+pub use stop::Leaving;
 
 /// One connection to a server.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 
 pub use called::Called;
 pub use globals::global_options;
-pub use help::help;
+pub use help::{help, help_with};
 pub use tester::Tester;
 
 use self::invocation::{Invocation, Request};

@@ -21,7 +21,7 @@ pub mod console;
 pub mod prelude;
 
 pub use framework_macros::{Command, Task};
-pub use {anyhow, clap, humantime, inventory, serde, serde_json};
+pub use {anyhow, clap, humantime, inventory, schemars, serde, serde_json};
 
 /// Keeps the code in the README true.
 #[cfg(doctest)]

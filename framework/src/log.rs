@@ -1,15 +1,20 @@
 //! Logs: one line per event, to stderr or to a file, as text or as JSON.
 //!
 //! A moment is what the server's users watch, such as `Client: Connect.`; [`moment!`](crate::moment) logs one. In
-//! text it stands bare, without time and level; whatever is in it, it is one line.
+//! text on stderr it stands bare, without time and level; whatever is in it, it is one line. An outcome is what the
+//! server itself says of each task that has ended. What a handler logs carries the id of its task.
 
+mod book;
 mod escape;
+mod file;
 mod json;
+mod outcomes;
+mod rotation;
+mod subject;
 mod text;
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -25,6 +30,12 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, fmt as lines};
 
+pub(crate) use outcomes::{EndedTask, outcomes};
+pub use rotation::Rotation;
+pub(crate) use subject::{About, about};
+
+use book::{Book, Writing};
+use file::LogFile;
 use json::Json;
 use text::Text;
 
@@ -44,15 +55,36 @@ pub struct Logging {
     pub format: Format,
     /// Whether moments are logged; they also need the level `info` at least.
     pub moments: bool,
+    /// Whether each end of a task is logged; this also needs the level `info` at least.
+    pub outcomes: bool,
     /// Appended to, and created when missing along with its directory; `None` is stderr.
     pub file: Option<PathBuf>,
+    /// When the file is put aside.
+    pub rotation: Rotation,
+    /// How many files that were put aside are kept.
+    pub keep: usize,
+    /// How many bytes of lines may wait to be written to the file; more are dropped, and counted.
+    pub buffer_max: usize,
 }
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: Level::Info, format: Format::Text, moments: true, file: None }
+        Self {
+            level: Level::Info,
+            format: Format::Text,
+            moments: true,
+            outcomes: false,
+            file: None,
+            rotation: Rotation::None,
+            keep: 7,
+            buffer_max: 8 << 20,
+        }
     }
 }
+
+/// The log of a process, written to its end when dropped.
+#[must_use = "what is logged reaches the file as long as this lives"]
+pub struct Log(Option<Writing>);
 
 /// What is logged: this and everything more severe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
@@ -104,12 +136,28 @@ impl Logging {
     ///
     /// # Errors
     /// When the file cannot be opened, or logging has been started already.
-    pub fn start(self) -> Result<()> {
-        let writer = match &self.file {
-            Some(path) => BoxMakeWriter::new(Arc::new(open(path)?)),
+    pub fn start(self) -> Result<Log> {
+        let (book, writing) = self.open()?.unzip();
+        let writer = match book.clone() {
+            Some(book) => BoxMakeWriter::new(Arc::new(book)),
             None => BoxMakeWriter::new(io::stderr),
         };
-        tracing::subscriber::set_global_default(self.subscriber(writer)).context("starting to log")
+        tracing::subscriber::set_global_default(self.subscriber(writer)).context("starting to log")?;
+        if self.outcomes && self.level >= Level::Info {
+            outcomes::log_outcomes(self.format, book);
+        }
+        Ok(Log(writing))
+    }
+
+    fn open(&self) -> Result<Option<(Book, Writing)>> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let file = LogFile::open(path, self.rotation, self.keep)?;
+        let format = self.format;
+        Book::open(file, self.buffer_max, move |text| match format {
+            Format::Text => text::remark(text),
+            Format::Json => json::remark(text),
+        })
+        .map(Some)
     }
 
     fn subscriber<W>(&self, writer: W) -> Box<dyn Subscriber + Send + Sync>
@@ -120,7 +168,10 @@ impl Logging {
         // A full disk or a closed stderr loses lines; a complaint about it would have nowhere to go either.
         let layer = lines::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
         match self.format {
-            Format::Text => Box::new(registry.with(layer.fmt_fields(Text).event_format(Text))),
+            Format::Text => {
+                let text = Text { is_stamped: self.file.is_some() };
+                Box::new(registry.with(layer.fmt_fields(text).event_format(text)))
+            }
             Format::Json => Box::new(registry.with(layer.fmt_fields(Json).event_format(Json))),
         }
     }
@@ -133,14 +184,21 @@ impl Logging {
     }
 }
 
-/// Lines of one `write` each: the system appends them whole, whoever else writes to the file.
-fn open(path: &Path) -> Result<File> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("creating the directory of the log file {}", path.display()))?;
+impl Log {
+    /// Whether it goes into a file.
+    pub fn is_file(&self) -> bool {
+        self.0.is_some()
     }
-    let file = OpenOptions::new().append(true).create(true).open(path);
-    file.with_context(|| format!("opening the log file {}", path.display()))
+
+    /// Opens the file by its name again, as after logrotate has moved it away.
+    pub fn reopen(&self) {
+        self.0.iter().for_each(Writing::reopen);
+    }
+
+    /// Lets the process's own stdout and stderr go into the file, wherever it goes from now on.
+    pub fn take_streams(&self) {
+        self.0.iter().for_each(Writing::take_streams);
+    }
 }
 
 #[cfg(test)]
@@ -287,11 +345,34 @@ mod tests {
     }
 
     #[test]
+    fn a_line_about_a_task_carries_its_id() {
+        let lines = logged(Logging::default(), || {
+            about(12, || info!("sent"));
+            about(12, || moment!("bare"));
+            info!("other");
+        });
+        let lines: Vec<_> = lines.lines().collect();
+        assert!(lines[0].ends_with("sent task=12") && lines[1] == "bare" && lines[2].ends_with("other"));
+        let lines = logged(Logging { format: Format::Json, ..Logging::default() }, || {
+            about(12, || info!("sent"));
+        });
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&lines).unwrap()["task"], 12);
+    }
+
+    #[test]
+    fn a_moment_in_a_file_has_its_time() {
+        let logging = Logging { file: Some("server.log".into()), ..Logging::default() };
+        let lines = logged(logging, || moment!("Connect"));
+        assert!(lines.ends_with("Z  INFO moment: Connect\n"), "{lines}");
+    }
+
+    #[test]
     fn lines_of_many_threads_never_interleave() {
         let directory = std::env::temp_dir().join(format!("think-log-{}", std::process::id()));
         let path = directory.join("deep/server.log");
-        let file = Arc::new(open(&path).unwrap());
-        let dispatch = tracing::Dispatch::new(Logging::default().subscriber(file));
+        let logging = Logging { file: Some(path.clone()), ..Logging::default() };
+        let (book, writing) = logging.open().unwrap().unwrap();
+        let dispatch = tracing::Dispatch::new(Logging::default().subscriber(Arc::new(book)));
         thread::scope(|scope| {
             for letter in ["a", "b", "c", "d"] {
                 let dispatch = dispatch.clone();
@@ -303,17 +384,10 @@ mod tests {
                 });
             }
         });
-        let text = fs::read_to_string(&path).unwrap();
-        fs::remove_dir_all(&directory).unwrap();
+        drop(writing);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
         assert_eq!(text.lines().count(), 1_000);
         assert!(text.lines().all(|line| line.len() == 500 && line.bytes().all(|b| b == line.as_bytes()[0])));
-    }
-
-    #[test]
-    fn a_log_file_that_cannot_be_opened_is_named() {
-        let error = format!("{:#}", open(Path::new("/dev/null/server.log")).unwrap_err());
-        assert!(error.contains("/dev/null/server.log"), "{error}");
-        let error = format!("{:#}", open(Path::new("/")).unwrap_err());
-        assert!(error.contains("opening the log file /"), "{error}");
     }
 }

@@ -15,6 +15,7 @@ mod access;
 mod audience;
 mod connection;
 mod door;
+mod ending;
 mod events;
 mod finisher;
 mod listener;
@@ -43,6 +44,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use access::Scope;
 pub use connection::Connection;
+pub use ending::{Farewell, Phase};
 pub use events::{AnyEvents, Events, Finished};
 pub use listener::AlreadyRunning;
 pub use peer::Peer;
@@ -56,6 +58,7 @@ use crate::store::{Clock, Store};
 use crate::task::{Handlers, Workshop, remember_panics};
 use audience::Audience;
 use door::Door;
+use ending::Ending;
 use listener::{Entrance, Listener};
 use pool::Pool;
 use queue::Queue;
@@ -91,6 +94,7 @@ pub struct Running {
     reading: mpsc::Receiver<()>,
     listener: JoinHandle<()>,
     work: Work,
+    ending: Arc<Ending>,
 }
 
 /// The rooms behind the queue while they are open.
@@ -207,7 +211,9 @@ impl Server {
             io.spawn(queue.clone().ring()),
             io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
         ]);
+        let ending = Arc::new(Ending::new(self.store.clone(), max_wait_time));
         let hall = Arc::new(Hall {
+            ending: ending.clone(),
             settings: self.settings,
             events: self.events,
             queue: queue.clone(),
@@ -219,7 +225,19 @@ impl Server {
         });
         let listener = io.spawn(Listener { hall, stop: stopped, reading: guard }.run(entrances));
         let (store, _pools) = (self.store, [io, tasks]);
-        Running { _pools, addresses, doors, max_wait_time, store, queue, stop, reading, listener, work }
+        Running {
+            _pools,
+            addresses,
+            doors,
+            max_wait_time,
+            store,
+            queue,
+            stop,
+            reading,
+            listener,
+            work,
+            ending,
+        }
     }
 }
 
@@ -239,6 +257,16 @@ fn pull(
 }
 
 impl Running {
+    /// Notes what the server was started with, for whoever stops it to start it again.
+    pub fn started_with(&self, arguments: Vec<String>) {
+        self.ending.started_with(arguments);
+    }
+
+    /// Waits until a client asks for the end, and tells how long running tasks may take: [`Running::stop_within`].
+    pub async fn asked_to_stop(&self) -> Duration {
+        self.ending.asked().await
+    }
+
     /// Where it listens: the first listener, the further ones, then the control socket.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
@@ -254,8 +282,16 @@ impl Running {
     /// finish within `max_wait_time`, then all of it is settled and told, then the connections close.
     ///
     /// A store that does not survive the process has its due tasks run to the end as well, within the same time.
-    pub async fn stop(mut self) -> Stopped {
-        let deadline = Instant::now() + self.max_wait_time;
+    pub async fn stop(self) -> Stopped {
+        let patience = self.max_wait_time;
+        self.stop_within(patience).await
+    }
+
+    /// As [`Running::stop`], with a time of its own for the running tasks.
+    pub async fn stop_within(mut self, patience: Duration) -> Stopped {
+        let deadline = Instant::now() + patience;
+        let ending = self.ending.clone();
+        let telling = tokio::spawn(async move { ending.tell(deadline).await });
         self.stop.send_replace(true);
         if timeout_at(deadline, self.reading.recv()).await.is_err() {
             tracing::warn!("callbacks of connections still run and are given up");
@@ -263,7 +299,7 @@ impl Running {
         self.queue.close();
         let mut pullers = futures_util::future::join_all(self.work.pullers.drain(..));
         if timeout_at(deadline, &mut pullers).await.is_err() {
-            tracing::warn!("running tasks are given up after {:?} (max_wait_time)", self.max_wait_time);
+            tracing::warn!("running tasks are given up after {patience:?}");
             self.work.halt.send_replace(true);
             if timeout(GRACE, pullers).await.is_err() {
                 tracing::warn!("a task does not let go of its thread");
@@ -274,6 +310,8 @@ impl Running {
         let refusal = Refusal::new(Code::ShuttingDown, "The server stops before the task has ended.");
         self.work.waiters.dismiss(&refusal);
         self.work.audience.dismiss(&refusal);
+        telling.abort();
+        self.ending.over().await;
         let told = timeout(GRACE, &mut self.listener).await;
         if notified.is_err() || told.is_err() {
             tracing::warn!("not every client could be told before the end");

@@ -7,6 +7,7 @@ mod handler;
 mod notes;
 mod outcome;
 mod panic;
+mod schema;
 mod timetable;
 
 use std::fmt;
@@ -25,6 +26,7 @@ pub use handler::{Function, Handle, HandleBlocking, Handler, Handlers, Options};
 pub use notes::{LINES_MAX, LogLine, Notes, Progress, TEXT_MAX};
 pub use outcome::{Failure, Outcome, Retry, no_retry, retry_after};
 pub(crate) use panic::{caught, remember_panics};
+pub use schema::{AnyValue, FunctionStory, SchemaOf, TimetableStory, schema_of};
 pub use timetable::{Missed, Overlap, Timetable};
 
 use crate::protocol::{RareRequest, Refusal, TaskRequest};

@@ -176,4 +176,9 @@ impl Client {
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         self.reader.get_mut()
     }
+
+    /// The socket, before anything was read.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.reader.into_inner()
+    }
 }

@@ -1,30 +1,37 @@
 //! `task:send`: hands a task to the server.
 
+mod options;
+
 use std::io::Read;
 use std::time::Duration;
 
+use framework::clap::Command as Described;
 use framework::client::{Client, Ended, Request};
+use framework::command::Declared;
+use framework::console::help_with;
 use framework::prelude::*;
 use framework::protocol::{Answer, Status};
-use framework::task::TaskId;
+use framework::task::{Handlers, TaskId};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::server_address::{ServerAddress, ended, parse_duration};
 
 /// Hand a task to the server
 ///
-/// With a JSON object alone, the server's default_function gets it; with a name and JSON, the function of that
-/// name. Any other text is sent as a line, as if typed in telnet, and the answer is printed. `-` stands for the
-/// standard input.
+/// With a JSON object alone, the server's default_function gets it; with a name, the function of that name. Its
+/// arguments are JSON, or one by one, as in task:send send_mail --to ada@example.com --content @body.txt: `@FILE` stands
+/// for what is in the file. An argument called as one of the options below is written --args.NAME. Any other text is
+/// sent as a line, as if typed in telnet, and the answer is printed. `-` stands for the standard input.
 #[derive(Args, Command)]
 #[command(name = "task:send")]
 struct Send {
     /// The function, or what to send if nothing follows
-    #[arg(value_name = "FUNCTION|MESSAGE")]
-    message: String,
-    /// The function's arguments as JSON, or `-`
-    args: Option<String>,
+    #[arg(value_name = "FUNCTION|MESSAGE", required_unless_present = "help")]
+    message: Option<String>,
+    /// The function's arguments: JSON, or `-`, or one by one
+    #[arg(value_name = "JSON|--NAME VALUE", allow_hyphen_values = true)]
+    args: Vec<String>,
     /// Wait for the task's end, at most so many seconds, and print its result
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
     wait: Option<Option<Duration>>,
@@ -66,10 +73,16 @@ struct Send {
     json: bool,
     #[command(flatten)]
     server: ServerAddress,
+    /// Show this help, after a function's name also that of its arguments
+    #[arg(short = 'h', long)]
+    help: bool,
 }
 
 impl Execute for Send {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        if self.help {
+            return self.print_help(app, output);
+        }
         match self.read()? {
             Message::Raw(line) => {
                 self.refuse_options()?;
@@ -114,27 +127,57 @@ enum Message {
 
 impl Send {
     fn read(&self) -> Result<Message> {
-        let first = read_argument(&self.message)?;
-        let request = match &self.args {
-            Some(args) => {
-                let args = read_argument(args)?;
-                self.request(Some(self.message.clone()), &args)?
+        let request = match self.args.as_slice() {
+            [] => {
+                let message = read_argument(self.message())?;
+                if !message.trim_ascii_start().starts_with(b"{") {
+                    return Ok(Message::Raw(message));
+                }
+                self.request(None, json(&message)?)
             }
-            None if first.trim_ascii_start().starts_with(b"{") => self.request(None, &first)?,
-            None => return Ok(Message::Raw(first)),
+            [first, ..] if is_option(first) => {
+                self.request(self.message.clone(), self.named_arguments(first)?)
+            }
+            [args] => self.request(self.message.clone(), json(&read_argument(args)?)?),
+            [_, second, ..] => return Err(self.unexpected(second)),
         };
         Ok(Message::Task(Box::new(request)))
     }
 
-    fn request(&self, function: Option<String>, args: &[u8]) -> Result<Request> {
-        let not_json = |error| Exit::Usage.because(format!("the arguments are not JSON: {error}"));
-        let value: &RawValue = serde_json::from_slice(args).map_err(not_json)?;
-        // A request is one line, and line breaks in JSON mean nothing.
-        let line = match value.get().contains(['\n', '\r']) {
-            true => serde_json::value::to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?,
-            false => value.to_owned(),
+    fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or_default()
+    }
+
+    /// The arguments, as the function's schema types them.
+    fn named_arguments(&self, first: &str) -> Result<Box<RawValue>> {
+        let own = Self::augment_args(Described::new(""));
+        match Handlers::collect()?.find(self.message()) {
+            Ok(handler) => Ok(to_raw_value(&options::read(handler, &self.args, &own)?)?),
+            Err(_) if options::near_own(first, &own).is_some() => Err(self.unexpected(first)),
+            Err(refusal) => Err(Exit::Usage.because(refusal.to_string())),
+        }
+    }
+
+    fn unexpected(&self, word: &str) -> anyhow::Error {
+        let hint = match options::near_own(word, &Self::augment_args(Described::new(""))) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "the arguments are either JSON or options".to_owned(),
         };
-        let mut request = Request::new(function, line);
+        Exit::Usage.because(format!("\"{word}\" is unexpected; {hint}"))
+    }
+
+    fn print_help(&self, app: &App, output: &mut Output) -> Result<()> {
+        let handlers = Handlers::collect()?;
+        let add = |command| match handlers.find(self.message()) {
+            Ok(handler) => options::describe(command, handler),
+            Err(_) => command,
+        };
+        output.help(&help_with(app.program(), Self::ENTRY, add));
+        Ok(())
+    }
+
+    fn request(&self, function: Option<String>, args: Box<RawValue>) -> Request {
+        let mut request = Request::new(function, args);
         request.delay = self.delay;
         request.at.clone_from(&self.at);
         request.expires = self.expires.as_deref().map(with_unit);
@@ -146,7 +189,7 @@ impl Send {
         request.then.clone_from(&self.then);
         request.queue.clone_from(&self.queue);
         request.priority = self.priority;
-        Ok(request)
+        request
     }
 
     /// Raw text has nowhere to put them.
@@ -245,6 +288,21 @@ fn with_unit(time: &str) -> String {
         Ok(seconds) => format!("{seconds}s"),
         Err(_) => time.to_owned(),
     }
+}
+
+/// Whether a word is meant as an option; a number may begin as one.
+fn is_option(word: &str) -> bool {
+    word.len() > 1 && word.starts_with('-') && word.parse::<f64>().is_err()
+}
+
+/// A request is one line, and line breaks in JSON mean nothing.
+fn json(args: &[u8]) -> Result<Box<RawValue>> {
+    let not_json = |error| Exit::Usage.because(format!("the arguments are not JSON: {error}"));
+    let value: &RawValue = serde_json::from_slice(args).map_err(not_json)?;
+    Ok(match value.get().contains(['\n', '\r']) {
+        true => to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?,
+        false => value.to_owned(),
+    })
 }
 
 /// An argument, or for `-` the whole standard input.

@@ -25,6 +25,11 @@ impl ServerAddress {
         }
     }
 
+    /// Of a command whose own --timeout is another.
+    pub(crate) fn at(address: Option<String>) -> Self {
+        Self { address, timeout: Duration::from_secs(5) }
+    }
+
     pub(crate) async fn connect(&self, app: &App) -> Result<Client> {
         Client::connect(self.resolve(app)?, self.timeout).await.map_err(ended)
     }

@@ -53,7 +53,7 @@ impl Execute for Show {
 }
 
 /// What there is to tell, each under its name.
-fn facts(facts: &[(&str, Option<String>)], output: &mut Output) {
+pub(super) fn facts(facts: &[(&str, Option<String>)], output: &mut Output) {
     let name = output.style(framework::output::Style::Name);
     for (label, value) in facts {
         if let Some(value) = value {

@@ -1,29 +1,42 @@
 //! `task:start`: boots the task server.
 
+pub(super) mod daemon;
+mod signals;
+
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use framework::client::Client;
 use framework::config::{Config, Section};
-use framework::log::{Format, Logging};
+use framework::log::{Format, Log, Logging, tracing};
 use framework::output::Verbosity;
 use framework::prelude::*;
 use framework::server::{Running, Server, ServerSettings, Stopped};
 use framework::store::sqlite::InUse;
 use framework::task::Handlers;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::signals::Signals;
+use super::pid_file::PidFile;
 use super::server_address::address_of;
 
 /// Start the task server
 ///
 /// Runs in the foreground. Ctrl-C lets running tasks finish and ends it; a second Ctrl-C ends it at once.
+/// With -d it runs in the background: the command returns as soon as the server is ready, or says why it is not.
 /// Settings are in config/server.toml; the options below go before them.
 #[derive(Args, Command)]
 #[command(name = "task:start")]
 struct Start {
+    /// Run in the background, and log to runtime/server.log unless log_file says otherwise
+    #[arg(short, long)]
+    daemon: bool,
+    /// Run in the foreground, although the setting daemonize is on
+    #[arg(long, conflicts_with = "daemon")]
+    foreground: bool,
+    /// Be the server in the background that another process has started
+    #[arg(long, hide = true)]
+    detached: bool,
     /// Listen on this address
     #[arg(long)]
     host: Option<String>,
@@ -43,8 +56,20 @@ impl Execute for Start {
         let config = app.config()?;
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
-        logging(&settings, config, output.verbosity()).start()?;
+        let is_daemon = self.daemon || settings.daemonize && !self.foreground;
+        if is_daemon && !self.detached {
+            return daemon::launch(config, &self.arguments(), output);
+        }
+        if self.detached {
+            daemon::detach()?;
+        }
         let mut signals = Signals::listen()?;
+        let pid_file =
+            settings.pid_file.as_ref().map(|file| PidFile::take(&config.root().join(file))).transpose()?;
+        let log = logging(&settings, config, output.verbosity()).start()?;
+        if let Some(found) = pid_file.as_ref().and_then(|file| file.found.as_ref()) {
+            tracing::info!("{found}");
+        }
         let handlers = Arc::new(Handlers::collect()?);
         let store = settings.open_store(config, handlers.clone()).map_err(in_use)?;
         let server = Server {
@@ -58,23 +83,117 @@ impl Execute for Start {
             Ok(running) => running,
             Err(error) => return Err(explain(error, &settings).await),
         };
-        let _pid_file = PidFile::write(config.root(), settings.pid_file.as_deref())?;
-        let address = &running.addresses()[0];
-        output.note(format_args!("The task server listens on {address}. Ctrl-C ends it."));
-        signals.next().await;
-        output.note("Stopping: running tasks may finish. Ctrl-C again ends the server at once.");
-        stop(running, signals, output).await
+        running.started_with(self.arguments());
+        if let Err(error) = self.announce(&running, &mut signals, &settings, &log, output).await {
+            running.stop().await;
+            return Err(error);
+        }
+        let patience = tokio::select! {
+            patience = running.asked_to_stop() => Some(patience),
+            () = signals.stop(&log) => None,
+        };
+        match self.detached {
+            true => tracing::info!("stopping: running tasks may finish"),
+            false => output.note("Stopping: running tasks may finish. Ctrl-C again ends the server at once."),
+        }
+        let stopping = async {
+            match patience {
+                Some(patience) => running.stop_within(patience).await,
+                None => running.stop().await,
+            }
+        };
+        let stopped = tokio::select! {
+            stopped = stopping => stopped,
+            () = signals.insist(&log) => {
+                return Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"));
+            }
+        };
+        self.part(stopped, output)
     }
 }
 
 impl Start {
-    fn settings(self, mut settings: ServerSettings) -> Result<ServerSettings> {
-        settings.host = self.host.unwrap_or(settings.host);
+    fn settings(&self, mut settings: ServerSettings) -> Result<ServerSettings> {
+        if let Some(host) = &self.host {
+            settings.host.clone_from(host);
+        }
         settings.port = self.port.unwrap_or(settings.port);
         settings.task_worker_num = self.workers.unwrap_or(settings.task_worker_num);
         settings.log_format = self.log_format.unwrap_or(settings.log_format);
+        if self.detached {
+            settings.log_file.get_or_insert_with(|| daemon::LOG_FILE.into());
+            settings.pid_file.get_or_insert_with(|| daemon::PID_FILE.into());
+        }
         settings.check().map_err(|invalid| Exit::Usage.because(invalid.to_string()))?;
         Ok(settings)
+    }
+
+    /// Says that the server is ready: to the terminal, or to the process that has started it.
+    async fn announce(
+        &self,
+        running: &Running,
+        signals: &mut Signals,
+        settings: &ServerSettings,
+        log: &Log,
+        output: &mut Output,
+    ) -> Result<()> {
+        let address = running.addresses()[0].to_string();
+        if !self.detached {
+            output.note(format_args!("The task server listens on {address}. Ctrl-C ends it."));
+            return Ok(());
+        }
+        // Whoever waits is not to hear that all is well when somebody else has ended it already.
+        tokio::select! {
+            biased;
+            () = signals.stop(log) => {
+                return Err(Exit::Interrupted.because("the server was told to stop while it started"));
+            }
+            () = tokio::task::yield_now() => {}
+        }
+        tracing::info!("the task server listens on {address} with pid {}", std::process::id());
+        daemon::announce(address, settings.log_file.as_deref(), output)?;
+        log.take_streams();
+        Ok(())
+    }
+
+    /// Says what was left.
+    fn part(&self, stopped: Stopped, output: &mut Output) -> Result<()> {
+        match stopped {
+            Stopped { left: 0, .. } => self.say(output, "All tasks have ended."),
+            Stopped { left, kept: true } => {
+                self.say(output, format!("Left for the next start: {left} tasks."));
+            }
+            Stopped { left, kept: false } => {
+                let lost =
+                    format!("lost, because the memory store does not keep what has not ended: {left} tasks");
+                return Err(Exit::Failed.because(lost));
+            }
+        }
+        Ok(())
+    }
+
+    /// A remark, where somebody reads it.
+    fn say(&self, output: &mut Output, text: impl std::fmt::Display) {
+        match self.detached {
+            true => tracing::info!("{text}"),
+            false => output.note(text),
+        }
+    }
+
+    /// The command line that starts a server in the same way.
+    fn arguments(&self) -> Vec<String> {
+        let format = self.log_format.map(|format| match format {
+            Format::Text => "text".to_owned(),
+            Format::Json => "json".to_owned(),
+        });
+        let options = [
+            ("--host", self.host.clone()),
+            ("--port", self.port.map(|port| port.to_string())),
+            ("--workers", self.workers.map(|workers| workers.to_string())),
+            ("--log-format", format),
+        ];
+        let options = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        std::iter::once("task:start".to_owned()).chain(options).collect()
     }
 }
 
@@ -86,45 +205,6 @@ fn logging(settings: &ServerSettings, config: &Config, verbosity: Verbosity) -> 
         Verbosity::Verbose(level) => (false, level),
     };
     Logging { level: logging.level.adjusted(quiet, verbose), ..logging }
-}
-
-async fn stop(running: Running, mut signals: Signals, output: &mut Output) -> Result<()> {
-    let stopped = tokio::select! {
-        stopped = running.stop() => stopped,
-        () = signals.next() => {
-            return Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"));
-        }
-    };
-    match stopped {
-        Stopped { left: 0, .. } => output.note("All tasks have ended."),
-        Stopped { left, kept: true } => output.note(format_args!("Left for the next start: {left} tasks.")),
-        Stopped { left, kept: false } => {
-            let lost =
-                format!("lost, because the memory store does not keep what has not ended: {left} tasks");
-            return Err(Exit::Failed.because(lost));
-        }
-    }
-    Ok(())
-}
-
-/// Ctrl-C and SIGTERM, from the moment this exists: one that comes during the start is not lost.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// A queue that another server uses is one that is running already.
@@ -148,30 +228,5 @@ async fn explain(error: anyhow::Error, settings: &ServerSettings) -> anyhow::Err
         Ok(Ok(status)) => Exit::AlreadyRunning
             .because(format!("a task server runs on {address} already, with pid {}", status.pid)),
         _ => error.context("another program has the address; choose another --port"),
-    }
-}
-
-/// The file that names this process while it runs.
-struct PidFile(Option<PathBuf>);
-
-impl PidFile {
-    fn write(root: &Path, file: Option<&Path>) -> Result<Self> {
-        let Some(file) = file.map(|file| root.join(file)) else { return Ok(Self(None)) };
-        let write = || {
-            if let Some(directory) = file.parent() {
-                std::fs::create_dir_all(directory)?;
-            }
-            std::fs::write(&file, format!("{}\n", std::process::id()))
-        };
-        write().with_context(|| format!("writing pid_file {}", file.display()))?;
-        Ok(Self(Some(file)))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Some(file) = &self.0 {
-            drop(std::fs::remove_file(file));
-        }
     }
 }

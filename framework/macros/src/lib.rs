@@ -35,7 +35,11 @@ pub fn command(input: TokenStream) -> TokenStream {
 /// Options: `name`, `queue`, `priority` (0 to 9), `attempts`, `timeout` and `backoff` (`"30s"`, `"2m"`),
 /// `blocking`; `cron` (`"0 9 * * mon-fri"`) with `timezone` (`"Asia/Shanghai"`), `missed` (`"skip"`, `"once"` or
 /// `"all"`) and `overlap` (`"allow"` or `"skip"`).
-#[proc_macro_derive(Task, attributes(task))]
+///
+/// The fields with their documentation and serde's attributes make the JSON Schema of the arguments; `#[schemars(..)]`
+/// on a field has the last word on it. A type of your own that derives serde's traits alone allows any value there;
+/// `#[derive(JsonSchema)] #[schemars(crate = "framework::schemars")]` above it says more.
+#[proc_macro_derive(Task, attributes(task, schemars))]
 pub fn task(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     task::derive(&input).unwrap_or_else(syn::Error::into_compile_error).into()

@@ -1,6 +1,7 @@
 //! `#[derive(Task)]`: a name and options, checked, and a handler for the registry.
 
 mod options;
+mod schema;
 mod timetable;
 
 use std::time::Duration;
@@ -18,12 +19,19 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let name = &options.name;
     let settings = settings(&options);
     let timetable = options.timetable.tokens(task)?;
+    let schema = schema::body(input);
+    let schema = quote! {
+        fn schema() -> ::framework::schemars::Schema {
+            #schema
+        }
+    };
     let register = if options.blocking { quote!(blocking) } else { quote!(of) };
     Ok(quote_spanned! { task.span() =>
         impl ::framework::task::Function for #task {
             const NAME: &'static str = #name;
             const OPTIONS: ::framework::task::Options =
                 ::framework::task::Options { #settings #timetable ..::framework::task::Options::DEFAULT };
+            #schema
         }
         ::framework::inventory::submit! {
             ::framework::task::Handler::#register::<#task>(

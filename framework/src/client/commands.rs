@@ -9,7 +9,7 @@ use crate::server::Status;
 use crate::store::{
     BatchStory, Cancelled, Changed, Filter, QueueStory, ScheduleStory, Story, Summary, Target,
 };
-use crate::task::{BatchId, TaskId};
+use crate::task::{BatchId, FunctionStory, TaskId};
 
 impl Client {
     /// How the server is doing.
@@ -140,6 +140,14 @@ impl Client {
         self.ask("batches", json!({ "limit": limit })).await
     }
 
+    /// What the server can be asked to do: this function, or all of them.
+    ///
+    /// # Errors
+    /// When there is no such function.
+    pub async fn functions(&mut self, function: Option<&str>) -> Result<Vec<FunctionStory>> {
+        self.ask("functions", json!({ "function": function })).await
+    }
+
     /// What is remembered of the schedules.
     ///
     /// # Errors
@@ -185,7 +193,11 @@ impl Client {
     }
 
     /// Sends a command and reads its answer.
-    async fn ask<T: DeserializeOwned>(&mut self, command: &str, fields: impl Serialize) -> Result<T> {
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &mut self,
+        command: &str,
+        fields: impl Serialize,
+    ) -> Result<T> {
         #[derive(Serialize)]
         struct Command<'a, F> {
             command: &'a str,

@@ -12,7 +12,12 @@ const TEMPLATE: &str = "{about-with-newline}\n{usage-heading}\n  {usage}\n\n{all
 
 /// What `-h` and `help NAME` print: description, usage, arguments, options, global options.
 pub fn help(program: &Program, entry: &Entry) -> StyledStr {
-    let mut command = describe(program, entry);
+    help_with(program, entry, |command| command)
+}
+
+/// As [`help`], of the command with what its command line adds to it.
+pub fn help_with(program: &Program, entry: &Entry, add: impl FnOnce(Command) -> Command) -> StyledStr {
+    let mut command = add(describe(program, entry));
     if let Some(all) = command.get_long_about().cloned() {
         command = command.about(all);
     }

@@ -11,8 +11,16 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use super::escape::is_hidden;
+use super::subject::subject;
 
 pub(super) struct Json;
+
+/// What the log says of itself.
+pub(super) fn remark(text: &str) -> Vec<u8> {
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let message = quoted(text);
+    format!("{{\"time\":\"{time}\",\"level\":\"WARN\",\"target\":\"log\",\"message\":{message}}}\n").into()
+}
 
 impl<S, N> FormatEvent<S, N> for Json
 where
@@ -31,6 +39,9 @@ where
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         write!(writer, "{{\"time\":\"{time}\",\"level\":\"{}\"", metadata.level())?;
         write!(writer, ",\"target\":{}", quoted(metadata.target()))?;
+        if let Some(task) = subject() {
+            write!(writer, ",\"task\":{task}")?;
+        }
         write!(writer, ",\"message\":{}", members.message.as_deref().unwrap_or("\"\""))?;
         if !members.others.is_empty() {
             write!(writer, ",\"fields\":{{{}}}", members.others)?;
@@ -114,7 +125,7 @@ impl Visit for Members {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     if !json.contains(is_hidden) {
         return json;

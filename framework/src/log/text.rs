@@ -12,8 +12,22 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::MOMENT;
 use super::escape::Escaped;
+use super::subject::subject;
 
-pub(super) struct Text;
+#[derive(Clone, Copy)]
+pub(super) struct Text {
+    /// Whether moments have a time and a level, too.
+    pub(super) is_stamped: bool,
+}
+
+/// What the log says of itself.
+pub(super) fn remark(text: &str) -> Vec<u8> {
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    let mut line = format!("{time}  WARN log: ");
+    write!(Escaped(&mut line), "{text}").expect("a string takes everything");
+    line.push('\n');
+    line.into_bytes()
+}
 
 impl<S, N> FormatEvent<S, N> for Text
 where
@@ -27,7 +41,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        if metadata.target() == MOMENT {
+        if metadata.target() == MOMENT && !self.is_stamped {
             self.format_fields(writer.by_ref(), event)?;
             return writer.write_char('\n');
         }
@@ -39,6 +53,9 @@ where
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
                 writer.write_str(fields)?;
             }
+        }
+        if let Some(task) = subject() {
+            write!(writer, " task={task}")?;
         }
         writer.write_char('\n')
     }

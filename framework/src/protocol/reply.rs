@@ -25,6 +25,8 @@ pub enum Status {
     Progress,
     /// A line of the task's log.
     Log,
+    /// Lines that came faster than they were read.
+    Missed,
     /// The answer to a command.
     Ok,
     /// Nothing was accepted.
@@ -103,6 +105,11 @@ impl<'a> Reply<'a> {
     pub fn log(self, id: Option<&str>, task_id: u64, attempt: u32, text: &str) {
         let reply = self.about(id, task_id, Status::Log).number(",\"attempt\":", attempt.into());
         reply.raw(b",\"text\":").json(&text).raw(b"}\n");
+    }
+
+    /// `{"status":"missed","count":17}`: so many lines came faster than they were read, and are not repeated.
+    pub fn missed(self, count: u64) {
+        self.raw(b"{\"status\":\"missed\"").number(",\"count\":", count).raw(b"}\n");
     }
 
     /// `{"id":..,"status":"error","code":"busy","error":"..",..}`: nothing was accepted.

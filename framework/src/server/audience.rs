@@ -3,11 +3,14 @@
 //! The command `watch` comes in by [`Audience::follow`]; a client that waits for a task which another request has
 //! pushed, because both name one key, by [`Audience::join`].
 
+mod gallery;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::gallery::Gallery;
 use super::events::Finished;
 use super::outbox::{Outbox, Place};
 use super::waiters::Waiter;
@@ -24,6 +27,8 @@ pub(super) struct Audience {
     /// How many there are, for the many moments when there are none.
     count: AtomicUsize,
     seats: Mutex<Seats>,
+    /// Those who follow all tasks.
+    gallery: Gallery,
 }
 
 #[derive(Default)]
@@ -53,7 +58,7 @@ struct Held {
 
 impl Audience {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, count: AtomicUsize::new(0), seats: Mutex::default() }
+        Self { store, count: AtomicUsize::new(0), seats: Mutex::default(), gallery: Gallery::default() }
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
@@ -72,12 +77,19 @@ impl Audience {
         id: Option<&str>,
     ) -> Result<(), Refusal> {
         outbox.promise(1);
-        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place: Place::Anywhere };
+        let place = Place::Anywhere;
+        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, is_bare: false };
         let followed = self.seat(task, waiter, true).await;
         if followed.is_err() {
             outbox.withdraw();
         }
         followed.map_err(|(refusal, _)| refusal)
+    }
+
+    /// Lets a connection follow all tasks: it is sent each progress and each end from now on, as far as it reads
+    /// them, and is told how many it has missed.
+    pub(super) fn listen(&self, outbox: &Arc<Outbox>) {
+        self.gallery.enter(outbox);
     }
 
     /// Lets a client that was promised an outcome have that of a task which was there already.
@@ -144,6 +156,10 @@ impl Audience {
 
     /// Tells the followers of tasks that have ended, and lets them go.
     pub(super) fn ended(&self, batch: &[Finished]) {
+        if !self.gallery.is_empty() {
+            let lines = batch.iter().map(|finished| written(|bytes| finished.tell(None, bytes)));
+            self.gallery.tell(&lines.collect::<Vec<_>>());
+        }
         if self.is_empty() {
             return;
         }
@@ -151,7 +167,7 @@ impl Audience {
             let mut seats = self.seats();
             for follower in seats.by_task.get_mut(&finished.id()).into_iter().flatten() {
                 if let Some(held) = &mut follower.held {
-                    finished.tell(follower.waiter.id.as_deref(), &mut held.bytes);
+                    follower.waiter.tell(finished, &mut held.bytes);
                     held.has_end = true;
                 }
             }
@@ -160,7 +176,7 @@ impl Audience {
             self.count.fetch_sub(gone.len(), Ordering::SeqCst);
             for Follower { waiter, .. } in gone {
                 let mut bytes = Vec::new();
-                finished.tell(waiter.id.as_deref(), &mut bytes);
+                waiter.tell(finished, &mut bytes);
                 waiter.answer(&bytes);
             }
         }
@@ -168,6 +184,7 @@ impl Audience {
 
     /// The connection of this outbox has ended.
     pub(super) fn leave(&self, outbox: &Arc<Outbox>) {
+        self.gallery.leave(outbox);
         if self.is_empty() {
             return;
         }
@@ -181,6 +198,7 @@ impl Audience {
 
     /// Tells everybody who is left that no end will come.
     pub(super) fn dismiss(&self, refusal: &Refusal) {
+        self.gallery.dismiss(refusal);
         let Seats { by_task, .. } = std::mem::take(&mut *self.seats());
         self.count.store(0, Ordering::SeqCst);
         by_task.into_values().flatten().for_each(|follower| follower.waiter.refuse(refusal));
@@ -202,7 +220,7 @@ impl Audience {
                     held.has_progress |= is_progress;
                     held.bytes.append(&mut bytes);
                 }
-                None => follower.waiter.outbox.offer(&bytes),
+                None => drop(follower.waiter.outbox.offer(&bytes)),
             }
         }
     }
@@ -210,7 +228,12 @@ impl Audience {
 
 impl task::Audience for Audience {
     fn progress(&self, task: TaskId, progress: &Progress) {
-        self.tell(task, true, |reply, id| reply.progress(id, task, progress.percent, &progress.text));
+        let tell =
+            |reply: Reply, id: Option<&str>| reply.progress(id, task, progress.percent, &progress.text);
+        if !self.gallery.is_empty() {
+            self.gallery.tell(&[written(|bytes| tell(Reply::new(bytes), None))]);
+        }
+        self.tell(task, true, tell);
     }
 
     fn line(&self, task: TaskId, line: &LogLine) {
@@ -268,26 +291,33 @@ impl Follower {
         }
         bytes.extend_from_slice(&held.bytes);
         if !held.has_end {
-            tell_end(story, id, &mut bytes);
+            tell_end(story, &self.waiter, &mut bytes);
         }
         bytes
     }
 }
 
 /// The end of a task as its story has it; nothing if it has not ended.
-fn tell_end(story: &Story, id: Option<&str>, bytes: &mut Vec<u8>) {
-    let reply = Reply::new(bytes);
+fn tell_end(story: &Story, waiter: &Waiter, bytes: &mut Vec<u8>) {
+    let id = waiter.id.as_deref();
     let task = story.summary.id;
     let error = story.summary.error.as_deref().unwrap_or_default();
     match story.summary.state {
         State::Waiting | State::Running => {}
         State::Done => {
-            reply.done(id, task, story.result.as_ref().map_or(b"null", |result| result.get().as_bytes()));
+            let result = story.result.as_ref().map_or("null", |result| result.get());
+            waiter.done(task, result.as_bytes(), bytes);
         }
-        State::Failed => reply.ended(id, task, Status::Failed, error),
-        State::Cancelled => reply.ended(id, task, Status::Cancelled, error),
-        State::Expired => reply.ended(id, task, Status::Expired, error),
+        State::Failed => Reply::new(bytes).ended(id, task, Status::Failed, error),
+        State::Cancelled => Reply::new(bytes).ended(id, task, Status::Cancelled, error),
+        State::Expired => Reply::new(bytes).ended(id, task, Status::Expired, error),
     }
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
 }
 
 fn address(outbox: &Arc<Outbox>) -> usize {

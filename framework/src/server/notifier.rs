@@ -9,6 +9,8 @@ use super::audience::Audience;
 use super::events::{AnyEvents, Finished};
 use super::ready::at_once;
 use super::waiters::Waiters;
+use crate::log::{EndedTask, outcomes};
+use crate::task::Outcome;
 
 /// How many batches may wait for their `on_finish` before the rooms behind have to wait as well.
 const CALLBACKS: usize = 1024;
@@ -25,6 +27,7 @@ pub(super) async fn run(
     while let Some(batch) = inbox.recv().await {
         waiters.answer(&batch);
         audience.ended(&batch);
+        log(&batch);
         // A slow callback delays neither the next answers nor the next callbacks.
         let mut callbacks = events.clone().finish(batch);
         if at_once(&mut callbacks).await.is_some() {
@@ -38,4 +41,20 @@ pub(super) async fn run(
         });
     }
     while under_way.join_next().await.is_some() {}
+}
+
+/// After the clients have their answers: nobody waits for the log.
+fn log(batch: &[Finished]) {
+    let Some(outcomes) = outcomes() else { return };
+    outcomes.log(batch.iter().map(|finished| EndedTask {
+        id: finished.id(),
+        function: finished.function(),
+        attempts: finished.attempts(),
+        ran: finished.running(),
+        outcome: finished.state().name(),
+        error: match finished.outcome() {
+            Outcome::Done(_) => None,
+            Outcome::Failed(failure) => Some(&failure.message),
+        },
+    }));
 }

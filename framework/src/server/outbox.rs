@@ -117,6 +117,12 @@ impl Outbox {
         state.framing.write(lines, &mut state.ready);
     }
 
+    /// Wakes whoever waits for [`Outbox::changed`], after what was appended.
+    pub(super) fn wake(&self) {
+        self.changed.store(true, Ordering::Release);
+        self.session.wake();
+    }
+
     /// Adds lines to a slot, or without one to what goes out next.
     pub(super) fn write(&self, slot: Option<Slot>, lines: &[u8]) {
         self.add(slot, |framing, bytes| framing.write(lines, bytes));
@@ -160,14 +166,17 @@ impl Outbox {
         self.append(&line);
     }
 
-    /// Adds bytes that may be missed: they are dropped when the peer has half of the limit to read already.
-    pub(super) fn offer(&self, lines: &[u8]) {
+    /// Adds bytes that may be missed: they are dropped when the peer has half of the limit to read already. Tells
+    /// whether they were added.
+    pub(super) fn offer(&self, lines: &[u8]) -> bool {
         let mut guard = self.state();
         let state = &mut *guard;
-        if state.len() + lines.len() <= self.limit / 2 {
+        let fits = state.len() + lines.len() <= self.limit / 2;
+        if fits {
             state.framing.write(lines, &mut state.ready);
             self.announce(guard);
         }
+        fits
     }
 
     /// Ends a slot; what it and its successors hold goes out as far as the order allows.
@@ -254,8 +263,7 @@ impl Outbox {
             End::Gone | End::Overflowed => state.ready.clear(),
         }
         drop(state);
-        self.changed.store(true, Ordering::Release);
-        self.session.wake();
+        self.wake();
     }
 }
 

@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use self::conversation::Turn;
+use self::conversation::{Turn, linger};
 use super::access::Access;
 use super::audience::Audience;
 use super::connection::Connection;
 use super::door::Door;
+use super::ending::Ending;
 use super::events::AnyEvents;
 use super::outbox::Outbox;
 use super::queue::Queue;
@@ -42,6 +43,7 @@ pub(super) struct Hall {
     pub(super) audience: Arc<Audience>,
     pub(super) board: Arc<Board>,
     pub(super) addresses: Vec<Address>,
+    pub(super) ending: Arc<Ending>,
 }
 
 /// One connection, from its first byte to its last.
@@ -79,8 +81,16 @@ impl Session {
                 false => self.converse(&mut stream, known).await?,
             };
             match turn {
-                Turn::Over => return Ok(()),
-                Turn::Broken => return self.part(&mut stream).await,
+                Turn::Over => {
+                    if let Some(mut stream) = self.hall.ending.part(&self.outbox, stream) {
+                        linger(&mut stream, false).await;
+                    }
+                    return Ok(());
+                }
+                Turn::Broken => {
+                    linger(&mut stream, true).await;
+                    return Ok(());
+                }
                 Turn::Welcome(opening, rest) => {
                     known = Some(opening);
                     stream = stream.again(rest);

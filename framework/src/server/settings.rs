@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::check_tokens;
 use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
-use crate::log::{Format, Level, Logging};
+use crate::log::{Format, Level, Logging, Rotation};
 use crate::protocol::{Durability, ReplyMode};
 pub(super) use listeners::Place;
 pub use listeners::{Auth, ListenerSettings, Protocol};
@@ -105,11 +105,39 @@ pub struct ServerSettings {
     pub in_flight_max: usize,
     /// How many `on_receive` of one connection may be under way.
     pub receive_concurrency: usize,
+    /// The longest head of an HTTP request, in bytes.
+    #[serde(with = "size")]
+    pub http_header_max: usize,
+    /// How many header fields an HTTP request may have.
+    pub http_header_count: usize,
+    /// The longest URL of an HTTP request, in bytes.
+    #[serde(with = "size")]
+    pub http_url_max: usize,
+    /// How long the head of an HTTP request may take, and an HTTP connection be silent between two requests.
+    #[serde(with = "duration")]
+    pub http_header_timeout: Duration,
+    /// How long the body of an HTTP request may pause.
+    #[serde(with = "duration")]
+    pub http_body_timeout: Duration,
+    /// The longest `?wait` of an HTTP request.
+    #[serde(with = "duration")]
+    pub http_wait_max: Duration,
+    /// How long a stream of server-sent events is silent before a comment shows that it is alive.
+    #[serde(with = "duration")]
+    pub http_event_pause: Duration,
     /// Closes a connection that was silent for so long; zero is never.
     #[serde(with = "duration")]
     pub heartbeat_idle_time: Duration,
     /// Whether the system probes silent connections, so that a vanished client is noticed.
     pub open_tcp_keepalive: bool,
+    /// How long a WebSocket may be silent before it is pinged, and again; the third time it is closed. Zero is never.
+    #[serde(with = "duration")]
+    pub websocket_ping_interval: Duration,
+    /// Sites whose pages may talk to the server, such as `https://app.example.com`; beside those of this machine
+    /// where nobody else reaches the listener.
+    pub origins: Vec<String>,
+    /// Names under which browsers may reach the server, with or without a port; beside `localhost` and numbers.
+    pub hosts: Vec<String>,
     /// How many clients may wait to be accepted.
     pub backlog: u32,
     /// How long a stop waits for running tasks.
@@ -118,12 +146,23 @@ pub struct ServerSettings {
 
     /// Whether the six callbacks' moments are logged.
     pub moments: bool,
+    /// Whether each end of a task is logged in a line; `None`: into a file yes, on stderr no.
+    pub log_outcomes: Option<bool>,
     /// Where to log, relative to the project's root; `None` is stderr.
     pub log_file: Option<PathBuf>,
+    /// When the log file is put aside for a new one: `daily`, `hourly`, a size such as `100MB`, or `none`.
+    pub log_rotation: Rotation,
+    /// How many log files that were put aside are kept.
+    pub log_keep: usize,
+    /// How many bytes of log lines may wait for a slow disk; more are dropped, and counted in the log.
+    #[serde(with = "size")]
+    pub log_buffer_max: usize,
     /// How a line of the log looks.
     pub log_format: Format,
     /// What is logged: this and everything more severe.
     pub log_level: Level,
+    /// Whether `task:start` runs in the background unless it is told otherwise.
+    pub daemonize: bool,
     /// Where to write the process id, relative to the project's root.
     pub pid_file: Option<PathBuf>,
 }
@@ -166,14 +205,29 @@ impl Default for ServerSettings {
             output_buffer_max: 8 << 20,
             in_flight_max: 4_096,
             receive_concurrency: 64,
+            http_header_max: 16 << 10,
+            http_header_count: 100,
+            http_url_max: 8 << 10,
+            http_header_timeout: Duration::from_secs(10),
+            http_body_timeout: Duration::from_secs(30),
+            http_wait_max: Duration::from_secs(5 * 60),
+            http_event_pause: Duration::from_secs(15),
             heartbeat_idle_time: Duration::ZERO,
             open_tcp_keepalive: true,
+            websocket_ping_interval: Duration::from_secs(30),
+            origins: Vec::new(),
+            hosts: Vec::new(),
             backlog: 1_024,
             max_wait_time: Duration::from_secs(30),
             moments: true,
+            log_outcomes: None,
             log_file: None,
+            log_rotation: Rotation::Size(100 << 20),
+            log_keep: 7,
+            log_buffer_max: 8 << 20,
             log_format: Format::Text,
             log_level: Level::Info,
+            daemonize: false,
             pid_file: None,
         }
     }
@@ -195,6 +249,8 @@ const KEEP_MAX: usize = 1_000_000_000;
 /// Numbers beyond these are mistakes: no machine serves so many, nor holds such a message in memory.
 const CONNECTIONS_MAX: usize = 1_000_000;
 const BYTES_MAX: usize = 1 << 30;
+/// Shorter log files would each hold a few lines only.
+const LOG_MIN: usize = 1 << 10;
 
 impl Section for ServerSettings {
     const NAME: &'static str = "server";
@@ -202,6 +258,8 @@ impl Section for ServerSettings {
 
     fn check(&self) -> Result<(), Invalid> {
         let century = || "must be at most 100 years".to_owned();
+        let some_time = || "must be more than 0, and at most 100 years".to_owned();
+        let is_time = |time: Duration| !time.is_zero() && time <= TIME_MAX;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
         let tokens = check_tokens(self.tokens.reveal()).map_err(|error| format!("{error:#}"));
         self.check_listeners(Checks::new())
@@ -233,7 +291,26 @@ impl Section for ServerSettings {
             .range("output_buffer_max", self.output_buffer_max, 64..=BYTES_MAX)
             .range("in_flight_max", self.in_flight_max, 1..=1_000_000)
             .range("receive_concurrency", self.receive_concurrency, 1..=100_000)
+            .range("http_header_max", self.http_header_max, 8192..=BYTES_MAX)
+            .range("http_header_count", self.http_header_count, 1..=10_000)
+            .range("http_url_max", self.http_url_max, 64..=65_534)
+            .that("http_header_timeout", is_time(self.http_header_timeout), some_time)
+            .that("http_body_timeout", is_time(self.http_body_timeout), some_time)
+            .that("http_wait_max", self.http_wait_max <= TIME_MAX, century)
+            .that("http_event_pause", is_time(self.http_event_pause), some_time)
+            .that("websocket_ping_interval", self.websocket_ping_interval <= TIME_MAX, century)
+            .that("origins", self.origins.iter().all(|origin| is_origin(origin)), || {
+                "must list origins as browsers write them, such as \"https://app.example.com\"".to_owned()
+            })
+            .that("hosts", self.hosts.iter().all(|host| is_host(host)), || {
+                "must list names of hosts, such as \"tasks.example.com\"".to_owned()
+            })
             .range("backlog", self.backlog, 1..=65_535)
+            .that("log_rotation", !matches!(self.log_rotation, Rotation::Size(0..LOG_MIN)), || {
+                format!("must be at least {LOG_MIN} bytes")
+            })
+            .range("log_keep", self.log_keep, 0..=1_000)
+            .range("log_buffer_max", self.log_buffer_max, LOG_MIN..=BYTES_MAX)
             .not_empty("log_file", path(&self.log_file).as_deref())
             .not_empty("pid_file", path(&self.pid_file).as_deref())
             .done()
@@ -241,6 +318,16 @@ impl Section for ServerSettings {
 }
 
 crate::section!(ServerSettings);
+
+fn is_origin(origin: &str) -> bool {
+    origin
+        .split_once("://")
+        .is_some_and(|(scheme, host)| !scheme.is_empty() && is_host(host.trim_end_matches('/')))
+}
+
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && !host.contains(|letter: char| letter.is_whitespace() || "/@,*".contains(letter))
+}
 
 impl ServerSettings {
     fn are_workers_right(&self) -> bool {
@@ -257,6 +344,10 @@ impl ServerSettings {
             level: self.log_level,
             format: self.log_format,
             moments: self.moments,
+            outcomes: self.log_outcomes.unwrap_or(self.log_file.is_some()),
+            rotation: self.log_rotation,
+            keep: self.log_keep,
+            buffer_max: self.log_buffer_max,
             file: self.log_file.as_ref().map(|file| config.root().join(file)),
         }
     }

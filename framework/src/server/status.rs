@@ -233,6 +233,11 @@ impl Board {
         }
     }
 
+    /// Why nothing is accepted at the moment, if that is so.
+    pub(super) async fn trouble(&self) -> Option<String> {
+        self.store.counts().await.trouble
+    }
+
     fn rates(&self, now: &Ledger) -> Rates {
         let samples = self.samples.lock().expect("no one panics while holding the samples");
         let Some(first) = samples.front() else { return Rates::default() };

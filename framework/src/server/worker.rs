@@ -15,6 +15,7 @@ pub(super) use self::leases::Leases;
 use super::events::AnyEvents;
 use super::finisher::Ended;
 use super::ready::{at_once, raised};
+use crate::log::About;
 use crate::store::{Lease, Store};
 use crate::task::{Attempt, Outcome, Retry, Workshop, caught};
 
@@ -128,7 +129,8 @@ impl Crew {
     fn start(&self, lease: Lease, started: Instant) -> Run {
         let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.workshop.clone());
         let future = AssertUnwindSafe(self.events.clone().task(attempt.clone())).catch_unwind();
-        let future = future.map(|outcome| outcome.unwrap_or_else(caught)).boxed();
+        let future = future.map(|outcome| outcome.unwrap_or_else(caught));
+        let future = About { task: attempt.id(), future }.boxed();
         lease.mark.begin();
         Run { future, attempt, lease, started }
     }

@@ -7,14 +7,17 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use futures_util::future::BoxFuture;
 use rustc_hash::FxHashMap;
+use schemars::Schema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attempt::Attempt;
 use super::outcome::{Outcome, Retry};
 use super::panic::caught;
+use super::schema::FunctionStory;
 use super::timetable::Timetable;
 use crate::config::nearest;
+use crate::log::about;
 use crate::protocol::{Code, Refusal};
 
 /// What `#[derive(Task)]` says of a struct: the name that clients call it by, and its options.
@@ -27,6 +30,11 @@ pub trait Function: Serialize + DeserializeOwned + Send + 'static {
     /// The wire's `function`.
     const NAME: &'static str;
     const OPTIONS: Options;
+
+    /// The JSON Schema (draft 2020-12) of the arguments; any value where nothing is known of them.
+    fn schema() -> Schema {
+        Schema::default()
+    }
 }
 
 /// How a task is run. The struct it is implemented for is the task's arguments.
@@ -106,6 +114,7 @@ pub struct Handler {
     pub line: u32,
     check: fn(&[u8]) -> serde_json::Result<()>,
     start: for<'a> fn(&'a Attempt) -> BoxFuture<'a, Outcome>,
+    schema: fn() -> Schema,
 }
 
 inventory::collect!(Handler);
@@ -113,21 +122,34 @@ inventory::collect!(Handler);
 impl Handler {
     /// The handler of an async task.
     pub const fn of<T: Handle>(package: &'static str, file: &'static str, line: u32) -> Self {
-        Self::describe::<T>(package, file, line, run::<T>)
+        Self::build::<T>(package, file, line, run::<T>)
     }
 
     /// The handler of a task that blocks.
     pub const fn blocking<T: HandleBlocking>(package: &'static str, file: &'static str, line: u32) -> Self {
-        Self::describe::<T>(package, file, line, run_blocking::<T>)
+        Self::build::<T>(package, file, line, run_blocking::<T>)
     }
 
-    const fn describe<T: Function>(
+    const fn build<T: Function>(
         package: &'static str,
         file: &'static str,
         line: u32,
         start: for<'a> fn(&'a Attempt) -> BoxFuture<'a, Outcome>,
     ) -> Self {
-        Self { name: T::NAME, options: T::OPTIONS, package, file, line, check: decodes::<T>, start }
+        let check = decodes::<T>;
+        Self { name: T::NAME, options: T::OPTIONS, package, file, line, check, start, schema: T::schema }
+    }
+
+    /// The JSON Schema (draft 2020-12) of the arguments, as a client writes them. It is made anew each time.
+    ///
+    /// `x-aliases` of a property lists further names that it is read by.
+    pub fn schema(&self) -> Schema {
+        (self.schema)()
+    }
+
+    /// All that a client may want to know of the function.
+    pub fn describe(&self) -> FunctionStory {
+        FunctionStory::of(self)
     }
 
     /// Whether `args` fit the handler's type.
@@ -158,7 +180,8 @@ impl Handler {
         fn check(_: &[u8]) -> serde_json::Result<()> {
             Ok(())
         }
-        Self { name, options: Options::DEFAULT, package: "", file: "", line: 0, check, start }
+        let schema = Schema::default;
+        Self { name, options: Options::DEFAULT, package: "", file: "", line: 0, check, start, schema }
     }
 
     pub(super) fn start<'a>(&self, attempt: &'a Attempt) -> BoxFuture<'a, Outcome> {
@@ -186,6 +209,7 @@ fn run<T: Handle>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
 
 fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
     let attempt = attempt.clone();
+    let task = attempt.id();
     let run = move || match decode::<T>(&attempt) {
         // It may have waited for its thread.
         _ if attempt.is_cancelled() => {
@@ -195,7 +219,7 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
         Err(outcome) => outcome,
     };
     // Caught on its own thread, which alone knows where the panic happened.
-    let run = || catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(caught);
+    let run = move || about(task, || catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(caught));
     Box::pin(async {
         let stopped = || Outcome::failed("The server stopped before the attempt began.", Retry::Backoff);
         tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| stopped())

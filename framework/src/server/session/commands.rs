@@ -1,8 +1,9 @@
 //! The wire's commands: what each is called, which fields it has, and what is asked of the store for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Hall;
@@ -13,10 +14,10 @@ use crate::server::status::Status;
 use crate::store::{
     BatchStory, Change, Changed, Filter, Found, Question, QueueStory, ScheduleStory, Story, Summary, Target,
 };
-use crate::task::{Handler, TaskId};
+use crate::task::{FunctionStory, Handler, TaskId};
 
 /// The commands, the scope that each needs, and their fields.
-const COMMANDS: [(&str, Scope, &[&str]); 19] = [
+const COMMANDS: [(&str, Scope, &[&str]); 21] = [
     ("status", Scope::Inspect, &[]),
     ("show", Scope::Send, &["task"]),
     ("watch", Scope::Send, &["task"]),
@@ -32,10 +33,12 @@ const COMMANDS: [(&str, Scope, &[&str]); 19] = [
     ("seal_batch", Scope::Send, &["batch"]),
     ("batches", Scope::Inspect, &["limit"]),
     ("batch", Scope::Send, &["batch"]),
+    ("functions", Scope::Inspect, &["function"]),
     ("schedules", Scope::Inspect, &[]),
     ("run_schedule", Scope::Admin, &["schedule"]),
     ("pause_schedule", Scope::Admin, &["schedule"]),
     ("resume_schedule", Scope::Admin, &["schedule"]),
+    ("stop", Scope::Admin, &["now", "timeout"]),
 ];
 
 /// How many lines a list has unless the command says so, and at most.
@@ -43,6 +46,8 @@ const LIMIT: usize = 20;
 const LIMIT_MAX: usize = 1_000;
 /// How long the name of a batch may be, in bytes.
 const NAME_MAX: usize = 200;
+/// Longer times would overflow: a century.
+const PATIENCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What the answer of a command holds.
 #[derive(Serialize)]
@@ -55,6 +60,7 @@ pub(super) enum Answer {
     Batches(Vec<BatchStory>),
     Queues(Vec<QueueStory>),
     Schedules(Vec<ScheduleStory>),
+    Functions(Vec<FunctionStory>),
     Changed(Changed),
     /// The task that was made.
     Made {
@@ -65,6 +71,8 @@ pub(super) enum Answer {
 /// What a command comes down to.
 enum Asked {
     Status,
+    /// Describes this function, or all of them.
+    Describe(Option<String>),
     Find(Question),
     Change(Change),
     /// Follows this task, line by line.
@@ -73,6 +81,8 @@ enum Asked {
     Run(String),
     /// Pauses this schedule, or ends its pause.
     Pause(String, bool),
+    /// Stops the server, after so long at most.
+    Stop(Option<Duration>),
 }
 
 /// Does what a command asks; `None` when the answer goes its own way to the outbox.
@@ -84,11 +94,16 @@ pub(super) async fn answer(
 ) -> Result<Option<Answer>, Refusal> {
     let answer = match read(hall, access, &mut request).await? {
         Asked::Status => Ok(Answer::Status(Box::new(hall.board.report(&hall.addresses).await))),
+        Asked::Describe(function) => functions(hall, function.as_deref()).map(Answer::Functions),
         Asked::Find(question) => find(hall, question).await,
         Asked::Change(change) => hall.queue.change(change).await.map(Answer::Changed),
         Asked::Watch(task) => {
             let id = request.id.map(RawValue::get);
             return hall.audience.follow(outbox, task, id).await.map(|()| None);
+        }
+        Asked::Stop(patience) => {
+            hall.ending.ask(outbox, request.id.map(RawValue::get), patience).await;
+            return Ok(None);
         }
         Asked::Run(schedule) => {
             hall.scheduler.run_now(&schedule).await.map(|task_id| Answer::Made { task_id })
@@ -110,6 +125,7 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
         "watch" => Asked::Watch(request.need("task", "the id of a task")?),
         "list" => Asked::Find(Question::Tasks(filter(hall, request).await?)),
         "queues" => Asked::Find(Question::Queues),
+        "functions" => Asked::Describe(request.take("function", "the name of a function")?),
         "batch" => Asked::Find(Question::Batch(batch(request)?)),
         "batches" => Asked::Find(Question::Batches { limit: limit(request)? }),
         "schedules" => Asked::Find(Question::Schedules),
@@ -123,6 +139,7 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
             let queue = queue(hall, request).await?.ok_or_else(|| bad("Which \"queue\"?"))?;
             Asked::Change(Change::Pause { queue, paused: name == "pause" })
         }
+        "stop" => Asked::Stop(patience(request)?),
         "open_batch" => Asked::Change(open_batch(hall, request)?),
         "seal_batch" => Asked::Change(Change::SealBatch(batch(request)?)),
         _ => return Err(unknown_command(name)),
@@ -157,6 +174,14 @@ async fn find(hall: &Hall, question: Question) -> Result<Answer, Refusal> {
         Found::Schedules(schedules) => Answer::Schedules(schedules),
         Found::Nothing => return Err(nothing),
     })
+}
+
+fn functions(hall: &Hall, name: Option<&str>) -> Result<Vec<FunctionStory>, Refusal> {
+    let handlers = hall.queue.handlers();
+    match name {
+        Some(name) => handlers.find(name).map(|handler| vec![handler.describe()]),
+        None => Ok(handlers.iter().map(Handler::describe).collect()),
+    }
 }
 
 async fn filter(hall: &Hall, request: &mut CommandRequest<'_>) -> Result<Filter, Refusal> {
@@ -208,6 +233,19 @@ fn told_of_ends(handler: &'static Handler) -> Result<&'static Handler, Refusal> 
 
 fn batch(request: &mut CommandRequest) -> Result<u64, Refusal> {
     request.need("batch", "the id of a batch")
+}
+
+/// How long running tasks may take when the server stops.
+fn patience(request: &mut CommandRequest) -> Result<Option<Duration>, Refusal> {
+    #[derive(Deserialize)]
+    struct Span(#[serde(with = "crate::config::duration")] Duration);
+    let now = request.take("now", "true or false")?.unwrap_or(false);
+    let timeout = request.take::<Span>("timeout", "a time such as \"10s\", or a number of seconds")?;
+    match timeout {
+        Some(Span(timeout)) if timeout > PATIENCE_MAX => Err(bad("\"timeout\" must be at most 100 years.")),
+        _ if now => Ok(Some(Duration::ZERO)),
+        timeout => Ok(timeout.map(|Span(timeout)| timeout)),
+    }
 }
 
 fn schedule(request: &mut CommandRequest) -> Result<String, Refusal> {

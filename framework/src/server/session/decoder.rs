@@ -25,6 +25,26 @@ pub(super) enum Read {
     Other(Opening, Bytes),
     /// The peer has closed; what was left is a message too.
     Closed(Page),
+    /// The peer hears nothing any more; these messages were its last.
+    Gone(Page),
+}
+
+/// How the messages of a page are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Lines,
+    Frames,
+}
+
+impl Form {
+    /// The messages of a page.
+    pub(super) fn messages(self, page: &Bytes) -> impl Iterator<Item = &[u8]> {
+        let (lines, frames) = match self {
+            Self::Lines => (Some(Page::lines(page)), None),
+            Self::Frames => (None, Some(Frames::messages(page))),
+        };
+        lines.into_iter().flatten().chain(frames.into_iter().flatten())
+    }
 }
 
 impl Decoder {
@@ -89,13 +109,12 @@ impl Decoder {
         }
     }
 
-    /// The messages of a page.
-    pub(super) fn messages<'a>(&self, page: &'a Bytes) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let (lines, frames) = match self {
-            Self::Frames(_) => (None, Some(Frames::messages(page))),
-            Self::Undecided { .. } | Self::Lines(_) => (Some(Page::lines(page)), None),
-        };
-        lines.into_iter().flatten().chain(frames.into_iter().flatten())
+    /// How the messages of a page are told apart.
+    pub(super) fn form(&self) -> Form {
+        match self {
+            Self::Undecided { .. } | Self::Lines(_) => Form::Lines,
+            Self::Frames(_) => Form::Frames,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use tokio::time::timeout;
 
 use super::Session;
+use super::conversation::linger;
 use crate::server::ready::raised;
 use crate::server::status::Limit;
 use crate::server::stream::Stream;
@@ -23,7 +24,7 @@ impl Session {
             Ok(Ok(stream)) => Ok(Some(stream.into())),
             Ok(Err((error, mut stream))) => {
                 tracing::debug!("{:?}: no TLS: {error}", self.connection);
-                self.part(&mut stream).await?;
+                linger(&mut stream, true).await;
                 Ok(None)
             }
             Err(_) => {

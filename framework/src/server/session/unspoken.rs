@@ -1,24 +1,18 @@
 //! Answers what the listener does not speak, in that very protocol, so that the client can tell why.
 
 use std::io;
-use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::AsyncWriteExt;
 
 use crate::protocol::{Frames, Opening, Refusal, Reply};
-use crate::server::ready::raised;
 use crate::server::stream::Stream;
 
 use super::Session;
+use super::conversation::linger;
 
 /// A fatal alert of TLS 1.0, which every version reads: handshake_failure.
 const ALERT: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 40];
-/// How long a client may go on sending what nobody reads, so that it reads what it was told.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// And how much, in bytes.
-const THROWN_AWAY: usize = 4 << 20;
 
 impl Session {
     /// Tells a client that what it began to speak is not spoken here, and hangs up.
@@ -26,29 +20,8 @@ impl Session {
         let refusal = self.door.refusal(opening, stream.is_encrypted());
         stream.write_all(&declined(opening, &refusal)).await?;
         stream.flush().await?;
-        self.part(&mut stream).await
-    }
-
-    /// Closes a stream on which more may come than anybody reads. Closed at once, the system would drop what the
-    /// client has not read yet.
-    pub(super) async fn part(&self, stream: &mut Stream) -> io::Result<()> {
-        let mut stop = self.stop.clone();
-        let parting = async {
-            stream.shutdown().await?;
-            let mut bytes = vec![0; 16 * 1024];
-            let mut thrown_away = 0;
-            while thrown_away < THROWN_AWAY {
-                match stream.read(&mut bytes).await? {
-                    0 => break,
-                    count => thrown_away += count,
-                }
-            }
-            Ok(())
-        };
-        tokio::select! {
-            parted = timeout(PATIENCE, parting) => parted.unwrap_or(Ok(())),
-            () = raised(&mut stop) => Ok(()),
-        }
+        linger(&mut stream, true).await;
+        Ok(())
     }
 }
 

@@ -122,17 +122,12 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
         "`ssl_key_file` is a key without a passphrase, which only its owner can read; remove it",
     ),
     // Swoole: the process.
-    (
-        "daemonize",
-        "the server runs in the foreground; put it under a service manager, or start it with nohup",
-    ),
     ("user", "the server runs as whoever starts it; let the service manager choose the user"),
     ("group", "the server runs as whoever starts it; let the service manager choose the group"),
     ("chroot", "confining the process is the service manager's work; remove it"),
     ("open_cpu_affinity", "the system places the threads; taskset or the service manager confine them"),
     ("cpu_affinity_ignore", "the system places the threads; taskset or the service manager confine them"),
     ("cpu_affinity", "the system places the threads; taskset or the service manager confine them"),
-    ("log_rotation", "nothing is rotated; let logrotate do it with copytruncate"),
     ("log_date_format", "the time in the log is RFC 3339; remove it"),
     ("log_date_with_microseconds", "the time in the log has milliseconds; remove it"),
     ("debug_mode", "`log_level = \"debug\"` shows more; use that"),
@@ -160,7 +155,7 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
     ("stdoutFile", "redirect the output of `./think task:start`, or set `log_file`"),
     ("pidFile", "the name is `pid_file` here"),
     ("logFile", "the name is `log_file` here"),
-    ("logFileMaxSize", "nothing is rotated; let logrotate do it with copytruncate"),
+    ("logFileMaxSize", "how large the log file may become is `log_rotation = \"100MB\"` here"),
     ("statusFile", "`./think task:status` asks the running server; remove it"),
     ("maxSendBufferSize", "what a client may leave unread is limited by `output_buffer_max`; use that"),
     (

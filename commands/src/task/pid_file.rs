@@ -1,0 +1,156 @@
+//! The file that names the server's process, locked for as long as it lives.
+//!
+//! The lock is the truth and the number in the file is for people: a file without a lock was left behind, whoever
+//! has that number by now.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use framework::prelude::*;
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::{
+    Flock, FlockOffsetType, FlockType, Pid, Signal, fcntl_getlk, kill_process, test_kill_process,
+};
+
+/// The locked file of this process; it goes when this is dropped.
+pub(super) struct PidFile {
+    path: PathBuf,
+    file: File,
+    /// What was found in it, if it had been left behind.
+    pub(super) found: Option<String>,
+}
+
+/// The process that holds the lock of a pid file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holder(Option<Pid>);
+
+impl PidFile {
+    /// Locks the file, which is made if need be, and writes the number of this process into it.
+    ///
+    /// # Errors
+    /// [`Exit::AlreadyRunning`] when another process holds it; or it cannot be written.
+    pub(super) fn take(path: &Path) -> Result<Self> {
+        let context = || format!("writing pid_file {}", path.display());
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).with_context(context)?;
+        }
+        loop {
+            let mut file = match options().write(true).create(true).truncate(false).open(path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    return Err(of_another(path, error));
+                }
+                Err(error) => return Err(error).with_context(context),
+            };
+            if fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                return Err(taken(path, holder_of(&file)));
+            }
+            // Whoever had it may have removed it between our opening and our locking.
+            if !is_same(&file, path) {
+                continue;
+            }
+            let found = left_behind(path, &mut file);
+            file.set_len(0)
+                .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()))
+                .with_context(context)?;
+            return Ok(Self { path: path.to_owned(), file, found });
+        }
+    }
+
+    /// Who holds the file at `path`; `None`: nobody, or there is no such file.
+    pub(super) fn holder(path: &Path) -> Option<Holder> {
+        File::open(path).ok().as_ref().and_then(holder_of)
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if is_same(&self.file, &self.path) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+impl Holder {
+    /// The process, unless it lives where its number means nothing here, as in a container.
+    pub(super) fn pid(self) -> Option<u32> {
+        self.0.map(|pid| pid.as_raw_pid() as u32)
+    }
+
+    /// # Errors
+    /// When it is another user's, or has ended.
+    pub(super) fn signal(self, signal: Signal) -> Result<()> {
+        let pid = self.0.context("the server's process cannot be reached from here")?;
+        kill_process(pid, signal).with_context(|| format!("telling the server with {self} to stop"))
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self.pid() {
+            Some(pid) => write!(formatter, "pid {pid}"),
+            None => formatter.write_str("a pid of another container"),
+        }
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    options
+}
+
+fn holder_of(file: &File) -> Option<Holder> {
+    let (typ, offset_type) = (FlockType::WriteLock, FlockOffsetType::Set);
+    let whole = Flock { start: 0, length: 0, pid: None, typ, offset_type };
+    fcntl_getlk(file, &whole).ok().flatten().map(|lock| Holder(lock.pid))
+}
+
+fn is_same(file: &File, path: &Path) -> bool {
+    let ours = file.metadata();
+    fs::metadata(path)
+        .is_ok_and(|there| ours.is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino())))
+}
+
+fn taken(path: &Path, holder: Option<Holder>) -> anyhow::Error {
+    let who =
+        holder.map_or_else(|| "another process".to_owned(), |holder| format!("a task server with {holder}"));
+    Exit::AlreadyRunning.because(format!("{who} runs already: it holds {}", path.display()))
+}
+
+/// Of a file that may not be written.
+fn of_another(path: &Path, error: std::io::Error) -> anyhow::Error {
+    let owner = fs::metadata(path).map_or(0, |metadata| metadata.uid());
+    match PidFile::holder(path) {
+        Some(holder) => Exit::AlreadyRunning.because(format!(
+            "a task server of another user (uid {owner}) runs with {holder}: it holds {}",
+            path.display()
+        )),
+        None => anyhow::Error::from(error).context(format!(
+            "writing pid_file {}, which was left behind by a server of another user (uid {owner})",
+            path.display()
+        )),
+    }
+}
+
+/// What the file said before it was ours.
+fn left_behind(path: &Path, file: &mut File) -> Option<String> {
+    let mut text = String::new();
+    Read::by_ref(file).take(32).read_to_string(&mut text).ok()?;
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    let path = path.display();
+    let Some(pid) = text.parse().ok().and_then(Pid::from_raw) else {
+        return Some(format!("{path} held {text:?}, which is no pid; it was taken over"));
+    };
+    Some(match test_kill_process(pid) {
+        Err(rustix::io::Errno::SRCH) => {
+            format!("{path} was left behind by the process {text}, which has ended without its goodbye")
+        }
+        _ => format!("{path} was left behind; the process {text} is another program by now"),
+    })
+}

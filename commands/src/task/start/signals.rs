@@ -1,0 +1,55 @@
+//! What the server is told by signals.
+
+use framework::log::Log;
+use framework::prelude::*;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals, from the moment this exists: one that comes during the start is not lost.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// What `task:stop` sends where it cannot ask: as often as it likes, it never means "at once".
+    quit: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            quit: listen(SignalKind::quit())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until the server is to stop. SIGHUP opens the log file anew; without one, it is the terminal that has
+    /// gone, and the server goes with it.
+    pub(super) async fn stop(&mut self, log: &Log) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.quit.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hang_up.recv() => match log.is_file() {
+                    true => log.reopen(),
+                    false => return,
+                },
+            }
+        }
+    }
+
+    /// Waits until a server that stops is to stop at once.
+    pub(super) async fn insist(&mut self, log: &Log) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.quit.recv() => {}
+                _ = self.hang_up.recv() => log.reopen(),
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `task:stop`: ends the task server in good order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use framework::client::{ClientError, Leaving};
+use framework::humantime::format_duration;
+use framework::prelude::*;
+use framework::server::{Farewell, Phase, ServerSettings};
+use rustix::process::Signal;
+
+use super::pid_file::{Holder, PidFile};
+use super::server_address::{ServerAddress, ended, parse_duration};
+use super::start::daemon::PID_FILE;
+
+/// Stop the task server
+///
+/// It accepts nothing more, lets running tasks finish, answers whoever waits, and keeps the rest for its next start;
+/// idle connections do not hold it up. Returns when its process has ended.
+#[derive(Args, Command)]
+#[command(name = "task:stop")]
+struct Stop {
+    /// Give running tasks up at once; they run again after the next start
+    #[arg(long, conflicts_with = "timeout")]
+    now: bool,
+    /// How long running tasks may take, such as 30s [default: max_wait_time of config/server.toml]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// Where the server listens [default: host and port of config/server.toml]
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+}
+
+impl Execute for Stop {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let patience = if self.now { Some(Duration::ZERO) } else { self.timeout };
+        stop(app, self.address, patience, output).await.map(|_| ())
+    }
+}
+
+/// Stops the server and waits for its end; what it said last, unless it could not be asked.
+pub(super) async fn stop(
+    app: &App,
+    address: Option<String>,
+    patience: Option<Duration>,
+    output: &mut Output,
+) -> Result<Option<Farewell>> {
+    let is_here = address.is_none();
+    let client = match ServerAddress::at(address).connect_if_running(app).await? {
+        Some(client) => client,
+        None if is_here => return stop_unasked(app, patience, output).await.map(|()| None),
+        None => return Err(Exit::NotRunning.because("no task server is running there")),
+    };
+    let patience = patience.map(|patience| format_duration(patience).to_string());
+    let mut leaving = client.stop(patience.as_deref()).await.map_err(ended)?;
+    follow(&mut leaving, output).await
+}
+
+async fn follow(leaving: &mut Leaving, output: &mut Output) -> Result<Option<Farewell>> {
+    let pid = leaving.farewell().pid;
+    output.note(format_args!("The task server with pid {pid} stops."));
+    let mut seen = BTreeMap::new();
+    tell(leaving.farewell(), &mut seen, output);
+    loop {
+        match leaving.next().await {
+            Ok(Some(farewell)) => tell(farewell, &mut seen, output),
+            Ok(None) => break,
+            Err(ClientError::Io { .. }) => {
+                output.redraw("");
+                return Err(Exit::Failed.because("the server ended before everything was settled"));
+            }
+            Err(error) => return Err(ended(error)),
+        }
+    }
+    output.redraw("");
+    let farewell = leaving.farewell().clone();
+    match (farewell.left, farewell.kept) {
+        (0, _) => output.success("The task server has stopped; all tasks have ended."),
+        (left, true) => {
+            output
+                .success(format_args!("The task server has stopped. Left for its next start: {left} tasks."));
+        }
+        (left, false) => {
+            output.warn(format_args!("the memory store has kept nothing: {left} tasks are lost"));
+            output.success("The task server has stopped.");
+        }
+    }
+    Ok(Some(farewell))
+}
+
+/// Shows what is waited for: in place where somebody watches, else when it has changed.
+fn tell(farewell: &Farewell, seen: &mut BTreeMap<String, u64>, output: &mut Output) {
+    if farewell.phase == Phase::Stopped || farewell.running.is_empty() {
+        return;
+    }
+    let running: Vec<_> =
+        farewell.running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
+    let patience = format_duration(Duration::from_secs(farewell.patience_ms.div_ceil(1000)));
+    let text = format!("Waiting up to {patience} for running tasks: {}", running.join(", "));
+    if output.is_watched() {
+        output.redraw(text);
+    } else if *seen != farewell.running {
+        seen.clone_from(&farewell.running);
+        output.note(text);
+    }
+}
+
+/// Nobody listens where the server should be: it may be about to start or to end, or listen elsewhere.
+async fn stop_unasked(app: &App, patience: Option<Duration>, output: &mut Output) -> Result<()> {
+    let path = pid_file(app)?;
+    let Some(holder) = PidFile::holder(&path) else {
+        let stale =
+            if path.exists() { format!("; {} was left behind", path.display()) } else { String::new() };
+        return Err(Exit::NotRunning.because(format!("no task server is running{stale}")));
+    };
+    output.note(format_args!(
+        "The task server with {holder} does not listen (yet, or any more); it is told to stop."
+    ));
+    // Never "at once", as often as it comes.
+    holder.signal(Signal::QUIT)?;
+    if patience == Some(Duration::ZERO) {
+        holder.signal(Signal::TERM)?;
+    }
+    gone(&path, holder).await;
+    output.success("The task server has stopped.");
+    Ok(())
+}
+
+/// Waits until the process lets go of its file, which it does at its very end.
+async fn gone(path: &std::path::Path, holder: Holder) {
+    const PACE: Duration = Duration::from_millis(20);
+    while PidFile::holder(path).is_some_and(|there| there.pid() == holder.pid()) {
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+fn pid_file(app: &App) -> Result<PathBuf> {
+    let config = app.config()?;
+    let settings: ServerSettings = config.section()?;
+    Ok(config.root().join(settings.pid_file.unwrap_or_else(|| PID_FILE.into())))
+}

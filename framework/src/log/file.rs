@@ -1,0 +1,285 @@
+//! The log's file: appended to, put aside when its time has come, opened anew when asked.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use super::Rotation;
+
+/// A file that takes pages of whole lines. What cannot be written is counted, and told when there is room again.
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    written: SystemTime,
+    rotation: Rotation,
+    /// How many files that were put aside are kept.
+    keep: usize,
+    /// Whether the process's own stdout and stderr go where the file goes.
+    streams: bool,
+    lost: Lost,
+}
+
+#[derive(Default)]
+struct Lost {
+    lines: u64,
+    reason: String,
+    /// Whether the last line in the file is only a part of one.
+    is_torn: bool,
+}
+
+impl LogFile {
+    /// # Errors
+    /// When the file cannot be opened, or its directory cannot be made.
+    pub(super) fn open(path: &Path, rotation: Rotation, keep: usize) -> Result<Self> {
+        let file = open(path)?;
+        let metadata = file.metadata().context("reading the log file's size")?;
+        let written = metadata.modified().unwrap_or_else(|_| SystemTime::now());
+        let size = metadata.len();
+        let file = Self {
+            path: path.to_owned(),
+            file,
+            size,
+            written,
+            rotation,
+            keep,
+            streams: false,
+            lost: Lost::default(),
+        };
+        Ok(file)
+    }
+
+    /// Lets stdout and stderr follow the file, from now on.
+    pub(super) fn take_streams(&mut self) -> io::Result<()> {
+        self.streams = true;
+        self.direct_streams()
+    }
+
+    /// Appends whole lines, or counts them as lost; `dropped` have been lost before they came here.
+    pub(super) fn write(
+        &mut self,
+        page: &[u8],
+        dropped: u64,
+        now: SystemTime,
+        tell: impl Fn(&str) -> Vec<u8>,
+    ) {
+        self.lost.add(dropped, "the disk is too slow for it");
+        if self.rotation.is_due(self.size, page.len(), self.written, now) {
+            if let Err(error) = self.rotate() {
+                self.lost.reason = format!("putting the file aside: {error}");
+            }
+        }
+        if self.lost.lines > 0 {
+            let mut note = if self.lost.is_torn { b"\n".to_vec() } else { Vec::new() };
+            note.extend(tell(&format!(
+                "{} lines of the log were lost: {}",
+                self.lost.lines, self.lost.reason
+            )));
+            match self.append(&note) {
+                Ok(()) => self.lost = Lost::default(),
+                Err((_, error)) => return self.lost.add(lines(page), &error.to_string()),
+            }
+        }
+        if let Err((written, error)) = self.append(page) {
+            self.lost.add(lines(&page[written..]), &error.to_string());
+        }
+        self.written = now;
+    }
+
+    /// Opens the file by its name again: somebody may have moved it away.
+    ///
+    /// # Errors
+    /// When it cannot be opened; then what was open stays in use.
+    pub(super) fn reopen(&mut self) -> Result<()> {
+        self.file = open(&self.path)?;
+        self.size = self.file.metadata().map_or(0, |metadata| metadata.len());
+        self.lost.is_torn = false;
+        self.direct_streams().context("directing stdout and stderr into the log file")
+    }
+
+    /// As far as it got, and why no further.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.file.write(&bytes[written..]) {
+                Ok(0) => return Err(self.torn(bytes, written, io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    written += count;
+                    self.size += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.torn(bytes, written, error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn torn(&mut self, bytes: &[u8], written: usize, error: io::Error) -> (usize, io::Error) {
+        match bytes[..written].last() {
+            Some(b'\n') => self.lost.is_torn = false,
+            Some(_) => self.lost.is_torn = true,
+            None => {}
+        }
+        (written, error)
+    }
+
+    /// `server.log` becomes `server.log.1`, that becomes `server.log.2`, and so on; the last one goes.
+    fn rotate(&mut self) -> Result<()> {
+        // Whoever else writes to it, or moves it, may have been faster.
+        let is_ours = fs::metadata(&self.path).is_ok_and(|there| {
+            self.file.metadata().is_ok_and(|ours| (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
+        });
+        if is_ours {
+            for number in (1..self.keep).rev().filter(|number| self.aside(*number).exists()) {
+                fs::rename(self.aside(number), self.aside(number + 1))?;
+            }
+            match self.keep {
+                0 => fs::remove_file(&self.path)?,
+                _ => fs::rename(&self.path, self.aside(1))?,
+            }
+        }
+        self.reopen()
+    }
+
+    fn aside(&self, number: usize) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!(".{number}"));
+        path.into()
+    }
+
+    fn direct_streams(&self) -> io::Result<()> {
+        if self.streams {
+            rustix::stdio::dup2_stdout(&self.file)?;
+            rustix::stdio::dup2_stderr(&self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl Lost {
+    fn add(&mut self, lines: u64, reason: &str) {
+        if lines > 0 {
+            self.lines += lines;
+            reason.clone_into(&mut self.reason);
+        }
+    }
+}
+
+fn lines(page: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', page).count() as u64
+}
+
+/// Appended to: the system puts the lines of each write together, whoever else writes to the file.
+fn open(path: &Path) -> Result<File> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating the directory of the log file {}", path.display()))?;
+    }
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.with_context(|| format!("opening the log file {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("think-log-file-{name}-{}", std::process::id())))
+        }
+
+        fn file(&self, rotation: Rotation, keep: usize) -> LogFile {
+            LogFile::open(&self.0.join("server.log"), rotation, keep).unwrap()
+        }
+
+        fn read(&self, name: &str) -> String {
+            fs::read_to_string(self.0.join(name)).unwrap_or_else(|_| "none".to_owned())
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn write(file: &mut LogFile, text: &str, now: SystemTime) {
+        file.write(text.as_bytes(), 0, now, |text| format!("{text}\n").into_bytes());
+    }
+
+    #[test]
+    fn files_put_aside_by_size_are_numbered_and_the_oldest_goes() {
+        let folder = Folder::new("size");
+        let mut file = folder.file(Rotation::Size(8), 2);
+        for text in ["one\n", "two\n", "three\n", "four\n", "five\n"] {
+            write(&mut file, text, SystemTime::now());
+        }
+        let names = ["server.log", "server.log.1", "server.log.2", "server.log.3"];
+        assert_eq!(names.map(|name| folder.read(name)), ["five\n", "four\n", "three\n", "none"]);
+    }
+
+    #[test]
+    fn a_new_day_begins_a_new_file_also_after_a_restart() {
+        let folder = Folder::new("day");
+        let now = SystemTime::now();
+        write(&mut folder.file(Rotation::Daily, 7), "today\n", now);
+        write(&mut folder.file(Rotation::Daily, 7), "tomorrow\n", now + DAY);
+        assert_eq!(["server.log", "server.log.1"].map(|name| folder.read(name)), ["tomorrow\n", "today\n"]);
+    }
+
+    #[test]
+    fn keeping_none_starts_over() {
+        let folder = Folder::new("none");
+        let mut file = folder.file(Rotation::Size(4), 0);
+        write(&mut file, "one\n", SystemTime::now());
+        write(&mut file, "two\n", SystemTime::now());
+        assert_eq!(["server.log", "server.log.1"].map(|name| folder.read(name)), ["two\n", "none"]);
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_opened_anew() {
+        let folder = Folder::new("moved");
+        let mut file = folder.file(Rotation::None, 7);
+        write(&mut file, "before\n", SystemTime::now());
+        fs::rename(folder.0.join("server.log"), folder.0.join("old")).unwrap();
+        write(&mut file, "between\n", SystemTime::now());
+        file.reopen().unwrap();
+        write(&mut file, "after\n", SystemTime::now());
+        assert_eq!(["old", "server.log"].map(|name| folder.read(name)), ["before\nbetween\n", "after\n"]);
+    }
+
+    #[test]
+    fn lines_without_room_are_counted_and_told_once_there_is_room() {
+        let folder = Folder::new("full");
+        let mut file = folder.file(Rotation::None, 7);
+        let fine =
+            std::mem::replace(&mut file.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
+        write(&mut file, "one\ntwo\n", SystemTime::now());
+        write(&mut file, "three\n", SystemTime::now());
+        file.file = fine;
+        write(&mut file, "four\n", SystemTime::now());
+        write(&mut file, "five\n", SystemTime::now());
+        let text = folder.read("server.log");
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("3 lines of the log were lost: No space left"), "{text}");
+        assert_eq!(lines[1..], ["four", "five"]);
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_opened_is_named() {
+        let error = format!("{:#}", open(Path::new("/dev/null/server.log")).unwrap_err());
+        assert!(error.contains("/dev/null/server.log"), "{error}");
+        let error = format!("{:#}", open(Path::new("/")).unwrap_err());
+        assert!(error.contains("opening the log file /"), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! The end of the server that a client asks for, and what the client hears of it until it has come.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::outbox::{Outbox, Place};
+use super::stream::Stream;
+use crate::protocol::Reply;
+use crate::store::{Filter, Found, Question, State, Store};
+
+/// How often the witnesses hear what is still waited for.
+const PACE: Duration = Duration::from_millis(500);
+/// How many running tasks are looked at to tell their functions.
+const LOOK: usize = 1_000;
+
+/// What a client that has asked for the end is told: at once, every half a second, and when all is over. Its
+/// connection stays open until the process has ended, which is how that can be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    pub phase: Phase,
+    pub pid: u32,
+    /// What the server was started with, to start it in the same way again.
+    pub arguments: Vec<String>,
+    /// How long running tasks are still waited for.
+    pub patience_ms: u64,
+    /// How many tasks of each function run, as far as a look at a thousand of them tells.
+    pub running: BTreeMap<String, u64>,
+    /// Tasks that wait or run.
+    pub left: u64,
+    /// Whether those that are left will be run after the next start.
+    pub kept: bool,
+}
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Running tasks are waited for.
+    Stopping,
+    /// Nothing runs any more, and all of it is settled.
+    Stopped,
+}
+
+/// Whether the end was asked for, and by whom.
+pub(super) struct Ending {
+    /// How long running tasks may take from now on.
+    asked: watch::Sender<Option<Duration>>,
+    witnesses: Mutex<Vec<Witness>>,
+    arguments: OnceLock<Vec<String>>,
+    patience: Duration,
+    store: Arc<dyn Store>,
+}
+
+struct Witness {
+    outbox: Arc<Outbox>,
+    id: Option<Box<str>>,
+}
+
+impl Ending {
+    /// `patience` is how long running tasks may take unless the request says otherwise.
+    pub(super) fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
+        let (asked, _) = watch::channel(None);
+        Self { asked, witnesses: Mutex::default(), arguments: OnceLock::new(), patience, store }
+    }
+
+    pub(super) fn started_with(&self, arguments: Vec<String>) {
+        // The first word counts.
+        drop(self.arguments.set(arguments));
+    }
+
+    fn witnesses(&self) -> MutexGuard<'_, Vec<Witness>> {
+        self.witnesses.lock().expect("no one panics while holding the witnesses")
+    }
+
+    /// Asks for the end, and to hear of it. Counts as a request in flight, until the end.
+    pub(super) async fn ask(&self, outbox: &Arc<Outbox>, id: Option<&str>, patience: Option<Duration>) {
+        let patience = patience.unwrap_or(self.patience);
+        let witness = Witness { outbox: outbox.clone(), id: id.map(Into::into) };
+        outbox.promise(1);
+        outbox.write(None, &witness.line(&self.farewell(Phase::Stopping, patience).await));
+        self.witnesses().push(witness);
+        // Who was first has said how long.
+        self.asked.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
+    }
+
+    /// Waits until the end is asked for, and tells how long running tasks may take.
+    pub(super) async fn asked(&self) -> Duration {
+        let mut asked = self.asked.subscribe();
+        let patience = asked.wait_for(Option::is_some).await.ok().and_then(|patience| *patience);
+        patience.unwrap_or(self.patience)
+    }
+
+    /// Tells the witnesses from time to time what is waited for; has no end of its own.
+    pub(super) async fn tell(&self, deadline: Instant) {
+        loop {
+            tokio::time::sleep(PACE).await;
+            if self.witnesses().is_empty() {
+                continue;
+            }
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let farewell = self.farewell(Phase::Stopping, patience).await;
+            for witness in &*self.witnesses() {
+                witness.outbox.offer(&witness.line(&farewell));
+            }
+        }
+    }
+
+    /// Tells the witnesses that it has come.
+    pub(super) async fn over(&self) {
+        let farewell = self.farewell(Phase::Stopped, Duration::ZERO).await;
+        for witness in &*self.witnesses() {
+            let line = witness.line(&farewell);
+            witness.outbox.answer([(Place::Anywhere, &*line)].into_iter());
+        }
+    }
+
+    /// Lets go of a connection: that of a witness ends with the process, and no sooner.
+    pub(super) fn part(&self, outbox: &Arc<Outbox>, stream: Stream) -> Option<Stream> {
+        if self.witnesses().iter().any(|witness| Arc::ptr_eq(&witness.outbox, outbox)) {
+            mem::forget(stream);
+            return None;
+        }
+        Some(stream)
+    }
+
+    async fn farewell(&self, phase: Phase, patience: Duration) -> Farewell {
+        let ledger = self.store.counts().await.ledger;
+        Farewell {
+            phase,
+            pid: std::process::id(),
+            arguments: self.arguments.get().cloned().unwrap_or_default(),
+            patience_ms: patience.as_millis() as u64,
+            running: if ledger.running > 0 { self.running().await } else { BTreeMap::new() },
+            left: ledger.waiting + ledger.running,
+            kept: self.store.durability() != crate::protocol::Durability::Memory,
+        }
+    }
+
+    async fn running(&self) -> BTreeMap<String, u64> {
+        let filter = Filter { state: Some(State::Running), limit: LOOK, ..Filter::default() };
+        let mut running = BTreeMap::new();
+        if let Ok(Found::Tasks(tasks)) = self.store.find(Question::Tasks(filter)).await {
+            for task in tasks {
+                *running.entry(task.function).or_default() += 1;
+            }
+        }
+        running
+    }
+}
+
+impl Witness {
+    fn line(&self, farewell: &Farewell) -> Vec<u8> {
+        let mut line = Vec::new();
+        Reply::new(&mut line).ok(self.id.as_deref(), farewell);
+        line
+    }
+}

@@ -1,0 +1,158 @@
+//! The messages of one conversation on their way in, and their answers on their way out.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::Pipe;
+use crate::protocol::{Code, Message, Opening, Page, Refusal};
+use crate::server::access::Access;
+use crate::server::outbox::End;
+use crate::server::ready::at_once;
+use crate::server::session::Session;
+use crate::server::session::auth::AUTH;
+use crate::server::session::batch::Batch;
+use crate::server::status::Limit;
+
+/// The parts of a session that change while it talks.
+pub(super) struct Flow<'a, P> {
+    session: &'a Session,
+    /// What the client may do from the next page on.
+    access: Access,
+    pub(super) pipe: &'a mut P,
+    /// Callbacks under way.
+    pub(super) receiving: FuturesUnordered<BoxFuture<'static, ()>>,
+}
+
+impl<'a, P: Pipe> Flow<'a, P> {
+    pub(super) fn new(session: &'a Session, pipe: &'a mut P) -> Self {
+        Self { session, access: session.access, pipe, receiving: FuturesUnordered::new() }
+    }
+
+    /// Handles the messages of one page in their order: requests in batches, raw data in callbacks. Tells whether
+    /// more is to be read.
+    pub(super) async fn take_in(&mut self, page: Page) -> io::Result<bool> {
+        let session = self.session;
+        let limit = session.hall.settings.package_max_length;
+        if !self.is_welcome(&page) {
+            return Ok(false);
+        }
+        let mut batch = Batch::new(&session.hall, self.access, &session.door, &session.outbox, &page.bytes);
+        for message in self.pipe.form().messages(&page.bytes) {
+            if message.len() > limit {
+                session.hall.board.limits.hit(Limit::PackageMaxLength);
+                batch.refuse(None, too_long(limit));
+                continue;
+            }
+            match Message::parse(message) {
+                Ok(Message::Task(request)) => batch.task(&request),
+                Ok(Message::Command(request)) if request.command == AUTH => {
+                    self.access = batch.authenticate(session, request).await;
+                }
+                Ok(Message::Command(request)) => batch.command(request).await,
+                Ok(Message::Help) => batch.help(),
+                Ok(Message::Data(data)) => {
+                    batch.push().await;
+                    self.receive(page.bytes.slice_ref(data)).await?;
+                }
+                Err(misunderstood) => batch.refuse(misunderstood.id, misunderstood.refusal),
+            }
+        }
+        if page.overflow {
+            session.hall.board.limits.hit(Limit::PackageMaxLength);
+            batch.refuse(None, too_long(limit));
+        }
+        if let Some(refusal) = self.pipe.broken() {
+            if refusal.code == Code::TooLong {
+                session.hall.board.limits.hit(Limit::PackageMaxLength);
+            }
+            batch.refuse(None, refusal.clone());
+        }
+        batch.push().await;
+        Ok(self.pipe.broken().is_none())
+    }
+
+    /// Whether the door lets in what is spoken; if not, that is said.
+    fn is_welcome(&self, page: &Page) -> bool {
+        let Session { door, outbox, .. } = self.session;
+        let is_silent = page.bytes.is_empty() && self.pipe.broken().is_none();
+        let Some(opening) = self.pipe.opening().filter(|_| !is_silent) else {
+            return true;
+        };
+        if opening == Opening::Frames {
+            outbox.frame();
+        }
+        let is_encrypted = self.pipe.is_encrypted();
+        if !door.speaks(opening, is_encrypted) {
+            outbox.refuse(&door.refusal(opening, is_encrypted));
+            return false;
+        }
+        true
+    }
+
+    /// Starts a callback, as soon as there are not too many under way.
+    async fn receive(&mut self, data: Bytes) -> io::Result<()> {
+        while self.receiving.len() >= self.session.hall.settings.receive_concurrency {
+            self.receiving.next().await;
+            self.flush().await?;
+        }
+        let slot = self.session.outbox.open();
+        let connection = self.session.connection.within(slot);
+        let callback = self.session.hall.events.clone().receive(connection.clone(), data);
+        let mut callback: BoxFuture<'static, ()> = Box::pin(async move {
+            let result = callback.await;
+            connection.close_slot(slot, result.err().as_ref());
+        });
+        if at_once(&mut callback).await.is_none() {
+            self.receiving.push(callback);
+        }
+        Ok(())
+    }
+
+    /// Waits for the callbacks under way: they may still push tasks.
+    pub(super) async fn receive_all(&mut self) -> io::Result<()> {
+        while self.receiving.next().await.is_some() {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether another read would not make this connection hold more than it may.
+    pub(super) fn wants_input(&self) -> bool {
+        let settings = &self.session.hall.settings;
+        let (held, awaited) = self.session.outbox.load();
+        held + self.pipe.left() < settings.output_buffer_max && awaited < settings.in_flight_max
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        !self.pipe.has_output() && self.receiving.is_empty() && self.session.outbox.is_settled()
+    }
+
+    /// Writes what the pipe takes at once.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        let Self { session, pipe, .. } = self;
+        loop {
+            if pipe.output().is_empty() && session.outbox.collect(pipe.output()) == End::Overflowed {
+                session.hall.board.limits.hit(Limit::OutputBufferMax);
+                tracing::warn!("{:?} does not read its answers and is closed", session.connection);
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if !pipe.has_output() {
+                return Ok(());
+            }
+            match poll_fn(|context| Poll::Ready(pipe.poll_write(context))).await {
+                Poll::Ready(written) => written?,
+                Poll::Pending => return Ok(()),
+            }
+        }
+    }
+}
+
+fn too_long(limit: usize) -> Refusal {
+    let message = format!("The message is longer than {limit} bytes (package_max_length) and was dropped.");
+    Refusal::new(Code::TooLong, message)
+}

@@ -1,0 +1,177 @@
+//! Errors as problem documents (RFC 9457), with the codes of the wire.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::answer::{self, Body};
+use crate::protocol::{Answer, Code, Refusal, Status};
+use crate::server::settings::ServerSettings;
+use crate::task::TaskId;
+
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub(super) struct Problem {
+    document: Box<Document>,
+    status: StatusCode,
+    headers: Vec<(HeaderName, String)>,
+    /// Whether the rest of the connection cannot be told apart any more.
+    closes: bool,
+}
+
+/// The document of a problem.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document {
+    /// Always `about:blank`: `code` says what it is.
+    r#type: &'static str,
+    /// The name of the HTTP status.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What was wrong and what to do, for people.
+    detail: String,
+    /// For programs: the same codes as on the wire.
+    code: Cow<'static, str>,
+    /// What was probably meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<String>,
+    /// When trying again makes sense, in milliseconds from now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    /// The task that has ended without a result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<TaskId>,
+}
+
+impl Problem {
+    pub(super) fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+    ) -> Self {
+        let document = Document {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.into(),
+            suggestion: None,
+            retry_after_ms: None,
+            task_id: None,
+        };
+        Self { document: Box::new(document), status, headers: Vec::new(), closes: false }
+    }
+
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        Refusal::new(Code::BadRequest, detail).into()
+    }
+
+    /// The head of a request has not come in time.
+    pub(super) fn slow_head(settings: &ServerSettings) -> Self {
+        let time = humantime::format_duration(settings.http_header_timeout);
+        let detail = format!("No request has come within {time} (http_header_timeout).");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).closing()
+    }
+
+    /// A task that was waited for has ended otherwise than with a result.
+    pub(super) fn ended(end: Answer) -> Self {
+        let code = match end.status {
+            Status::Cancelled => "cancelled",
+            Status::Expired => "expired",
+            _ => "failed",
+        };
+        let mut problem = Self::new(StatusCode::FAILED_DEPENDENCY, code, end.error.unwrap_or_default());
+        problem.document.task_id = end.task_id;
+        problem
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn suggesting(mut self, suggestion: Option<&str>) -> Self {
+        self.document.suggestion = suggestion.map(str::to_owned);
+        self
+    }
+
+    pub(super) fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    pub(super) fn respond(mut self) -> Response<Body> {
+        if self.closes {
+            self.headers.push((header::CONNECTION, "close".to_owned()));
+        }
+        let mut response = answer::json(self.status, self.body());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+
+    /// The whole response, for where there is no one left to write it.
+    pub(super) fn on_its_own(&self) -> Vec<u8> {
+        let body = self.body();
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+             connection: close\r\n\r\n",
+            self.document.status,
+            self.document.title,
+            body.len()
+        );
+        [head.as_bytes(), &body].concat()
+    }
+
+    fn body(&self) -> Bytes {
+        let mut body = serde_json::to_vec(&self.document).unwrap_or_default();
+        body.push(b'\n');
+        body.into()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { code, message, suggestion, retry_after_ms } = refusal;
+        let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned));
+        let mut problem = Self::new(status_of(code), name.unwrap_or_default(), message);
+        problem.document.suggestion = suggestion;
+        problem.document.retry_after_ms = retry_after_ms;
+        if let Some(time) = retry_after_ms {
+            problem = problem.with(header::RETRY_AFTER, time.div_ceil(1000).to_string());
+        }
+        match code {
+            Code::Unauthorized => problem.with(header::WWW_AUTHENTICATE, "Bearer"),
+            _ => problem,
+        }
+    }
+}
+
+fn status_of(code: Code) -> StatusCode {
+    match code {
+        Code::BadRequest | Code::UnknownQueue | Code::UnknownProtocol => StatusCode::BAD_REQUEST,
+        Code::BadArguments => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::UnknownFunction | Code::UnknownCommand | Code::UnknownTask => StatusCode::NOT_FOUND,
+        Code::Conflict => StatusCode::CONFLICT,
+        Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        Code::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::Busy | Code::TooManyConnections | Code::ShuttingDown | Code::StorageFailed => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Code::Unauthorized => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,226 @@
+//! The table of routes: both the router and the OpenAPI document are made of it.
+
+use super::route::{Action, Answers, Holds, Kind, Parameter, Place, Route};
+use crate::server::access::Scope;
+
+const fn path(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
+    Parameter { name, place: Place::Path, kind, about }
+}
+
+const fn query(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
+    Parameter { name, place: Place::Query, kind, about }
+}
+
+const fn header(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
+    Parameter { name, place: Place::Header, kind, about }
+}
+
+const fn ok(holds: Holds) -> Answers {
+    Answers { status: 200, holds }
+}
+
+const TASK: Parameter = path("task", Kind::Id, "The id of a task.");
+const BATCH: Parameter = path("batch", Kind::Id, "The id of a batch.");
+const LIMIT: Parameter = query("limit", Kind::Number(1, 1000), "How many at most; 20.");
+
+/// What a new task may say beside its arguments.
+const OPTIONS: &[Parameter] = &[
+    path("function", Kind::Function, "The name of a handler."),
+    query("wait", Kind::Span, "Answers with the result if the task has ended within this time."),
+    query("delay", Kind::Span, "Starts it later."),
+    query("at", Kind::Moment, "Starts it at this time; not together with `delay`."),
+    query("queue", Kind::Text, "Instead of the handler's own queue."),
+    query("priority", Kind::Number(0, 9), "9 is taken first; 5."),
+    query("attempts", Kind::Number(1, u32::MAX), "How many attempts may fail."),
+    query("timeout", Kind::Span, "The longest an attempt may take."),
+    query("backoff", Kind::Span, "What the pause after the first failed attempt is about."),
+    query("expires", Kind::When, "Not to be begun any more after this time."),
+    query("key", Kind::Key, "As the header `Idempotency-Key`."),
+    query("concurrency_key", Kind::Key, "Tasks with the same one take turns."),
+    query("batch", Kind::Id, "The id of an open batch that it belongs to."),
+    query("then", Kind::Names, "The functions to run with its result, one after the other."),
+    header("Idempotency-Key", Kind::Key, "A second task with the same key is the first one again."),
+];
+
+const FILTER: &[Parameter] = &[
+    query("state", Kind::State, "Only tasks in this state."),
+    query("queue", Kind::Text, "Only tasks of this queue."),
+    query("function", Kind::Text, "Only tasks of this function."),
+    query("batch", Kind::Id, "Only tasks of this batch."),
+    query("before", Kind::Id, "Only ids below this one: the next page."),
+    LIMIT,
+];
+
+/// A route that asks a command which only reads.
+const fn asks(
+    path: &'static str,
+    command: &'static str,
+    scope: Scope,
+    parameters: &'static [Parameter],
+    holds: &'static [Answers],
+    summary: &'static str,
+) -> Route {
+    Route {
+        method: "GET",
+        path,
+        operation: command,
+        summary,
+        scope: Some(scope),
+        parameters,
+        action: Action::Ask(command),
+        answers: holds,
+        problems: &[],
+    }
+}
+
+/// Every route.
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        method: "POST",
+        path: "/tasks/{function}",
+        operation: "push",
+        summary: "Hand over a task; the body is its arguments",
+        scope: Some(Scope::Send),
+        parameters: OPTIONS,
+        action: Action::Push,
+        answers: &[Answers { status: 202, holds: Holds::Queued }, ok(Holds::Done)],
+        problems: &[404, 408, 409, 413, 415, 422, 424, 507],
+    },
+    Route {
+        method: "POST",
+        path: "/tasks",
+        operation: "push_many",
+        summary: "Hand over many tasks, one JSON object a line; they are answered line by line while they come",
+        scope: Some(Scope::Send),
+        parameters: &[],
+        action: Action::PushMany,
+        answers: &[ok(Holds::Lines)],
+        problems: &[415],
+    },
+    Route {
+        problems: &[404],
+        ..asks(
+            "/tasks/{task}",
+            "show",
+            Scope::Send,
+            &[TASK],
+            &[ok(Holds::Json("Story"))],
+            "The whole story of a task",
+        )
+    },
+    asks(
+        "/tasks",
+        "list",
+        Scope::Inspect,
+        FILTER,
+        &[ok(Holds::Json("Tasks"))],
+        "The tasks that were accepted last",
+    ),
+    Route {
+        method: "DELETE",
+        path: "/tasks/{task}",
+        operation: "cancel",
+        summary: "Cancel a task",
+        scope: Some(Scope::Admin),
+        parameters: &[TASK],
+        action: Action::Ask("cancel"),
+        answers: &[ok(Holds::Json("Changed"))],
+        problems: &[404, 409, 507],
+    },
+    Route {
+        method: "POST",
+        path: "/tasks/{task}/retry",
+        operation: "retry",
+        summary: "Let a task that has ended wait again, with all its attempts before it",
+        scope: Some(Scope::Admin),
+        parameters: &[TASK],
+        action: Action::Ask("retry"),
+        answers: &[ok(Holds::Json("Changed"))],
+        problems: &[404, 409, 507],
+    },
+    Route {
+        method: "GET",
+        path: "/tasks/{task}/events",
+        operation: "follow",
+        summary: "What becomes of a task, event by event, until its end",
+        scope: Some(Scope::Send),
+        parameters: &[TASK],
+        action: Action::Follow,
+        answers: &[ok(Holds::Events)],
+        problems: &[404],
+    },
+    Route {
+        method: "GET",
+        path: "/events",
+        operation: "follow_all",
+        summary: "The progress and the end of every task from now on; `missed` says how many came too fast",
+        scope: Some(Scope::Inspect),
+        parameters: &[],
+        action: Action::FollowAll,
+        answers: &[ok(Holds::Events)],
+        problems: &[],
+    },
+    asks("/status", "status", Scope::Inspect, &[], &[ok(Holds::Json("Status"))], "How the server is doing"),
+    asks(
+        "/functions",
+        "functions",
+        Scope::Inspect,
+        &[],
+        &[ok(Holds::Any)],
+        "Every function with the schema of its arguments",
+    ),
+    asks(
+        "/queues",
+        "queues",
+        Scope::Inspect,
+        &[],
+        &[ok(Holds::Json("Queues"))],
+        "The queues and how much is in them",
+    ),
+    asks("/batches", "batches", Scope::Inspect, &[LIMIT], &[ok(Holds::Json("Batches"))], "The last batches"),
+    Route {
+        problems: &[404],
+        ..asks(
+            "/batches/{batch}",
+            "batch",
+            Scope::Send,
+            &[BATCH],
+            &[ok(Holds::Json("BatchStory"))],
+            "A batch and how far it is",
+        )
+    },
+    asks(
+        "/schedules",
+        "schedules",
+        Scope::Inspect,
+        &[],
+        &[ok(Holds::Json("Schedules"))],
+        "What runs by the clock",
+    ),
+    plain("/healthz", "health", Action::Health, &[ok(Holds::Any)], &[], "Whether the process answers"),
+    plain(
+        "/readyz",
+        "readiness",
+        Action::Readiness,
+        &[ok(Holds::Any)],
+        &[503, 507],
+        "Whether tasks are taken",
+    ),
+    plain("/", "index", Action::Index, &[ok(Holds::Any)], &[], "The routes"),
+    Route {
+        scope: Some(Scope::Inspect),
+        ..plain("/openapi.json", "document", Action::Document, &[ok(Holds::Any)], &[], "This document")
+    },
+];
+
+/// A route that everybody may ask.
+const fn plain(
+    path: &'static str,
+    operation: &'static str,
+    action: Action,
+    answers: &'static [Answers],
+    problems: &'static [u16],
+    summary: &'static str,
+) -> Route {
+    Route { method: "GET", path, operation, summary, scope: None, parameters: &[], action, answers, problems }
+}

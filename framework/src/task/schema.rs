@@ -1,0 +1,128 @@
+//! What a function's arguments look like, and all else that its clients may want to know of it.
+
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use super::handler::Handler;
+use super::timetable::{Missed, Overlap};
+
+/// A function as its clients see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionStory {
+    pub name: String,
+    /// The doc comment of its struct.
+    pub description: Option<String>,
+    pub queue: String,
+    /// 0 to 9; 9 is taken first.
+    pub priority: u8,
+    /// How many attempts may fail before the task has failed.
+    pub attempts: u32,
+    /// The longest an attempt may take; `None` is for ever.
+    pub timeout_ms: Option<u64>,
+    /// What the pause after the first failed attempt is about; it doubles with every further one.
+    pub backoff_ms: u64,
+    /// How many tasks of one `concurrency_key` may run at once.
+    pub concurrency: u32,
+    /// Whether the handler blocks its thread.
+    pub blocking: bool,
+    /// When the clock makes tasks of it, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timetable: Option<TimetableStory>,
+    pub package: String,
+    pub file: String,
+    pub line: u32,
+    /// The JSON Schema of its arguments, draft 2020-12.
+    pub schema: Schema,
+}
+
+/// When the clock makes tasks of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimetableStory {
+    pub cron: String,
+    pub timezone: String,
+    pub missed: Missed,
+    pub overlap: Overlap,
+}
+
+impl FunctionStory {
+    pub(super) fn of(handler: &Handler) -> Self {
+        let options = &handler.options;
+        let schema = handler.schema();
+        Self {
+            name: handler.name.to_owned(),
+            description: schema.get("description").and_then(|text| text.as_str()).map(str::to_owned),
+            queue: options.queue.to_owned(),
+            priority: options.priority,
+            attempts: options.attempts,
+            timeout_ms: options.timeout.map(|timeout| timeout.as_millis() as u64),
+            backoff_ms: options.backoff.as_millis() as u64,
+            concurrency: options.concurrency,
+            blocking: options.blocking,
+            timetable: options.timetable.map(|timetable| TimetableStory {
+                cron: timetable.cron.to_owned(),
+                timezone: timetable.timezone.to_owned(),
+                missed: timetable.missed,
+                overlap: timetable.overlap,
+            }),
+            package: handler.package.to_owned(),
+            file: handler.file.to_owned(),
+            line: handler.line,
+            schema,
+        }
+    }
+}
+
+/// The schema of what is read as a `T`; what `#[derive(Task)]` calls.
+#[doc(hidden)]
+pub fn schema_of<T: JsonSchema>() -> Schema {
+    SchemaGenerator::default().into_root_schema_for::<T>()
+}
+
+/// The schema of any `T`, whether it has one or not; what `#[derive(Task)]` calls.
+///
+/// Its own methods are there for a `T` with a schema, and go before those of [`AnyValue`], which are always there.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct SchemaOf<T>(PhantomData<T>);
+
+impl<T> Default for SchemaOf<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> SchemaOf<T> {
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<T: JsonSchema> SchemaOf<T> {
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<T>()
+    }
+
+    /// Of something whose fields are those of the struct around it.
+    pub fn flat_schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// The schema of a type that has none: any value.
+#[doc(hidden)]
+pub trait AnyValue {
+    fn schema(&self, _generator: &mut SchemaGenerator) -> Schema {
+        true.into()
+    }
+
+    fn flat_schema(&self, _generator: &mut SchemaGenerator) -> Schema {
+        true.into()
+    }
+}
+
+impl<T> AnyValue for SchemaOf<T> {}
+
+#[cfg(test)]
+mod tests;
