@@ -18,6 +18,7 @@ mod http;
 mod kill;
 mod launcher;
 mod life;
+mod listeners;
 mod mail;
 mod making;
 mod model;
