@@ -6,9 +6,11 @@ mod harness;
 
 mod architecture;
 mod batches;
+mod browser;
 mod client;
 mod config;
 mod console;
+mod frames;
 mod framing;
 mod functions;
 mod http;
@@ -28,3 +30,4 @@ mod storage;
 mod store;
 mod tasks;
 mod websocket;
+mod workerman;

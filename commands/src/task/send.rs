@@ -84,11 +84,11 @@ impl Execute for Send {
                 send_raw(self.server.connect(app).await?, &line, output).await
             }
             Message::Task(request) => {
-                let mut client = self.server.connect(app).await?;
+                let client = self.server.connect(app).await?;
                 match self.wait {
                     None => {
-                        let id = client.send(&request).await.map_err(ended)?;
-                        self.print_queued(id, output)
+                        let sent = client.send(&*request).await.map_err(ended)?;
+                        self.print_queued(sent.id(), output)
                     }
                     Some(limit) => self.send_and_wait(client, &request, limit, output).await,
                 }
@@ -188,35 +188,34 @@ impl Send {
 
     async fn send_and_wait(
         &self,
-        mut client: Client,
+        client: Client,
         request: &Request,
         limit: Option<Duration>,
         output: &mut Output,
     ) -> Result<()> {
-        let id = client.send_awaited(request).await.map_err(ended)?;
+        let mut sent = client.send(request).awaited().await.map_err(ended)?;
+        let id = sent.id();
         if !self.json {
             self.print_queued(id, output)?;
             output.flush();
         }
         let end = match limit {
-            Some(limit) => tokio::time::timeout(limit, client.ended()).await.ok(),
-            None => Some(client.ended().await),
+            Some(limit) => tokio::time::timeout(limit, sent.ended()).await.ok(),
+            None => Some(sent.ended().await),
         };
         match end.transpose().map_err(ended)? {
-            Some((_, Ended::Done(result))) if self.json => {
+            Some(Ended::Done(result)) if self.json => {
                 Ok(output.json(&Told { result: Some(result), ..Told::new(id, Status::Done) })?)
             }
-            Some((_, Ended::Done(result))) => {
+            Some(Ended::Done(result)) => {
                 output.line(result.get());
                 Ok(())
             }
-            Some((_, Ended::Failed(error))) => self.unhappy(id, Status::Failed, "has failed", error, output),
-            Some((_, Ended::Cancelled(error))) => {
+            Some(Ended::Failed(error)) => self.unhappy(id, Status::Failed, "has failed", error, output),
+            Some(Ended::Cancelled(error)) => {
                 self.unhappy(id, Status::Cancelled, "was cancelled", error, output)
             }
-            Some((_, Ended::Expired(error))) => {
-                self.unhappy(id, Status::Expired, "has expired", error, output)
-            }
+            Some(Ended::Expired(error)) => self.unhappy(id, Status::Expired, "has expired", error, output),
             None => {
                 if self.json {
                     self.print_queued(id, output)?;
