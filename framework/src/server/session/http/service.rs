@@ -17,6 +17,7 @@ use super::{Caller, Exchange, document, feed, many, one};
 use crate::protocol::{Code, Refusal};
 use crate::server::access::Access;
 use crate::server::session::websocket;
+use crate::server::settings::Protocol;
 use crate::server::status::Limit;
 
 /// What a page may read of the head of an answer.
@@ -51,8 +52,10 @@ impl Exchange {
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "too_long", detail));
         }
         if !websocket::is_wanted(&request) {
+            self.caller.speaks(Protocol::Http)?;
             return self.find(request).await;
         }
+        self.caller.speaks(Protocol::Websocket)?;
         let response = websocket::accept(&request)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let token = bearer(request.headers()).or_else(|| websocket::token(request.headers()));
@@ -113,6 +116,17 @@ impl Exchange {
 }
 
 impl Caller {
+    /// The listener may speak only one of the two.
+    fn speaks(&self, protocol: Protocol) -> Result<(), Refusal> {
+        match self.door.allows(protocol) {
+            true => Ok(()),
+            false => {
+                let message = format!("{} does not speak {} here.", self.door.address, protocol.name());
+                Err(Refusal::new(Code::UnknownProtocol, message))
+            }
+        }
+    }
+
     /// What a client may do that shows this token, or none.
     async fn admit(&self, token: Option<&str>) -> Result<Access, Refusal> {
         match token {
