@@ -16,12 +16,12 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-pub(super) use self::handshake::{accept, is_wanted};
+pub(super) use self::handshake::{accept, is_wanted, token};
 use self::messages::Messages;
 use super::Session;
 use super::conversation::linger;
+use super::http::Carrier;
 use crate::server::status::Limit;
-use crate::server::stream::Stream;
 
 /// How long a peer may take to say goodbye.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,8 +30,8 @@ impl Session {
     /// Reads and answers messages until one of the two closes. What went before has been answered with
     /// [`accept`]'s response.
     pub(super) async fn converse_websocket(&mut self, upgraded: Upgraded) -> io::Result<()> {
-        let stream = match upgraded.downcast::<TokioIo<Stream>>() {
-            Ok(parts) => parts.io.into_inner().again(parts.read_buf),
+        let stream = match upgraded.downcast::<TokioIo<Carrier>>() {
+            Ok(parts) => parts.io.into_inner().into_stream().again(parts.read_buf),
             Err(_) => return Err(io::Error::other("the upgraded connection is none of this server's")),
         };
         self.outbox.frame();
