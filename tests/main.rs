@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod access;
 mod architecture;
 mod batches;
 mod browser;
@@ -13,6 +14,7 @@ mod console;
 mod frames;
 mod framing;
 mod http;
+mod hostile;
 mod kill;
 mod launcher;
 mod life;
@@ -29,5 +31,6 @@ mod schedule;
 mod storage;
 mod store;
 mod tasks;
+mod tls;
 mod websocket;
 mod workerman;
