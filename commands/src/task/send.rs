@@ -2,36 +2,37 @@
 
 mod options;
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::time::Duration;
 
 use framework::clap::Command as Described;
 use framework::client::{Client, Ended, Request};
-use framework::command::Declared;
-use framework::console::help_with;
 use framework::prelude::*;
 use framework::protocol::{Answer, Status};
-use framework::task::{Handlers, TaskId};
+use framework::task::TaskId;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
+use self::options::Named;
 use super::server_address::{ServerAddress, ended, parse_duration};
 
 /// Hand a task to the server
 ///
 /// With a JSON object alone, the server's default_function gets it; with a name, the function of that name. Its
 /// arguments are JSON, or one by one, as in task:send send_mail --to ada@example.com --content @body.txt: `@FILE` stands
-/// for what is in the file. An argument called as one of the options below is written --args.NAME. Any other text is
-/// sent as a line, as if typed in telnet, and the answer is printed. `-` stands for the standard input.
+/// for what is in the file, and --help after the function's name shows them. Any other text is sent as a line, as if
+/// typed in telnet, and the answer is printed. `-` stands for the standard input.
 #[derive(Args, Command)]
 #[command(name = "task:send")]
 struct Send {
     /// The function, or what to send if nothing follows
-    #[arg(value_name = "FUNCTION|MESSAGE", required_unless_present = "help")]
-    message: Option<String>,
-    /// The function's arguments: JSON, or `-`, or one by one
-    #[arg(value_name = "JSON|--NAME VALUE", allow_hyphen_values = true)]
-    args: Vec<String>,
+    #[arg(value_name = "FUNCTION|MESSAGE")]
+    message: String,
+    /// The function's arguments: JSON, or `-`; or one by one, as options
+    args: Option<String>,
+    #[command(flatten)]
+    named: Named,
     /// Wait for the task's end, at most so many seconds, and print its result
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
     wait: Option<Option<Duration>>,
@@ -73,32 +74,30 @@ struct Send {
     json: bool,
     #[command(flatten)]
     server: ServerAddress,
-    /// Show this help, after a function's name also that of its arguments
-    #[arg(short = 'h', long)]
-    help: bool,
 }
 
 impl Execute for Send {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        if self.help {
-            return self.print_help(app, output);
-        }
         match self.read()? {
             Message::Raw(line) => {
                 self.refuse_options()?;
                 send_raw(self.server.connect(app).await?, &line, output).await
             }
             Message::Task(request) => {
-                let mut client = self.server.connect(app).await?;
+                let client = self.server.connect(app).await?;
                 match self.wait {
                     None => {
-                        let id = client.send(&request).await.map_err(ended)?;
-                        self.print_queued(id, output)
+                        let sent = client.send(&*request).await.map_err(ended)?;
+                        self.print_queued(sent.id(), output)
                     }
                     Some(limit) => self.send_and_wait(client, &request, limit, output).await,
                 }
             }
         }
+    }
+
+    fn extend(command: Described, words: &[OsString]) -> Described {
+        options::extend(command, words)
     }
 }
 
@@ -127,53 +126,22 @@ enum Message {
 
 impl Send {
     fn read(&self) -> Result<Message> {
-        let request = match self.args.as_slice() {
-            [] => {
-                let message = read_argument(self.message())?;
+        let message = || Some(self.message.clone());
+        let request = match (&self.args, self.named.is_empty()) {
+            (Some(args), true) => self.request(message(), json(&read_argument(args)?)?),
+            (None, false) => self.request(message(), to_raw_value(&self.named.complete(&self.message)?)?),
+            (Some(_), false) => {
+                return Err(Exit::Usage.because("the arguments are either JSON or options, not both"));
+            }
+            (None, true) => {
+                let message = read_argument(&self.message)?;
                 if !message.trim_ascii_start().starts_with(b"{") {
                     return Ok(Message::Raw(message));
                 }
                 self.request(None, json(&message)?)
             }
-            [first, ..] if is_option(first) => {
-                self.request(self.message.clone(), self.named_arguments(first)?)
-            }
-            [args] => self.request(self.message.clone(), json(&read_argument(args)?)?),
-            [_, second, ..] => return Err(self.unexpected(second)),
         };
         Ok(Message::Task(Box::new(request)))
-    }
-
-    fn message(&self) -> &str {
-        self.message.as_deref().unwrap_or_default()
-    }
-
-    /// The arguments, as the function's schema types them.
-    fn named_arguments(&self, first: &str) -> Result<Box<RawValue>> {
-        let own = Self::augment_args(Described::new(""));
-        match Handlers::collect()?.find(self.message()) {
-            Ok(handler) => Ok(to_raw_value(&options::read(handler, &self.args, &own)?)?),
-            Err(_) if options::near_own(first, &own).is_some() => Err(self.unexpected(first)),
-            Err(refusal) => Err(Exit::Usage.because(refusal.to_string())),
-        }
-    }
-
-    fn unexpected(&self, word: &str) -> anyhow::Error {
-        let hint = match options::near_own(word, &Self::augment_args(Described::new(""))) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => "the arguments are either JSON or options".to_owned(),
-        };
-        Exit::Usage.because(format!("\"{word}\" is unexpected; {hint}"))
-    }
-
-    fn print_help(&self, app: &App, output: &mut Output) -> Result<()> {
-        let handlers = Handlers::collect()?;
-        let add = |command| match handlers.find(self.message()) {
-            Ok(handler) => options::describe(command, handler),
-            Err(_) => command,
-        };
-        output.help(&help_with(app.program(), Self::ENTRY, add));
-        Ok(())
     }
 
     fn request(&self, function: Option<String>, args: Box<RawValue>) -> Request {
@@ -220,35 +188,34 @@ impl Send {
 
     async fn send_and_wait(
         &self,
-        mut client: Client,
+        client: Client,
         request: &Request,
         limit: Option<Duration>,
         output: &mut Output,
     ) -> Result<()> {
-        let id = client.send_awaited(request).await.map_err(ended)?;
+        let mut sent = client.send(request).awaited().await.map_err(ended)?;
+        let id = sent.id();
         if !self.json {
             self.print_queued(id, output)?;
             output.flush();
         }
         let end = match limit {
-            Some(limit) => tokio::time::timeout(limit, client.ended()).await.ok(),
-            None => Some(client.ended().await),
+            Some(limit) => tokio::time::timeout(limit, sent.ended()).await.ok(),
+            None => Some(sent.ended().await),
         };
         match end.transpose().map_err(ended)? {
-            Some((_, Ended::Done(result))) if self.json => {
+            Some(Ended::Done(result)) if self.json => {
                 Ok(output.json(&Told { result: Some(result), ..Told::new(id, Status::Done) })?)
             }
-            Some((_, Ended::Done(result))) => {
+            Some(Ended::Done(result)) => {
                 output.line(result.get());
                 Ok(())
             }
-            Some((_, Ended::Failed(error))) => self.unhappy(id, Status::Failed, "has failed", error, output),
-            Some((_, Ended::Cancelled(error))) => {
+            Some(Ended::Failed(error)) => self.unhappy(id, Status::Failed, "has failed", error, output),
+            Some(Ended::Cancelled(error)) => {
                 self.unhappy(id, Status::Cancelled, "was cancelled", error, output)
             }
-            Some((_, Ended::Expired(error))) => {
-                self.unhappy(id, Status::Expired, "has expired", error, output)
-            }
+            Some(Ended::Expired(error)) => self.unhappy(id, Status::Expired, "has expired", error, output),
             None => {
                 if self.json {
                     self.print_queued(id, output)?;
@@ -288,11 +255,6 @@ fn with_unit(time: &str) -> String {
         Ok(seconds) => format!("{seconds}s"),
         Err(_) => time.to_owned(),
     }
-}
-
-/// Whether a word is meant as an option; a number may begin as one.
-fn is_option(word: &str) -> bool {
-    word.len() > 1 && word.starts_with('-') && word.parse::<f64>().is_err()
 }
 
 /// A request is one line, and line breaks in JSON mean nothing.

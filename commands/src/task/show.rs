@@ -30,7 +30,7 @@ struct Show {
 
 impl Execute for Show {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut client = self.server.connect(app).await?;
+        let client = self.server.connect(app).await?;
         match (self.id, self.batch) {
             (_, Some(id)) => {
                 let story = client.batch(id).await.map_err(ended)?;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -18,7 +19,7 @@ use crate::protocol::Durability;
 use crate::store::{Counts, Depth, Ledger, Store};
 
 /// The report of `{"command":"status"}`, and of `task:status --json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub version: String,
     pub pid: u32,
@@ -52,7 +53,7 @@ pub struct Status {
 }
 
 /// Where the server listens, and what it speaks there. Displays as the address alone, for clients to connect to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Address {
     /// `127.0.0.1:9501`, or `unix:` and a path relative to the project's root.
     pub address: String,
@@ -72,21 +73,21 @@ impl fmt::Display for Address {
 }
 
 /// The threads of the two runtimes.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Threads {
     pub io: usize,
     pub task: usize,
 }
 
 /// The task workers: how many tasks may run at once.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Workers {
     pub total: usize,
     pub busy: usize,
     pub idle: usize,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Connections {
     pub current: usize,
     /// Since the start, the refused ones not counted.
@@ -96,14 +97,14 @@ pub struct Connections {
 }
 
 /// Tasks a second over the last ten seconds.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Rates {
     pub accepted_per_second: f64,
     pub finished_per_second: f64,
 }
 
 /// `null` when there was nothing to measure.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Percentiles {
     pub p50: Option<f64>,
     pub p95: Option<f64>,

@@ -1,13 +1,13 @@
 //! A function's arguments as options of the command line: `--to ada@example.com --title Hi`.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::sync::OnceLock;
 
-use framework::clap::error::{ContextKind, ContextValue, ErrorKind};
-use framework::clap::{Arg, ArgAction, ArgMatches, Command};
-use framework::config::nearest;
+use framework::clap::{self, Arg, ArgAction, ArgMatches, Command};
 use framework::prelude::*;
-use framework::task::Handler;
+use framework::protocol::Refusal;
+use framework::task::{Handler, Handlers};
 use serde_json::{Map, Value};
 
 use super::super::arguments::{Argument, Kind, Shape, arguments, first_paragraph};
@@ -15,65 +15,108 @@ use super::super::arguments::{Argument, Kind, Shape, arguments, first_paragraph}
 /// What sets an argument apart from an option of the command itself.
 const APART: &str = "args.";
 
-/// Adds the options of a function to what is known of the command, for its help.
-pub(super) fn describe(command: Command, handler: &Handler) -> Command {
+/// What the ids of options begin with, by what becomes of their values.
+const ONE: &str = "one value of ";
+const LIST: &str = "values of ";
+const OPPOSITE: &str = "no ";
+
+/// Adds the options of the function that the words name first, if there is one.
+pub(super) fn extend(command: Command, words: &[OsString]) -> Command {
+    let silent = |option: Arg| match option.get_action() {
+        ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version => {
+            option.action(ArgAction::SetTrue)
+        }
+        _ => option,
+    };
+    let reader = command.clone().disable_help_flag(true).mut_args(silent);
+    let reader = reader.no_binary_name(true).ignore_errors(true);
+    let matches = reader.try_get_matches_from(words).ok();
+    let function =
+        matches.as_ref().and_then(|matches| matches.try_get_one::<String>("message").ok().flatten());
+    // Handlers that cannot stand side by side are the server's to complain of.
+    let handlers = function.and_then(|_| Handlers::collect().ok());
+    match function.zip(handlers).and_then(|(function, handlers)| meant(function, &handlers)) {
+        Some(handler) => describe(command, handler),
+        None => command,
+    }
+}
+
+/// The function of this name or, for who misspelled it and is told so by [`Named::complete`], the near one.
+fn meant(function: &str, handlers: &Handlers) -> Option<&'static Handler> {
+    let near = |refusal: Refusal| handlers.find(&refusal.suggestion?).ok();
+    handlers.find(function).map_or_else(near, Some)
+}
+
+fn describe(command: Command, handler: &Handler) -> Command {
     let mut taken = Taken::of(&command);
     let heading = format!("Arguments of {}", handler.name);
     let known = arguments(&handler.schema()).unwrap_or_default();
     let options = known.iter().flat_map(|argument| options(argument, &mut taken)).enumerate();
-    let option = |(place, option): (usize, Arg)| {
-        option.help_heading(heading.clone()).display_order(place).required(false)
-    };
+    let option = |(place, option): (usize, Arg)| option.help_heading(heading.clone()).display_order(place);
     command.args(options.map(option).collect::<Vec<_>>())
 }
 
-/// Reads the arguments of a function from words; `own` are the options of the command, for who misspelled one.
-///
-/// # Errors
-/// When a word is no option of the function, or its value is of another type, or a required one is missing.
-pub(super) fn read(handler: &Handler, words: &[String], own: &Command) -> Result<Map<String, Value>> {
-    let Some(known) = arguments(&handler.schema()) else {
-        return Err(Exit::Usage.because(format!(
-            "the arguments of {0} are no object, so that they cannot be given by name: write JSON, as in \
-             task:send {0} '\"hello\"'",
-            handler.name
-        )));
-    };
-    let mut taken = Taken::default();
-    let command = Command::new("task:send")
-        .bin_name(format!("task:send {}", handler.name))
-        .no_binary_name(true)
-        .disable_help_flag(true)
-        .args(known.iter().flat_map(|argument| options(argument, &mut taken)).collect::<Vec<_>>());
-    match command.try_get_matches_from(words) {
-        Ok(matches) => Ok(collected(&known, &matches)),
-        Err(error) if error.kind() == ErrorKind::UnknownArgument => {
-            let word = match error.get(ContextKind::InvalidArg) {
-                Some(ContextValue::String(word)) => word.clone(),
-                _ => words.join(" "),
-            };
-            let flags = known.iter().map(|argument| flag(&argument.name));
-            Err(unknown(&word, handler.name, &flags.collect::<Vec<_>>(), own))
+/// The arguments that were given as options.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Named(Map<String, Value>);
+
+impl Named {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All that the function needs.
+    ///
+    /// # Errors
+    /// When something is missing.
+    pub(super) fn complete(&self, function: &str) -> Result<&Map<String, Value>> {
+        let handlers = Handlers::collect()?;
+        let handler = handlers.find(function).map_err(|refusal| Exit::Usage.because(refusal.to_string()))?;
+        let known = arguments(&handler.schema()).unwrap_or_default();
+        let missing =
+            known.iter().filter(|argument| argument.required && !self.0.contains_key(&argument.name));
+        let missing: Vec<_> = missing
+            .map(|argument| format!("--{} <{}>", flag(&argument.name), value_name(&argument.kind)))
+            .collect();
+        match missing.is_empty() {
+            true => Ok(&self.0),
+            false => Err(Exit::Usage.because(format!("{function} also needs {}", missing.join(", ")))),
         }
-        Err(error) => Err(error.into()),
     }
 }
 
-/// The command's own option that a misspelled one probably is.
-pub(super) fn near_own(word: &str, own: &Command) -> Option<String> {
-    let longs: Vec<_> = own.get_arguments().filter_map(Arg::get_long).collect();
-    nearest(word.split('=').next()?.strip_prefix("--")?, longs).map(|long| format!("--{long}"))
+/// Its options are there only after [`extend`].
+impl clap::Args for Named {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
 }
 
-fn unknown(word: &str, function: &str, flags: &[String], own: &Command) -> anyhow::Error {
-    let name = word.split('=').next().unwrap_or(word);
-    let near = name.strip_prefix("--").and_then(|name| nearest(name, flags.iter().map(String::as_str)));
-    let hint = match near.map(|flag| format!("--{flag}")).or_else(|| near_own(word, own)) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None if flags.is_empty() => "it takes none".to_owned(),
-        None => format!("there are: --{}", flags.join(", --")),
-    };
-    Exit::Usage.because(format!("{function} has no argument \"{name}\"; {hint}"))
+impl clap::FromArgMatches for Named {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let values = |id: &clap::Id| matches.try_get_many::<Value>(id.as_str()).ok().flatten();
+        let given = matches.ids().filter_map(|id| {
+            let named = |kind| Some(id.as_str().strip_prefix(kind)?.to_owned());
+            if let Some(name) = named(ONE) {
+                return Some((name, values(id)?.next()?.clone()));
+            }
+            if let Some(name) = named(LIST) {
+                return Some((name, values(id)?.cloned().collect()));
+            }
+            let is_set = matches.try_get_one::<bool>(id.as_str()).ok().flatten() == Some(&true);
+            named(OPPOSITE).filter(|_| is_set).map(|name| (name, Value::Bool(false)))
+        });
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// The names of options that are in use.
@@ -106,10 +149,11 @@ fn options(argument: &Argument, taken: &mut Taken) -> Vec<Arg> {
     let names = taken.claim(plain.chain(apart).collect::<Vec<_>>());
     let Some((long, aliases)) = names.split_first() else { return Vec::new() };
     let kind = argument.kind.clone();
-    let option = Arg::new(id(argument))
+    let is_list = matches!(kind.shape, Shape::List(_));
+    let id = format!("{}{}", if is_list { LIST } else { ONE }, argument.name);
+    let option = Arg::new(id.clone())
         .long(long.clone())
         .aliases(aliases.to_vec())
-        .required(argument.required)
         .help(help(argument))
         .value_name(value_name(&kind))
         .allow_negative_numbers(matches!(kind.shape, Shape::Integer { .. } | Shape::Number | Shape::Any))
@@ -117,40 +161,15 @@ fn options(argument: &Argument, taken: &mut Taken) -> Vec<Arg> {
     match &argument.kind.shape {
         Shape::List(_) => vec![option.action(ArgAction::Append)],
         Shape::Switch => {
-            let opposite = taken.claim([format!("no-{long}")]);
-            let opposite = opposite.into_iter().map(|no| {
-                let opposite = Arg::new(format!("no {}", id(argument))).long(no).hide(true);
-                opposite.action(ArgAction::SetTrue).overrides_with(id(argument))
+            let opposite = taken.claim([format!("no-{long}")]).into_iter().map(|no| {
+                let opposite = Arg::new(format!("{OPPOSITE}{}", argument.name)).long(no).hide(true);
+                opposite.action(ArgAction::SetTrue).conflicts_with(id.clone())
             });
             let option = option.num_args(0..=1).require_equals(true).default_missing_value("true");
-            let satisfied = opposite.collect::<Vec<_>>();
-            let option = match satisfied.first() {
-                Some(no) if argument.required => {
-                    option.required(false).required_unless_present(no.get_id().clone())
-                }
-                _ => option,
-            };
-            std::iter::once(option).chain(satisfied).collect()
+            std::iter::once(option).chain(opposite).collect()
         }
         _ => vec![option],
     }
-}
-
-fn collected(known: &[Argument], matches: &ArgMatches) -> Map<String, Value> {
-    let value = |argument: &Argument| {
-        let id = id(argument);
-        let no = matches.try_get_one::<bool>(&format!("no {id}")).ok().flatten() == Some(&true);
-        match &argument.kind.shape {
-            _ if no => Some(Value::Bool(false)),
-            Shape::List(_) => matches.try_get_many::<Value>(&id).ok()?.map(|all| all.cloned().collect()),
-            _ => matches.try_get_one::<Value>(&id).ok()?.cloned(),
-        }
-    };
-    known.iter().filter_map(|argument| Some((argument.name.clone(), value(argument)?))).collect()
-}
-
-fn id(argument: &Argument) -> String {
-    format!("{APART}{}", argument.name)
 }
 
 /// As options are written: `first-name` for `first_name`.
@@ -203,3 +222,6 @@ fn standard_input() -> Result<&'static str, String> {
     };
     TEXT.get_or_init(read).as_deref().map_err(Clone::clone)
 }
+
+#[cfg(test)]
+mod tests;
