@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod access;
 mod architecture;
 mod batches;
 mod browser;
@@ -15,6 +16,7 @@ mod frames;
 mod framing;
 mod functions;
 mod http;
+mod hostile;
 mod kill;
 mod launcher;
 mod life;
@@ -31,5 +33,6 @@ mod schedule;
 mod storage;
 mod store;
 mod tasks;
+mod tls;
 mod websocket;
 mod workerman;
