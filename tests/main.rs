@@ -15,6 +15,7 @@ mod http;
 mod kill;
 mod launcher;
 mod life;
+mod logs;
 mod mail;
 mod making;
 mod model;

@@ -48,7 +48,8 @@ impl Daemon {
         let line = said.lines().find(|line| line.contains("listens on")).expect(said);
         let (_, rest) = line.split_once("listens on ").unwrap();
         let (address, pid) = rest.split_once(" with pid ").unwrap();
-        let pid = pid.trim_end().trim_end_matches('.').parse().unwrap();
+        // On a terminal it is coloured.
+        let pid = pid.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap();
         Self { project, pid, address: address.to_owned() }
     }
 
@@ -90,9 +91,14 @@ impl Daemon {
         kill_process(Pid::from_raw(self.pid as i32).unwrap(), signal).unwrap();
     }
 
-    /// Whether its process, and not another of the same number, is there: its environment names the project. That
-    /// of one which has ended and not been waited for is empty.
+    /// Whether its process is there, and has not only not been waited for.
     pub(crate) fn lives(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    }
+
+    /// Whether it is this one and not another of the same number: its environment names the project.
+    fn is_ours(&self) -> bool {
         let environment = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
         String::from_utf8_lossy(&environment).contains(self.project.path("").to_str().unwrap())
     }
@@ -104,8 +110,9 @@ impl Daemon {
     }
 
     fn end(&self) {
-        if self.lives() {
-            self.signal(Signal::KILL);
+        if self.is_ours() {
+            // It may have ended just now.
+            drop(kill_process(Pid::from_raw(self.pid as i32).unwrap(), Signal::KILL));
             self.wait();
         }
     }

@@ -126,7 +126,11 @@ impl Caller {
 fn options(allowed: &str) -> Response<Body> {
     let response = answer::with(answer::empty(StatusCode::NO_CONTENT), header::ALLOW, allowed);
     let response = answer::with(response, header::ACCESS_CONTROL_ALLOW_METHODS, allowed);
-    answer::with(response, header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, idempotency-key")
+    answer::with(
+        response,
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        "authorization, content-type, idempotency-key",
+    )
 }
 
 /// A command of the wire.
