@@ -1,4 +1,10 @@
-//! The commands that talk to a server: task:send, task:status, task:bench.
+//! What talks to a server: the commands task:send, task:status and task:bench, and the Rust client.
+
+mod callers;
+mod encrypted;
+mod relay;
+mod restarts;
+mod strangers;
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -1,5 +1,6 @@
 //! The life of a task in the rooms of a server: outcomes, panics, retries, timeouts, and who must not wait for whom.
 
+mod caller;
 mod cancelling;
 mod following;
 mod handlers;
@@ -20,6 +21,7 @@ use framework::task::Handlers;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 
+use caller::Caller;
 use handlers::Gate;
 
 /// A server in this process, so that tests can bring handlers of their own.
@@ -61,8 +63,9 @@ impl House {
         (self.root, self.running.stop().await)
     }
 
-    async fn client(&self) -> Client {
-        Client::connect(&self.address, Duration::from_secs(60)).await.unwrap()
+    async fn client(&self) -> Caller {
+        let client = Client::connect(&self.address, Duration::from_secs(60)).await.unwrap();
+        Caller::new(client)
     }
 
     /// Runs one task to its end.
@@ -192,7 +195,7 @@ async fn no_more_tasks_run_at_once_than_there_are_workers() {
 async fn a_slow_task_does_not_hold_up_those_behind_it() {
     let house = House::open().await;
     let gate = Gate::new();
-    let mut client = house.client().await;
+    let client = house.client().await;
     let mut requests = vec![request("test_gate", gate.name())];
     requests.extend((0..1000).map(|_| request("test_shout", serde_json::json!("x"))));
     client.send_many(&requests).await.unwrap();

@@ -34,8 +34,10 @@ fn each_end_is_one_line_with_its_task_and_what_a_handler_says_carries_its_id() {
     let end = log.lines().find(|line| line.contains("outcome")).unwrap();
     assert!(end.contains("  INFO outcome: task=0 done function=echo attempts=1 ran_ms="), "{end}");
     assert!(log.contains("  INFO moment: 0, Task Completed task=0\n"), "{log}");
-    let wrong = r#"{"function":"send_mail","args":{"to":"nobody","title":"","content":""},"attempts":1}"#;
-    server.connect().send(format!("{wrong}\n")).json();
+    // Its folder cannot be made where a file is.
+    server.project.write("runtime/mail", "");
+    let mail = r#"{"function":"send_mail","args":{"to":"b@example.com","content":""},"attempts":1}"#;
+    assert_eq!(server.connect().send(format!("{mail}\n")).json()["status"], "queued");
     let failed = loop {
         let log = server.project.read("server.log");
         if let Some(line) = log.lines().find(|line| line.contains("outcome: task=1 ")) {

@@ -23,13 +23,17 @@ use mailer::{Delivery, Mailer};
 #[serde(deny_unknown_fields)]
 #[task(name = "send_mail", queue = "mail", attempts = 5, timeout = "30s")]
 struct SendMail {
+    /// Whom the mail is for: `ada@example.com` or `Ada <ada@example.com>`
     #[serde(alias = "to_email")]
     to: MailAddress,
+    /// One line
     #[serde(default, deserialize_with = "one_line")]
+    #[schemars(with = "String")]
     title: String,
+    /// Plain text
     #[serde(alias = "contents")]
     content: String,
-    /// `from` in config/mail.toml if it is not given.
+    /// Whom the mail is from: `from` in config/mail.toml if nothing is said
     #[serde(default, alias = "from_email", skip_serializing_if = "Option::is_none")]
     from: Option<MailAddress>,
 }

@@ -1,5 +1,6 @@
 //! The task server and its clients.
 
+mod arguments;
 mod batch;
 mod batches;
 mod bench;
@@ -8,6 +9,7 @@ mod check;
 mod each;
 mod flush;
 mod forget;
+mod functions;
 mod list;
 mod pid_file;
 mod restart;

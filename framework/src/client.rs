@@ -1,309 +1,225 @@
 //! Talks to a running server: what `task:send` and `task:status` use, and Rust programs too.
+//!
+//! A [`Client`] is cheap to clone, and any number of tasks may use it at once: what they send together leaves in one
+//! write, on few connections. Nothing is connected before the first request.
+//!
+//! ```
+//! use framework::client::{Client, ClientSettings};
+//! use framework::prelude::*;
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// Greet somebody
+//! #[derive(Serialize, Deserialize, Task)]
+//! #[task(name = "greet")]
+//! struct Greet {
+//!     name: String,
+//! }
+//!
+//! impl Handle for Greet {
+//!     type Output = String;
+//!
+//!     async fn handle(self, attempt: &Attempt) -> Result<String> {
+//!         attempt.progress(50.0, "clearing the throat");
+//!         Ok(format!("Hello, {}!", self.name))
+//!     }
+//! }
+//!
+//! # use std::sync::Arc;
+//! # use framework::{config::Config, protocol::Durability, server::{AnyEvents, Running, Server, ServerSettings}};
+//! # async fn start() -> Result<Running> {
+//! #     let settings = ServerSettings { port: 0, durability: Durability::Memory, ..ServerSettings::default() };
+//! #     let config = Config::at(std::env::temp_dir().join("no-project"), []);
+//! #     let handlers = Arc::new(framework::task::Handlers::collect()?);
+//! #     let store = settings.open_store(&config, handlers.clone())?;
+//! #     let events = Arc::new(()) as Arc<dyn AnyEvents>;
+//! #     Server { config, settings, handlers, events, store }.start().await
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! # let server = start().await?;
+//! # let address = server.addresses()[0].to_string();
+//! # // In a program of its own: let client = Client::with(ClientSettings::to("127.0.0.1:9501")?)?;
+//! let client = Client::with(ClientSettings::to(&address)?)?;
+//!
+//! // Accepted, and as durable as the server's store, when it has an id.
+//! let sent = client.send(&Greet { name: "Ada".into() }).await?;
+//! println!("task {}", sent.id());
+//!
+//! // With options, and the result in one go.
+//! let greeting: String = client.send(&Greet { name: "Bob".into() }).priority(9).wait().await?;
+//! assert_eq!(greeting, "Hello, Bob!");
+//!
+//! // Many at once: the outcomes are in the order of the tasks.
+//! let names = ["Carol", "Dan"];
+//! let outcomes = client.send_many(&names.map(|name| Greet { name: name.into() })).await?;
+//! assert!(outcomes.iter().all(Result::is_ok));
+//!
+//! // What becomes of a task while it runs.
+//! let mut following = client.follow(sent.id()).await?;
+//! while let Some(news) = following.next().await? {
+//!     println!("{news:?}");
+//! }
+//! # server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When something breaks
+//!
+//! A request that no server can be found for is tried again for `retry_time`, at all addresses in turn, in pauses that
+//! grow. One that has left is sent again only if that does no harm: when it only asks, or when it has a key. A task
+//! that is sent without a key gets one, unless `key_sends` is off; so it is accepted once, however often it is sent,
+//! for as long as the server remembers keys (`key_window`, a day by default). What cannot be known is told as
+//! [`ClientError::Unknown`]. Waits and followings survive a restart of the server.
+//!
+//! Dropping a future at any point leaks nothing: a request that has not left does not leave any more, and the answer to
+//! one that has is thrown away. The task itself goes on; [`Client::cancel`] ends it.
 
+mod address;
 mod commands;
+mod connection;
+mod dialogue;
+mod driver;
+mod entry;
+mod error;
 mod follow;
+mod line;
 mod pipeline;
+mod pool;
+mod request;
+mod sending;
+mod sent;
+mod settings;
 mod stop;
+mod tls;
 
-use std::io;
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::protocol::{self, Answer, Refusal, ReplyMode};
-use crate::task::{BatchId, TaskId};
-
+pub use address::{Address, Addresses};
+pub use error::ClientError;
 pub use follow::{Following, News};
-
 pub use pipeline::{Pipeline, Refused};
+pub use request::{Request, ToRequest};
+pub use sending::Sending;
+pub use sent::{Ended, Sent};
+pub use settings::ClientSettings;
 pub use stop::Leaving;
 
-/// One connection to a server.
-#[derive(Debug)]
-pub struct Client {
-    address: String,
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
-    /// The `id` of the next request.
-    next: u64,
-}
+use crate::protocol::{Refusal, ReplyMode};
+use crate::task::TaskId;
+use entry::Heard;
+use error::Result;
+use pool::{Pool, Ticket};
 
-/// A task to hand over.
-#[derive(Debug, Clone, Serialize)]
-pub struct Request {
-    /// `None`: the server's `default_function`.
-    pub function: Option<String>,
-    pub args: Box<RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub priority: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
-    pub delay: Option<Duration>,
-    /// When to start at the earliest, instead of a delay: `2026-12-01T09:00:00+08:00`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
-    /// When it is too late to start: a span such as `1h`, or a time as in `at`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires: Option<String>,
-    /// A second task with this key, 1 to 256 bytes, is the first one again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Tasks with this key, 1 to 256 bytes, take turns.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrency_key: Option<String>,
-    /// How many attempts may fail.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<u32>,
-    /// The longest an attempt may take.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
-    pub timeout: Option<Duration>,
-    /// What the pause after the first failed attempt is about.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
-    pub backoff: Option<Duration>,
-    /// An open batch that it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch: Option<BatchId>,
-    /// The functions to run one after the other when it is done, each with the result of the one before.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub then: Vec<String>,
-}
-
-/// How a task has ended.
+/// A few connections to a server, for any number of callers. Clones share them; the last one that goes closes them.
 #[derive(Debug, Clone)]
-pub enum Ended {
-    /// With this result, as JSON.
-    Done(Box<RawValue>),
-    /// With this error.
-    Failed(String),
-    /// Because somebody cancelled it; how.
-    Cancelled(String),
-    /// Because nobody began it in time; how.
-    Expired(String),
-}
-
-/// Why a request has no answer, or not the one hoped for.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// Nobody listens there.
-    #[error("no server is running on {0}")]
-    NotRunning(String),
-    #[error("talking to the server on {address}")]
-    Io { address: String, source: io::Error },
-    /// The server did not accept the request; nothing was queued.
-    #[error(transparent)]
-    Refused(Refusal),
-    /// What came back is nothing that a server of this kind says.
-    #[error("the server on {address} answered what no task server says: {line:?}")]
-    Foreign { address: String, line: String },
-}
-
-type Result<T, E = ClientError> = std::result::Result<T, E>;
-
-impl Request {
-    /// A task of `function` with its handler's own options; `None` is the server's `default_function`.
-    pub fn new(function: Option<String>, args: Box<RawValue>) -> Self {
-        Self {
-            function,
-            args,
-            queue: None,
-            priority: None,
-            delay: None,
-            at: None,
-            expires: None,
-            key: None,
-            concurrency_key: None,
-            attempts: None,
-            timeout: None,
-            backoff: None,
-            batch: None,
-            then: Vec::new(),
-        }
-    }
+pub struct Client {
+    pool: Arc<Pool>,
 }
 
 impl Client {
-    /// Connects to `host:port`.
+    /// A client that connects when there is something to say. Its requests belong into a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClientError::Settings`] when the settings make no sense, or a file they name cannot be used.
+    pub fn with(settings: ClientSettings) -> Result<Self> {
+        Ok(Self { pool: Arc::new(Pool::new(settings)?) })
+    }
+
+    /// Connects to `host:port` or `unix:path`, with one connection and no second try for anything: a failure is told at
+    /// once.
     ///
     /// # Errors
     /// [`ClientError::NotRunning`] when nobody listens there; an I/O error also after `timeout`.
-    pub async fn connect(address: impl Into<String>, timeout: Duration) -> Result<Self> {
-        let address = address.into();
-        let connected = tokio::time::timeout(timeout, TcpStream::connect(&address)).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
-            Ok(stream) => {
-                let (reader, writer) = stream.into_split();
-                Ok(Self { address, reader: BufReader::new(reader), writer, next: 0 })
+    pub async fn connect(address: impl AsRef<str>, timeout: Duration) -> Result<Self> {
+        let settings = ClientSettings::to(address.as_ref())?.at_once();
+        let client = Self::with(ClientSettings { connections: 1, connect_timeout: timeout, ..settings })?;
+        client.open().await?;
+        Ok(client)
+    }
+
+    /// Makes sure that there is a connection, without a second try.
+    ///
+    /// # Errors
+    /// When no server can be reached.
+    pub async fn open(&self) -> Result<()> {
+        self.pool.open().await
+    }
+
+    /// Hands over a task, a struct or a [`Request`]: when this is awaited, after options that can be set before. It is
+    /// accepted, and as durable as the server's store, when that returns.
+    ///
+    /// # Errors
+    /// Awaiting it fails with [`ClientError::Refused`] when nothing was accepted, and with [`ClientError::Unknown`]
+    /// when that cannot be known.
+    pub fn send<'a, T: ToRequest + ?Sized>(&'a self, task: &'a T) -> Sending<'a> {
+        Sending::new(self, task.to_request())
+    }
+
+    /// Hands over many tasks; the outcomes are in the order of the tasks, each with its own, and so are the ids.
+    ///
+    /// # Errors
+    /// When the connection fails for longer than `retry_time`; what was accepted by then is not known.
+    pub async fn send_many<T: ToRequest>(&self, tasks: &[T]) -> Result<Vec<Result<TaskId, Refusal>>> {
+        let line = self.pool.line(None);
+        let mut outcomes = Vec::with_capacity(tasks.len());
+        let mut sent = VecDeque::new();
+        for task in tasks {
+            if sent.len() >= self.pool.settings.in_flight_max {
+                outcomes.push(outcome(&mut sent).await?);
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                Err(ClientError::NotRunning(address))
-            }
-            Err(source) => Err(ClientError::Io { address, source }),
+            let order = self.order(&*task.to_request()?, ReplyMode::Ack);
+            sent.push_back(self.pool.begin_on(line.clone(), order).await);
         }
-    }
-
-    /// Hands over a task; it is accepted, and as durable as the server's store, when this returns its id.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] when nothing was accepted.
-    pub async fn send(&mut self, request: &Request) -> Result<TaskId> {
-        self.hand_over(request, ReplyMode::Ack).await
-    }
-
-    /// Like [`Client::send`], and the server reports the end on this connection: [`Client::ended`].
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] when nothing was accepted.
-    pub async fn send_awaited(&mut self, request: &Request) -> Result<TaskId> {
-        self.hand_over(request, ReplyMode::Both).await
-    }
-
-    /// Waits for the next end of a task sent by [`Client::send_awaited`].
-    ///
-    /// # Errors
-    /// When the connection ends first, or the server stops.
-    pub async fn ended(&mut self) -> Result<(TaskId, Ended)> {
-        let answer = self.answer().await?;
-        self.end(answer)
-    }
-
-    fn end(&self, answer: Answer) -> Result<(TaskId, Ended)> {
-        let error = || answer.error.clone().unwrap_or_default();
-        let ended = match answer.status {
-            protocol::Status::Done => {
-                Ended::Done(answer.result.clone().unwrap_or_else(|| RawValue::NULL.to_owned()))
-            }
-            protocol::Status::Failed => Ended::Failed(error()),
-            protocol::Status::Cancelled => Ended::Cancelled(error()),
-            protocol::Status::Expired => Ended::Expired(error()),
-            protocol::Status::Error => return Err(ClientError::Refused(answer.refusal())),
-            _ => return Err(self.foreign(format!("{answer:?}"))),
-        };
-        match answer.task_id {
-            Some(id) => Ok((id, ended)),
-            None => Err(self.foreign(format!("{answer:?}"))),
+        while !sent.is_empty() {
+            outcomes.push(outcome(&mut sent).await?);
         }
+        Ok(outcomes)
     }
 
-    /// Hands over many tasks in one go; the outcomes are in the order of the requests, each with its own.
-    ///
-    /// # Errors
-    /// Only when the connection fails; what was accepted by then is not known.
-    pub async fn send_many(&mut self, requests: &[Request]) -> Result<Vec<Result<TaskId, Refusal>>> {
-        let first = self.next;
-        let mut bytes = Vec::new();
-        for request in requests {
-            self.encode(&mut bytes, &Envelope { id: self.next, reply: ReplyMode::Ack, request });
-            self.next += 1;
-        }
-        let mut outcomes: Vec<Option<Result<TaskId, Refusal>>> = vec![None; requests.len()];
-        let Self { address, reader, writer, .. } = self;
-        // Both at once: a server whose answers nobody reads would stop reading the requests.
-        let sent = async { writer.write_all(&bytes).await.map_err(|source| broken(address, source)) };
-        let answered = async {
-            for _ in requests {
-                let answer = read_answer(address, reader).await?;
-                let index = answer.id.and_then(|id| usize::try_from(id.checked_sub(first)?).ok());
-                let Some(outcome) = index.and_then(|index| outcomes.get_mut(index)) else {
-                    return Err(foreign(address, format!("{answer:?}")));
-                };
-                *outcome = Some(match (answer.status, answer.task_id) {
-                    (protocol::Status::Queued, Some(id)) => Ok(id),
-                    _ => Err(answer.refusal()),
-                });
-            }
-            Ok(())
-        };
-        tokio::try_join!(sent, answered)?;
-        outcomes
-            .into_iter()
-            .map(|outcome| outcome.ok_or_else(|| self.foreign("an answer twice".into())))
-            .collect()
-    }
-
-    /// Sends bytes as they are, ends the sending, and reads all that comes back.
+    /// Sends bytes as they are on a connection of its own, ends the sending, and reads all that comes back.
     ///
     /// # Errors
     /// When the connection fails.
-    pub async fn send_raw(mut self, data: &[u8]) -> Result<Vec<u8>> {
+    pub async fn send_raw(&self, data: &[u8]) -> Result<Vec<u8>> {
+        let mut connection = self.pool.own().await?;
         let mut reply = Vec::new();
-        let exchange = async {
-            self.writer.write_all(data).await?;
-            self.writer.shutdown().await?;
-            self.reader.read_to_end(&mut reply).await
+        let (mut reader, mut writer) = tokio::io::split(&mut connection.stream);
+        // Both at once: a server whose answers nobody reads would stop reading the requests.
+        let sent = async {
+            writer.write_all(data).await?;
+            writer.shutdown().await
         };
-        match exchange.await {
+        let limit = self.pool.settings.answer_max_length as u64;
+        let mut answers = (&mut reader).take(limit);
+        let read = answers.read_to_end(&mut reply);
+        let exchange = tokio::try_join!(sent, read);
+        match exchange {
             Ok(_) => Ok(reply),
-            Err(source) => Err(broken(&self.address, source)),
+            Err(error) => Err(ClientError::io(self.pool.connector.name(connection.at), error)),
         }
     }
 
-    async fn hand_over(&mut self, request: &Request, reply: ReplyMode) -> Result<TaskId> {
-        let envelope = Envelope { id: self.next, reply, request };
-        self.next += 1;
-        let mut line = Vec::new();
-        self.encode(&mut line, &envelope);
-        self.write(&line).await?;
-        let answer = self.answer().await?;
-        match (answer.status, answer.task_id) {
-            (protocol::Status::Queued, Some(id)) => Ok(id),
-            _ => Err(ClientError::Refused(answer.refusal())),
-        }
+    /// The address that is talked to at present.
+    pub fn address(&self) -> &str {
+        self.pool.connector.current()
     }
 
-    fn encode(&self, bytes: &mut Vec<u8>, value: &impl Serialize) {
-        serde_json::to_writer(&mut *bytes, value)
-            .expect("a vector takes every byte, and requests are plain structs");
-        bytes.push(b'\n');
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_all(bytes).await.map_err(|source| broken(&self.address, source))
-    }
-
-    async fn answer(&mut self) -> Result<Answer> {
-        read_answer(&self.address, &mut self.reader).await
-    }
-
-    fn foreign(&self, line: String) -> ClientError {
-        foreign(&self.address, line)
+    /// How many requests, waits and followings are not over: for a look from outside.
+    pub fn pending(&self) -> usize {
+        self.pool.length()
     }
 }
 
-async fn read_answer(address: &str, reader: &mut BufReader<OwnedReadHalf>) -> Result<Answer> {
-    let mut line = Vec::new();
-    match reader.read_until(b'\n', &mut line).await {
-        Ok(0) => Err(broken(address, io::ErrorKind::UnexpectedEof.into())),
-        Ok(_) => serde_json::from_slice(&line)
-            .map_err(|_| foreign(address, String::from_utf8_lossy(&line).trim_end().to_owned())),
-        Err(source) => Err(broken(address, source)),
+/// The outcome of the first of these.
+async fn outcome(sent: &mut VecDeque<Ticket>) -> Result<Result<TaskId, Refusal>> {
+    let Some(mut ticket) = sent.pop_front() else { unreachable!("somebody asks for an outcome of nothing") };
+    match ticket.next().await {
+        Heard::Answer(answer) => Ok(sending::accepted(answer)),
+        Heard::Lost(error) | Heard::Failed(error) => Err(error),
     }
-}
-
-fn broken(address: &str, source: io::Error) -> ClientError {
-    ClientError::Io { address: address.to_owned(), source }
-}
-
-fn foreign(address: &str, line: String) -> ClientError {
-    ClientError::Foreign { address: address.to_owned(), line }
-}
-
-fn seconds<S: serde::Serializer>(
-    span: &Option<Duration>,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
-    span.map(|span| span.as_secs_f64()).serialize(serializer)
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    id: u64,
-    reply: ReplyMode,
-    #[serde(flatten)]
-    request: &'a Request,
 }

@@ -5,6 +5,7 @@ mod exit;
 mod name;
 mod registry;
 
+use std::ffi::OsString;
 use std::future::Future;
 
 use anyhow::Result;
@@ -29,6 +30,12 @@ pub trait Execute: Sized + Send {
     /// Runs the command. An error is printed with its causes and ends the program with exit code 1, or with
     /// the one that the error carries (see [`Exit::because`]).
     fn execute(self, app: &App, output: &mut Output) -> impl Future<Output = Result<()>> + Send;
+
+    /// Adds options that depend on the words behind the command's name, for parsing and for help; nothing if nothing
+    /// is said. A name that the command or the console has for an option already stays with that one.
+    fn extend(command: clap::Command, _words: &[OsString]) -> clap::Command {
+        command
+    }
 }
 
 /// What `#[derive(Command)]` says of a struct: its name and where it stands.
@@ -49,6 +56,7 @@ pub struct Entry {
     pub file: &'static str,
     pub line: u32,
     describe: fn(clap::Command) -> clap::Command,
+    extend: fn(clap::Command, &[OsString]) -> clap::Command,
     run: for<'a> fn(&ArgMatches, &'a App, &'a mut Output) -> BoxFuture<'a, Result<()>>,
 }
 
@@ -65,12 +73,17 @@ impl Entry {
         file: &'static str,
         line: u32,
     ) -> Self {
-        Self { name, package, file, line, describe: C::describe, run: run::<C, Way> }
+        Self { name, package, file, line, describe: C::describe, extend: C::extend, run: run::<C, Way> }
     }
 
     /// The command with its description, arguments and options, as clap knows them.
     pub fn describe(&self) -> clap::Command {
         (self.describe)(clap::Command::new(self.name))
+    }
+
+    /// Adds the options that depend on the words behind the name.
+    pub(crate) fn extend(&self, command: clap::Command, words: &[OsString]) -> clap::Command {
+        (self.extend)(command, words)
     }
 
     pub(crate) fn run<'a>(

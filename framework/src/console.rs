@@ -20,6 +20,7 @@ pub use globals::global_options;
 pub use help::help;
 pub use tester::Tester;
 
+use self::help::help_for;
 use self::invocation::{Invocation, Request};
 use crate::app::{App, Program};
 use crate::command::{Declared, Entry, Exit, Registry, RegistryError};
@@ -167,7 +168,7 @@ impl Console {
         let Invocation { registry, request, .. } = invocation;
         match request? {
             Request::Version => output.line(format_args!("{} {}", self.program.name, self.program.version)),
-            Request::Help(entry) => output.help(&help(&self.program, entry)),
+            Request::Help(entry, words) => output.help(&help_for(&self.program, entry, &words)),
             Request::Run(entry, matches) => {
                 let app = self.app(registry, input);
                 panic::guarded(entry.run(&matches, &app, output)).await?;

@@ -90,7 +90,7 @@ async fn a_task_is_followed_from_its_last_progress_to_its_end() {
     for settings in every_store() {
         let house = House::with(settings, ()).await;
         let gate = Gate::new();
-        let (mut sender, mut follower) = (house.client().await, house.client().await);
+        let (mut sender, follower) = (house.client().await, house.client().await);
         let id = sender.send(&request("test_tells", gate.name())).await.unwrap();
         gate.entered().await;
         let mut following = follower.follow(id).await.unwrap();

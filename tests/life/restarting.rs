@@ -62,7 +62,7 @@ async fn who_follows_a_task_over_a_restart_hears_the_rest() {
     gate.entered().await;
     let (root, _) = house.close().await;
     let house = House::at(root, impatient(), ()).await;
-    let mut client = house.client().await;
+    let client = house.client().await;
     let mut following = client.follow(id).await.unwrap();
     gate.open();
     let mut last = None;

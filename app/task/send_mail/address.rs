@@ -1,8 +1,10 @@
 //! A mail address that is known to be one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use framework::schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use lettre::address::AddressError;
 use lettre::message::Mailbox;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -65,6 +67,20 @@ impl<'de> Deserialize<'de> for MailAddress {
 impl Serialize for MailAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for MailAddress {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "MailAddress".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["ada@example.com", "Ada <ada@example.com>"] })
     }
 }
 

@@ -30,7 +30,7 @@ impl Execute for List {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let schedules = Schedules::collect(app.config()?, &Handlers::collect()?)?;
         let stories = match self.server.connect_if_running(app).await? {
-            Some(mut client) => Some(client.schedules().await.map_err(ended)?),
+            Some(client) => Some(client.schedules().await.map_err(ended)?),
             None => None,
         };
         let lines = schedules.iter().map(|schedule| Line::of(schedule, stories.as_deref(), self.next));

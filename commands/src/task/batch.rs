@@ -94,7 +94,7 @@ impl Execute for Batch {
             return self.print_detached(sealed.batch, sealed.accepted, &sealed.bad, output);
         }
         output.note(format_args!("batch {}: {} accepted", sealed.batch, tasks(sealed.accepted)));
-        let follow = Follow { app, server: &self.server, batch: sealed.batch };
+        let follow = Follow { batch: sealed.batch };
         let story = follow.run(sealed.client, &mut interrupt, output).await?;
         self.conclude(&story, output)
     }

@@ -22,7 +22,7 @@ struct Batches {
 
 impl Execute for Batches {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut client = self.server.connect(app).await?;
+        let client = self.server.connect(app).await?;
         let batches = client.batches(self.limit.into()).await.map_err(ended)?;
         if self.json {
             return Ok(output.json(&batches)?);

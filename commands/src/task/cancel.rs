@@ -31,7 +31,7 @@ struct Cancel {
 
 impl Execute for Cancel {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut client = self.server.connect(app).await?;
+        let client = self.server.connect(app).await?;
         if let Some(batch) = self.batch {
             let count = client.cancel_batch(batch).await.map_err(ended)?;
             match self.json {

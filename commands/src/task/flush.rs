@@ -27,7 +27,7 @@ struct Flush {
 
 impl Execute for Flush {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut client = self.server.connect(app).await?;
+        let client = self.server.connect(app).await?;
         if !self.force {
             let queues = client.queues().await.map_err(ended)?;
             let is_meant = |name: &str| self.queue.as_deref().is_none_or(|queue| queue == name);

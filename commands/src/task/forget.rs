@@ -19,7 +19,7 @@ struct Forget {
 
 impl Execute for Forget {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut client = self.server.connect(app).await?;
-        self.tasks.change(Verb::Forget, &mut client, output).await
+        let client = self.server.connect(app).await?;
+        self.tasks.change(Verb::Forget, &client, output).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use framework::client::Address;
 use framework::prelude::*;
 
 use super::server_address::parse_duration;
@@ -22,7 +23,7 @@ struct Restart {
     timeout: Option<Duration>,
     /// Where the server listens [default: host and port of config/server.toml]
     #[arg(long, value_name = "HOST:PORT")]
-    address: Option<String>,
+    address: Option<Address>,
 }
 
 impl Execute for Restart {

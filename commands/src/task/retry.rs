@@ -19,7 +19,7 @@ struct Retry {
 
 impl Execute for Retry {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut client = self.server.connect(app).await?;
-        self.tasks.change(Verb::Retry, &mut client, output).await
+        let client = self.server.connect(app).await?;
+        self.tasks.change(Verb::Retry, &client, output).await
     }
 }

@@ -1,30 +1,38 @@
 //! `task:send`: hands a task to the server.
 
+mod options;
+
+use std::ffi::OsString;
 use std::io::Read;
 use std::time::Duration;
 
+use framework::clap::Command as Described;
 use framework::client::{Client, Ended, Request};
 use framework::prelude::*;
 use framework::protocol::{Answer, Status};
 use framework::task::TaskId;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
+use self::options::Named;
 use super::server_address::{ServerAddress, ended, parse_duration};
 
 /// Hand a task to the server
 ///
-/// With a JSON object alone, the server's default_function gets it; with a name and JSON, the function of that
-/// name. Any other text is sent as a line, as if typed in telnet, and the answer is printed. `-` stands for the
-/// standard input.
+/// With a JSON object alone, the server's default_function gets it; with a name, the function of that name. Its
+/// arguments are JSON, or one by one, as in task:send send_mail --to ada@example.com --content @body.txt: `@FILE` stands
+/// for what is in the file, and --help after the function's name shows them. Any other text is sent as a line, as if
+/// typed in telnet, and the answer is printed. `-` stands for the standard input.
 #[derive(Args, Command)]
 #[command(name = "task:send")]
 struct Send {
     /// The function, or what to send if nothing follows
     #[arg(value_name = "FUNCTION|MESSAGE")]
     message: String,
-    /// The function's arguments as JSON, or `-`
+    /// The function's arguments: JSON, or `-`; or one by one, as options
     args: Option<String>,
+    #[command(flatten)]
+    named: Named,
     /// Wait for the task's end, at most so many seconds, and print its result
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
     wait: Option<Option<Duration>>,
@@ -76,16 +84,20 @@ impl Execute for Send {
                 send_raw(self.server.connect(app).await?, &line, output).await
             }
             Message::Task(request) => {
-                let mut client = self.server.connect(app).await?;
+                let client = self.server.connect(app).await?;
                 match self.wait {
                     None => {
-                        let id = client.send(&request).await.map_err(ended)?;
-                        self.print_queued(id, output)
+                        let sent = client.send(&*request).await.map_err(ended)?;
+                        self.print_queued(sent.id(), output)
                     }
                     Some(limit) => self.send_and_wait(client, &request, limit, output).await,
                 }
             }
         }
+    }
+
+    fn extend(command: Described, words: &[OsString]) -> Described {
+        options::extend(command, words)
     }
 }
 
@@ -114,27 +126,26 @@ enum Message {
 
 impl Send {
     fn read(&self) -> Result<Message> {
-        let first = read_argument(&self.message)?;
-        let request = match &self.args {
-            Some(args) => {
-                let args = read_argument(args)?;
-                self.request(Some(self.message.clone()), &args)?
+        let message = || Some(self.message.clone());
+        let request = match (&self.args, self.named.is_empty()) {
+            (Some(args), true) => self.request(message(), json(&read_argument(args)?)?),
+            (None, false) => self.request(message(), to_raw_value(&self.named.complete(&self.message)?)?),
+            (Some(_), false) => {
+                return Err(Exit::Usage.because("the arguments are either JSON or options, not both"));
             }
-            None if first.trim_ascii_start().starts_with(b"{") => self.request(None, &first)?,
-            None => return Ok(Message::Raw(first)),
+            (None, true) => {
+                let message = read_argument(&self.message)?;
+                if !message.trim_ascii_start().starts_with(b"{") {
+                    return Ok(Message::Raw(message));
+                }
+                self.request(None, json(&message)?)
+            }
         };
         Ok(Message::Task(Box::new(request)))
     }
 
-    fn request(&self, function: Option<String>, args: &[u8]) -> Result<Request> {
-        let not_json = |error| Exit::Usage.because(format!("the arguments are not JSON: {error}"));
-        let value: &RawValue = serde_json::from_slice(args).map_err(not_json)?;
-        // A request is one line, and line breaks in JSON mean nothing.
-        let line = match value.get().contains(['\n', '\r']) {
-            true => serde_json::value::to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?,
-            false => value.to_owned(),
-        };
-        let mut request = Request::new(function, line);
+    fn request(&self, function: Option<String>, args: Box<RawValue>) -> Request {
+        let mut request = Request::new(function, args);
         request.delay = self.delay;
         request.at.clone_from(&self.at);
         request.expires = self.expires.as_deref().map(with_unit);
@@ -146,7 +157,7 @@ impl Send {
         request.then.clone_from(&self.then);
         request.queue.clone_from(&self.queue);
         request.priority = self.priority;
-        Ok(request)
+        request
     }
 
     /// Raw text has nowhere to put them.
@@ -177,35 +188,34 @@ impl Send {
 
     async fn send_and_wait(
         &self,
-        mut client: Client,
+        client: Client,
         request: &Request,
         limit: Option<Duration>,
         output: &mut Output,
     ) -> Result<()> {
-        let id = client.send_awaited(request).await.map_err(ended)?;
+        let mut sent = client.send(request).awaited().await.map_err(ended)?;
+        let id = sent.id();
         if !self.json {
             self.print_queued(id, output)?;
             output.flush();
         }
         let end = match limit {
-            Some(limit) => tokio::time::timeout(limit, client.ended()).await.ok(),
-            None => Some(client.ended().await),
+            Some(limit) => tokio::time::timeout(limit, sent.ended()).await.ok(),
+            None => Some(sent.ended().await),
         };
         match end.transpose().map_err(ended)? {
-            Some((_, Ended::Done(result))) if self.json => {
+            Some(Ended::Done(result)) if self.json => {
                 Ok(output.json(&Told { result: Some(result), ..Told::new(id, Status::Done) })?)
             }
-            Some((_, Ended::Done(result))) => {
+            Some(Ended::Done(result)) => {
                 output.line(result.get());
                 Ok(())
             }
-            Some((_, Ended::Failed(error))) => self.unhappy(id, Status::Failed, "has failed", error, output),
-            Some((_, Ended::Cancelled(error))) => {
+            Some(Ended::Failed(error)) => self.unhappy(id, Status::Failed, "has failed", error, output),
+            Some(Ended::Cancelled(error)) => {
                 self.unhappy(id, Status::Cancelled, "was cancelled", error, output)
             }
-            Some((_, Ended::Expired(error))) => {
-                self.unhappy(id, Status::Expired, "has expired", error, output)
-            }
+            Some(Ended::Expired(error)) => self.unhappy(id, Status::Expired, "has expired", error, output),
             None => {
                 if self.json {
                     self.print_queued(id, output)?;
@@ -245,6 +255,16 @@ fn with_unit(time: &str) -> String {
         Ok(seconds) => format!("{seconds}s"),
         Err(_) => time.to_owned(),
     }
+}
+
+/// A request is one line, and line breaks in JSON mean nothing.
+fn json(args: &[u8]) -> Result<Box<RawValue>> {
+    let not_json = |error| Exit::Usage.because(format!("the arguments are not JSON: {error}"));
+    let value: &RawValue = serde_json::from_slice(args).map_err(not_json)?;
+    Ok(match value.get().contains(['\n', '\r']) {
+        true => to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?,
+        false => value.to_owned(),
+    })
 }
 
 /// An argument, or for `-` the whole standard input.

@@ -2,41 +2,58 @@
 
 use std::time::Duration;
 
-use framework::client::{Client, ClientError};
+use framework::client::{Address, Addresses, Client, ClientError, ClientSettings};
 use framework::prelude::*;
 use framework::server::ServerSettings;
 
 /// The option of every command that talks to a server.
+///
+/// There is none for a token: everybody on the machine can read a command line.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerAddress {
-    /// Where the server listens [default: host and port of config/server.toml]
-    #[arg(long, value_name = "HOST:PORT")]
-    address: Option<String>,
-    /// How long to wait for the connection, such as 500ms or 5s
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    timeout: Duration,
+    /// Where the server listens; given again, where else [default: config/client.toml, or host and port of
+    /// config/server.toml]
+    ///
+    /// Also unix:PATH, or several between commas. The token for a server that asks for one comes from
+    /// config/client.toml or THINK_CLIENT_TOKEN, where no list of processes shows it.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    address: Vec<Address>,
+    /// How long to wait for the connection, such as 500ms or 5s [default: connect_timeout of config/client.toml]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
 }
 
 impl ServerAddress {
+    /// The first address, for what has a connection of its own.
     pub(crate) fn resolve(&self, app: &App) -> Result<String> {
-        match &self.address {
-            Some(address) => Ok(address.clone()),
-            None => Ok(address_of(&app.config()?.section()?)),
+        let addresses = self.settings(app)?.address.map(|Addresses(addresses)| addresses);
+        match addresses.and_then(|addresses| addresses.into_iter().next()) {
+            Some(Address::Tcp(address)) => Ok(address),
+            _ => {
+                Err(Exit::Usage
+                    .because("this needs an address such as 127.0.0.1:9501: give one with --address"))
+            }
         }
     }
 
     /// Of a command whose own --timeout is another.
-    pub(crate) fn at(address: Option<String>) -> Self {
-        Self { address, timeout: Duration::from_secs(5) }
+    pub(crate) fn at(address: Option<Address>) -> Self {
+        Self { address: address.into_iter().collect(), timeout: None }
     }
 
+    /// A client that tells every failure at once.
     pub(crate) async fn connect(&self, app: &App) -> Result<Client> {
-        Client::connect(self.resolve(app)?, self.timeout).await.map_err(ended)
+        self.open(self.settings(app)?.at_once()).await.map_err(ended)
     }
 
-    /// Likewise, for what can do without a server.
+    /// A client that waits so long for a server that was there and has gone away, as for a restart.
+    pub(crate) async fn connect_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
+        self.open(ClientSettings { retry_time, ..self.settings(app)? }).await.map_err(ended)
+    }
+
+    /// A client that tells every failure at once, for what can do without a server.
     pub(crate) async fn connect_if_running(&self, app: &App) -> Result<Option<Client>> {
-        match Client::connect(self.resolve(app)?, self.timeout).await {
+        match self.open(self.settings(app)?.at_once()).await {
             Ok(client) => Ok(Some(client)),
             Err(ClientError::NotRunning(_)) => Ok(None),
             Err(error) => Err(ended(error)),
@@ -44,12 +61,26 @@ impl ServerAddress {
     }
 }
 
+impl ServerAddress {
+    fn settings(&self, app: &App) -> Result<ClientSettings> {
+        let mut settings = ClientSettings::read(app.config()?)?;
+        if !self.address.is_empty() {
+            settings.address = Some(Addresses(self.address.clone()));
+        }
+        settings.connect_timeout = self.timeout.unwrap_or(settings.connect_timeout);
+        Ok(ClientSettings { connections: 1, ..settings })
+    }
+
+    async fn open(&self, settings: ClientSettings) -> Result<Client, ClientError> {
+        let client = Client::with(settings)?;
+        client.open().await?;
+        Ok(client)
+    }
+}
+
 /// The address that clients of this server use.
 pub(crate) fn address_of(settings: &ServerSettings) -> String {
-    match settings.host.contains(':') {
-        true => format!("[{}]:{}", settings.host, settings.port),
-        false => format!("{}:{}", settings.host, settings.port),
-    }
+    Address::of(settings).to_string()
 }
 
 /// The exit code that belongs to a client's failure.
@@ -59,7 +90,7 @@ pub(crate) fn ended(error: ClientError) -> anyhow::Error {
             Exit::NotRunning.because(format!("{error}; start one with: ./think task:start"))
         }
         ClientError::Refused(refusal) => Exit::Refused.because(refusal.to_string()),
-        ClientError::Io { .. } | ClientError::Foreign { .. } => error.into(),
+        _ => error.into(),
     }
 }
 

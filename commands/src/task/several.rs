@@ -39,7 +39,7 @@ pub(super) enum Verb {
 
 impl Several {
     /// Does it, one by one for ids, else in one go, and tells how many it was.
-    pub(super) async fn change(self, verb: Verb, client: &mut Client, output: &mut Output) -> Result<()> {
+    pub(super) async fn change(self, verb: Verb, client: &Client, output: &mut Output) -> Result<()> {
         if !self.ids.is_empty() {
             let mut each = Each::new(self.json, "tasks");
             for &id in &self.ids {
@@ -62,7 +62,7 @@ impl Several {
 }
 
 impl Verb {
-    async fn ask(self, client: &mut Client, tasks: &Target) -> Result<u64, ClientError> {
+    async fn ask(self, client: &Client, tasks: &Target) -> Result<u64, ClientError> {
         match self {
             Self::Retry => client.retry(tasks).await,
             Self::Forget => client.forget(tasks).await,

@@ -30,7 +30,7 @@ struct Show {
 
 impl Execute for Show {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut client = self.server.connect(app).await?;
+        let client = self.server.connect(app).await?;
         match (self.id, self.batch) {
             (_, Some(id)) => {
                 let story = client.batch(id).await.map_err(ended)?;
@@ -53,7 +53,7 @@ impl Execute for Show {
 }
 
 /// What there is to tell, each under its name.
-fn facts(facts: &[(&str, Option<String>)], output: &mut Output) {
+pub(super) fn facts(facts: &[(&str, Option<String>)], output: &mut Output) {
     let name = output.style(framework::output::Style::Name);
     for (label, value) in facts {
         if let Some(value) = value {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use framework::client::{ClientError, Leaving};
+use framework::client::{Address, ClientError, Leaving};
 use framework::humantime::format_duration;
 use framework::prelude::*;
 use framework::server::{Farewell, Phase, ServerSettings};
@@ -29,7 +29,7 @@ struct Stop {
     timeout: Option<Duration>,
     /// Where the server listens [default: host and port of config/server.toml]
     #[arg(long, value_name = "HOST:PORT")]
-    address: Option<String>,
+    address: Option<Address>,
 }
 
 impl Execute for Stop {
@@ -42,7 +42,7 @@ impl Execute for Stop {
 /// Stops the server and waits for its end; what it said last, unless it could not be asked.
 pub(super) async fn stop(
     app: &App,
-    address: Option<String>,
+    address: Option<Address>,
     patience: Option<Duration>,
     output: &mut Output,
 ) -> Result<Option<Farewell>> {

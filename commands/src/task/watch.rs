@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use framework::client::Client;
+use framework::client::{Client, ClientError, Ended, Following, News};
 use framework::prelude::*;
+use framework::protocol::Code;
 use framework::store::{State, Story};
 use framework::task::{LogLine, Progress, TaskId};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::server_address::{ServerAddress, ended};
 use crate::people::{shown, span, time};
 
 /// Follow a task until its end
 ///
-/// Its state, its progress and its log as they come; the result is printed at the end. The exit code is 0 if it is
-/// done, else 1.
+/// Its state, its progress and its log as they come, also over a restart of the server; the result is printed at the
+/// end. The exit code is 0 if it is done, else 1.
 #[derive(Args, Command)]
 #[command(name = "task:watch")]
 struct Watch {
@@ -26,20 +29,25 @@ struct Watch {
     server: ServerAddress,
 }
 
-/// How often the server is asked.
-const PAUSE: Duration = Duration::from_millis(250);
+/// How often the server is asked for the state: nobody is told when an attempt begins or fails.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a server may be away, as for a restart.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Execute for Watch {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut client = self.server.connect(app).await?;
-        let mut seen = Seen::default();
-        let story = follow(&mut client, self.id, |story| seen.tell(story, output)).await?;
+        let client = self.server.connect_for(app, PATIENCE).await?;
+        let following = client.follow(self.id).await.map_err(ended)?;
+        let end = self.follow(&client, following, output).await?;
         if self.json {
-            output.json(&story)?;
-        } else if let Some(result) = &story.result {
+            match &end.story {
+                Some(story) => output.json(story)?,
+                None => output.json(&json!({ "id": self.id, "state": end.state, "result": end.result }))?,
+            }
+        } else if let Some(result) = end.result.as_ref().filter(|result| result.get() != "null") {
             output.line(result.get());
         }
-        match (story.summary.state, story.summary.error) {
+        match (end.state, end.error) {
             (State::Done, _) => Ok(()),
             (state, Some(error)) => {
                 Err(Exit::Failed.because(format!("task {} has {}: {error}", self.id, ended_as(state))))
@@ -49,15 +57,61 @@ impl Execute for Watch {
     }
 }
 
-/// Asks for the story again and again, until it has an end.
-async fn follow(client: &mut Client, id: TaskId, mut tell: impl FnMut(&Story)) -> Result<Story> {
-    loop {
-        let story = client.show(id).await.map_err(ended)?;
-        tell(&story);
-        if story.summary.state.is_terminal() {
-            return Ok(story);
+impl Watch {
+    /// Tells what becomes of the task, until its end.
+    async fn follow(&self, client: &Client, mut following: Following, output: &mut Output) -> Result<End> {
+        let mut seen = Seen::default();
+        let mut clock = tokio::time::interval(PAUSE);
+        loop {
+            let news = tokio::select! {
+                biased;
+                news = following.next() => news.map_err(ended)?,
+                _ = clock.tick() => None,
+            };
+            if let Some(News::Lost(_)) = news {
+                let patience = span(PATIENCE.as_millis() as f64);
+                output.note(format_args!("The connection is lost; trying again for {patience}."));
+                continue;
+            }
+            if let Some(News::Again { .. }) = news {
+                output.note("There is a connection again.");
+            }
+            let story = match client.show(self.id).await {
+                Ok(story) => Some(story),
+                // Nothing is kept of ended tasks.
+                Err(ClientError::Refused(refusal)) if refusal.code == Code::UnknownTask => None,
+                Err(error) => return Err(ended(error)),
+            };
+            if let Some(story) = &story {
+                seen.tell(story, output);
+            }
+            if let Some(News::Ended(ended)) = news {
+                return Ok(End::of(ended, story));
+            }
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// How the task has ended.
+struct End {
+    state: State,
+    result: Option<Box<RawValue>>,
+    error: Option<String>,
+    /// Unless nothing is kept of it.
+    story: Option<Story>,
+}
+
+impl End {
+    fn of(ended: Ended, story: Option<Story>) -> Self {
+        let (state, result, error) = match ended {
+            Ended::Done(result) => (State::Done, Some(result), None),
+            Ended::Failed(error) => (State::Failed, None, Some(error)),
+            Ended::Cancelled(error) => (State::Cancelled, None, Some(error)),
+            Ended::Expired(error) => (State::Expired, None, Some(error)),
+        };
+        // Somebody may have let the task run again.
+        let story = story.filter(|story| story.summary.state == state);
+        Self { state, result, error: error.filter(|error| !error.is_empty()), story }
     }
 }
 

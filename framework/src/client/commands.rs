@@ -4,7 +4,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Client, ClientError, Result};
+use super::Client;
+use super::entry::{Heard, Kind, Repeat};
+use super::error::{ClientError, Result};
+use super::line::Order;
 use crate::server::Status;
 use crate::store::{
     BatchStory, Cancelled, Changed, Filter, QueueStory, ScheduleStory, Story, Summary, Target,
@@ -16,7 +19,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection fails, or what listens there is something else.
-    pub async fn status(&mut self) -> Result<Status> {
+    pub async fn status(&self) -> Result<Status> {
         self.ask("status", json!({})).await
     }
 
@@ -24,7 +27,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is none of this id, or it is not kept any more.
-    pub async fn show(&mut self, task: TaskId) -> Result<Story> {
+    pub async fn show(&self, task: TaskId) -> Result<Story> {
         self.ask("show", json!({ "task": task })).await
     }
 
@@ -32,7 +35,7 @@ impl Client {
     ///
     /// # Errors
     /// When the filter names an unknown queue, or its limit is 0 or above 1000.
-    pub async fn list(&mut self, filter: &Filter) -> Result<Vec<Summary>> {
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         self.ask("list", filter).await
     }
 
@@ -40,10 +43,10 @@ impl Client {
     ///
     /// # Errors
     /// When there is none of this id, or it has ended.
-    pub async fn cancel(&mut self, task: TaskId) -> Result<Cancelled> {
-        match self.ask("cancel", target(&Target::Task(task))).await? {
+    pub async fn cancel(&self, task: TaskId) -> Result<Cancelled> {
+        match self.alter("cancel", target(&Target::Task(task))).await? {
             Changed::Cancelled(cancelled) => Ok(cancelled),
-            other => Err(self.foreign(format!("{other:?}"))),
+            other => Err(self.odd(other)),
         }
     }
 
@@ -51,7 +54,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is none of this id.
-    pub async fn cancel_batch(&mut self, batch: BatchId) -> Result<u64> {
+    pub async fn cancel_batch(&self, batch: BatchId) -> Result<u64> {
         self.change("cancel", target(&Target::Batch(batch))).await
     }
 
@@ -59,7 +62,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such task, batch or queue.
-    pub async fn retry(&mut self, tasks: &Target) -> Result<u64> {
+    pub async fn retry(&self, tasks: &Target) -> Result<u64> {
         self.change("retry", target(tasks)).await
     }
 
@@ -67,7 +70,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such task, batch or queue.
-    pub async fn forget(&mut self, tasks: &Target) -> Result<u64> {
+    pub async fn forget(&self, tasks: &Target) -> Result<u64> {
         self.change("forget", target(tasks)).await
     }
 
@@ -75,7 +78,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such queue.
-    pub async fn flush(&mut self, queue: Option<&str>) -> Result<u64> {
+    pub async fn flush(&self, queue: Option<&str>) -> Result<u64> {
         self.change("flush", json!({ "queue": queue })).await
     }
 
@@ -83,7 +86,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection fails.
-    pub async fn queues(&mut self) -> Result<Vec<QueueStory>> {
+    pub async fn queues(&self) -> Result<Vec<QueueStory>> {
         self.ask("queues", json!({})).await
     }
 
@@ -91,16 +94,16 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such queue.
-    pub async fn pause(&mut self, queue: &str) -> Result<()> {
-        self.ask("pause", json!({ "queue": queue })).await.map(|_: Changed| ())
+    pub async fn pause(&self, queue: &str) -> Result<()> {
+        self.alter("pause", json!({ "queue": queue })).await.map(|_: Changed| ())
     }
 
     /// Ends a pause.
     ///
     /// # Errors
     /// When there is no such queue.
-    pub async fn resume(&mut self, queue: &str) -> Result<()> {
-        self.ask("resume", json!({ "queue": queue })).await.map(|_: Changed| ())
+    pub async fn resume(&self, queue: &str) -> Result<()> {
+        self.alter("resume", json!({ "queue": queue })).await.map(|_: Changed| ())
     }
 
     /// A new batch, whose tasks are held back until it is sealed; `then` is the function that runs when the last
@@ -108,11 +111,11 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such function, or `then` cannot be told of the end of a batch.
-    pub async fn open_batch(&mut self, name: &str, function: &str, then: Option<&str>) -> Result<BatchId> {
+    pub async fn open_batch(&self, name: &str, function: &str, then: Option<&str>) -> Result<BatchId> {
         let fields = json!({ "name": name, "function": function, "then": then });
-        match self.ask("open_batch", fields).await? {
+        match self.alter("open_batch", fields).await? {
             Changed::Batch(id) => Ok(id),
-            other => Err(self.foreign(format!("{other:?}"))),
+            other => Err(self.odd(other)),
         }
     }
 
@@ -120,15 +123,15 @@ impl Client {
     ///
     /// # Errors
     /// When there is none of this id.
-    pub async fn seal_batch(&mut self, batch: BatchId) -> Result<()> {
-        self.ask("seal_batch", json!({ "batch": batch })).await.map(|_: Changed| ())
+    pub async fn seal_batch(&self, batch: BatchId) -> Result<()> {
+        self.alter("seal_batch", json!({ "batch": batch })).await.map(|_: Changed| ())
     }
 
     /// A batch and how far it is.
     ///
     /// # Errors
     /// When there is none of this id.
-    pub async fn batch(&mut self, batch: BatchId) -> Result<BatchStory> {
+    pub async fn batch(&self, batch: BatchId) -> Result<BatchStory> {
         self.ask("batch", json!({ "batch": batch })).await
     }
 
@@ -136,7 +139,7 @@ impl Client {
     ///
     /// # Errors
     /// When `limit` is 0 or above 1000.
-    pub async fn batches(&mut self, limit: usize) -> Result<Vec<BatchStory>> {
+    pub async fn batches(&self, limit: usize) -> Result<Vec<BatchStory>> {
         self.ask("batches", json!({ "limit": limit })).await
     }
 
@@ -144,7 +147,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such function.
-    pub async fn functions(&mut self, function: Option<&str>) -> Result<Vec<FunctionStory>> {
+    pub async fn functions(&self, function: Option<&str>) -> Result<Vec<FunctionStory>> {
         self.ask("functions", json!({ "function": function })).await
     }
 
@@ -152,7 +155,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection fails.
-    pub async fn schedules(&mut self) -> Result<Vec<ScheduleStory>> {
+    pub async fn schedules(&self) -> Result<Vec<ScheduleStory>> {
         self.ask("schedules", json!({})).await
     }
 
@@ -160,12 +163,12 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such schedule, or the task is refused.
-    pub async fn run_schedule(&mut self, schedule: &str) -> Result<TaskId> {
+    pub async fn run_schedule(&self, schedule: &str) -> Result<TaskId> {
         #[derive(Deserialize)]
         struct Made {
             task_id: TaskId,
         }
-        self.ask("run_schedule", json!({ "schedule": schedule })).await.map(|made: Made| made.task_id)
+        self.alter("run_schedule", json!({ "schedule": schedule })).await.map(|made: Made| made.task_id)
     }
 
     /// The clock makes no task of this schedule until [`Client::resume_schedule`], also after a restart of the
@@ -173,30 +176,44 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such schedule.
-    pub async fn pause_schedule(&mut self, schedule: &str) -> Result<()> {
-        self.ask("pause_schedule", json!({ "schedule": schedule })).await.map(|_: Changed| ())
+    pub async fn pause_schedule(&self, schedule: &str) -> Result<()> {
+        self.alter("pause_schedule", json!({ "schedule": schedule })).await.map(|_: Changed| ())
     }
 
     /// Ends a pause; the times that passed meanwhile are skipped.
     ///
     /// # Errors
     /// When there is no such schedule.
-    pub async fn resume_schedule(&mut self, schedule: &str) -> Result<()> {
-        self.ask("resume_schedule", json!({ "schedule": schedule })).await.map(|_: Changed| ())
+    pub async fn resume_schedule(&self, schedule: &str) -> Result<()> {
+        self.alter("resume_schedule", json!({ "schedule": schedule })).await.map(|_: Changed| ())
     }
 
-    async fn change(&mut self, command: &str, fields: Value) -> Result<u64> {
-        match self.ask(command, fields).await? {
+    async fn change(&self, command: &str, fields: Value) -> Result<u64> {
+        match self.alter(command, fields).await? {
             Changed::Tasks(count) => Ok(count),
-            other => Err(self.foreign(format!("{other:?}"))),
+            other => Err(self.odd(other)),
         }
     }
 
-    /// Sends a command and reads its answer.
-    pub(super) async fn ask<T: DeserializeOwned>(
-        &mut self,
+    fn odd(&self, changed: Changed) -> ClientError {
+        ClientError::foreign(self.address(), format!("{changed:?}"))
+    }
+
+    /// Sends a command that only asks.
+    async fn ask<T: DeserializeOwned>(&self, command: &str, fields: impl Serialize) -> Result<T> {
+        self.command(command, fields, Repeat::Asks).await
+    }
+
+    /// Sends a command that changes something, and is not sent a second time.
+    async fn alter<T: DeserializeOwned>(&self, command: &str, fields: impl Serialize) -> Result<T> {
+        self.command(command, fields, Repeat::Doubles).await
+    }
+
+    async fn command<T: DeserializeOwned>(
+        &self,
         command: &str,
         fields: impl Serialize,
+        repeat: Repeat,
     ) -> Result<T> {
         #[derive(Serialize)]
         struct Command<'a, F> {
@@ -205,15 +222,19 @@ impl Client {
             #[serde(flatten)]
             fields: F,
         }
-        let mut line = Vec::new();
-        self.encode(&mut line, &Command { command, id: self.next, fields });
-        self.next += 1;
-        self.write(&line).await?;
-        let answer = self.answer().await?;
+        let id = self.pool.id();
+        let mut line = serde_json::to_vec(&Command { command, id, fields })
+            .expect("a vector takes every byte, and commands are plain structs");
+        line.push(b'\n');
+        let order = Order { id, line, kind: Kind::Once, repeat, task: None, home: None };
+        let answer = match self.pool.begin(order).await.next().await {
+            Heard::Answer(answer) => answer,
+            Heard::Lost(error) | Heard::Failed(error) => return Err(error),
+        };
         match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
             Some(result) => Ok(result),
             None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
-            None => Err(self.foreign(format!("{answer:?}"))),
+            None => Err(ClientError::odd(self.address(), &answer)),
         }
     }
 }

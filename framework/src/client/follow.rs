@@ -1,16 +1,17 @@
 //! Hears what becomes of a task while it runs.
 
-use serde::Serialize;
-
-use super::{Client, ClientError, Ended, Result};
+use super::Client;
+use super::entry::{Heard, Kind};
+use super::error::{ClientError, Result};
+use super::pool::Ticket;
+use super::sent::{Ended, ended};
 use crate::protocol::{Answer, Status};
 use crate::task::TaskId;
 
-/// A task that is followed until its end.
+/// A task that is followed until its end. Any number of them can be followed at once.
 #[derive(Debug)]
-pub struct Following<'a> {
-    client: &'a mut Client,
-    task: TaskId,
+pub struct Following {
+    ticket: Ticket,
     state: String,
     has_ended: bool,
 }
@@ -22,79 +23,75 @@ pub enum News {
     Progress { percent: f64, text: String },
     /// A line of its log, and which attempt wrote it.
     Log { attempt: u32, text: String },
+    /// The connection is lost, for this reason; it is tried again for `retry_time`.
+    Lost(ClientError),
+    /// There is a connection again, and this is the task's state now. What was told in between is missed.
+    Again { state: String },
     /// It has ended; nothing follows.
     Ended(Ended),
 }
 
 impl Client {
-    /// Follows a task: its last progress, if there is one, whatever its handler tells from now on, and its end.
-    /// A connection that does not read in time misses news, but not the end. One that waits for the ends of other
-    /// tasks, too, cannot tell them apart: follow on a connection of its own.
+    /// Follows a task: its last progress, if there is one, whatever its handler tells from now on, and its end; also
+    /// over a restart of the server. Who does not read in time misses news, but not the end.
     ///
     /// # Errors
     /// [`ClientError::Refused`] when there is no such task, or it is not kept any more.
-    pub async fn follow(&mut self, task: TaskId) -> Result<Following<'_>> {
-        #[derive(Serialize)]
-        struct Command {
-            command: &'static str,
-            task: TaskId,
-            id: u64,
-        }
-        let command = Command { command: "watch", task, id: self.next };
-        self.next += 1;
-        let mut line = Vec::new();
-        self.encode(&mut line, &command);
-        self.write(&line).await?;
-        let answer = self.answer().await?;
+    pub async fn follow(&self, task: TaskId) -> Result<Following> {
+        self.follow_at(task, None).await
+    }
+
+    pub(super) async fn follow_at(&self, task: TaskId, home: Option<usize>) -> Result<Following> {
+        let mut ticket = self.pool.watch(task, Kind::Followed, home).await;
+        let answer = match ticket.next().await {
+            Heard::Answer(answer) => answer,
+            Heard::Lost(error) | Heard::Failed(error) => return Err(error),
+        };
         match (answer.status, &answer.state) {
             (Status::Watching, Some(state)) => {
-                let state = state.clone();
-                Ok(Following { client: self, task, state, has_ended: false })
+                Ok(Following { ticket, state: state.clone(), has_ended: false })
             }
             (Status::Error, _) => Err(ClientError::Refused(answer.refusal())),
-            _ => Err(self.foreign(format!("{answer:?}"))),
+            _ => Err(ClientError::odd(self.address(), &answer)),
         }
     }
 }
 
-impl Following<'_> {
+impl Following {
     /// The task's state when it began to be followed.
     pub fn state(&self) -> &str {
         &self.state
     }
 
-    /// Waits for the next news; `None` after the end.
+    /// Waits for the next news; `None` after the end. Nothing is lost when this is dropped before.
     ///
     /// # Errors
-    /// When the connection ends first, or the server stops.
+    /// When the connection is lost for longer than `retry_time`, or the server stops and that is zero.
     pub async fn next(&mut self) -> Result<Option<News>> {
         if self.has_ended {
             return Ok(None);
         }
-        let answer = self.client.answer().await?;
-        match (answer.status, answer.task_id) {
-            (Status::Error, _) => return Err(ClientError::Refused(answer.refusal())),
-            (_, task) if task != Some(self.task) => return Err(self.client.foreign(format!("{answer:?}"))),
-            _ => {}
-        }
-        match news(&answer) {
-            Some(news) => Ok(Some(news)),
-            None => {
-                self.has_ended = true;
-                self.client.end(answer).map(|(_, ended)| Some(News::Ended(ended)))
-            }
-        }
+        let heard = self.ticket.next().await;
+        self.news(heard).inspect_err(|_| self.has_ended = true).map(Some)
     }
-}
 
-/// `None`: what was answered is an end.
-fn news(answer: &Answer) -> Option<News> {
-    let text = || answer.text.clone().unwrap_or_default();
-    match answer.status {
-        Status::Progress => {
-            Some(News::Progress { percent: answer.percent.unwrap_or_default(), text: text() })
-        }
-        Status::Log => Some(News::Log { attempt: answer.attempt.unwrap_or_default(), text: text() }),
-        _ => None,
+    fn news(&mut self, heard: Heard) -> Result<News> {
+        let answer = match heard {
+            Heard::Answer(answer) => answer,
+            Heard::Lost(error) => return Ok(News::Lost(error)),
+            Heard::Failed(error) => return Err(error),
+        };
+        let text = |answer: Answer| answer.text.unwrap_or_default();
+        Ok(match answer.status {
+            Status::Progress => {
+                News::Progress { percent: answer.percent.unwrap_or_default(), text: text(answer) }
+            }
+            Status::Log => News::Log { attempt: answer.attempt.unwrap_or_default(), text: text(answer) },
+            Status::Watching => News::Again { state: answer.state.unwrap_or_default() },
+            _ => {
+                self.has_ended = true;
+                News::Ended(ended(self.ticket.pool().connector.current(), answer)?)
+            }
+        })
     }
 }

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Client, ClientError, Envelope, Request, Result, broken, foreign};
+use super::Client;
+use super::connection::{Stream, put};
+use super::error::{ClientError, Result, read_answer};
+use super::request::{Envelope, Request};
 use crate::protocol::{Answer, Code, Lines, Page, Refusal, ReplyMode, Status};
 use crate::task::BatchId;
 
@@ -21,12 +24,16 @@ const ANSWER_MAX: usize = 1 << 20;
 /// How long a full queue may go on without room for a single task.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tasks of one function on their way to a batch.
+/// Tasks of one function on their way to a batch, on a connection of their own.
 ///
 /// A queue that is full is waited for; what is refused for another reason is told by [`Pipeline::refused`].
-#[derive(Debug)]
 pub struct Pipeline {
-    client: Client,
+    address: String,
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    /// What one read brings.
+    chunk: Vec<u8>,
+    is_flushed: bool,
     /// A request up to its `id`.
     head: Vec<u8>,
     output: Vec<u8>,
@@ -63,16 +70,24 @@ pub struct Refused {
 
 impl Client {
     /// Hands over tasks like `request`, each with arguments of its own, to a batch that is open.
-    pub fn pipeline(self, batch: BatchId, request: &Request) -> Pipeline {
-        let first = self.next;
-        Pipeline {
+    ///
+    /// # Errors
+    /// When no server can be reached.
+    pub async fn pipeline(&self, batch: BatchId, request: &Request) -> Result<Pipeline> {
+        let connection = self.pool.own().await?;
+        let (reader, writer) = split(connection.stream);
+        Ok(Pipeline {
             head: head(batch, request),
-            client: self,
+            address: self.pool.connector.name(connection.at).to_owned(),
+            reader,
+            writer,
+            chunk: vec![0; BLOCK],
+            is_flushed: true,
             output: Vec::new(),
             written: 0,
             answers: Lines::new(ANSWER_MAX),
             in_flight: VecDeque::new(),
-            first,
+            first: 0,
             bytes: 0,
             accepted: 0,
             refused: Vec::new(),
@@ -80,7 +95,7 @@ impl Client {
             again_at: Instant::now(),
             busy_since: None,
             is_abandoned: false,
-        }
+        })
     }
 }
 
@@ -132,12 +147,6 @@ impl Pipeline {
         std::mem::take(&mut self.refused)
     }
 
-    /// The connection, once every task has its answer.
-    pub fn into_client(mut self) -> Client {
-        self.client.next = self.first + self.in_flight.len() as u64;
-        self.client
-    }
-
     fn write(&mut self, id: u64, args: &[u8]) {
         self.output.extend_from_slice(&self.head);
         self.output.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
@@ -149,23 +158,23 @@ impl Pipeline {
     /// Writes and reads, both at once: a server whose answers nobody reads would stop reading the requests.
     async fn exchange(&mut self, until: impl Fn(&Self) -> bool) -> Result<()> {
         while !until(self) {
-            let Client { address, reader, writer, .. } = &mut self.client;
+            let Self { address, reader, writer, chunk, .. } = self;
             tokio::select! {
-                written = writer.write(&self.output[self.written..]), if !self.output.is_empty() => {
-                    self.written += written.map_err(|source| broken(address, source))?;
+                count = put(writer, &self.output[self.written..]), if !self.output.is_empty() || !self.is_flushed => {
+                    let count = count.map_err(|error| ClientError::io(address, error))?;
+                    self.written += count;
+                    self.is_flushed = count == 0;
                     if self.written == self.output.len() {
                         self.output.clear();
                         self.written = 0;
                     }
                 }
-                chunk = reader.fill_buf() => {
-                    let chunk = chunk.map_err(|source| broken(address, source))?;
-                    let length = chunk.len();
+                length = reader.read(chunk) => {
+                    let length = length.map_err(|error| ClientError::io(address, error))?;
                     if length == 0 {
-                        return Err(broken(address, std::io::ErrorKind::UnexpectedEof.into()));
+                        return Err(ClientError::closed(address));
                     }
-                    let page = self.answers.feed(chunk);
-                    reader.consume(length);
+                    let page = self.answers.feed(&chunk[..length]);
                     self.read(&page)?;
                 }
                 () = sleep_until(self.again_at), if !self.again.is_empty() => self.try_again(),
@@ -176,9 +185,7 @@ impl Pipeline {
 
     fn read(&mut self, page: &Page) -> Result<()> {
         for line in Page::lines(&page.bytes) {
-            let unknown =
-                || foreign(&self.client.address, String::from_utf8_lossy(line).trim_end().to_owned());
-            let answer: Answer = serde_json::from_slice(line).map_err(|_| unknown())?;
+            let answer = read_answer(&self.address, line)?;
             let index = answer.id.and_then(|id| usize::try_from(id.checked_sub(self.first)?).ok());
             match (index.and_then(|index| self.in_flight.get_mut(index)), answer.status) {
                 (Some(Some(_)), Status::Queued) => {
@@ -191,11 +198,11 @@ impl Pipeline {
                     self.refuse(number, answer)?;
                 }
                 (None, Status::Error) => return Err(ClientError::Refused(answer.refusal())),
-                _ => return Err(unknown()),
+                _ => return Err(ClientError::odd(&self.address, &answer)),
             }
         }
         match page.overflow {
-            true => Err(foreign(&self.client.address, "an answer without an end".to_owned())),
+            true => Err(ClientError::foreign(&self.address, "an answer without an end")),
             false => Ok(()),
         }
     }
@@ -247,10 +254,11 @@ impl Pipeline {
 
 /// A request of the batch up to the value of its `id`.
 fn head(batch: BatchId, request: &Request) -> Vec<u8> {
-    let mut fields = match serde_json::to_value(Envelope { id: 0, reply: ReplyMode::Ack, request }) {
-        Ok(Value::Object(fields)) => fields,
-        _ => unreachable!("a request is a plain struct"),
-    };
+    let mut fields =
+        match serde_json::to_value(Envelope { id: 0, reply: ReplyMode::Ack, given_key: None, request }) {
+            Ok(Value::Object(fields)) => fields,
+            _ => unreachable!("a request is a plain struct"),
+        };
     fields.remove("args");
     fields.remove("id");
     fields.insert("batch".to_owned(), batch.into());

@@ -1,15 +1,17 @@
 //! Asks for the end of the server, and hears of it until it has come.
 
-use serde_json::json;
-use tokio::io::AsyncReadExt;
+use std::fmt;
 
-use super::{Client, ClientError, Result};
+use serde_json::json;
+
+use super::Client;
+use super::dialogue::Dialogue;
+use super::error::{ClientError, Result};
 use crate::server::{Farewell, Phase};
 
 /// A server that stops.
-#[derive(Debug)]
 pub struct Leaving {
-    client: Client,
+    dialogue: Dialogue,
     last: Farewell,
 }
 
@@ -19,9 +21,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] when this client may not ask for it.
-    pub async fn stop(mut self, patience: Option<&str>) -> Result<Leaving> {
-        let last = self.ask("stop", json!({ "timeout": patience })).await?;
-        Ok(Leaving { client: self, last })
+    pub async fn stop(&self, patience: Option<&str>) -> Result<Leaving> {
+        let mut dialogue =
+            self.ask_apart(&json!({ "command": "stop", "id": 0, "timeout": patience })).await?;
+        let last = farewell(&mut dialogue).await?;
+        Ok(Leaving { dialogue, last })
     }
 }
 
@@ -38,18 +42,25 @@ impl Leaving {
     pub async fn next(&mut self) -> Result<Option<&Farewell>> {
         if self.last.phase == Phase::Stopped {
             // However it ends: the process has gone.
-            drop(self.client.reader.read_to_end(&mut Vec::new()).await);
+            self.dialogue.end().await;
             return Ok(None);
         }
-        let answer = self.client.answer().await?;
-        let farewell = answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok());
-        match farewell {
-            Some(farewell) => {
-                self.last = farewell;
-                Ok(Some(&self.last))
-            }
-            None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
-            None => Err(self.client.foreign(format!("{answer:?}"))),
-        }
+        self.last = farewell(&mut self.dialogue).await?;
+        Ok(Some(&self.last))
+    }
+}
+
+async fn farewell(dialogue: &mut Dialogue) -> Result<Farewell> {
+    let Some(answer) = dialogue.answer().await? else { return Err(ClientError::closed(&dialogue.address)) };
+    match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
+        Some(farewell) => Ok(farewell),
+        None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
+        None => Err(ClientError::odd(&dialogue.address, &answer)),
+    }
+}
+
+impl fmt::Debug for Leaving {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.debug_struct("Leaving").field("last", &self.last).finish_non_exhaustive()
     }
 }

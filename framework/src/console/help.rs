@@ -1,5 +1,7 @@
 //! The help of a command.
 
+use std::ffi::OsString;
+
 use clap::Command;
 use clap::builder::styling::AnsiColor;
 use clap::builder::{StyledStr, Styles};
@@ -12,7 +14,12 @@ const TEMPLATE: &str = "{about-with-newline}\n{usage-heading}\n  {usage}\n\n{all
 
 /// What `-h` and `help NAME` print: description, usage, arguments, options, global options.
 pub fn help(program: &Program, entry: &Entry) -> StyledStr {
-    let mut command = describe(program, entry);
+    help_for(program, entry, &[])
+}
+
+/// As [`help`], with the options that depend on these words.
+pub(super) fn help_for(program: &Program, entry: &Entry, words: &[OsString]) -> StyledStr {
+    let mut command = describe(program, entry, words);
     if let Some(all) = command.get_long_about().cloned() {
         command = command.about(all);
     }
@@ -21,9 +28,10 @@ pub fn help(program: &Program, entry: &Entry) -> StyledStr {
     if long { command.render_long_help() } else { command.render_help() }
 }
 
-/// The command as it is parsed: with the global options, under the name that its user types.
-pub(super) fn describe(program: &Program, entry: &Entry) -> Command {
-    Globals::declare(entry.describe())
+/// The command as it is parsed: with the global options, under the name that its user types, for these words.
+pub(super) fn describe(program: &Program, entry: &Entry, words: &[OsString]) -> Command {
+    entry
+        .extend(Globals::declare(entry.describe()), words)
         .bin_name(format!("{} {}", program.name, entry.name))
         .help_template(TEMPLATE)
         .styles(styles())

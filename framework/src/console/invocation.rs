@@ -20,7 +20,8 @@ pub(super) struct Invocation {
 
 pub(super) enum Request {
     Version,
-    Help(&'static Entry),
+    /// With the words behind the name.
+    Help(&'static Entry, Vec<OsString>),
     Run(&'static Entry, ArgMatches),
 }
 
@@ -50,7 +51,7 @@ impl Invocation {
         *globals = Globals::read(&matches);
         let (name, rest) = match matches.subcommand() {
             Some((name, rest)) => {
-                (name, rest.get_many::<OsString>("").into_iter().flatten().collect::<Vec<_>>())
+                (name, rest.get_many::<OsString>("").into_iter().flatten().cloned().collect::<Vec<_>>())
             }
             None => (DEFAULT_COMMAND, Vec::new()),
         };
@@ -60,11 +61,12 @@ impl Invocation {
         let entry = registry.find(name).map_err(|error| Exit::Usage.because(error.to_string()))?;
         // Without a command's name, the help of the whole program is what the default command prints.
         if globals.help && matches.subcommand().is_some() {
-            return Ok(Request::Help(entry));
+            return Ok(Request::Help(entry, rest));
         }
-        let matches = match describe(program, entry).no_binary_name(true).try_get_matches_from(rest) {
+        let command = describe(program, entry, &rest).no_binary_name(true);
+        let matches = match command.try_get_matches_from(&rest) {
             Ok(matches) => matches,
-            Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Request::Help(entry)),
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Request::Help(entry, rest)),
             Err(error) if error.kind() == ErrorKind::DisplayVersion => return Ok(Request::Version),
             Err(error) => return Err(error.into()),
         };

@@ -1,7 +1,7 @@
 //! What a connection speaks, told by its first bytes.
 
 /// The methods of HTTP, and the word that HTTP/2 begins with.
-const METHODS: [&[u8]; 10] = [
+const METHODS: [&[u8]; 11] = [
     b"GET ",
     b"POST ",
     b"PUT ",
@@ -11,6 +11,7 @@ const METHODS: [&[u8]; 10] = [
     b"PATCH ",
     b"CONNECT ",
     b"TRACE ",
+    b"QUERY ",
     b"PRI ",
 ];
 

@@ -1,11 +1,12 @@
 //! Why a request was refused: a code for programs, a sentence for people, a suggestion when one is near.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::nearest;
 
 /// The reason of a [`Refusal`], as programs read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request is not understood: a field of the wrong type, or one that does not exist.

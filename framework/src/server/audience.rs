@@ -77,7 +77,8 @@ impl Audience {
         id: Option<&str>,
     ) -> Result<(), Refusal> {
         outbox.promise(1);
-        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place: Place::Anywhere };
+        let place = Place::Anywhere;
+        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, is_bare: false };
         let followed = self.seat(task, waiter, true).await;
         if followed.is_err() {
             outbox.withdraw();
@@ -166,7 +167,7 @@ impl Audience {
             let mut seats = self.seats();
             for follower in seats.by_task.get_mut(&finished.id()).into_iter().flatten() {
                 if let Some(held) = &mut follower.held {
-                    finished.tell(follower.waiter.id.as_deref(), &mut held.bytes);
+                    follower.waiter.tell(finished, &mut held.bytes);
                     held.has_end = true;
                 }
             }
@@ -175,7 +176,7 @@ impl Audience {
             self.count.fetch_sub(gone.len(), Ordering::SeqCst);
             for Follower { waiter, .. } in gone {
                 let mut bytes = Vec::new();
-                finished.tell(waiter.id.as_deref(), &mut bytes);
+                waiter.tell(finished, &mut bytes);
                 waiter.answer(&bytes);
             }
         }
@@ -290,25 +291,26 @@ impl Follower {
         }
         bytes.extend_from_slice(&held.bytes);
         if !held.has_end {
-            tell_end(story, id, &mut bytes);
+            tell_end(story, &self.waiter, &mut bytes);
         }
         bytes
     }
 }
 
 /// The end of a task as its story has it; nothing if it has not ended.
-fn tell_end(story: &Story, id: Option<&str>, bytes: &mut Vec<u8>) {
-    let reply = Reply::new(bytes);
+fn tell_end(story: &Story, waiter: &Waiter, bytes: &mut Vec<u8>) {
+    let id = waiter.id.as_deref();
     let task = story.summary.id;
     let error = story.summary.error.as_deref().unwrap_or_default();
     match story.summary.state {
         State::Waiting | State::Running => {}
         State::Done => {
-            reply.done(id, task, story.result.as_ref().map_or(b"null", |result| result.get().as_bytes()));
+            let result = story.result.as_ref().map_or("null", |result| result.get());
+            waiter.done(task, result.as_bytes(), bytes);
         }
-        State::Failed => reply.ended(id, task, Status::Failed, error),
-        State::Cancelled => reply.ended(id, task, Status::Cancelled, error),
-        State::Expired => reply.ended(id, task, Status::Expired, error),
+        State::Failed => Reply::new(bytes).ended(id, task, Status::Failed, error),
+        State::Cancelled => Reply::new(bytes).ended(id, task, Status::Cancelled, error),
+        State::Expired => Reply::new(bytes).ended(id, task, Status::Expired, error),
     }
 }
 

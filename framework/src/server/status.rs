@@ -3,26 +3,29 @@
 mod limits;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 pub(super) use self::limits::{Limit, Limits};
+use super::settings::{Auth, Protocol};
 use crate::protocol::Durability;
 use crate::store::{Counts, Depth, Ledger, Store};
 
 /// The report of `{"command":"status"}`, and of `task:status --json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub version: String,
     pub pid: u32,
     pub uptime_ms: u64,
     /// Where the server listens.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<Address>,
     /// `memory`, ..
     pub store: String,
     /// What an accepted task survives.
@@ -49,22 +52,42 @@ pub struct Status {
     pub ledger: Ledger,
 }
 
+/// Where the server listens, and what it speaks there. Displays as the address alone, for clients to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// `127.0.0.1:9501`, or `unix:` and a path relative to the project's root.
+    pub address: String,
+    pub protocols: Vec<Protocol>,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Whether nothing but TLS is.
+    pub tls_only: bool,
+    /// How a client shows who it is.
+    pub auth: Auth,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.address)
+    }
+}
+
 /// The threads of the two runtimes.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Threads {
     pub io: usize,
     pub task: usize,
 }
 
 /// The task workers: how many tasks may run at once.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Workers {
     pub total: usize,
     pub busy: usize,
     pub idle: usize,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Connections {
     pub current: usize,
     /// Since the start, the refused ones not counted.
@@ -74,14 +97,14 @@ pub struct Connections {
 }
 
 /// Tasks a second over the last ten seconds.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Rates {
     pub accepted_per_second: f64,
     pub finished_per_second: f64,
 }
 
 /// `null` when there was nothing to measure.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Percentiles {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
@@ -92,7 +115,7 @@ pub struct Percentiles {
 pub(super) struct Board {
     started: Instant,
     store: Arc<dyn Store>,
-    benches: Vec<Bench>,
+    pub(super) benches: Vec<Bench>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
     pub(super) limits: Arc<Limits>,
@@ -177,7 +200,7 @@ impl Board {
         (1_000_000.0 / rate).clamp(100.0, 10_000.0) as u64
     }
 
-    pub(super) async fn report(&self, addresses: &[String]) -> Status {
+    pub(super) async fn report(&self, addresses: &[Address]) -> Status {
         let Counts { ledger, queues, oldest_waiting_ms, trouble } = self.store.counts().await;
         let lines: BTreeMap<_, _> =
             self.benches.iter().map(|bench| (bench.name.clone(), bench.workers())).collect();

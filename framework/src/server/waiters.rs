@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustc_hash::FxHashMap;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use super::events::Finished;
 use super::outbox::{Outbox, Place};
 use crate::protocol::{Refusal, Reply};
-use crate::task::Ticket;
+use crate::task::{Outcome, TaskId, Ticket};
 
 /// The clients that wait, by the ticket their task carries.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub(super) struct Waiter {
     pub(super) outbox: Arc<Outbox>,
     pub(super) id: Option<Box<str>>,
     pub(super) place: Place,
+    /// Whether it expects a result alone, as Workerman's clients do.
+    pub(super) is_bare: bool,
 }
 
 impl Waiters {
@@ -65,7 +69,7 @@ impl Waiters {
             let ends: Vec<_> = group
                 .iter()
                 .map(|(finished, waiter)| {
-                    finished.tell(waiter.id.as_deref(), &mut bytes);
+                    waiter.tell(finished, &mut bytes);
                     bytes.len()
                 })
                 .collect();
@@ -77,6 +81,25 @@ impl Waiters {
 }
 
 impl Waiter {
+    /// Appends the line that tells of the end of a task.
+    pub(super) fn tell(&self, finished: &Finished, bytes: &mut Vec<u8>) {
+        match finished.outcome() {
+            Outcome::Done(result) => self.done(finished.id(), result, bytes),
+            Outcome::Failed(_) => finished.tell(self.id.as_deref(), bytes),
+        }
+    }
+
+    /// Appends the line that gives the result of a task. A result that could be taken for something else is given as
+    /// the whole object even to those who expect it alone.
+    pub(super) fn done(&self, task: TaskId, result: &[u8], bytes: &mut Vec<u8>) {
+        if self.is_bare && !has_status(result) {
+            bytes.extend_from_slice(result);
+            bytes.push(b'\n');
+        } else {
+            Reply::new(bytes).done(self.id.as_deref(), task, result);
+        }
+    }
+
     /// Gives the answer that was promised.
     pub(super) fn answer(&self, bytes: &[u8]) {
         self.outbox.answer(std::iter::once((self.place, bytes)));
@@ -87,5 +110,46 @@ impl Waiter {
         let mut bytes = Vec::new();
         Reply::new(&mut bytes).refused(self.id.as_deref(), refusal);
         self.answer(&bytes);
+    }
+}
+
+/// Whether a result looks like a reply, all of which are objects with this field.
+fn has_status(result: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Fields {
+        #[serde(default, deserialize_with = "found")]
+        status: bool,
+    }
+    fn found<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+        IgnoredAny::deserialize(value).map(|_| true)
+    }
+    // One in which it stands twice is no valid answer to this, and no result alone either.
+    let has_field = || serde_json::from_slice(result).map_or(true, |fields: Fields| fields.status);
+    result.trim_ascii_start().starts_with(b"{") && has_field()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_alone_cannot_be_taken_for_a_reply() {
+        let waiter =
+            |is_bare| Waiter { outbox: Arc::new(Outbox::new(64)), id: None, place: Place::Anywhere, is_bare };
+        let done = |is_bare, result: &str| {
+            let mut bytes = Vec::new();
+            waiter(is_bare).done(7, result.as_bytes(), &mut bytes);
+            String::from_utf8(bytes).unwrap()
+        };
+        for alone in ["null", "\"status\"", "[\"status\"]", "{}", r#"{"state":1,"in":{"status":2}}"#] {
+            assert_eq!(done(true, alone), format!("{alone}\n"));
+        }
+        for whole in [r#"{"status":"done"}"#, r#"{"a":1,"status":null}"#, r#"{"status":1,"status":2}"#] {
+            assert_eq!(
+                done(true, whole),
+                format!("{{\"task_id\":7,\"status\":\"done\",\"result\":{whole}}}\n")
+            );
+        }
+        assert_eq!(done(false, "1"), "{\"task_id\":7,\"status\":\"done\",\"result\":1}\n");
     }
 }

@@ -1,5 +1,6 @@
 //! What people change about tasks, queues, batches and schedules.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::task::{BatchId, Handler, TaskId};
@@ -47,7 +48,7 @@ pub enum Target {
 }
 
 /// What a change came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Changed {
     /// What became of the one task that was to be cancelled.
@@ -60,7 +61,7 @@ pub enum Changed {
 }
 
 /// What became of a task that was to be cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cancelled {
     /// It was waiting, and has ended.

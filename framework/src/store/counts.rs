@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many tasks are where, all counted at one moment.
@@ -17,7 +18,7 @@ pub struct Counts {
 }
 
 /// The books: `accepted` is always the sum of all the others.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
     pub accepted: u64,
     pub done: u64,
@@ -42,7 +43,7 @@ impl Ledger {
 }
 
 /// How many tasks of one queue have not ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Depth {
     /// Waiting, and due.
     pub waiting: u64,

@@ -1,5 +1,6 @@
 //! What can be asked about tasks, queues, batches and schedules, and the answers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -61,7 +62,7 @@ pub enum Found {
 }
 
 /// Where a task is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     Waiting,
@@ -93,7 +94,7 @@ impl State {
 }
 
 /// A task in one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     pub id: TaskId,
     pub state: State,
@@ -110,10 +111,11 @@ pub struct Summary {
 }
 
 /// The whole story of a task.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Story {
     #[serde(flatten)]
     pub summary: Summary,
+    #[schemars(with = "serde_json::Value")]
     pub args: Box<RawValue>,
     /// How many attempts may fail.
     pub attempts_max: u32,
@@ -130,11 +132,12 @@ pub struct Story {
     #[serde(flatten)]
     pub notes: Notes,
     /// What the handler returned, once it is done.
+    #[schemars(with = "Option<serde_json::Value>")]
     pub result: Option<Box<RawValue>>,
 }
 
 /// One attempt that is over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptStory {
     pub number: u32,
     pub started_ms: u64,
@@ -147,7 +150,7 @@ pub struct AttemptStory {
 }
 
 /// A batch and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchStory {
     pub id: BatchId,
     pub name: String,
@@ -174,7 +177,7 @@ impl BatchStory {
 }
 
 /// Where a batch is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchState {
     /// Tasks are still handed in, and held back.
@@ -185,7 +188,7 @@ pub enum BatchState {
 }
 
 /// A queue and what is in it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueStory {
     pub name: String,
     #[serde(flatten)]
@@ -196,7 +199,7 @@ pub struct QueueStory {
 }
 
 /// What is remembered of a schedule.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScheduleStory {
     pub name: String,
     /// Its times up to this one have run, or are not to run any more. Far away while it is switched off.

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::due::now_ms;
 
 /// How far a task is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     pub at_ms: u64,
     /// 0 to 100.
@@ -17,7 +18,7 @@ pub struct Progress {
 }
 
 /// One line of a task's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     pub at_ms: u64,
     /// Which attempt wrote it.
@@ -27,7 +28,7 @@ pub struct LogLine {
 }
 
 /// The last progress and the last lines of a task.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Notes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,

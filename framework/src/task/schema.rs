@@ -9,7 +9,7 @@ use super::handler::Handler;
 use super::timetable::{Missed, Overlap};
 
 /// A function as its clients see it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FunctionStory {
     pub name: String,
     /// The doc comment of its struct.
@@ -38,7 +38,7 @@ pub struct FunctionStory {
 }
 
 /// When the clock makes tasks of a function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TimetableStory {
     pub cron: String,
     pub timezone: String,

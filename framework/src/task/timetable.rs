@@ -1,5 +1,6 @@
 //! When tasks of a handler are made by the clock.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// When tasks of a handler are made by the clock: what `cron`, `timezone`, `missed` and `overlap` of
@@ -22,7 +23,7 @@ impl Timetable {
 }
 
 /// What becomes of the times at which no server ran, or none that could accept a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Missed {
     /// Nothing, unless it was less than a minute ago.
@@ -35,7 +36,7 @@ pub enum Missed {
 }
 
 /// What happens when the time comes and the task of the time before has not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Overlap {
     /// There is another task.

@@ -11,7 +11,7 @@ use tokio::signal::unix::Signal;
 
 use super::interrupted;
 use crate::people::{percent, span};
-use crate::task::server_address::{ServerAddress, ended};
+use crate::task::server_address::ended;
 
 /// How often the server is asked.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -20,13 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How wide the bar is.
 const WIDTH: usize = 30;
 
-pub(super) struct Follow<'a> {
-    pub(super) app: &'a App,
-    pub(super) server: &'a ServerAddress,
+pub(super) struct Follow {
     pub(super) batch: BatchId,
 }
 
-impl Follow<'_> {
+impl Follow {
     /// # Errors
     /// When the server stays away, the completion task has failed, or somebody presses Ctrl-C; the batch goes on.
     pub(super) async fn run(
@@ -48,7 +46,7 @@ impl Follow<'_> {
         followed
     }
 
-    async fn follow(&self, mut client: Client, output: &mut Output) -> Result<BatchStory> {
+    async fn follow(&self, client: Client, output: &mut Output) -> Result<BatchStory> {
         let mut bar = Bar { begin: Instant::now(), told: 0 };
         let story = loop {
             match client.batch(self.batch).await {
@@ -58,18 +56,18 @@ impl Follow<'_> {
                         break story;
                     }
                 }
-                Err(error) => client = self.find_again(error, output).await?,
+                Err(error) => self.find_again(&client, error, output).await?,
             }
             tokio::time::sleep(PAUSE).await;
         };
         if let Some(task) = story.then_task {
-            self.follow_then(client, task, output).await?;
+            self.follow_then(&client, task, output).await?;
         }
         Ok(story)
     }
 
     /// Waits for the end of the completion task.
-    async fn follow_then(&self, mut client: Client, task: TaskId, output: &mut Output) -> Result<()> {
+    async fn follow_then(&self, client: &Client, task: TaskId, output: &mut Output) -> Result<()> {
         loop {
             match client.show(task).await {
                 Ok(story) if story.summary.state == State::Done => return Ok(()),
@@ -84,15 +82,15 @@ impl Follow<'_> {
                 Ok(_) => {}
                 // Nothing is kept of ended tasks.
                 Err(ClientError::Refused(refusal)) if refusal.code == Code::UnknownTask => return Ok(()),
-                Err(error) => client = self.find_again(error, output).await?,
+                Err(error) => self.find_again(client, error, output).await?,
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Connects again to a server that has gone away; its batches survive a restart.
-    async fn find_again(&self, error: ClientError, output: &mut Output) -> Result<Client> {
-        if !matches!(error, ClientError::Io { .. }) {
+    async fn find_again(&self, client: &Client, error: ClientError, output: &mut Output) -> Result<()> {
+        if !matches!(error, ClientError::Io { .. } | ClientError::NotRunning(_)) {
             return Err(ended(error));
         }
         output.redraw("");
@@ -102,9 +100,9 @@ impl Follow<'_> {
         ));
         let begin = Instant::now();
         loop {
-            match self.server.connect(self.app).await {
-                Ok(client) => return Ok(client),
-                Err(error) if begin.elapsed() > PATIENCE => return Err(error),
+            match client.open().await {
+                Ok(()) => return Ok(()),
+                Err(error) if begin.elapsed() > PATIENCE => return Err(ended(error)),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }

@@ -57,19 +57,19 @@ impl Upload {
         let function = self.request.function.clone().unwrap_or_default();
         let then = self.then.as_deref();
         let batch = self.client.open_batch(&self.name, &function, then).await.map_err(ended)?;
-        let mut pipeline = self.client.pipeline(batch, &self.request);
+        let pipeline = self.client.pipeline(batch, &self.request).await;
+        let mut pipeline = pipeline.map_err(|error| left_open(batch, 0, error))?;
         let fed = feed(&mut pipeline, first, &mut self.pieces, &mut bad, self.skip_bad, interrupt, output);
         let fed = fed.await;
         output.redraw("");
         match fed {
             Ok(()) if pipeline.accepted() > 0 => {
                 let accepted = pipeline.accepted();
-                let mut client = pipeline.into_client();
-                let sealed = client.seal_batch(batch).await;
+                let sealed = self.client.seal_batch(batch).await;
                 sealed.map_err(|error| left_open(batch, accepted, error))?;
-                Ok(Sealed { client, batch, accepted, bad })
+                Ok(Sealed { client: self.client, batch, accepted, bad })
             }
-            fed => give_up(pipeline, batch, &mut bad, fed.err().unwrap_or(Stop::BadLine)).await,
+            fed => give_up(&self.client, pipeline, batch, &mut bad, fed.err().unwrap_or(Stop::BadLine)).await,
         }
     }
 }
@@ -138,19 +138,25 @@ fn take_refused(pipeline: &mut Pipeline, bad: &mut BadLines) {
 }
 
 /// Cancels what was accepted so far, so that nothing of it runs, and says why.
-async fn give_up(mut pipeline: Pipeline, batch: BatchId, bad: &mut BadLines, stop: Stop) -> Result<Sealed> {
+async fn give_up(
+    client: &Client,
+    mut pipeline: Pipeline,
+    batch: BatchId,
+    bad: &mut BadLines,
+    stop: Stop,
+) -> Result<Sealed> {
     let is_lost = matches!(&stop, Stop::Client(error) if !matches!(error, ClientError::Refused(_)));
     let accepted = pipeline.accepted();
     if let Stop::Client(error) = stop {
         if is_lost {
             return Err(left_open(batch, accepted, error));
         }
-        cancel(pipeline, batch).await?;
+        cancel(client, pipeline, batch).await?;
         return Err(ended(error).context(format!("batch {batch} is cancelled, and nothing of it runs")));
     }
     pipeline.abandon().await.map_err(|error| left_open(batch, accepted, error))?;
     take_refused(&mut pipeline, bad);
-    cancel(pipeline, batch).await?;
+    cancel(client, pipeline, batch).await?;
     let cancelled = format!("batch {batch} is cancelled, and nothing of it runs");
     Err(match stop {
         Stop::Interrupted => Exit::Interrupted.because(format!("interrupted; {cancelled}")),
@@ -162,10 +168,9 @@ async fn give_up(mut pipeline: Pipeline, batch: BatchId, bad: &mut BadLines, sto
     })
 }
 
-async fn cancel(mut pipeline: Pipeline, batch: BatchId) -> Result<()> {
+async fn cancel(client: &Client, mut pipeline: Pipeline, batch: BatchId) -> Result<()> {
     let accepted = pipeline.accepted();
     pipeline.abandon().await.map_err(|error| left_open(batch, accepted, error))?;
-    let mut client = pipeline.into_client();
     client.cancel_batch(batch).await.map_err(|error| left_open(batch, accepted, error))?;
     Ok(())
 }

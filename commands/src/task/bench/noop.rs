@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Do nothing
 #[derive(Task)]
+#[schemars(with = "serde_json::Value")]
 #[task(name = "noop")]
 struct Noop;
 

@@ -106,7 +106,8 @@ async fn who_comes_after_the_end_hears_of_it_whether_or_not_it_has_been_told() {
 #[tokio::test]
 async fn what_comes_while_the_store_is_asked_is_held_back_and_not_lost() {
     let stage = Stage::new().await;
-    let waiter = Waiter { outbox: stage.outbox.clone(), id: Some("7".into()), place: Place::Anywhere };
+    let place = Place::Anywhere;
+    let waiter = Waiter { outbox: stage.outbox.clone(), id: Some("7".into()), place, is_bare: false };
     stage.outbox.promise(1);
     let number = stage.audience.seats().enter(0, waiter, true);
     stage.audience.count.fetch_add(1, Ordering::SeqCst);

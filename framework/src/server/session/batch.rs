@@ -33,7 +33,7 @@ struct Entry<'a> {
 
 enum Kind {
     /// The next one of the batch's tasks.
-    Task(ReplyMode),
+    Task { reply: ReplyMode, is_bare: bool },
     /// An answer that is known already.
     Answer(Vec<u8>),
     /// The wire in a dozen lines, which are one message.
@@ -56,7 +56,9 @@ impl<'a> Batch<'a> {
         match access.and_then(|()| self.hall.queue.check(request, self.page)) {
             Ok(task) => {
                 let reply = request.reply.unwrap_or(self.door.reply);
-                self.entries.push(Entry { id: request.id.map(RawValue::get), kind: Kind::Task(reply) });
+                let is_bare = reply == ReplyMode::Result && request.reply.is_none() && request.id.is_none();
+                let kind = Kind::Task { reply, is_bare };
+                self.entries.push(Entry { id: request.id.map(RawValue::get), kind });
                 self.tasks.push(task);
             }
             Err(refusal) => self.refuse(request.id, refusal),
@@ -168,13 +170,15 @@ impl<'a> Batch<'a> {
         slots: &[Option<Slot>],
         tasks: &mut [NewTask],
     ) -> Vec<(usize, Ticket)> {
-        let of_tasks = entries.iter().enumerate().filter(|(_, entry)| matches!(entry.kind, Kind::Task(_)));
+        let of_tasks =
+            entries.iter().enumerate().filter(|(_, entry)| matches!(entry.kind, Kind::Task { .. }));
         let (waiters, awaited): (Vec<_>, Vec<_>) = of_tasks
             .enumerate()
             .filter(|(_, (_, entry))| entry.awaits())
             .map(|(task, (index, entry))| {
                 let place = entry.place(slots.get(index).copied().flatten());
-                (Waiter { outbox: self.outbox.clone(), id: entry.id.map(Into::into), place }, task)
+                let (outbox, id) = (self.outbox.clone(), entry.id.map(Into::into));
+                (Waiter { outbox, id, place, is_bare: entry.is_bare() }, task)
             })
             .unzip();
         if waiters.is_empty() {
@@ -203,7 +207,7 @@ impl<'a> Batch<'a> {
                     self.outbox.say(slot, HELP.trim_end());
                     start = 0;
                 }
-                Kind::Task(reply) => match (results.next(), reply) {
+                Kind::Task { reply, .. } => match (results.next(), reply) {
                     (Some(Ok(accepted)), ReplyMode::Ack | ReplyMode::Both) => {
                         Reply::new(&mut bytes).queued(entry.id, accepted.id, durability);
                     }
@@ -225,21 +229,25 @@ impl Entry<'_> {
     /// How the outcome keeps its place.
     fn place(&self, slot: Option<Slot>) -> Place {
         match (&self.kind, slot) {
-            (Kind::Task(ReplyMode::Both), Some(slot)) => Place::After(slot),
+            (Kind::Task { reply: ReplyMode::Both, .. }, Some(slot)) => Place::After(slot),
             (_, Some(slot)) => Place::Within(slot),
             (_, None) => Place::Anywhere,
         }
     }
 
+    fn is_bare(&self) -> bool {
+        matches!(self.kind, Kind::Task { is_bare: true, .. })
+    }
+
     fn awaits(&self) -> bool {
-        matches!(self.kind, Kind::Task(reply) if reply.awaits())
+        matches!(self.kind, Kind::Task { reply, .. } if reply.awaits())
     }
 
     /// A result without an `id` is told by its place; with an acknowledgement, it must come after that.
     fn needs_slot(&self) -> bool {
         match self.kind {
-            Kind::Task(ReplyMode::Result) => self.id.is_none(),
-            Kind::Task(ReplyMode::Both) => true,
+            Kind::Task { reply: ReplyMode::Result, .. } => self.id.is_none(),
+            Kind::Task { reply: ReplyMode::Both, .. } => true,
             _ => false,
         }
     }

@@ -1,6 +1,7 @@
 //! Answers HTTP: the same requests as on a line, as resources.
 
 mod answer;
+mod document;
 mod feed;
 mod guard;
 mod mailbox;
@@ -11,6 +12,7 @@ mod problem;
 mod query;
 mod route;
 mod routes;
+mod schemas;
 mod service;
 
 use std::convert::Infallible;

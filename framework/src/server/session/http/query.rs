@@ -1,6 +1,6 @@
 //! Turns the values of a path, a query and headers into the fields of a request on the wire.
 
-use hyper::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::percent;
@@ -34,11 +34,7 @@ impl Values {
         }
         for parameter in route.parameters.iter().filter(|parameter| parameter.place == Place::Header) {
             for value in headers.get_all(parameter.name) {
-                let value =
-                    value.to_str().map_err(|_| Problem::bad(format!("{} must be ASCII.", parameter.name)))?;
-                // A structured field is a string in quotes.
-                let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-                values.add(route, Place::Header, parameter.name, bare.to_owned())?;
+                values.add(route, Place::Header, parameter.name, bare(parameter.name, value)?)?;
             }
         }
         Ok(values)
@@ -89,12 +85,32 @@ impl Kind {
     fn json(self, value: &str) -> Value {
         match self {
             Self::Id | Self::Number(..) => digits(value).map_or_else(|| value.into(), Value::from),
-            Self::Span | Self::When => match value.parse::<f64>() {
+            Self::Span | Self::Wait | Self::When => match value.parse::<f64>() {
                 Ok(seconds) if seconds.is_finite() => seconds.into(),
                 _ => value.into(),
             },
             Self::Names => value.split(',').collect(),
-            Self::Text | Self::Key | Self::State | Self::Moment | Self::Function => value.into(),
+            Self::Text
+            | Self::Key
+            | Self::HeaderKey
+            | Self::State
+            | Self::Moment
+            | Self::Function
+            | Self::Queue => value.into(),
+        }
+    }
+}
+
+/// The value of a header, which may be in quotes.
+fn bare(name: &str, value: &HeaderValue) -> Result<String, Problem> {
+    let value = value.to_str().unwrap_or_default();
+    let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    match bare.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') && !bare.is_empty() {
+        true => Ok(bare.to_owned()),
+        false => {
+            let detail =
+                format!("{name} must be 1 to 256 visible ASCII characters without spaces and quotes.");
+            Err(Problem::bad(detail))
         }
     }
 }

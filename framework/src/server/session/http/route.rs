@@ -1,5 +1,7 @@
 //! What one row of the table of routes says, and how a path finds its rows.
 
+use hyper::Method;
+
 use super::percent;
 use crate::server::access::Scope;
 use crate::task::Handlers;
@@ -56,7 +58,6 @@ pub(super) struct Answers {
 /// The type of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
-    Nothing,
     /// The acknowledgement of a task.
     Queued,
     /// The result of a task.
@@ -64,10 +65,17 @@ pub(super) enum Holds {
     /// The acknowledgements and results of many tasks, one a line.
     Lines,
     Events,
-    /// JSON of a type that the document names.
-    Json(&'static str),
-    /// JSON that describes itself.
-    Any,
+    Story,
+    Tasks,
+    Changed,
+    Status,
+    Functions,
+    Queues,
+    Batches,
+    Batch,
+    Schedules,
+    /// A small object that describes itself.
+    Object,
 }
 
 /// A value that a request may have beside its body.
@@ -96,9 +104,13 @@ pub(super) enum Kind {
     Text,
     /// 1 to 256 bytes.
     Key,
+    /// The same, of those that a header may hold; perhaps in quotes.
+    HeaderKey,
     State,
     /// `30s`, or a number of seconds.
     Span,
+    /// A span that the client is ready to wait.
+    Wait,
     /// A date and time with its offset.
     Moment,
     /// A span or a moment.
@@ -107,18 +119,25 @@ pub(super) enum Kind {
     Names,
     /// The name of a handler.
     Function,
+    /// The name of a queue.
+    Queue,
 }
 
 impl Route {
     /// The values of the path's braces, if this is a path of this route.
-    pub(super) fn matches(&self, path: &str, handlers: &Handlers) -> Option<Vec<(&'static str, String)>> {
+    pub(super) fn matches(
+        &self,
+        method: &Method,
+        path: &str,
+        handlers: &Handlers,
+    ) -> Option<Vec<(&'static str, String)>> {
         let (mut parts, mut wanted) = (path.split('/'), self.path.split('/'));
         let mut values = Vec::new();
         loop {
             match (wanted.next(), parts.next()) {
                 (None, None) => return Some(values),
                 (Some(wanted), Some(part)) => match wanted.strip_prefix('{') {
-                    Some(name) => values.push(self.value(name.strip_suffix('}')?, part, handlers)?),
+                    Some(name) => values.push(self.value(name.strip_suffix('}')?, part, method, handlers)?),
                     None if wanted == part => {}
                     None => return None,
                 },
@@ -127,14 +146,22 @@ impl Route {
         }
     }
 
-    fn value(&self, name: &str, part: &str, handlers: &Handlers) -> Option<(&'static str, String)> {
+    fn value(
+        &self,
+        name: &str,
+        part: &str,
+        method: &Method,
+        handlers: &Handlers,
+    ) -> Option<(&'static str, String)> {
         let parameter = self.parameters.iter().find(|parameter| parameter.name == name)?;
         let value = percent::decode(part)?;
         let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         let fits = match parameter.kind {
             Kind::Id => is_number && value.parse::<u64>().is_ok(),
-            // A number is the id of a task, unless there is a handler of this name.
-            Kind::Function => !value.is_empty() && (!is_number || handlers.find(&value).is_ok()),
+            // Who hands over a task is told of a near name; to others there is nothing. A number is the id of a task.
+            Kind::Function => {
+                handlers.find(&value).is_ok() || method == self.method && !is_number && !value.is_empty()
+            }
             _ => !value.is_empty(),
         };
         fits.then_some((parameter.name, value))

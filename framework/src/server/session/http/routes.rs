@@ -26,25 +26,24 @@ const LIMIT: Parameter = query("limit", Kind::Number(1, 1000), "How many at most
 /// What a new task may say beside its arguments.
 const OPTIONS: &[Parameter] = &[
     path("function", Kind::Function, "The name of a handler."),
-    query("wait", Kind::Span, "Answers with the result if the task has ended within this time."),
+    query("wait", Kind::Wait, "Answers with the result if the task has ended within this time."),
     query("delay", Kind::Span, "Starts it later."),
     query("at", Kind::Moment, "Starts it at this time; not together with `delay`."),
-    query("queue", Kind::Text, "Instead of the handler's own queue."),
+    query("queue", Kind::Queue, "Instead of the handler's own queue."),
     query("priority", Kind::Number(0, 9), "9 is taken first; 5."),
     query("attempts", Kind::Number(1, u32::MAX), "How many attempts may fail."),
     query("timeout", Kind::Span, "The longest an attempt may take."),
     query("backoff", Kind::Span, "What the pause after the first failed attempt is about."),
     query("expires", Kind::When, "Not to be begun any more after this time."),
-    query("key", Kind::Key, "As the header `Idempotency-Key`."),
     query("concurrency_key", Kind::Key, "Tasks with the same one take turns."),
     query("batch", Kind::Id, "The id of an open batch that it belongs to."),
     query("then", Kind::Names, "The functions to run with its result, one after the other."),
-    header("Idempotency-Key", Kind::Key, "A second task with the same key is the first one again."),
+    header("Idempotency-Key", Kind::HeaderKey, "A second task with the same key is the first one again."),
 ];
 
 const FILTER: &[Parameter] = &[
     query("state", Kind::State, "Only tasks in this state."),
-    query("queue", Kind::Text, "Only tasks of this queue."),
+    query("queue", Kind::Queue, "Only tasks of this queue."),
     query("function", Kind::Text, "Only tasks of this function."),
     query("batch", Kind::Id, "Only tasks of this batch."),
     query("before", Kind::Id, "Only ids below this one: the next page."),
@@ -104,18 +103,11 @@ pub(super) static ROUTES: &[Route] = &[
             "show",
             Scope::Send,
             &[TASK],
-            &[ok(Holds::Json("Story"))],
+            &[ok(Holds::Story)],
             "The whole story of a task",
         )
     },
-    asks(
-        "/tasks",
-        "list",
-        Scope::Inspect,
-        FILTER,
-        &[ok(Holds::Json("Tasks"))],
-        "The tasks that were accepted last",
-    ),
+    asks("/tasks", "list", Scope::Inspect, FILTER, &[ok(Holds::Tasks)], "The tasks that were accepted last"),
     Route {
         method: "DELETE",
         path: "/tasks/{task}",
@@ -124,7 +116,7 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Admin),
         parameters: &[TASK],
         action: Action::Ask("cancel"),
-        answers: &[ok(Holds::Json("Changed"))],
+        answers: &[ok(Holds::Changed)],
         problems: &[404, 409, 507],
     },
     Route {
@@ -135,7 +127,7 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Admin),
         parameters: &[TASK],
         action: Action::Ask("retry"),
-        answers: &[ok(Holds::Json("Changed"))],
+        answers: &[ok(Holds::Changed)],
         problems: &[404, 409, 507],
     },
     Route {
@@ -160,13 +152,13 @@ pub(super) static ROUTES: &[Route] = &[
         answers: &[ok(Holds::Events)],
         problems: &[],
     },
-    asks("/status", "status", Scope::Inspect, &[], &[ok(Holds::Json("Status"))], "How the server is doing"),
+    asks("/status", "status", Scope::Inspect, &[], &[ok(Holds::Status)], "How the server is doing"),
     asks(
         "/functions",
         "functions",
         Scope::Inspect,
         &[],
-        &[ok(Holds::Any)],
+        &[ok(Holds::Functions)],
         "Every function with the schema of its arguments",
     ),
     asks(
@@ -174,10 +166,10 @@ pub(super) static ROUTES: &[Route] = &[
         "queues",
         Scope::Inspect,
         &[],
-        &[ok(Holds::Json("Queues"))],
+        &[ok(Holds::Queues)],
         "The queues and how much is in them",
     ),
-    asks("/batches", "batches", Scope::Inspect, &[LIMIT], &[ok(Holds::Json("Batches"))], "The last batches"),
+    asks("/batches", "batches", Scope::Inspect, &[LIMIT], &[ok(Holds::Batches)], "The last batches"),
     Route {
         problems: &[404],
         ..asks(
@@ -185,31 +177,24 @@ pub(super) static ROUTES: &[Route] = &[
             "batch",
             Scope::Send,
             &[BATCH],
-            &[ok(Holds::Json("BatchStory"))],
+            &[ok(Holds::Batch)],
             "A batch and how far it is",
         )
     },
-    asks(
-        "/schedules",
-        "schedules",
-        Scope::Inspect,
-        &[],
-        &[ok(Holds::Json("Schedules"))],
-        "What runs by the clock",
-    ),
-    plain("/healthz", "health", Action::Health, &[ok(Holds::Any)], &[], "Whether the process answers"),
+    asks("/schedules", "schedules", Scope::Inspect, &[], &[ok(Holds::Schedules)], "What runs by the clock"),
+    plain("/healthz", "health", Action::Health, &[ok(Holds::Object)], &[], "Whether the process answers"),
     plain(
         "/readyz",
         "readiness",
         Action::Readiness,
-        &[ok(Holds::Any)],
+        &[ok(Holds::Object)],
         &[503, 507],
         "Whether tasks are taken",
     ),
-    plain("/", "index", Action::Index, &[ok(Holds::Any)], &[], "The routes"),
+    plain("/", "index", Action::Index, &[ok(Holds::Object)], &[], "The routes"),
     Route {
         scope: Some(Scope::Inspect),
-        ..plain("/openapi.json", "document", Action::Document, &[ok(Holds::Any)], &[], "This document")
+        ..plain("/openapi.json", "document", Action::Document, &[ok(Holds::Object)], &[], "This document")
     },
 ];
 

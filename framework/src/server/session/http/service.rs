@@ -13,8 +13,9 @@ use super::problem::Problem;
 use super::query::Values;
 use super::route::{Action, Route};
 use super::routes::ROUTES;
-use super::{Caller, Exchange, feed, many, one};
+use super::{Caller, Exchange, document, feed, many, one};
 use crate::protocol::{Code, Refusal};
+use crate::server::access::Access;
 use crate::server::session::websocket;
 
 /// What a page may read of the head of an answer.
@@ -60,8 +61,10 @@ impl Exchange {
     async fn find(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let path = request.uri().path().to_owned();
         let handlers = self.caller.hall.queue.handlers();
-        let here: Vec<_> =
-            ROUTES.iter().filter_map(|route| Some((route, route.matches(&path, handlers)?))).collect();
+        let here: Vec<_> = ROUTES
+            .iter()
+            .filter_map(|route| Some((route, route.matches(request.method(), &path, handlers)?)))
+            .collect();
         if here.is_empty() {
             let detail = format!("There is nothing at {path}; GET / lists what there is.");
             return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
@@ -90,10 +93,13 @@ impl Exchange {
             Action::Ask(command) => caller.ask(command, &values).await,
             Action::Follow => feed::task(caller, &values, request.headers()).await,
             Action::FollowAll => feed::all(caller),
-            Action::Health => Ok(document(&json!({ "status": "ok" }))),
+            Action::Health => Ok(shown(&json!({ "status": "ok" }))),
             Action::Readiness => caller.readiness().await,
-            Action::Index => Ok(document(&index())),
-            Action::Document => Ok(document(&json!({}))),
+            Action::Index => Ok(shown(&index())),
+            Action::Document => {
+                let asks = caller.door.access() == Access::Unknown;
+                Ok(shown(&document::document(handlers, asks)))
+            }
         }
     }
 }
@@ -117,7 +123,7 @@ impl Caller {
         }
         match self.hall.board.trouble().await {
             Some(trouble) => Err(Refusal::new(Code::StorageFailed, trouble).into()),
-            None => Ok(document(&json!({ "status": "ready" }))),
+            None => Ok(shown(&json!({ "status": "ready" }))),
         }
     }
 }
@@ -141,7 +147,7 @@ pub(super) fn wire(command: &str, values: &Values) -> Bytes {
     request.into()
 }
 
-fn document(document: &serde_json::Value) -> Response<Body> {
+fn shown(document: &serde_json::Value) -> Response<Body> {
     answer::json(StatusCode::OK, format!("{document:#}\n").into())
 }
 

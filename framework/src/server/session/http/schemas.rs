@@ -1,0 +1,147 @@
+//! The JSON Schemas of what is sent and answered, taken from the types that are.
+
+use std::collections::BTreeSet;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::problem::Document;
+use super::route::{Holds, Kind};
+use crate::protocol::Durability;
+use crate::server::status::Status;
+use crate::store::{BatchStory, Changed, QueueStory, ScheduleStory, State, Story, Summary};
+use crate::task::{FunctionStory, Handlers, TaskId};
+
+/// Where the document keeps its schemas.
+const PLACE: &str = "/components/schemas";
+
+/// The schemas that a document refers to.
+pub(super) struct Schemas {
+    generator: SchemaGenerator,
+    /// Those of handlers, by the name of the handler and their own.
+    embedded: Map<String, Value>,
+}
+
+/// What acknowledges a task: the reply of the wire.
+#[derive(Serialize, JsonSchema)]
+struct Queued {
+    task_id: TaskId,
+    #[schemars(extend("const" = "queued"))]
+    status: String,
+    durability: Durability,
+}
+
+/// The end of a task that is done: the reply of the wire.
+#[derive(Serialize, JsonSchema)]
+struct Done {
+    task_id: TaskId,
+    #[schemars(extend("const" = "done"))]
+    status: String,
+    result: Value,
+}
+
+impl Schemas {
+    pub(super) fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+            settings.definitions_path = PLACE.into();
+            settings.meta_schema = None;
+        });
+        Self { generator: settings.into_generator(), embedded: Map::new() }
+    }
+
+    /// The schema of what an answer holds.
+    pub(super) fn of(&mut self, holds: Holds) -> Value {
+        let generator = &mut self.generator;
+        let schema = match holds {
+            Holds::Queued => generator.subschema_for::<Queued>(),
+            Holds::Done => generator.subschema_for::<Done>(),
+            Holds::Story => generator.subschema_for::<Story>(),
+            Holds::Tasks => generator.subschema_for::<Vec<Summary>>(),
+            Holds::Changed => generator.subschema_for::<Changed>(),
+            Holds::Status => generator.subschema_for::<Status>(),
+            Holds::Functions => generator.subschema_for::<Vec<FunctionStory>>(),
+            Holds::Queues => generator.subschema_for::<Vec<QueueStory>>(),
+            Holds::Batches => generator.subschema_for::<Vec<BatchStory>>(),
+            Holds::Batch => generator.subschema_for::<BatchStory>(),
+            Holds::Schedules => generator.subschema_for::<Vec<ScheduleStory>>(),
+            Holds::Object => return json!({ "type": "object" }),
+            Holds::Lines | Holds::Events => return json!({ "type": "string" }),
+        };
+        schema.into()
+    }
+
+    pub(super) fn problem(&mut self) -> Value {
+        self.generator.subschema_for::<Document>().into()
+    }
+
+    /// A schema that stands for itself as a part of the document: what it refers to moves there.
+    pub(super) fn embed(&mut self, name: &str, schema: Schema) -> Value {
+        let mut schema = Value::from(schema);
+        redirect(&mut schema, name);
+        let Some(object) = schema.as_object_mut() else { return schema };
+        object.remove("$schema");
+        if let Some(Value::Object(definitions)) = object.remove("$defs") {
+            let moved = definitions.into_iter().map(|(part, schema)| (format!("{name}.{part}"), schema));
+            self.embedded.extend(moved);
+        }
+        schema
+    }
+
+    /// All that was referred to.
+    pub(super) fn finish(mut self) -> Map<String, Value> {
+        let mut schemas = self.generator.take_definitions(true);
+        schemas.append(&mut self.embedded);
+        schemas
+    }
+}
+
+/// Lets references within a schema point to where its definitions have moved.
+fn redirect(schema: &mut Value, name: &str) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::String(reference)) = object.get_mut("$ref") {
+                if let Some(part) = reference.strip_prefix("#/$defs/") {
+                    *reference = format!("#{PLACE}/{name}.{part}");
+                }
+            }
+            object.values_mut().for_each(|value| redirect(value, name));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| redirect(value, name)),
+        _ => {}
+    }
+}
+
+/// A number of seconds, or numbers with units.
+const SPAN: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,5} ?(ms|s|m|h)|[0-9]{1,3} ?(d|days?))$";
+
+const HEADER_KEY: &str = "^([!#-~]{1,256}|\"[!#-~]{1,256}\")$";
+
+impl Kind {
+    /// What a value has to look like in this program.
+    pub(super) fn schema(self, handlers: &Handlers) -> Value {
+        match self {
+            Self::Id => json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX }),
+            Self::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+            Self::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+            Self::HeaderKey => json!({ "type": "string", "pattern": HEADER_KEY }),
+            Self::State => json!({ "enum": State::ALL.map(State::name) }),
+            Self::Span | Self::When => {
+                json!({ "type": "string", "pattern": SPAN, "examples": ["30s"] })
+            }
+            Self::Wait => json!({ "type": "string", "pattern": SPAN, "examples": ["1s"] }),
+            Self::Moment => json!({ "type": "string", "format": "date-time" }),
+            Self::Text => json!({ "type": "string" }),
+            Self::Function => json!({ "type": "string", "minLength": 1 }),
+            Self::Queue => {
+                let queues: BTreeSet<_> = handlers.queues().collect();
+                json!({ "enum": queues })
+            }
+            Self::Names => {
+                let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
+                json!({ "type": "array", "items": { "enum": names }, "minItems": 1, "maxItems": 16 })
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A real browser without a window.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+
+use crate::harness::server::lines_of;
+use crate::harness::{Ran, house};
+
+/// A browser with a profile of its own, ended with its owner.
+pub(super) struct Chromium {
+    process: Child,
+    /// Where it takes orders.
+    address: String,
+    _profile: TempDir,
+}
+
+impl Chromium {
+    pub(super) fn start(arguments: &[&str]) -> Self {
+        let profile = TempDir::new().unwrap();
+        let mut command = command(&profile);
+        command.args(["--remote-debugging-port=0", "about:blank"]).args(arguments);
+        let mut process =
+            command.stderr(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn().unwrap();
+        let said = lines_of(process.stderr.take().unwrap());
+        let address = said.iter().find_map(|line| {
+            let rest = line.strip_prefix("DevTools listening on ws://")?;
+            Some(rest.split_once('/')?.0.to_owned())
+        });
+        let address = address.expect("the browser says where it takes orders");
+        // It goes on to say things, which somebody has to read.
+        std::thread::spawn(move || said.iter().count());
+        Self { process, address, _profile: profile }
+    }
+
+    /// Opens a page in a tab of its own.
+    pub(super) fn open(&self, url: &str) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let url: String = url.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        write!(stream, "PUT /json/new?{url} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)
+            .unwrap();
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK", "a tab opens");
+    }
+
+    /// The page at the URL that is the last argument, as the browser has it.
+    pub(super) fn dump(arguments: &[&str]) -> String {
+        let profile = TempDir::new().unwrap();
+        Ran::of(command(&profile).arg("--dump-dom").args(arguments)).exits(0).stdout
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        // With all the processes that it has started.
+        let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
+        self.process.wait().unwrap();
+    }
+}
+
+fn command(profile: &TempDir) -> Command {
+    install();
+    let mut command = Command::new("chromium");
+    command
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ])
+        .args(["--disable-background-networking", "--disable-component-update"])
+        .arg(format!("--user-data-dir={}", profile.path().display()));
+    command
+}
+
+fn install() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
+        assert!(install.status.success(), "tests/install says above what is missing");
+    });
+}
