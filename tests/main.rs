@@ -15,6 +15,7 @@ mod framing;
 mod functions;
 mod http;
 mod kill;
+mod languages;
 mod launcher;
 mod life;
 mod mail;
