@@ -62,7 +62,7 @@ fn run(server: &Server, command: &str, shown: &str) {
 fn converse(server: &Server, shown: &str) {
     let (host, port) = server.address.rsplit_once(':').unwrap();
     let mut telnet = Command::new("telnet");
-    telnet.args([host, port]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    telnet.args([host, port]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut telnet = telnet.spawn().unwrap();
     let said = lines_of(telnet.stdout.take().unwrap());
     // What telnet says itself, until it is through.
