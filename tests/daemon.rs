@@ -264,7 +264,10 @@ fn what_a_stop_is_told_has_to_make_sense() {
         (r#"{"command":"stop","when":"now"}"#, "when"),
     ] {
         let answer = server.connect().send(format!("{command}\n")).json();
-        assert!(answer["code"] == "bad_request" && answer["error"].as_str().unwrap().contains(said), "{answer}");
+        assert!(
+            answer["code"] == "bad_request" && answer["error"].as_str().unwrap().contains(said),
+            "{answer}"
+        );
     }
 }
 

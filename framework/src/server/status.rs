@@ -53,7 +53,7 @@ pub struct Status {
 }
 
 /// Where the server listens, and what it speaks there. Displays as the address alone, for clients to connect to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Address {
     /// `127.0.0.1:9501`, or `unix:` and a path relative to the project's root.
     pub address: String,
