@@ -86,7 +86,7 @@ async fn two_tabs_are_answered_at_once_and_each_is_told_when_its_own_slow_task_i
     let pages = Pages::default();
     let gates = pages.gates.clone();
     let running = start(root.path(), pages).await;
-    let address = running.addresses()[0];
+    let address = running.addresses()[0].to_string();
     tokio::task::spawn_blocking(move || {
         let site = Site::open();
         let chromium = Chromium::start(&[]);

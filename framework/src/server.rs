@@ -22,6 +22,7 @@ mod listener;
 mod notifier;
 mod outbox;
 mod peer;
+mod pool;
 mod queue;
 mod ready;
 mod scheduler;
@@ -33,13 +34,10 @@ mod waiters;
 mod watched;
 mod worker;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::runtime::{Builder, Runtime};
+use anyhow::{Context, Result};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -48,9 +46,10 @@ pub use access::Scope;
 pub use connection::Connection;
 pub use ending::{Farewell, Phase};
 pub use events::{AnyEvents, Events, Finished};
+pub use listener::AlreadyRunning;
 pub use peer::Peer;
 pub use settings::{Auth, ListenerSettings, Protocol, QueueRate, ServerSettings};
-pub use status::{Connections, Percentiles, Rates, Status, Threads, Workers};
+pub use status::{Address, Connections, Percentiles, Rates, Status, Threads, Workers};
 
 use crate::config::Config;
 use crate::protocol::{Code, Durability, Refusal};
@@ -58,9 +57,10 @@ use crate::schedule::Schedules;
 use crate::store::{Clock, Store};
 use crate::task::{Handlers, Workshop, remember_panics};
 use audience::Audience;
-use door::{Door, Guard};
+use door::Door;
 use ending::Ending;
-use listener::Listener;
+use listener::{Entrance, Listener};
+use pool::Pool;
 use queue::Queue;
 use scheduler::Scheduler;
 use session::Hall;
@@ -85,21 +85,27 @@ pub struct Server {
 /// A server that runs. Dropping it ends it at once, whatever is under way; [`Running::stop`] ends it properly.
 pub struct Running {
     _pools: [Pool; 2],
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
+    doors: Vec<Arc<Door>>,
     max_wait_time: Duration,
     store: Arc<dyn Store>,
     queue: Queue,
     stop: watch::Sender<bool>,
-    halt: watch::Sender<bool>,
     reading: mpsc::Receiver<()>,
     listener: JoinHandle<()>,
+    work: Work,
+    ending: Arc<Ending>,
+}
+
+/// The rooms behind the queue while they are open.
+struct Work {
+    halt: watch::Sender<bool>,
     pullers: Vec<JoinHandle<()>>,
     notifier: JoinHandle<()>,
     /// What goes on beside the rooms for as long as they need it.
     beside: Vec<JoinHandle<()>>,
     waiters: Arc<Waiters>,
     audience: Arc<Audience>,
-    ending: Arc<Ending>,
 }
 
 /// What was left when a server had stopped.
@@ -115,62 +121,63 @@ impl Server {
     /// Opens the doors: listens, runs tasks, and has called `on_start` when this returns.
     ///
     /// # Errors
-    /// When the address cannot be listened on, threads cannot be started, or `on_start` fails.
+    /// When an address cannot be listened on, a file of the settings cannot be used, threads cannot be started,
+    /// or `on_start` fails.
     pub async fn start(self) -> Result<Running> {
         remember_panics();
-        let Self { config, settings, handlers, events, store } = self;
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             tracing::warn!("the limit of open files stays as it is: {error}");
         }
-        settings.check_queues(&handlers).context("config/server.toml")?;
-        let lines = settings.lines();
-        let benches: Vec<_> =
-            lines.iter().map(|(line, count)| Bench::new(settings::name(line), *count)).collect();
-        let io = Pool::new("io", settings.worker_num, 0)?;
-        let tasks = Pool::new("task", settings.task_threads, benches.iter().map(|bench| bench.count).sum())?;
-        // Within the pool, whose reactor the socket belongs to from now on.
-        let socket = io.spawn(listen(settings.clone())).await??;
-        let addresses = vec![socket.local_addr()?];
-        let threads = Threads { io: settings.worker_num, task: settings.task_threads };
-        let board = Arc::new(Board::new(store.clone(), benches.clone(), threads));
-        let waiters = Arc::new(Waiters::default());
-        let audience = Arc::new(Audience::new(store.clone()));
-        let default_function = settings.default_function.clone();
-        if let Some(name) = &default_function {
-            handlers.find(name).context("default_function in config/server.toml")?;
-        }
-        let schedules = Schedules::collect(&config, &handlers)?;
-        let queue = Queue::new(store.clone(), handlers.clone(), default_function, board.clone());
-        let scheduler = Scheduler::open(schedules, queue.clone(), store.clone(), Clock::machine()).await?;
-        let scheduler = Arc::new(scheduler);
-        events.start().await.context("on_start")?;
+        let schedules = self.check()?;
+        let benches = self.benches();
+        let io = Pool::new("io", self.settings.worker_num, 0)?;
+        let blocking = benches.iter().map(|bench| bench.count).sum();
+        let tasks = Pool::new("task", self.settings.task_threads, blocking)?;
+        let threads = Threads { io: self.settings.worker_num, task: self.settings.task_threads };
+        let board = Arc::new(Board::new(self.store.clone(), benches, threads));
+        // Within the pool, whose reactor the sockets belong to from now on.
+        let opening = listener::open(self.settings.clone(), self.config.clone(), board.limits.clone());
+        let entrances = io.spawn(opening).await??;
+        let default_function = self.settings.default_function.clone();
+        let queue = Queue::new(self.store.clone(), self.handlers.clone(), default_function, board.clone());
+        let scheduler =
+            Scheduler::open(schedules, queue.clone(), self.store.clone(), Clock::machine()).await?;
+        self.events.start().await.context("on_start")?;
 
+        let work = self.work(&tasks, &board);
+        Ok(self.let_in(entrances, [io, tasks], queue, Arc::new(scheduler), board, work))
+    }
+
+    /// Whether the settings fit the handlers.
+    fn check(&self) -> Result<Schedules> {
+        self.settings.check_queues(&self.handlers).context("config/server.toml")?;
+        if let Some(name) = &self.settings.default_function {
+            self.handlers.find(name).context("default_function in config/server.toml")?;
+        }
+        Schedules::collect(&self.config, &self.handlers)
+    }
+
+    fn benches(&self) -> Vec<Bench> {
+        let lines = self.settings.lines();
+        lines.iter().map(|(line, count)| Bench::new(settings::name(line), *count)).collect()
+    }
+
+    /// Opens the rooms behind the queue: workers, finisher and notifier.
+    fn work(&self, tasks: &Pool, board: &Arc<Board>) -> Work {
         let (halt, halted) = watch::channel(false);
-        let (stop, stopped) = watch::channel(false);
-        let (guard, reading) = mpsc::channel(1);
         let (to_finisher, from_workers) = mpsc::channel(DOOR);
         let (to_notifier, from_finisher) = mpsc::channel(DOOR);
-        let max_wait_time = settings.max_wait_time;
-        let first = settings.first_listener();
-        let tokens = Guard::open(&settings, &config, board.limits.clone())?;
-        let tokens = tokens.filter(|_| settings.wants_token(&first));
-        let door = Door::new(addresses[0].to_string(), &first, &config, tokens)?;
-
-        let notifier =
-            tasks.spawn(notifier::run(events.clone(), waiters.clone(), audience.clone(), from_finisher));
-        let finisher = tasks.spawn(finisher::run(store.clone(), board.clone(), from_workers, to_notifier));
+        let waiters = Arc::new(Waiters::default());
+        let audience = Arc::new(Audience::new(self.store.clone()));
+        let (events, config, handlers) = (self.events.clone(), self.config.clone(), self.handlers.clone());
+        let notifier = notifier::run(events.clone(), waiters.clone(), audience.clone(), from_finisher);
+        let finisher = finisher::run(self.store.clone(), board.clone(), from_workers, to_notifier);
         let workshop = Arc::new(Workshop { config, handlers, audience: audience.clone() });
-        let leases = Arc::new(Leases::new(store.clone()));
-        let lease = settings.policy().lease;
-        let beside = vec![
-            finisher,
-            tasks.spawn(leases.clone().keep(lease)),
-            io.spawn(board.clone().sample()),
-            io.spawn(queue.clone().ring()),
-            io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
-        ];
+        let leases = Arc::new(Leases::new(self.store.clone()));
+        let lease = self.settings.policy().lease;
+        let beside = vec![tasks.spawn(finisher), tasks.spawn(leases.clone().keep(lease))];
         let crew = |line, workers| Crew {
-            store: store.clone(),
+            store: self.store.clone(),
             events: events.clone(),
             workshop: workshop.clone(),
             line,
@@ -180,38 +187,57 @@ impl Server {
             finisher: to_finisher.clone(),
             halt: halted.clone(),
         };
-        let pullers = pull(&tasks, settings.task_threads, &benches, crew);
-        let ending = Arc::new(Ending::new(store.clone(), max_wait_time));
+        let pullers = pull(tasks, self.settings.task_threads, &board.benches, crew);
+        Work { halt, pullers, notifier: tasks.spawn(notifier), beside, waiters, audience }
+    }
+
+    /// Opens the rooms before it: the sessions, and the listener that owns them.
+    fn let_in(
+        self,
+        entrances: Vec<Entrance>,
+        [io, tasks]: [Pool; 2],
+        queue: Queue,
+        scheduler: Arc<Scheduler>,
+        board: Arc<Board>,
+        mut work: Work,
+    ) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let (guard, reading) = mpsc::channel(1);
+        let doors: Vec<_> = entrances.iter().map(|entrance| entrance.door.clone()).collect();
+        let addresses: Vec<_> = doors.iter().map(|door| door.sign()).collect();
+        let max_wait_time = self.settings.max_wait_time;
+        work.beside.extend([
+            io.spawn(board.clone().sample()),
+            io.spawn(queue.clone().ring()),
+            io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
+        ]);
+        let ending = Arc::new(Ending::new(self.store.clone(), max_wait_time));
         let hall = Arc::new(Hall {
             ending: ending.clone(),
-            settings,
-            events,
+            settings: self.settings,
+            events: self.events,
             queue: queue.clone(),
             scheduler,
-            waiters: waiters.clone(),
-            audience: audience.clone(),
+            waiters: work.waiters.clone(),
+            audience: work.audience.clone(),
             board,
-            addresses: addresses.iter().map(ToString::to_string).collect(),
+            addresses: addresses.clone(),
         });
-        let listener =
-            io.spawn(Listener { socket, hall, door: Arc::new(door), stop: stopped, reading: guard }.run());
-        Ok(Running {
-            _pools: [io, tasks],
+        let listener = io.spawn(Listener { hall, stop: stopped, reading: guard }.run(entrances));
+        let (store, _pools) = (self.store, [io, tasks]);
+        Running {
+            _pools,
             addresses,
+            doors,
             max_wait_time,
             store,
             queue,
             stop,
-            halt,
             reading,
             listener,
-            pullers,
-            notifier,
-            beside,
-            waiters,
-            audience,
+            work,
             ending,
-        })
+        }
     }
 }
 
@@ -241,9 +267,15 @@ impl Running {
         self.ending.asked().await
     }
 
-    /// Where it listens.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    /// Where it listens: the first listener, the further ones, then the control socket.
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Looks now whether the files of tokens and certificates have changed, which it otherwise does when somebody
+    /// connects. What cannot be used leaves what was in force, and is logged.
+    pub fn reload(&self) {
+        self.doors.iter().for_each(|door| door.reload());
     }
 
     /// Ends the server in the order of the rooms: no new requests, then no new tasks, then the running tasks
@@ -265,19 +297,19 @@ impl Running {
             tracing::warn!("callbacks of connections still run and are given up");
         }
         self.queue.close();
-        let mut pullers = futures_util::future::join_all(self.pullers.drain(..));
+        let mut pullers = futures_util::future::join_all(self.work.pullers.drain(..));
         if timeout_at(deadline, &mut pullers).await.is_err() {
             tracing::warn!("running tasks are given up after {patience:?}");
-            self.halt.send_replace(true);
+            self.work.halt.send_replace(true);
             if timeout(GRACE, pullers).await.is_err() {
                 tracing::warn!("a task does not let go of its thread");
             }
         }
         // Each room ends when the one before it is gone and its inbox is empty.
-        let notified = timeout(GRACE.max(deadline - Instant::now()), &mut self.notifier).await;
+        let notified = timeout(GRACE.max(deadline - Instant::now()), &mut self.work.notifier).await;
         let refusal = Refusal::new(Code::ShuttingDown, "The server stops before the task has ended.");
-        self.waiters.dismiss(&refusal);
-        self.audience.dismiss(&refusal);
+        self.work.waiters.dismiss(&refusal);
+        self.work.audience.dismiss(&refusal);
         telling.abort();
         self.ending.over().await;
         let told = timeout(GRACE, &mut self.listener).await;
@@ -287,66 +319,11 @@ impl Running {
         if timeout(GRACE, self.store.flush()).await.is_err() {
             tracing::warn!("the disk does not take the last ends; their tasks run once more");
         }
-        for task in &mut self.beside {
+        for task in &mut self.work.beside {
             task.abort();
             drop(task.await);
         }
         let ledger = self.store.counts().await.ledger;
         Stopped { left: ledger.waiting + ledger.running, kept: self.store.durability() != Durability::Memory }
     }
-}
-
-/// Threads that end with their owner, without waiting for what runs on them.
-struct Pool(Option<Runtime>);
-
-impl Pool {
-    fn new(name: &'static str, threads: usize, blocking: usize) -> Result<Self> {
-        /// Beside the blocking handlers, async ones use blocking threads for files and names.
-        const SPARE: usize = 16;
-        Builder::new_multi_thread()
-            .worker_threads(threads)
-            .max_blocking_threads(blocking + SPARE)
-            .thread_name(name)
-            .enable_all()
-            .build()
-            .map(|runtime| Self(Some(runtime)))
-            .with_context(|| format!("starting {threads} {name} threads"))
-    }
-
-    fn runtime(&self) -> &Runtime {
-        self.0.as_ref().expect("the runtime is only taken by drop")
-    }
-
-    fn spawn<F: Future<Output: Send> + Send + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        self.runtime().spawn(future)
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-async fn listen(settings: ServerSettings) -> Result<TcpListener> {
-    let (host, port) = (settings.host.as_str(), settings.port);
-    let mut found = tokio::net::lookup_host((host, port))
-        .await
-        .with_context(|| format!("host \"{host}\" in config/server.toml is not an address"))?;
-    let address = found.next().with_context(|| format!("host \"{host}\" has no address"))?;
-    if !address.ip().is_loopback() && !settings.insecure {
-        bail!(
-            "{address} can be reached by other machines, and this server asks nobody for a password: \
-             listen on 127.0.0.1, or write insecure = true into config/server.toml"
-        );
-    }
-    let bind = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(settings.backlog)
-    };
-    bind().with_context(|| format!("cannot listen on {address}"))
 }

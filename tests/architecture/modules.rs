@@ -6,7 +6,7 @@ use super::tokens::following;
 /// The rooms of the server, in the order in which data walks through them.
 const ROOMS: [&str; 7] = ["listener", "session", "scheduler", "queue", "worker", "finisher", "notifier"];
 /// What the rooms of the server share: words, not rooms.
-const VOCABULARY: [&str; 14] = [
+const VOCABULARY: [&str; 15] = [
     "access",
     "audience",
     "connection",
@@ -15,6 +15,7 @@ const VOCABULARY: [&str; 14] = [
     "events",
     "outbox",
     "peer",
+    "pool",
     "ready",
     "settings",
     "status",

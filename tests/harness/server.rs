@@ -153,6 +153,12 @@ impl Client {
         line
     }
 
+    /// Whether a next line comes, with this in it.
+    pub(crate) fn says(&mut self, text: &str) -> bool {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).is_ok() && line.contains(text)
+    }
+
     /// The next line as JSON.
     #[track_caller]
     pub(crate) fn json(&mut self) -> Value {

@@ -44,7 +44,7 @@ fn describe(status: &Status, output: &mut Output) {
         ("version", status.version.clone()),
         ("pid", status.pid.to_string()),
         ("uptime", format_duration(uptime).to_string()),
-        ("address", status.addresses.join(", ")),
+        ("address", status.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         ("store", format!("{}, durability {}", status.store, status.durability.name())),
         ("threads", format!("{} io, {} task", threads.io, threads.task)),
         ("task workers", format!("{} busy, {} idle of {}", workers.busy, workers.idle, workers.total)),

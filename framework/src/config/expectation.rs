@@ -11,7 +11,9 @@ pub(super) fn explain(message: &str) -> String {
     if let Some((found, expected)) =
         message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
     {
-        return format!("must be {expected}, not {found}");
+        let near = nearest(found.trim_matches('`'), expected.split('`').skip(1).step_by(2));
+        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        return format!("must be {expected}, not {found}{near}");
     }
     if let Some(rest) = message.strip_prefix("unknown field `") {
         // The wrong name, then the right ones, each in its quotes.
@@ -65,6 +67,10 @@ mod tests {
                 "must be a whole number from 0 to 65535, not the string \"x\"",
             ),
             ("invalid type: sequence, expected a boolean", "must be true or false, not a list"),
+            (
+                "unknown variant `htp`, expected one of `lines`, `http`",
+                "must be one of `lines`, `http`, not `htp`; did you mean `http`?",
+            ),
             ("unknown variant `x`, expected `text` or `json`", "must be `text` or `json`, not `x`"),
             (
                 "invalid value: integer `9` as i128, expected u8",

@@ -11,8 +11,8 @@ use self::attempts::Attempts;
 pub(super) use self::tls::Tls;
 use super::access::{Access, Tokens};
 use super::peer::Peer;
-use super::settings::{ListenerSettings, Protocol, ServerSettings};
-use super::status::{Limit, Limits};
+use super::settings::{Auth, ListenerSettings, Protocol, ServerSettings};
+use super::status::{Address, Limit, Limits};
 use crate::config::Config;
 use crate::protocol::{Code, Opening, Refusal, ReplyMode};
 
@@ -22,6 +22,8 @@ pub(super) struct Door {
     pub(super) address: String,
     /// What a request gets that does not say.
     pub(super) reply: ReplyMode,
+    /// How many connections it takes beyond `max_connection`.
+    pub(super) reserve: usize,
     protocols: Vec<Protocol>,
     /// `None` where no TLS is spoken.
     tls: Option<Tls>,
@@ -55,11 +57,6 @@ impl Guard {
         let tokens = Tokens::open(settings.tokens.reveal(), file)?;
         Ok(Some(Arc::new(Self { tokens, attempts: Attempts::default(), limits })))
     }
-
-    /// Reads the tokens again if their file has changed.
-    pub(super) fn reload(&self) {
-        self.tokens.reload();
-    }
 }
 
 impl Door {
@@ -76,11 +73,33 @@ impl Door {
         Ok(Self {
             address,
             reply: listener.reply,
+            reserve: 0,
             protocols: listener.protocols.clone(),
             tls: Tls::open(listener, config)?,
             is_tls_only: listener.speaks_tls_only(),
             guard,
         })
+    }
+
+    /// What the status says of it.
+    pub(super) fn sign(&self) -> Address {
+        Address {
+            address: self.address.clone(),
+            protocols: self.protocols.clone(),
+            tls: self.tls.is_some(),
+            tls_only: self.is_tls_only,
+            auth: if self.guard.is_some() { Auth::Token } else { Auth::None },
+        }
+    }
+
+    /// Looks now whether tokens or certificates have changed.
+    pub(super) fn reload(&self) {
+        if let Some(guard) = &self.guard {
+            guard.tokens.reload();
+        }
+        if let Some(tls) = &self.tls {
+            tls.reload();
+        }
     }
 
     /// How a TLS client is greeted, if one is at all.

@@ -28,7 +28,7 @@ use super::outbox::Outbox;
 use super::queue::Queue;
 use super::scheduler::Scheduler;
 use super::settings::ServerSettings;
-use super::status::Board;
+use super::status::{Address, Board};
 use super::stream::Stream;
 use super::waiters::Waiters;
 use crate::protocol::Opening;
@@ -42,7 +42,7 @@ pub(super) struct Hall {
     pub(super) waiters: Arc<Waiters>,
     pub(super) audience: Arc<Audience>,
     pub(super) board: Arc<Board>,
-    pub(super) addresses: Vec<String>,
+    pub(super) addresses: Vec<Address>,
     pub(super) ending: Arc<Ending>,
 }
 

@@ -17,7 +17,6 @@ use super::access::check_tokens;
 use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
 use crate::log::{Format, Level, Logging, Rotation};
 use crate::protocol::{Durability, ReplyMode};
-#[expect(unused_imports, reason = "soon")]
 pub(super) use listeners::Place;
 pub use listeners::{Auth, ListenerSettings, Protocol};
 pub(super) use queues::name;

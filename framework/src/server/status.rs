@@ -3,6 +3,7 @@
 mod limits;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 pub(super) use self::limits::{Limit, Limits};
+use super::settings::{Auth, Protocol};
 use crate::protocol::Durability;
 use crate::store::{Counts, Depth, Ledger, Store};
 
@@ -23,7 +25,7 @@ pub struct Status {
     pub pid: u32,
     pub uptime_ms: u64,
     /// Where the server listens.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<Address>,
     /// `memory`, ..
     pub store: String,
     /// What an accepted task survives.
@@ -48,6 +50,26 @@ pub struct Status {
     /// How long attempts took; over the last one to two minutes.
     pub running_ms: Percentiles,
     pub ledger: Ledger,
+}
+
+/// Where the server listens, and what it speaks there. Displays as the address alone, for clients to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Address {
+    /// `127.0.0.1:9501`, or `unix:` and a path relative to the project's root.
+    pub address: String,
+    pub protocols: Vec<Protocol>,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Whether nothing but TLS is.
+    pub tls_only: bool,
+    /// How a client shows who it is.
+    pub auth: Auth,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.address)
+    }
 }
 
 /// The threads of the two runtimes.
@@ -93,7 +115,7 @@ pub struct Percentiles {
 pub(super) struct Board {
     started: Instant,
     store: Arc<dyn Store>,
-    benches: Vec<Bench>,
+    pub(super) benches: Vec<Bench>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
     pub(super) limits: Arc<Limits>,
@@ -178,7 +200,7 @@ impl Board {
         (1_000_000.0 / rate).clamp(100.0, 10_000.0) as u64
     }
 
-    pub(super) async fn report(&self, addresses: &[String]) -> Status {
+    pub(super) async fn report(&self, addresses: &[Address]) -> Status {
         let Counts { ledger, queues, oldest_waiting_ms, trouble } = self.store.counts().await;
         let lines: BTreeMap<_, _> =
             self.benches.iter().map(|bench| (bench.name.clone(), bench.workers())).collect();

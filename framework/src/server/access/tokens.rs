@@ -17,7 +17,7 @@ const LENGTH_MAX: usize = 256;
 const COUNT_MAX: usize = 1_000;
 
 /// All tokens that are valid at the moment.
-pub(in crate::server) struct Tokens {
+pub(crate) struct Tokens {
     /// Of the settings.
     fixed: Vec<Token>,
     file: Option<Watched<Vec<Token>>>,
@@ -35,7 +35,7 @@ impl Tokens {
     ///
     /// # Errors
     /// When one is malformed, or the file cannot be read, or can be read by others.
-    pub(in crate::server) fn open(listed: &str, file: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn open(listed: &str, file: Option<PathBuf>) -> Result<Self> {
         let fixed = parse_list(listed).context("tokens in config/server.toml")?;
         let file = file.map(|file| {
             let read = {
@@ -48,7 +48,7 @@ impl Tokens {
     }
 
     /// What this token allows; `None` when it is not one of them.
-    pub(in crate::server) fn find(&self, guess: &str) -> Option<Access> {
+    pub(crate) fn find(&self, guess: &str) -> Option<Access> {
         let of_file = self.file.as_ref().map(Watched::current);
         let of_file = of_file.as_deref().map(Vec::as_slice).unwrap_or_default();
         let (guessed, fits) = padded(guess);
@@ -65,7 +65,7 @@ impl Tokens {
     }
 
     /// Looks at the file now, not when its time has come.
-    pub(in crate::server) fn reload(&self) {
+    pub(crate) fn reload(&self) {
         if let Some(file) = &self.file {
             file.reload();
         }
@@ -73,7 +73,7 @@ impl Tokens {
 }
 
 /// Checks the setting `tokens`; the sentence of an error quotes none.
-pub(in crate::server) fn check_list(listed: &str) -> Result<()> {
+pub(crate) fn check_list(listed: &str) -> Result<()> {
     parse_list(listed).map(drop)
 }
 

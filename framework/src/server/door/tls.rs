@@ -15,7 +15,7 @@ use crate::server::settings::ListenerSettings;
 use crate::server::watched::Watched;
 
 /// How the clients of one listener are greeted.
-pub(in crate::server) struct Tls(Watched<TlsAcceptor>);
+pub(crate) struct Tls(Watched<TlsAcceptor>);
 
 /// The files, all in PEM.
 struct Files {
@@ -42,7 +42,7 @@ impl Tls {
     }
 
     /// With the certificate that the files hold now.
-    pub(in crate::server) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::clone(&self.0.current())
     }
 

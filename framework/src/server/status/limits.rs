@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A bound, by the name of its setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Limit {
+pub(crate) enum Limit {
     MaxConnection,
     MaxConnectionPerAddress,
     PackageMaxLength,
@@ -39,11 +39,11 @@ impl Limit {
 
 /// How often each bound was reached since the start.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Limits([AtomicU64; Limit::ALL.len()]);
+pub(crate) struct Limits([AtomicU64; Limit::ALL.len()]);
 
 impl Limits {
     /// Counts one more time that this bound was reached.
-    pub(in crate::server) fn hit(&self, limit: Limit) {
+    pub(crate) fn hit(&self, limit: Limit) {
         self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
     }
 

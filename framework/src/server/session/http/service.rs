@@ -97,7 +97,7 @@ impl Exchange {
             Action::Readiness => caller.readiness().await,
             Action::Index => Ok(shown(&index())),
             Action::Document => {
-                let asks = caller.door.access == Access::Unknown;
+                let asks = caller.door.access() == Access::Unknown;
                 Ok(shown(&document::document(handlers, asks)))
             }
         }

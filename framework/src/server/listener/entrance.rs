@@ -1,0 +1,63 @@
+//! Where clients come in: the sockets of the settings, each with its door.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::local::TooLong;
+use super::socket::Socket;
+use crate::config::Config;
+use crate::server::door::{Door, Guard};
+use crate::server::settings::{ListenerSettings, ServerSettings};
+use crate::server::status::Limits;
+
+/// How many connections the control socket takes when the house is full: whoever is to help must get in.
+const RESERVE: usize = 16;
+
+/// A socket, and the rules that hold there.
+pub(crate) struct Entrance {
+    pub(super) socket: Socket,
+    pub(crate) door: Arc<Door>,
+}
+
+/// Opens the first listener, the further ones and the control socket, in this order.
+///
+/// # Errors
+/// Those of the sockets, and of their certificates and tokens.
+pub(crate) async fn open(
+    settings: ServerSettings,
+    config: Config,
+    limits: Arc<Limits>,
+) -> Result<Vec<Entrance>> {
+    let guard = Guard::open(&settings, &config, limits)?;
+    let mut entrances = Vec::new();
+    for listener in std::iter::once(&settings.first_listener()).chain(&settings.listeners) {
+        let socket = Socket::bind(listener, &settings, &config).await?;
+        let guard = guard.clone().filter(|_| settings.wants_token(listener));
+        let door = door(&socket, listener, &config, guard)?;
+        entrances.push(Entrance { socket, door: Arc::new(door) });
+    }
+    if let Some(listener) = settings.control_listener() {
+        match Socket::bind(&listener, &settings, &config).await {
+            Ok(socket) => {
+                let mut door = door(&socket, &listener, &config, None)?;
+                door.reserve = RESERVE;
+                entrances.push(Entrance { socket, door: Arc::new(door) });
+            }
+            // Of a project deep down; nobody asked for this socket.
+            Err(error) if error.is::<TooLong>() => tracing::warn!("no control_socket: {error}"),
+            Err(error) => return Err(error.context("control_socket in config/server.toml")),
+        }
+    }
+    Ok(entrances)
+}
+
+fn door(
+    socket: &Socket,
+    listener: &ListenerSettings,
+    config: &Config,
+    guard: Option<Arc<Guard>>,
+) -> Result<Door> {
+    let address = socket.address()?;
+    Door::new(address.clone(), listener, config, guard).with_context(|| format!("listening on {address}"))
+}
