@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod access;
 mod architecture;
 mod batches;
 mod browser;
@@ -15,10 +16,12 @@ mod frames;
 mod framing;
 mod functions;
 mod http;
+mod hostile;
 mod kill;
 mod launcher;
 mod life;
 mod listeners;
+mod logs;
 mod mail;
 mod making;
 mod model;
@@ -31,5 +34,6 @@ mod schedule;
 mod storage;
 mod store;
 mod tasks;
+mod tls;
 mod websocket;
 mod workerman;

@@ -66,6 +66,11 @@ impl Server {
         }
     }
 
+    /// Whether it has said something with this in it by now; what it said before that is gone.
+    pub(crate) fn said(&mut self, text: &str) -> bool {
+        self.lines.try_iter().any(|line| line.contains(text))
+    }
+
     /// What it still says until its end.
     pub(crate) fn rest(&mut self) -> Vec<String> {
         self.lines.iter().collect()

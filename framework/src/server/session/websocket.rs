@@ -1,5 +1,6 @@
 //! Talks in WebSocket messages: each is a request or raw data, as a line is.
 
+mod greeting;
 mod handshake;
 mod messages;
 mod pulse;
@@ -20,6 +21,7 @@ use self::messages::Messages;
 use super::Session;
 use super::conversation::linger;
 use super::http::Carrier;
+use crate::server::status::Limit;
 
 /// How long a peer may take to say goodbye.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,13 +36,30 @@ impl Session {
         };
         self.outbox.frame();
         let mut messages = Messages::new(stream, &self.hall.settings).await;
+        if self.access.is_unknown() {
+            if let Some(reason) = self.greet_websocket(&mut messages).await? {
+                drop(timeout(PATIENCE, close(messages, reason)).await);
+                return Ok(());
+            }
+        }
         let ended = self.converse_over(&mut messages).await;
         let reason = match &ended {
-            Ok(_) => messages.failure().unwrap_or_else(|| self.farewell()),
+            Ok(_) => {
+                let failure = messages.failure();
+                if failure.as_ref().is_some_and(|failure| failure.code == CloseCode::Size) {
+                    self.hall.board.limits.hit(Limit::PackageMaxLength);
+                }
+                failure.unwrap_or_else(|| self.farewell())
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 frame(CloseCode::Policy, "the answers were not read (output_buffer_max)")
             }
-            Err(_) => return ended.map(drop),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    self.hall.board.limits.hit(Limit::WebsocketPingInterval);
+                }
+                return ended.map(drop);
+            }
         };
         // Whoever does not hear it does not want to: there is nothing left to do.
         drop(timeout(PATIENCE, close(messages, reason)).await);

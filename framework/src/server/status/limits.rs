@@ -18,7 +18,7 @@ pub(crate) enum Limit {
     HttpHeaderTimeout,
     HttpUrlMax,
     HttpBodyTimeout,
-    WebsocketFragments,
+    WebsocketPingInterval,
     /// JSON nested deeper than a handler's arguments are read; fixed at 128.
     JsonNesting,
 }
@@ -36,7 +36,7 @@ impl Limit {
         (Self::HttpHeaderTimeout, "http_header_timeout"),
         (Self::HttpUrlMax, "http_url_max"),
         (Self::HttpBodyTimeout, "http_body_timeout"),
-        (Self::WebsocketFragments, "websocket_fragments"),
+        (Self::WebsocketPingInterval, "websocket_ping_interval"),
         (Self::JsonNesting, "json_nesting"),
     ];
 }

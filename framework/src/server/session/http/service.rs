@@ -60,8 +60,6 @@ impl Exchange {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let token = bearer(request.headers()).or_else(|| websocket::token(request.headers()));
             let access = self.caller.admit(token).await?;
-            // One that is let in without a right has none later on.
-            known(access)?;
             self.beside.become_another(hyper::upgrade::on(&mut request), access);
         }
         Ok(response.map(|()| answer::nothing()))
