@@ -21,6 +21,7 @@ mod kill;
 mod launcher;
 mod life;
 mod listeners;
+mod logs;
 mod mail;
 mod making;
 mod model;

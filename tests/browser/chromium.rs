@@ -4,13 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::harness::server::lines_of;
-use crate::harness::{Ran, house};
+use crate::harness::{Ran, python};
 
 /// A browser with a profile of its own, ended with its owner.
 pub(super) struct Chromium {
@@ -65,7 +64,7 @@ impl Drop for Chromium {
 }
 
 fn command(profile: &TempDir) -> Command {
-    install();
+    python();
     let mut command = Command::new("chromium");
     command
         .args([
@@ -78,12 +77,4 @@ fn command(profile: &TempDir) -> Command {
         .args(["--disable-background-networking", "--disable-component-update"])
         .arg(format!("--user-data-dir={}", profile.path().display()));
     command
-}
-
-fn install() {
-    static INSTALLED: OnceLock<()> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
-        let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(install.status.success(), "tests/install says above what is missing");
-    });
 }

@@ -171,6 +171,13 @@ impl Client {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
+    /// So many bytes.
+    pub(crate) fn exactly(&mut self, length: usize) -> String {
+        let mut bytes = vec![0; length];
+        self.reader.read_exact(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
     /// Sends no more; what is left is a message.
     pub(crate) fn end(&mut self) -> &mut Self {
         self.reader.get_mut().shutdown(Shutdown::Write).unwrap();
