@@ -56,9 +56,12 @@ fn who_waits_gets_the_result_or_why_there_is_none() {
         (later.json()["status"].as_str(), later.header("location")),
         (Some("queued"), Some("/tasks/1"))
     );
-    let late = curl(&server, &["--json", "\"hello\"", "/tasks/echo?wait=60s&expires=0"]).is(424);
-    assert_eq!((&late.json()["code"], &late.json()["task_id"]), (&json!("expired"), &json!(2)));
-    assert_eq!(late.header("content-type"), Some("application/problem+json"));
+    // The mails would go into a folder that is a file.
+    server.project.write("config/mail.toml", "folder = \"config/server.toml\"\n");
+    let mail = "{\"to\":\"a@example.com\",\"content\":\"x\"}";
+    let failed = curl(&server, &["--json", mail, "/tasks/send_mail?wait=60s&attempts=1"]).is(424);
+    assert_eq!((&failed.json()["code"], &failed.json()["task_id"]), (&json!("failed"), &json!(2)));
+    assert_eq!(failed.header("content-type"), Some("application/problem+json"));
     let too_long = curl(&server, &["--json", "1", "/tasks/echo?wait=6m"]).is(400).json();
     assert_eq!(too_long["detail"], "\"wait\" must be at most 5m (http_wait_max).");
 }
@@ -130,7 +133,10 @@ fn what_is_wrong_is_named_and_what_was_meant_is_suggested() {
     assert_eq!(problem(404, &["/tasks/7/events"])["code"], "unknown_task");
     assert_eq!(problem(406, &["-H", "Accept: text/html", "/status"])["code"], "not_acceptable");
     assert_eq!(problem(415, &["-d", "\"x\"", "/tasks/echo"])["code"], "unsupported_media_type");
-    assert_eq!(problem(415, &["--json", "{}", "/tasks"])["code"], "unsupported_media_type");
+    assert_eq!(
+        problem(415, &["-H", "Content-Type: application/json", "-d", "{}", "/tasks"])["code"],
+        "unsupported_media_type"
+    );
     assert_eq!(server.status()["ledger"]["accepted"], 0);
 }
 

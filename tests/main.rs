@@ -18,6 +18,7 @@ mod functions;
 mod http;
 mod hostile;
 mod kill;
+mod languages;
 mod launcher;
 mod life;
 mod listeners;

@@ -14,7 +14,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 
 use self::peer::Peer;
 use crate::harness::server::Server;
-use crate::harness::{Project, Ran, house, python};
+use crate::harness::{Project, Ran, house, installed};
 
 fn with_settings(settings: &str) -> Server {
     let project = Project::new();
@@ -207,7 +207,7 @@ fn a_peer_without_a_token_in_its_handshake_shows_one_with_its_first_message() {
 fn another_implementation_finds_nothing_against_the_standard() {
     let server = with_settings("package_max_length = 100000\nmoments = false\n");
     let ran = Ran::of(
-        Command::new(python()).arg(house().join("tests/websocket/conformance.py")).arg(&server.address),
+        Command::new(installed()).arg(house().join("tests/websocket/conformance.py")).arg(&server.address),
     )
     .exits(0);
     let failed: Vec<_> = ran.stdout.lines().filter(|line| !line.starts_with("ok ")).collect();
