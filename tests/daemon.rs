@@ -1,6 +1,7 @@
 //! The server in the background: how it is started, stopped and started again, and what stands in the way.
 
 mod guard;
+mod service;
 
 use std::fs::File;
 use std::io::Read;

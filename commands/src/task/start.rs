@@ -171,6 +171,7 @@ impl Start {
             () = tokio::task::yield_now() => {}
         }
         tracing::info!("the task server listens on {address} with pid {}", std::process::id());
+        log.flush();
         daemon::announce(address, settings.log_file.as_deref(), output)?;
         log.take_streams();
         Ok(())
