@@ -1,5 +1,6 @@
 //! Runs the program in a project of its own.
 
+pub(crate) mod certificates;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

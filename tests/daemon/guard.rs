@@ -1,7 +1,7 @@
 //! A server in the background that does not outlive its test, and what is done to it.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::mpsc::Sender;
@@ -48,7 +48,8 @@ impl Daemon {
         let line = said.lines().find(|line| line.contains("listens on")).expect(said);
         let (_, rest) = line.split_once("listens on ").unwrap();
         let (address, pid) = rest.split_once(" with pid ").unwrap();
-        let pid = pid.trim_end().trim_end_matches('.').parse().unwrap();
+        // On a terminal it is coloured.
+        let pid = pid.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap();
         Self { project, pid, address: address.to_owned() }
     }
 
@@ -90,11 +91,17 @@ impl Daemon {
         kill_process(Pid::from_raw(self.pid as i32).unwrap(), signal).unwrap();
     }
 
-    /// Whether its process, and not another of the same number, is there: its environment names the project. That
-    /// of one which has ended and not been waited for is empty.
+    /// Whether its process is there, and has not only not been waited for.
     pub(crate) fn lives(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    }
+
+    /// Whether it is this one and not another of the same number: its environment names the project.
+    fn is_ours(&self) -> bool {
         let environment = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
-        String::from_utf8_lossy(&environment).contains(self.project.path("").to_str().unwrap())
+        let root = self.project.path("config").parent().unwrap().to_str().unwrap().to_owned();
+        String::from_utf8_lossy(&environment).contains(&format!("THINK_ROOT={root}\0"))
     }
 
     pub(crate) fn wait(&self) {
@@ -104,8 +111,9 @@ impl Daemon {
     }
 
     fn end(&self) {
-        if self.lives() {
-            self.signal(Signal::KILL);
+        if self.is_ours() {
+            // It may have ended just now.
+            drop(kill_process(Pid::from_raw(self.pid as i32).unwrap(), Signal::KILL));
             self.wait();
         }
     }
@@ -117,23 +125,28 @@ impl Drop for Daemon {
     }
 }
 
-/// Sends tasks without a pause until the server closes, and counts those that were acknowledged; tells `begun` when
-/// they are [`ENOUGH`].
+/// Sends tasks until the server closes, some of them always on their way, and counts those that were acknowledged;
+/// tells `begun` when they are [`ENOUGH`].
 pub(crate) fn load(mut client: Client, begun: Sender<()>) -> JoinHandle<u64> {
+    const AHEAD: u64 = 50;
     let mut sending = client.stream().try_clone().unwrap();
-    let sender = std::thread::spawn(move || {
-        let page = "{\"function\":\"echo\",\"args\":\"x\"}\n".repeat(50);
-        while std::io::Write::write_all(&mut sending, page.as_bytes()).is_ok() {}
-    });
+    let mut send = move |count: u64| {
+        let tasks = "{\"function\":\"echo\",\"args\":\"x\"}\n".repeat(count as usize);
+        // What is sent to a server that has stopped is not acknowledged.
+        drop(sending.write_all(tasks.as_bytes()));
+    };
     std::thread::spawn(move || {
         let mut acknowledged = 0;
+        send(2 * AHEAD);
         while client.says("\"status\":\"queued\"") {
             acknowledged += 1;
+            if acknowledged % AHEAD == 0 {
+                send(AHEAD);
+            }
             if acknowledged == ENOUGH {
                 begun.send(()).unwrap();
             }
         }
-        sender.join().unwrap();
         acknowledged
     })
 }

@@ -4,7 +4,7 @@
 //! has that number by now.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,7 @@ impl PidFile {
             }
             let found = left_behind(path, &mut file);
             file.set_len(0)
+                .and_then(|()| file.rewind())
                 .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()))
                 .with_context(context)?;
             return Ok(Self { path: path.to_owned(), file, found });

@@ -141,7 +141,9 @@ impl ClientSettings {
 
     /// What a server of the same project knows, so that its client need not be told.
     fn completed(mut self, server: &ServerSettings) -> Self {
-        self.address.get_or_insert_with(|| Addresses(vec![Address::of(server)]));
+        let own = server.own_socket().filter(|_| self.token.is_empty() && !self.tls);
+        let own = own.map(|path| Address::Unix(path.into()));
+        self.address.get_or_insert_with(|| Addresses(own.into_iter().chain([Address::of(server)]).collect()));
         self
     }
 

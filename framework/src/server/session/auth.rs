@@ -106,7 +106,13 @@ impl Session {
     /// # Errors
     /// `unauthorized`.
     pub(super) async fn admit(&self, token: &str) -> Result<Access, Refusal> {
-        self.door.admit(&self.connection.address(), token).await
+        let mut stop = self.stop.clone();
+        let peer = self.connection.address();
+        tokio::select! {
+            biased;
+            admitted = self.door.admit(&peer, token) => admitted,
+            () = raised(&mut stop) => Err(Refusal::new(Code::ShuttingDown, "The server is shutting down.")),
+        }
     }
 
     /// Hears the first message, which has to be a token, and answers it.
@@ -148,7 +154,14 @@ impl Session {
         Ok(Turn::Broken)
     }
 
-    async fn hear<'a>(&self, message: &'a [u8]) -> Result<(Option<&'a RawValue>, Access), Misunderstood<'a>> {
+    /// What a client may do that sends this first, and the `id` to echo.
+    ///
+    /// # Errors
+    /// `unauthorized`, `bad_request`.
+    pub(super) async fn hear<'a>(
+        &self,
+        message: &'a [u8],
+    ) -> Result<(Option<&'a RawValue>, Access), Misunderstood<'a>> {
         let Shown { id, token } = Shown::read(message)?;
         let admitted = self.admit(&token).await;
         admitted.map(|access| (id, access)).map_err(|refusal| Misunderstood { refusal, id })
