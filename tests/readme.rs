@@ -41,7 +41,8 @@ fn the_terminal_sessions_go_as_shown() {
 fn run(server: &Server, command: &str, shown: &str) {
     let program = env!("CARGO_BIN_EXE_think");
     let (_, port) = server.address.rsplit_once(':').unwrap();
-    let quick = command.replace("task:bench", "task:bench -t 100ms");
+    let quick =
+        command.replace("task:bench", "task:bench -t 100ms").replace("127.0.0.1:9501", &server.address);
     let ran = Ran::of(
         Command::new("sh")
             .args(["-c", &quick.replacen("./think", program, 1)])
