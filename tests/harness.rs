@@ -74,17 +74,17 @@ impl Ran {
     }
 }
 
-/// The directory of the project under test.
-pub(crate) fn house() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The Python that has what the tests need; all of that is installed if it is missing.
-pub(crate) fn python() -> &'static str {
+/// Installs what the tests need beside Rust, if it is missing; the path of the Python that has it all.
+pub(crate) fn installed() -> &'static str {
     static PYTHON: OnceLock<String> = OnceLock::new();
     PYTHON.get_or_init(|| {
         let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
         assert!(install.status.success(), "tests/install says above what is missing");
         String::from_utf8(install.stdout).unwrap().trim_end().to_owned()
     })
+}
+
+/// The directory of the project under test.
+pub(crate) fn house() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -8,13 +8,14 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 use tungstenite::Message;
+use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 
 use self::peer::Peer;
 use crate::harness::server::Server;
-use crate::harness::{Project, Ran, house, python};
+use crate::harness::{Project, Ran, house, installed};
 
 fn with_settings(settings: &str) -> Server {
     let project = Project::new();
@@ -204,10 +205,35 @@ fn a_peer_without_a_token_in_its_handshake_shows_one_with_its_first_message() {
 }
 
 #[test]
+fn a_page_shows_its_token_among_the_subprotocols() {
+    let server = with_settings("tokens = \"quite-a-long-secret:send\"\n");
+    let open = |protocols: &'static str| {
+        let mut request = format!("ws://{}/", server.address).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
+        tungstenite::client(request, server.connect().into_stream())
+    };
+    let (socket, response) = open("think, bearer.quite-a-long-secret").unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "think", "the secret is not repeated");
+    let mut peer = Peer { socket };
+    peer.send("hello");
+    assert_eq!(peer.text(), "Message from Server: hello, task_id: 0");
+    peer.send(r#"{"command":"queues"}"#);
+    assert_eq!(peer.json()["code"], "forbidden");
+    assert!(open("think, bearer.quite-a-wrong-secret").is_err());
+}
+
+#[test]
+fn a_listener_that_speaks_no_websocket_says_so() {
+    let server = with_settings("protocols = [\"lines\", \"http\"]\n");
+    let refused = tungstenite::client(format!("ws://{}/", server.address), server.connect().into_stream());
+    assert!(refused.is_err_and(|error| error.to_string().contains("501")));
+}
+
+#[test]
 fn another_implementation_finds_nothing_against_the_standard() {
     let server = with_settings("package_max_length = 100000\nmoments = false\n");
     let ran = Ran::of(
-        Command::new(python()).arg(house().join("tests/websocket/conformance.py")).arg(&server.address),
+        Command::new(installed()).arg(house().join("tests/websocket/conformance.py")).arg(&server.address),
     )
     .exits(0);
     let failed: Vec<_> = ran.stdout.lines().filter(|line| !line.starts_with("ok ")).collect();

@@ -9,10 +9,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::harness::server::lines_of;
-use crate::harness::{Ran, python};
+use crate::harness::{Ran, installed};
 
 /// A browser with a profile of its own, ended with its owner.
-pub(super) struct Chromium {
+pub(crate) struct Chromium {
     process: Child,
     /// Where it takes orders.
     address: String,
@@ -20,7 +20,7 @@ pub(super) struct Chromium {
 }
 
 impl Chromium {
-    pub(super) fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let profile = TempDir::new().unwrap();
         let mut command = command(&profile);
         command.args(["--remote-debugging-port=0", "about:blank"]).args(arguments);
@@ -38,7 +38,7 @@ impl Chromium {
     }
 
     /// Opens a page in a tab of its own.
-    pub(super) fn open(&self, url: &str) {
+    pub(crate) fn open(&self, url: &str) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let url: String = url.bytes().map(|byte| format!("%{byte:02x}")).collect();
         write!(stream, "PUT /json/new?{url} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)
@@ -49,7 +49,7 @@ impl Chromium {
     }
 
     /// The page at the URL that is the last argument, as the browser has it.
-    pub(super) fn dump(arguments: &[&str]) -> String {
+    pub(crate) fn dump(arguments: &[&str]) -> String {
         let profile = TempDir::new().unwrap();
         Ran::of(command(&profile).arg("--dump-dom").args(arguments)).exits(0).stdout
     }
@@ -64,7 +64,7 @@ impl Drop for Chromium {
 }
 
 fn command(profile: &TempDir) -> Command {
-    python();
+    installed();
     let mut command = Command::new("chromium");
     command
         .args([

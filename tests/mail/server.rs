@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use serde_json::Value;
 
 use crate::harness::server::lines_of;
-use crate::harness::{house, python};
+use crate::harness::{house, installed};
 
 /// A mail server on a port of its own; see `smtp_server.py` beside this file.
 pub(super) struct MailServer {
@@ -19,7 +19,7 @@ pub(super) struct MailServer {
 impl MailServer {
     /// What the arguments mean is said in `smtp_server.py`.
     pub(super) fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(python())
+        let mut process = Command::new(installed())
             .arg(house().join("tests/mail/smtp_server.py"))
             .args(arguments)
             .stdin(Stdio::piped())
