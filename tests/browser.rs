@@ -1,7 +1,7 @@
 //! The second scenario in a real browser: pages that hand messages to slow tasks, and pages that may not.
 
-mod chromium;
-mod site;
+pub(crate) mod chromium;
+pub(crate) mod site;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

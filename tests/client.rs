@@ -1,6 +1,7 @@
 //! What talks to a server: the commands task:send, task:status and task:bench, and the Rust client.
 
 mod callers;
+mod doors;
 mod encrypted;
 mod relay;
 mod restarts;

@@ -1,9 +1,11 @@
 //! Runs the program in a project of its own.
 
+pub(crate) mod certificates;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
@@ -70,6 +72,16 @@ impl Ran {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
+}
+
+/// Installs what the tests need beside Rust, if it is missing; the path of the Python that has it all.
+pub(crate) fn installed() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
+        assert!(install.status.success(), "tests/install says above what is missing");
+        String::from_utf8(install.stdout).unwrap().trim_end().to_owned()
+    })
 }
 
 /// The directory of the project under test.

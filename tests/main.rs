@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod access;
 mod architecture;
 mod batches;
 mod browser;
@@ -15,7 +16,9 @@ mod frames;
 mod framing;
 mod functions;
 mod http;
+mod hostile;
 mod kill;
+mod languages;
 mod launcher;
 mod life;
 mod listeners;
@@ -32,5 +35,6 @@ mod schedule;
 mod storage;
 mod store;
 mod tasks;
+mod tls;
 mod websocket;
 mod workerman;

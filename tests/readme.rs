@@ -1,16 +1,17 @@
 //! What the README shows is what happens.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-use crate::harness::server::Server;
-use crate::harness::{Project, Ran, house};
+use crate::harness::server::{Server, lines_of};
+use crate::harness::{Project, Ran, house, installed};
 
 fn readme() -> String {
     std::fs::read_to_string(house().join("README.md")).unwrap()
 }
 
 /// The fenced blocks of one language.
-fn blocks(language: &str) -> Vec<String> {
+pub(crate) fn blocks(language: &str) -> Vec<String> {
     let readme = readme();
     let parts = readme.split("\n```").collect::<Vec<_>>();
     let bodies = parts.iter().skip(1).step_by(2);
@@ -19,6 +20,7 @@ fn blocks(language: &str) -> Vec<String> {
 
 #[test]
 fn the_terminal_sessions_go_as_shown() {
+    installed();
     let project = Project::new();
     project.write("config/server.toml", "default_function = \"send_mail\"\nmoments = false\n");
     let server = Server::with(project, "");
@@ -41,7 +43,8 @@ fn the_terminal_sessions_go_as_shown() {
 fn run(server: &Server, command: &str, shown: &str) {
     let program = env!("CARGO_BIN_EXE_think");
     let (_, port) = server.address.rsplit_once(':').unwrap();
-    let quick = command.replace("task:bench", "task:bench -t 100ms");
+    let quick =
+        command.replace("task:bench", "task:bench -t 100ms").replace("127.0.0.1:9501", &server.address);
     let ran = Ran::of(
         Command::new("sh")
             .args(["-c", &quick.replacen("./think", program, 1)])
@@ -57,17 +60,23 @@ fn run(server: &Server, command: &str, shown: &str) {
 
 /// Types what a person types, and reads the answers in between.
 fn converse(server: &Server, shown: &str) {
-    let mut client = server.connect();
+    let (host, port) = server.address.rsplit_once(':').unwrap();
+    let mut telnet = Command::new("telnet");
+    telnet.args([host, port]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut telnet = telnet.spawn().unwrap();
+    let said = lines_of(telnet.stdout.take().unwrap());
+    // What telnet says itself, until it is through.
+    said.iter().find(|line| line.starts_with("Escape character")).unwrap();
     for line in shown.lines() {
         let is_answer =
             ["Message from", "{\"id\"", "{\"status\""].iter().any(|start| line.starts_with(start));
         match is_answer {
-            true => assert_eq!(client.line(), format!("{line}\n")),
-            false => {
-                client.send(format!("{line}\r\n"));
-            }
+            true => assert_eq!(said.recv().unwrap(), line),
+            false => writeln!(telnet.stdin.as_ref().unwrap(), "{line}").unwrap(),
         }
     }
+    drop(telnet.stdin.take());
+    telnet.wait().unwrap();
 }
 
 #[test]

@@ -2,12 +2,19 @@
 
 mod peer;
 
+use std::io::Read;
+use std::process::Command;
+
+use rustix::process::Signal;
 use serde_json::json;
 use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 
 use self::peer::Peer;
-use crate::harness::Project;
 use crate::harness::server::Server;
+use crate::harness::{Project, Ran, house, installed};
 
 fn with_settings(settings: &str) -> Server {
     let project = Project::new();
@@ -61,4 +68,151 @@ fn many_messages_at_once_are_answered_in_their_order() {
         assert_eq!(peer.json()["id"], id);
     }
     writer.join().unwrap();
+}
+
+#[test]
+fn a_message_of_exactly_the_limit_is_taken_and_a_longer_one_closes_with_1009() {
+    let server = with_settings("package_max_length = 64\n");
+    let longest = "x".repeat(64);
+    let mut peer = Peer::connect(&server);
+    peer.send(&longest);
+    assert!(peer.text().contains(&longest));
+    peer.send(&format!("{longest}y"));
+    assert_eq!(peer.closed().code, CloseCode::Size);
+
+    // In fragments, each of which is within the limit.
+    let mut peer = Peer::connect(&server);
+    for (opcode, is_last) in [(Data::Text, false), (Data::Continue, false), (Data::Continue, true)] {
+        let frame = Frame::message(vec![b'x'; 30], OpCode::Data(opcode), is_last);
+        peer.socket.send(Message::Frame(frame)).unwrap();
+    }
+    assert_eq!(peer.closed().code, CloseCode::Size);
+    assert_eq!(server.status()["limits"]["package_max_length"], 2);
+}
+
+#[test]
+fn what_was_sent_before_a_broken_message_is_a_task_all_the_same() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server);
+    peer.socket.write(Message::text("good")).unwrap();
+    let broken = Frame::message(&b"\xff"[..], OpCode::Data(Data::Text), true);
+    peer.socket.write(Message::Frame(broken)).unwrap();
+    peer.socket.flush().unwrap();
+    assert_eq!(peer.text(), "Message from Server: good, task_id: 0");
+    assert_eq!(peer.closed().code, CloseCode::Invalid);
+}
+
+#[test]
+fn a_peer_that_closes_is_answered_in_kind_and_its_last_messages_are_tasks() {
+    let mut server = Server::start();
+    let mut peer = Peer::connect(&server);
+    peer.socket.write(Message::text("fire and forget")).unwrap();
+    peer.socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "bye".into() })).unwrap();
+    assert_eq!(peer.closed(), CloseFrame { code: CloseCode::Normal, reason: "bye".into() });
+    server.line_with("AsyncTask[0] Finish: fire and forget -> OK");
+    server.line_with("Close");
+}
+
+#[test]
+fn a_stop_of_the_server_closes_with_1001_after_the_answers() {
+    let mut server = Server::start();
+    let (mut idle, mut busy) = (Peer::connect(&server), Peer::connect(&server));
+    idle.send("x");
+    idle.text();
+    busy.send(r#"{"function":"noop","args":null,"reply":"both","delay":"1h"}"#);
+    busy.text();
+    server.signal(Signal::TERM);
+    assert_eq!(busy.json()["code"], "shutting_down", "nobody waits for an hour");
+    for mut peer in [idle, busy] {
+        assert_eq!(peer.closed().code, CloseCode::Away);
+    }
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn a_peer_that_answers_no_ping_is_closed_after_two() {
+    let server = with_settings("websocket_ping_interval = \"20ms\"\n");
+    let peer = Peer::connect(&server);
+    // Reads and never answers, as a machine does that has lost its power.
+    let mut seen = Vec::new();
+    peer.socket.get_ref().read_to_end(&mut seen).unwrap();
+    assert_eq!(seen, [0x89, 0, 0x89, 0], "two pings");
+    assert_eq!(server.status()["limits"]["websocket_ping_interval"], 1);
+}
+
+#[test]
+fn a_ping_is_answered_with_what_it_holds() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server);
+    peer.socket.send(Message::Ping("are you there".into())).unwrap();
+    assert_eq!(peer.socket.read().unwrap(), Message::Pong("are you there".into()));
+}
+
+#[test]
+fn a_peer_that_never_reads_its_results_is_closed_and_counted() {
+    let server = with_settings("output_buffer_max = \"64KiB\"\nmoments = false\n");
+    let mut deaf = Peer::connect(&server);
+    let text = "x".repeat(10_000);
+    let request = json!({"function": "echo", "args": text, "id": 1, "reply": "result"}).to_string();
+    // Far more than the buffers of both systems hold.
+    while deaf.socket.send(Message::text(&request)).is_ok() {}
+    assert_eq!(server.status()["limits"]["output_buffer_max"], 1);
+    assert_eq!(
+        server.connect().send("others\n").line().split(',').next(),
+        Some("Message from Server: others")
+    );
+}
+
+#[test]
+fn what_is_no_handshake_is_answered_in_http() {
+    let server = Server::start();
+    let ask = |path: &str, headers: &str| {
+        let mut client = server.connect();
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n{headers}\r\n"
+        ));
+        client.line()
+    };
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
+    assert!(ask("/", &format!("{KEY}{VERSION}")).starts_with("HTTP/1.1 101"));
+    assert!(ask("/tasks", &format!("{KEY}{VERSION}")).starts_with("HTTP/1.1 400"));
+    assert!(ask("/", KEY).starts_with("HTTP/1.1 426"));
+    assert!(ask("/", VERSION).starts_with("HTTP/1.1 400"));
+    assert!(ask("/", &format!("{KEY}{VERSION}Origin: http://evil.test\r\n")).starts_with("HTTP/1.1 403"));
+    assert!(ask("/", &format!("{KEY}{VERSION}Origin: null\r\n")).starts_with("HTTP/1.1 403"));
+    assert!(
+        ask("/", &format!("{KEY}{VERSION}Origin: http://localhost:8080\r\n")).starts_with("HTTP/1.1 101")
+    );
+}
+
+#[test]
+fn a_peer_without_a_token_in_its_handshake_shows_one_with_its_first_message() {
+    let server = with_settings("tokens = \"quite-a-long-secret:send+inspect\"\n");
+    let mut peer = Peer::connect(&server);
+    peer.socket.write(Message::text(r#"{"command":"auth","token":"quite-a-long-secret","id":1}"#)).unwrap();
+    peer.socket.write(Message::text("hello")).unwrap();
+    peer.socket.flush().unwrap();
+    assert_eq!(peer.json(), json!({"id": 1, "status": "ok", "result": {"scopes": ["send", "inspect"]}}));
+    assert_eq!(peer.text(), "Message from Server: hello, task_id: 0");
+    for first in ["hello", "auth wrong", r#"{"command":"status"}"#] {
+        let mut peer = Peer::connect(&server);
+        peer.send(first);
+        assert_eq!(peer.json()["code"], "unauthorized", "{first}");
+        assert_eq!(peer.closed().code, CloseCode::Policy);
+    }
+}
+
+#[test]
+fn another_implementation_finds_nothing_against_the_standard() {
+    let server = with_settings("package_max_length = 100000\nmoments = false\n");
+    let ran = Ran::of(
+        Command::new(installed()).arg(house().join("tests/websocket/conformance.py")).arg(&server.address),
+    )
+    .exits(0);
+    let failed: Vec<_> = ran.stdout.lines().filter(|line| !line.starts_with("ok ")).collect();
+    assert!(failed.is_empty(), "{failed:#?}\n{}", ran.stderr);
+    assert!(ran.stdout.lines().count() > 60, "{}", ran.stdout);
+    let ledger = &server.status()["ledger"];
+    assert_eq!(ledger["accepted"], ledger["done"], "{ledger}");
 }

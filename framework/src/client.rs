@@ -42,16 +42,16 @@
 //! let client = Client::with(ClientSettings::to(&address)?)?;
 //!
 //! // Accepted, and as durable as the server's store, when it has an id.
-//! let sent = client.send(&Greet { name: "Ada".into() }).await?;
+//! let sent = client.send(Greet { name: "Ada".into() }).await?;
 //! println!("task {}", sent.id());
 //!
 //! // With options, and the result in one go.
-//! let greeting: String = client.send(&Greet { name: "Bob".into() }).priority(9).wait().await?;
+//! let greeting: String = client.send(Greet { name: "Bob".into() }).priority(9).wait().await?;
 //! assert_eq!(greeting, "Hello, Bob!");
 //!
 //! // Many at once: the outcomes are in the order of the tasks.
 //! let names = ["Carol", "Dan"];
-//! let outcomes = client.send_many(&names.map(|name| Greet { name: name.into() })).await?;
+//! let outcomes = client.send_many(names.map(|name| Greet { name: name.into() })).await?;
 //! assert!(outcomes.iter().all(Result::is_ok));
 //!
 //! // What becomes of a task while it runs.
@@ -103,7 +103,7 @@ pub use address::{Address, Addresses};
 pub use error::ClientError;
 pub use follow::{Following, News};
 pub use pipeline::{Pipeline, Refused};
-pub use request::{Request, ToRequest};
+pub use request::{IntoRequest, Request};
 pub use sending::Sending;
 pub use sent::{Ended, Sent};
 pub use settings::ClientSettings;
@@ -156,23 +156,26 @@ impl Client {
     /// # Errors
     /// Awaiting it fails with [`ClientError::Refused`] when nothing was accepted, and with [`ClientError::Unknown`]
     /// when that cannot be known.
-    pub fn send<'a, T: ToRequest + ?Sized>(&'a self, task: &'a T) -> Sending<'a> {
-        Sending::new(self, task.to_request())
+    pub fn send<'a>(&'a self, task: impl IntoRequest<'a>) -> Sending<'a> {
+        Sending::new(self, task.into_request())
     }
 
     /// Hands over many tasks; the outcomes are in the order of the tasks, each with its own, and so are the ids.
     ///
     /// # Errors
     /// When the connection fails for longer than `retry_time`; what was accepted by then is not known.
-    pub async fn send_many<T: ToRequest>(&self, tasks: &[T]) -> Result<Vec<Result<TaskId, Refusal>>> {
+    pub async fn send_many<'a, T: IntoRequest<'a>>(
+        &self,
+        tasks: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Result<TaskId, Refusal>>> {
         let line = self.pool.line(None);
-        let mut outcomes = Vec::with_capacity(tasks.len());
+        let mut outcomes = Vec::new();
         let mut sent = VecDeque::new();
         for task in tasks {
             if sent.len() >= self.pool.settings.in_flight_max {
                 outcomes.push(outcome(&mut sent).await?);
             }
-            let order = self.order(&*task.to_request()?, ReplyMode::Ack);
+            let order = self.order(&*task.into_request()?, ReplyMode::Ack);
             sent.push_back(self.pool.begin_on(line.clone(), order).await);
         }
         while !sent.is_empty() {

@@ -4,16 +4,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::harness::server::lines_of;
-use crate::harness::{Ran, house};
+use crate::harness::{Ran, installed};
 
 /// A browser with a profile of its own, ended with its owner.
-pub(super) struct Chromium {
+pub(crate) struct Chromium {
     process: Child,
     /// Where it takes orders.
     address: String,
@@ -21,7 +20,7 @@ pub(super) struct Chromium {
 }
 
 impl Chromium {
-    pub(super) fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let profile = TempDir::new().unwrap();
         let mut command = command(&profile);
         command.args(["--remote-debugging-port=0", "about:blank"]).args(arguments);
@@ -39,7 +38,7 @@ impl Chromium {
     }
 
     /// Opens a page in a tab of its own.
-    pub(super) fn open(&self, url: &str) {
+    pub(crate) fn open(&self, url: &str) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let url: String = url.bytes().map(|byte| format!("%{byte:02x}")).collect();
         write!(stream, "PUT /json/new?{url} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)
@@ -50,7 +49,7 @@ impl Chromium {
     }
 
     /// The page at the URL that is the last argument, as the browser has it.
-    pub(super) fn dump(arguments: &[&str]) -> String {
+    pub(crate) fn dump(arguments: &[&str]) -> String {
         let profile = TempDir::new().unwrap();
         Ran::of(command(&profile).arg("--dump-dom").args(arguments)).exits(0).stdout
     }
@@ -65,7 +64,7 @@ impl Drop for Chromium {
 }
 
 fn command(profile: &TempDir) -> Command {
-    install();
+    installed();
     let mut command = Command::new("chromium");
     command
         .args([
@@ -78,12 +77,4 @@ fn command(profile: &TempDir) -> Command {
         .args(["--disable-background-networking", "--disable-component-update"])
         .arg(format!("--user-data-dir={}", profile.path().display()));
     command
-}
-
-fn install() {
-    static INSTALLED: OnceLock<()> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
-        let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(install.status.success(), "tests/install says above what is missing");
-    });
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -12,39 +13,45 @@ use crate::harness::house;
 /// Longer than a browser takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The pages of this folder, under any name that leads here.
-pub(super) struct Site {
+/// The pages of this folder and one more, under any name that leads here.
+pub(crate) struct Site {
     port: u16,
     told: Receiver<Value>,
 }
 
 impl Site {
-    pub(super) fn open() -> Self {
+    pub(crate) fn open() -> Self {
+        Self::with("")
+    }
+
+    /// With one more page, called `page.html`.
+    pub(crate) fn with(page: &str) -> Self {
+        let more: Arc<str> = page.into();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, told) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let sender = sender.clone();
-                std::thread::spawn(move || serve(&stream.unwrap(), &sender));
+                let (sender, more) = (sender.clone(), more.clone());
+                std::thread::spawn(move || serve(&stream.unwrap(), &sender, &more));
             }
         });
         Self { port, told }
     }
 
-    pub(super) fn url(&self, host: &str, page: &str) -> String {
+    pub(crate) fn url(&self, host: &str, page: &str) -> String {
         format!("http://{host}:{}/{page}", self.port)
     }
 
     /// What a page tells next.
     #[track_caller]
-    pub(super) fn told(&self) -> Value {
+    pub(crate) fn told(&self) -> Value {
         self.told.recv_timeout(PATIENCE).expect("a page tells something")
     }
 }
 
 /// Answers one request: a page, or what a page tells.
-fn serve(stream: &TcpStream, told: &Sender<Value>) {
+fn serve(stream: &TcpStream, told: &Sender<Value>, more: &str) {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
     // A browser also connects ahead of its needs, and says nothing then.
@@ -61,6 +68,8 @@ fn serve(stream: &TcpStream, told: &Sender<Value>) {
         // Nobody listens to the last words of a test that has ended.
         drop(told.send(serde_json::from_slice(&body).unwrap()));
         String::new()
+    } else if page == "page.html" {
+        more.to_owned()
     } else {
         std::fs::read_to_string(house().join("tests/browser").join(page)).unwrap_or_default()
     };

@@ -46,7 +46,7 @@ async fn many_callers_share_a_few_connections_and_each_gets_its_own_result() {
         callers.spawn(async move {
             for number in 0..5 {
                 let text = format!("{caller}.{number}");
-                let result: String = client.send(&request("echo", json!(text))).wait().await.unwrap();
+                let result: String = client.send(request("echo", json!(text))).wait().await.unwrap();
                 assert_eq!(result, format!("{text} -> OK"));
             }
         });
@@ -66,10 +66,10 @@ async fn a_request_that_nobody_waits_for_any_more_does_not_leave() {
     let client = client(&server, |settings| settings.in_flight_max = 8);
     for _ in 0..10_000 {
         // Once around, and the future is dropped before anything could be written.
-        assert!(client.send(&later()).into_future().now_or_never().is_none());
+        assert!(client.send(later()).into_future().now_or_never().is_none());
     }
     assert_eq!(client.pending(), 0);
-    client.send(&later()).await.unwrap();
+    client.send(later()).await.unwrap();
     assert_eq!(client.status().await.unwrap().ledger.accepted, 1);
 }
 
@@ -83,14 +83,14 @@ async fn ten_thousand_dropped_waits_leave_nothing_behind_on_either_side() {
         (settings.connections, settings.in_flight_max, settings.awaited_max) = (1, 64, 64);
     });
     for _ in 0..200 {
-        let sent = join_all((0..50).map(|_| async { client.send(&later()).awaited().await })).await;
+        let sent = join_all((0..50).map(|_| async { client.send(later()).awaited().await })).await;
         assert!(sent.into_iter().all(|sent| sent.is_ok()));
         // Some of them begin to wait, and all of them are dropped.
-        let mut sent = client.send(&later()).await.unwrap();
+        let mut sent = client.send(later()).await.unwrap();
         assert!(sent.ended().now_or_never().is_none());
     }
     assert!(client.pending() <= 64, "{}", client.pending());
-    let result: String = client.send(&request("echo", json!("x"))).wait().await.unwrap();
+    let result: String = client.send(request("echo", json!("x"))).wait().await.unwrap();
     assert_eq!(result, "x -> OK");
     assert_eq!(client.status().await.unwrap().ledger.accepted, 10_201);
 }
@@ -99,7 +99,7 @@ async fn ten_thousand_dropped_waits_leave_nothing_behind_on_either_side() {
 async fn a_wait_that_was_given_up_can_be_begun_again() {
     let server = quick();
     let client = client(&server, |_| {});
-    let mut sent = client.send(&later()).await.unwrap();
+    let mut sent = client.send(later()).await.unwrap();
     for _ in 0..3 {
         tokio::select! {
             biased;
@@ -159,7 +159,7 @@ async fn the_options_of_one_time_reach_the_server() {
 #[tokio::test]
 async fn a_result_of_another_type_is_told_as_such() {
     let server = quick();
-    let error = client(&server, |_| {}).send(&request("echo", json!("x"))).wait::<u8>().await.unwrap_err();
+    let error = client(&server, |_| {}).send(request("echo", json!("x"))).wait::<u8>().await.unwrap_err();
     assert!(matches!(error, ClientError::Unfit { task: 0, .. }), "{error:?}");
 }
 
@@ -169,7 +169,7 @@ fn a_client_outlives_the_runtime_that_it_was_used_in_first() {
     let client = client(&server, |_| {});
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for _ in 0..2 {
-        runtime().block_on(async { client.send(&later()).await.unwrap() });
+        runtime().block_on(async { client.send(later()).await.unwrap() });
     }
     assert_eq!(server.status()["ledger"]["accepted"], 2);
 }

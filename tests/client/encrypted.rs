@@ -24,7 +24,7 @@ use crate::harness::server::Server;
 async fn a_server_is_reached_through_a_socket_in_the_file_system() {
     let server = Server::start();
     let relay = Relay::at(&server.project.path("think.sock"), &server.address);
-    relay.client().send(&later()).await.unwrap();
+    relay.client().send(later()).await.unwrap();
     assert_eq!(relay.client().status().await.unwrap().ledger.accepted, 1);
 }
 
@@ -56,17 +56,17 @@ async fn a_token_is_shown_first_on_every_connection() {
         let settings = ClientSettings::to(&relay.address).unwrap();
         Client::with(ClientSettings { token: Secret::new(token), ..settings }).unwrap()
     };
-    client("open sesame").send(&later()).await.unwrap();
+    client("open sesame").send(later()).await.unwrap();
     let error = client("hocus pocus").status().await.unwrap_err();
     assert!(matches!(&error, ClientError::Refused(refusal) if refusal.message == "Who?"), "{error:?}");
     assert!(!format!("{:?}", client("open sesame")).contains("sesame"));
 }
 
 /// What an authority has signed, for a server on 127.0.0.1 and for a client.
-struct Certificates(TempDir);
+pub(super) struct Certificates(TempDir);
 
 impl Certificates {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
         assert!(install.status.success(), "tests/install says above what is missing");
         let python = String::from_utf8(install.stdout).unwrap();
@@ -77,7 +77,7 @@ impl Certificates {
         Self(directory)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 

@@ -47,7 +47,7 @@ async fn what_callers_send_while_the_server_is_killed_is_accepted_exactly_once()
         let (client, count) = (client.clone(), count.clone());
         callers.spawn(async move {
             for _ in 0..TASKS {
-                client.send(&later()).await.unwrap();
+                client.send(later()).await.unwrap();
                 count.send_modify(|count| *count += 1);
             }
         });
@@ -70,7 +70,7 @@ async fn a_task_is_followed_over_the_death_of_the_server() {
     let server = quiet();
     let relay = Relay::to(&server.address).await;
     let client = relay.client();
-    let mut sent = client.send(&later()).awaited().await.unwrap();
+    let mut sent = client.send(later()).awaited().await.unwrap();
     let mut following = sent.follow().await.unwrap();
     assert_eq!(following.state(), "waiting");
     let _server = killed(server, &relay);
@@ -90,7 +90,7 @@ async fn a_server_that_stops_is_waited_for_like_one_that_died() {
     let mut server = quiet();
     let relay = Relay::to(&server.address).await;
     let client = relay.client();
-    let mut sent = client.send(&later()).awaited().await.unwrap();
+    let mut sent = client.send(later()).awaited().await.unwrap();
     let waiting = tokio::spawn(async move { sent.ended().await });
     client.status().await.unwrap();
     server.signal(Signal::INT);
@@ -109,12 +109,12 @@ async fn of_several_addresses_the_next_one_counts_when_one_is_dead() {
     let (mut first, second) = (quiet(), quiet());
     let addresses = format!("{},{},{}", dead(), first.address, second.address);
     let client = Client::with(ClientSettings::to(&addresses).unwrap()).unwrap();
-    let mut sent = client.send(&later()).await.unwrap();
+    let mut sent = client.send(later()).await.unwrap();
     assert_eq!(client.address(), first.address);
     first.signal(Signal::KILL);
     first.exit_code();
     for _ in 0..3 {
-        client.send(&later()).await.unwrap();
+        client.send(later()).await.unwrap();
     }
     assert_eq!(client.address(), second.address);
     assert_eq!(client.status().await.unwrap().ledger.accepted, 3);
@@ -133,11 +133,11 @@ async fn a_client_that_tells_failures_at_once_does_not_try_again() {
     let relay = Relay::to(&server.address).await;
     let settings = ClientSettings::to(&relay.address).unwrap().at_once();
     let client = Client::with(settings).unwrap();
-    let mut sent = client.send(&later()).awaited().await.unwrap();
+    let mut sent = client.send(later()).awaited().await.unwrap();
     let _server = killed(server, &relay);
     let error = sent.ended().await.unwrap_err();
     assert!(matches!(error, ClientError::Io { .. }), "{error:?}");
-    client.send(&request("noop", serde_json::json!({}))).await.expect("there is a server again");
+    client.send(request("noop", serde_json::json!({}))).await.expect("there is a server again");
     let gone = Client::with(ClientSettings::to(&dead()).unwrap().at_once()).unwrap();
     assert!(matches!(gone.status().await, Err(ClientError::NotRunning(_))));
 }
@@ -147,7 +147,7 @@ async fn watching_goes_on_over_a_restart_and_says_so() {
     let server = quiet();
     let relay = Relay::to(&server.address).await;
     let client = relay.client();
-    let id = client.send(&later()).await.unwrap().id();
+    let id = client.send(later()).await.unwrap().id();
     let mut command = server.project.command();
     command.args(["task:watch", &id.to_string(), "--address", &relay.address]);
     let mut watching = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

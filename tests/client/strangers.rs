@@ -51,7 +51,7 @@ async fn who_answers_something_else_is_told_from_a_task_server() {
     ] {
         let stranger = Stranger::saying(words).await;
         let client = stranger.client(|_| {});
-        for error in [client.status().await.map(drop), client.send(&later()).await.map(drop)] {
+        for error in [client.status().await.map(drop), client.send(later()).await.map(drop)] {
             let error = error.unwrap_err();
             assert!(
                 error.to_string().contains(told) && error.to_string().contains(&stranger.address),
@@ -71,7 +71,7 @@ async fn a_server_that_never_answers_is_not_waited_for_for_ever() {
     let error = client.status().await.unwrap_err();
     assert!(matches!(error, ClientError::Io { .. }), "a question can be asked again: {error:?}");
     assert!(error.source().unwrap().to_string().contains("answer_timeout"), "{error:?}");
-    let error = client.send(&later()).await.unwrap_err();
+    let error = client.send(later()).await.unwrap_err();
     assert!(matches!(error, ClientError::Unknown { .. }), "a task may have been accepted: {error:?}");
     assert_eq!(client.pending(), 0);
 }
@@ -91,10 +91,10 @@ async fn a_server_that_never_answers_is_left_for_the_next_address() {
     let asking = client(false);
     assert_eq!(asking.status().await.unwrap().ledger.accepted, 0, "who asks may ask anybody");
     assert_eq!(asking.address(), server.address);
-    let error = client(false).send(&later()).await.unwrap_err();
+    let error = client(false).send(later()).await.unwrap_err();
     let ClientError::Unknown { source } = &error else { panic!("{error:?}") };
     assert!(matches!(**source, ClientError::Elsewhere { .. }), "the first server may have accepted it");
-    client(true).send(&later()).await.expect("the key says that it is the first one again");
+    client(true).send(later()).await.expect("the key says that it is the first one again");
 }
 
 #[tokio::test]

@@ -66,6 +66,11 @@ impl Server {
         }
     }
 
+    /// Whether it has said something with this in it by now; what it said before that is gone.
+    pub(crate) fn said(&mut self, text: &str) -> bool {
+        self.lines.try_iter().any(|line| line.contains(text))
+    }
+
     /// What it still says until its end.
     pub(crate) fn rest(&mut self) -> Vec<String> {
         self.lines.iter().collect()
@@ -164,6 +169,13 @@ impl Client {
     pub(crate) fn json(&mut self) -> Value {
         let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// So many bytes.
+    pub(crate) fn exactly(&mut self, length: usize) -> String {
+        let mut bytes = vec![0; length];
+        self.reader.read_exact(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
     }
 
     /// Sends no more; what is left is a message.

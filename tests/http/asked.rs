@@ -5,13 +5,13 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::Ran;
-use crate::harness::server::Server;
+use crate::harness::server::{Client, Server};
 
 /// A response.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
-    /// As they came, the names in lower case.
+    /// With the names in lower case.
     pub(super) head: String,
     pub(super) body: String,
 }
@@ -23,22 +23,39 @@ pub(super) fn curl(server: &Server, arguments: &[&str]) -> Response {
     let url = format!("http://{}{path}", server.address);
     let ran =
         Ran::of(Command::new("curl").args(["-sSi", "--max-time", "60"]).args(options).arg(url)).exits(0);
-    Response::read(&ran.stdout)
-}
-
-pub(super) fn status_of(server: &Server, arguments: &[&str]) -> u16 {
-    curl(server, arguments).status
+    let mut text = ran.stdout.as_str();
+    // What only told curl to go on comes first.
+    while let Some((_, rest)) = text.strip_prefix("HTTP/1.1 100").and_then(|text| text.split_once("\r\n\r\n"))
+    {
+        text = rest;
+    }
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+    Response::new(head, body.to_owned())
 }
 
 impl Response {
-    /// The last response of a text: those before it told the client to go on.
-    pub(super) fn read(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+    fn new(head: &str, body: String) -> Self {
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        match status {
-            100 => Self::read(body),
-            _ => Self { status, head: head.to_lowercase(), body: body.to_owned() },
+        let name = |line: &str| match line.split_once(": ") {
+            Some((name, value)) => format!("{}: {value}\n", name.to_lowercase()),
+            None => format!("{line}\n"),
+        };
+        Self { status, head: head.lines().map(name).collect(), body }
+    }
+
+    /// Reads a response that says how long it is.
+    #[track_caller]
+    pub(super) fn from(client: &mut Client) -> Self {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let line = client.line();
+            assert!(!line.is_empty(), "the server closed after {head:?}");
+            head.push_str(&line);
         }
+        let mut response = Self::new(head.trim_end(), String::new());
+        let length = response.header("content-length").map_or(0, |length| length.parse().unwrap());
+        response.body = client.exactly(length);
+        response
     }
 
     /// Checks the status, and shows everything when it is another.

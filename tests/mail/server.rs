@@ -1,13 +1,12 @@
 //! A real mail server, which tells what it is handed.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
 
-use crate::harness::house;
 use crate::harness::server::lines_of;
+use crate::harness::{house, installed};
 
 /// A mail server on a port of its own; see `smtp_server.py` beside this file.
 pub(super) struct MailServer {
@@ -20,7 +19,7 @@ pub(super) struct MailServer {
 impl MailServer {
     /// What the arguments mean is said in `smtp_server.py`.
     pub(super) fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(python())
+        let mut process = Command::new(installed())
             .arg(house().join("tests/mail/smtp_server.py"))
             .args(arguments)
             .stdin(Stdio::piped())
@@ -56,14 +55,4 @@ impl Drop for MailServer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// The Python that has what the mail server needs, installed if it is missing.
-fn python() -> &'static str {
-    static PYTHON: OnceLock<String> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(install.status.success(), "tests/install says above what is missing");
-        String::from_utf8(install.stdout).unwrap().trim_end().to_owned()
-    })
 }

@@ -52,21 +52,27 @@ pub struct Request {
 }
 
 /// What can be sent: a struct that derives `Task`, or a [`Request`].
-pub trait ToRequest {
+pub trait IntoRequest<'a> {
     /// # Errors
     /// [`ClientError::Refused`] when it cannot be written as JSON.
-    fn to_request(&self) -> Result<Cow<'_, Request>>;
+    fn into_request(self) -> Result<Cow<'a, Request>>;
 }
 
-impl ToRequest for Request {
-    fn to_request(&self) -> Result<Cow<'_, Request>> {
+impl<'a> IntoRequest<'a> for Request {
+    fn into_request(self) -> Result<Cow<'a, Request>> {
+        Ok(Cow::Owned(self))
+    }
+}
+
+impl<'a> IntoRequest<'a> for &'a Request {
+    fn into_request(self) -> Result<Cow<'a, Request>> {
         Ok(Cow::Borrowed(self))
     }
 }
 
-impl<T: Function> ToRequest for T {
-    fn to_request(&self) -> Result<Cow<'_, Request>> {
-        Request::of(self).map(Cow::Owned)
+impl<'a, T: Function> IntoRequest<'a> for T {
+    fn into_request(self) -> Result<Cow<'a, Request>> {
+        Request::of(&self).map(Cow::Owned)
     }
 }
 

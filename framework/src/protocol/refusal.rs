@@ -29,6 +29,8 @@ pub enum Code {
     StorageFailed,
     /// The message exceeds `package_max_length`.
     TooLong,
+    /// The arguments are nested deeper than 127 levels.
+    TooDeep,
     /// The queue is full; try again after `retry_after_ms`.
     Busy,
     /// The connection limit is reached.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::status::Board;
+use super::status::{Board, Limit};
 use crate::protocol::{Code, Durability, Refusal, TaskRequest};
 use crate::store::{Accepted, Change, Changed, Found, Question, Store};
 use crate::task::{Handlers, NewTask, TaskId};
@@ -40,12 +40,23 @@ impl Queue {
 
     /// Checks a client's request; `page` is the memory it borrows from.
     pub(super) fn check(&self, request: &TaskRequest, page: &Bytes) -> Result<NewTask, Refusal> {
-        NewTask::from_request(&self.inner.handlers, request, self.inner.default_function.as_deref(), page)
+        let default = self.inner.default_function.as_deref();
+        self.counted(NewTask::from_request(&self.inner.handlers, request, default, page))
     }
 
     /// Checks raw data as the arguments of the default function.
     pub(super) fn default_task(&self, args: Bytes) -> Result<NewTask, Refusal> {
-        NewTask::from_json(&self.inner.handlers, self.inner.default_function.as_deref(), args)
+        let default = self.inner.default_function.as_deref();
+        self.counted(NewTask::from_json(&self.inner.handlers, default, args))
+    }
+
+    /// Counts what is refused because it is nested too deeply.
+    fn counted(&self, task: Result<NewTask, Refusal>) -> Result<NewTask, Refusal> {
+        task.inspect_err(|refusal| {
+            if refusal.code == Code::TooDeep {
+                self.inner.board.limits.hit(Limit::JsonNesting);
+            }
+        })
     }
 
     /// Accepts tasks: each id is durable when this returns.

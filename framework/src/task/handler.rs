@@ -229,6 +229,10 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
 /// serde's message, with the near field's name where one is unknown.
 pub(super) fn bad_arguments(function: &str, error: &serde_json::Error) -> Refusal {
     let message = error.to_string();
+    if message.starts_with("recursion limit exceeded") {
+        let message = format!("The arguments of \"{function}\" are nested deeper than 127 levels.");
+        return Refusal::new(Code::TooDeep, message);
+    }
     // "unknown field `tittle`, expected one of `to`, `title` at line 1 column 9": the wrong name, then the right ones.
     let mut quoted = message.split('`').skip(1).step_by(2);
     let suggestion = match message.starts_with("unknown") {

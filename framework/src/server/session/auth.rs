@@ -148,7 +148,14 @@ impl Session {
         Ok(Turn::Broken)
     }
 
-    async fn hear<'a>(&self, message: &'a [u8]) -> Result<(Option<&'a RawValue>, Access), Misunderstood<'a>> {
+    /// What a client may do that sends this first, and the `id` to echo.
+    ///
+    /// # Errors
+    /// `unauthorized`, `bad_request`.
+    pub(super) async fn hear<'a>(
+        &self,
+        message: &'a [u8],
+    ) -> Result<(Option<&'a RawValue>, Access), Misunderstood<'a>> {
         let Shown { id, token } = Shown::read(message)?;
         let admitted = self.admit(&token).await;
         admitted.map(|access| (id, access)).map_err(|refusal| Misunderstood { refusal, id })

@@ -11,7 +11,7 @@ use crate::protocol::{CommandRequest, HELP, Misunderstood, Refusal, Reply, Reply
 use crate::server::access::{Access, Scope};
 use crate::server::door::Door;
 use crate::server::outbox::{Outbox, Place, Slot};
-use crate::server::waiters::Waiter;
+use crate::server::waiters::{Waiter, Waiters};
 use crate::store::Accepted;
 use crate::task::{NewTask, TaskId, Ticket};
 
@@ -120,12 +120,13 @@ impl<'a> Batch<'a> {
         let entries = std::mem::take(&mut self.entries);
         let slots = self.places(&entries);
         let mut tasks = std::mem::take(&mut self.tasks);
-        let tickets = self.register(&entries, &slots, &mut tasks);
+        let mut tickets = Tickets { waiters: &self.hall.waiters, given: Vec::new() };
+        tickets.given = self.register(&entries, &slots, &mut tasks);
         let results = match tasks.is_empty() {
             true => Vec::new(),
             false => self.hall.queue.push(tasks).await,
         };
-        let joining = self.dismiss(tickets, &results);
+        let joining = self.dismiss(std::mem::take(&mut tickets.given), &results);
         self.reply(&entries, &slots, results);
         for (task, waiter) in joining {
             self.hall.audience.join(task, waiter).await;
@@ -222,6 +223,20 @@ impl<'a> Batch<'a> {
             }
         }
         self.outbox.append(&bytes);
+    }
+}
+
+/// Who waits for tasks that are being pushed; taken back when their client goes away before the store has answered.
+struct Tickets<'a> {
+    waiters: &'a Waiters,
+    given: Vec<(usize, Ticket)>,
+}
+
+impl Drop for Tickets<'_> {
+    fn drop(&mut self) {
+        for (_, ticket) in self.given.drain(..) {
+            self.waiters.take(ticket);
+        }
     }
 }
 

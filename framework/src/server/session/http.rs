@@ -1,6 +1,7 @@
 //! Answers HTTP: the same requests as on a line, as resources.
 
 mod answer;
+mod carrier;
 mod document;
 mod feed;
 mod guard;
@@ -30,12 +31,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
+pub(super) use self::carrier::Carrier;
 use self::problem::Problem;
+use super::conversation::linger;
 use super::{Hall, Session};
 use crate::server::access::Access;
 use crate::server::door::Door;
+use crate::server::peer::Peer;
 use crate::server::ready::raised;
 use crate::server::settings::ServerSettings;
+use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 /// Who asks, and of whom.
@@ -43,6 +48,7 @@ use crate::server::stream::Stream;
 struct Caller {
     hall: Arc<Hall>,
     door: Arc<Door>,
+    peer: Peer,
     access: Access,
     /// Becomes true when no more tasks are to be read.
     stop: watch::Receiver<bool>,
@@ -59,8 +65,8 @@ struct Exchange {
 struct Beside {
     /// Tasks that are read in while their answers go out.
     upload: Mutex<Option<BoxFuture<'static, ()>>>,
-    /// Where the connection comes from once it speaks something else.
-    upgrade: Mutex<Option<OnUpgrade>>,
+    /// Where the connection comes from once it is a WebSocket, and what its client may do.
+    upgrade: Mutex<Option<(OnUpgrade, Access)>>,
 }
 
 impl Session {
@@ -72,8 +78,9 @@ impl Session {
         let exchange = self.exchange();
         let service = service_fn(|request| async { Ok::<_, Infallible>(exchange.answer(request).await) });
         let settings = &self.hall.settings;
+        let carrier = Carrier::new(stream, self.hall.board.limits.clone());
         let mut connection =
-            builder(settings).serve_connection(TokioIo::new(stream), service).with_upgrades();
+            builder(settings).serve_connection(TokioIo::new(carrier), service).with_upgrades();
         let ended = loop {
             tokio::select! {
                 biased;
@@ -89,29 +96,34 @@ impl Session {
                 }
             }
         };
-        match ended {
-            Err(error) if error.is_timeout() => {
-                // Who has not begun to ask is not told that it is late.
-                if let Some(parts) = connection.into_parts().filter(|parts| !parts.read_buf.is_empty()) {
-                    refuse(parts.io.into_inner(), &Problem::slow_head(settings)).await?;
-                }
-                return Ok(());
-            }
-            ended => ended.map_err(io::Error::other)?,
-        }
-        drop(connection);
+        let parts = connection.into_parts().map(|parts| (parts.io.into_inner(), parts.read_buf));
         let upgrade = exchange.beside.upgraded();
-        drop(exchange);
-        self.reading = reading;
-        match upgrade {
-            Some(upgrade) => self.converse_websocket(upgrade.await.map_err(io::Error::other)?).await,
-            None => Ok(()),
+        match (upgrade, parts) {
+            (Some((upgrade, access)), None) => {
+                (self.reading, self.access) = (reading, access);
+                self.converse_websocket(upgrade.await.map_err(io::Error::other)?).await
+            }
+            (_, Some((carrier, unread))) => {
+                let mut stream = carrier.into_stream();
+                if ended.as_ref().is_err_and(hyper::Error::is_timeout) {
+                    self.hall.board.limits.hit(Limit::HttpHeaderTimeout);
+                    // Who has not begun to ask is not told that it is late.
+                    if !unread.is_empty() {
+                        let problem = Problem::slow_head(&self.hall.settings);
+                        stream.write_all(&problem.on_its_own()).await?;
+                    }
+                }
+                linger(&mut stream, true).await;
+                ended.map_err(io::Error::other)
+            }
+            (_, None) => ended.map_err(io::Error::other),
         }
     }
 
     fn exchange(&self) -> Exchange {
         let (hall, door) = (self.hall.clone(), self.door.clone());
-        let caller = Caller { hall, door, access: self.access, stop: self.stop.clone() };
+        let peer = self.connection.address();
+        let caller = Caller { hall, door, peer, access: self.access, stop: self.stop.clone() };
         Exchange { caller, beside: Beside::default() }
     }
 }
@@ -126,22 +138,16 @@ fn builder(settings: &ServerSettings) -> http1::Builder {
     builder
 }
 
-/// The last word on a connection that hyper has given up.
-async fn refuse(mut stream: Stream, problem: &Problem) -> io::Result<()> {
-    stream.write_all(&problem.on_its_own()).await?;
-    stream.shutdown().await
-}
-
 impl Beside {
     fn begin(&self, upload: BoxFuture<'static, ()>) {
         *self.upload.lock().expect("an upload that panics ends its connection") = Some(upload);
     }
 
-    fn become_another(&self, upgrade: OnUpgrade) {
-        *self.upgrade.lock().expect("no one panics while holding it") = Some(upgrade);
+    fn become_another(&self, upgrade: OnUpgrade, access: Access) {
+        *self.upgrade.lock().expect("no one panics while holding it") = Some((upgrade, access));
     }
 
-    fn upgraded(&self) -> Option<OnUpgrade> {
+    fn upgraded(&self) -> Option<(OnUpgrade, Access)> {
         self.upgrade.lock().expect("no one panics while holding it").take()
     }
 

@@ -18,14 +18,14 @@ impl Session {
     /// Tells a client that what it began to speak is not spoken here, and hangs up.
     pub(super) async fn decline(&self, mut stream: Stream, opening: Opening) -> io::Result<()> {
         let refusal = self.door.refusal(opening, stream.is_encrypted());
-        stream.write_all(&declined(opening, &refusal)).await?;
+        stream.write_all(&declined(opening, &refusal, self.door.speaks(opening, true))).await?;
         stream.flush().await?;
         linger(&mut stream, true).await;
         Ok(())
     }
 }
 
-fn declined(opening: Opening, refusal: &Refusal) -> Vec<u8> {
+fn declined(opening: Opening, refusal: &Refusal, lacks_tls: bool) -> Vec<u8> {
     let mut line = Vec::new();
     Reply::new(&mut line).refused(None, refusal);
     match opening {
@@ -37,18 +37,22 @@ fn declined(opening: Opening, refusal: &Refusal) -> Vec<u8> {
             frame
         }
         Opening::Http => {
-            let title = "Not Implemented";
+            // The status that web servers give who speaks plainly to an encrypted port.
+            let (status, title) = match lacks_tls {
+                true => (400, "Bad Request"),
+                false => (501, "Not Implemented"),
+            };
             let problem = json!({
                 "type": "about:blank",
                 "title": title,
-                "status": 501,
+                "status": status,
                 "code": refusal.code,
                 "detail": refusal.message,
             });
             let body = problem.to_string();
             let length = body.len();
             format!(
-                "HTTP/1.1 501 {title}\r\nContent-Type: application/problem+json\r\n\
+                "HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\n\
                  Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             )
             .into_bytes()

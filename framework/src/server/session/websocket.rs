@@ -1,5 +1,6 @@
 //! Talks in WebSocket messages: each is a request or raw data, as a line is.
 
+mod greeting;
 mod handshake;
 mod messages;
 mod pulse;
@@ -15,11 +16,12 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-pub(super) use self::handshake::{accept, is_wanted};
+pub(super) use self::handshake::{accept, is_wanted, token};
 use self::messages::Messages;
 use super::Session;
 use super::conversation::linger;
-use crate::server::stream::Stream;
+use super::http::Carrier;
+use crate::server::status::Limit;
 
 /// How long a peer may take to say goodbye.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,19 +30,36 @@ impl Session {
     /// Reads and answers messages until one of the two closes. What went before has been answered with
     /// [`accept`]'s response.
     pub(super) async fn converse_websocket(&mut self, upgraded: Upgraded) -> io::Result<()> {
-        let stream = match upgraded.downcast::<TokioIo<Stream>>() {
-            Ok(parts) => parts.io.into_inner().again(parts.read_buf),
+        let stream = match upgraded.downcast::<TokioIo<Carrier>>() {
+            Ok(parts) => parts.io.into_inner().into_stream().again(parts.read_buf),
             Err(_) => return Err(io::Error::other("the upgraded connection is none of this server's")),
         };
         self.outbox.frame();
         let mut messages = Messages::new(stream, &self.hall.settings).await;
+        if self.access.is_unknown() {
+            if let Some(reason) = self.greet_websocket(&mut messages).await? {
+                drop(timeout(PATIENCE, close(messages, reason)).await);
+                return Ok(());
+            }
+        }
         let ended = self.converse_over(&mut messages).await;
         let reason = match &ended {
-            Ok(_) => messages.failure().unwrap_or_else(|| self.farewell()),
+            Ok(_) => {
+                let failure = messages.failure();
+                if failure.as_ref().is_some_and(|failure| failure.code == CloseCode::Size) {
+                    self.hall.board.limits.hit(Limit::PackageMaxLength);
+                }
+                failure.unwrap_or_else(|| self.farewell())
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 frame(CloseCode::Policy, "the answers were not read (output_buffer_max)")
             }
-            Err(_) => return ended.map(drop),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    self.hall.board.limits.hit(Limit::WebsocketPingInterval);
+                }
+                return ended.map(drop);
+            }
         };
         // Whoever does not hear it does not want to: there is nothing left to do.
         drop(timeout(PATIENCE, close(messages, reason)).await);

@@ -16,13 +16,15 @@ pub(crate) enum Limit {
     FailedAuth,
     HttpHeaderMax,
     HttpHeaderTimeout,
-    WebsocketFragments,
+    HttpUrlMax,
+    HttpBodyTimeout,
+    WebsocketPingInterval,
     /// JSON nested deeper than a handler's arguments are read; fixed at 128.
     JsonNesting,
 }
 
 impl Limit {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::MaxConnection, "max_connection"),
         (Self::MaxConnectionPerAddress, "max_connection_per_address"),
         (Self::PackageMaxLength, "package_max_length"),
@@ -32,7 +34,9 @@ impl Limit {
         (Self::FailedAuth, "failed_auth"),
         (Self::HttpHeaderMax, "http_header_max"),
         (Self::HttpHeaderTimeout, "http_header_timeout"),
-        (Self::WebsocketFragments, "websocket_fragments"),
+        (Self::HttpUrlMax, "http_url_max"),
+        (Self::HttpBodyTimeout, "http_body_timeout"),
+        (Self::WebsocketPingInterval, "websocket_ping_interval"),
         (Self::JsonNesting, "json_nesting"),
     ];
 }

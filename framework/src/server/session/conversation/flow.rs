@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Pipe;
 use crate::protocol::{Code, Message, Opening, Page, Refusal};
-use crate::server::access::Access;
+use crate::server::access::{Access, Scope};
 use crate::server::outbox::End;
 use crate::server::ready::at_once;
 use crate::server::session::Session;
@@ -56,6 +56,10 @@ impl<'a, P: Pipe> Flow<'a, P> {
                 Ok(Message::Command(request)) => batch.command(request).await,
                 Ok(Message::Help) => batch.help(),
                 Ok(Message::Data(data)) => {
+                    if let Err(refusal) = self.access.check(Scope::Send) {
+                        batch.refuse(None, refusal);
+                        continue;
+                    }
                     batch.push().await;
                     self.receive(page.bytes.slice_ref(data)).await?;
                 }

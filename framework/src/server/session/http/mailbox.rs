@@ -8,6 +8,7 @@ use super::Caller;
 use crate::protocol::{Answer, Code, Message, Misunderstood, Refusal, ReplyMode, Status, TaskRequest};
 use crate::server::outbox::{End, Outbox};
 use crate::server::session::batch::Batch;
+use crate::server::status::Limit;
 
 /// The answers to one HTTP request; what comes after its end is dropped.
 pub(super) struct Mailbox {
@@ -50,6 +51,10 @@ impl Mailbox {
         for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
             match only_tasks(line, limit) {
                 Ok(request) => batch.task(&request),
+                Err(Misunderstood { id, refusal }) if refusal.code == Code::TooLong => {
+                    hall.board.limits.hit(Limit::PackageMaxLength);
+                    batch.refuse(id, refusal);
+                }
                 Err(Misunderstood { id, refusal }) => batch.refuse(id, refusal),
             }
         }
@@ -66,6 +71,9 @@ impl Mailbox {
             let end = self.outbox.collect(&mut output);
             self.lines = output.into();
             if self.lines.is_empty() {
+                if end == End::Overflowed {
+                    self.caller.hall.board.limits.hit(Limit::OutputBufferMax);
+                }
                 if end != End::Open || self.outbox.is_settled() {
                     return None;
                 }

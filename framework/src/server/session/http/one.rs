@@ -15,7 +15,8 @@ use super::mailbox::{Mailbox, too_long};
 use super::problem::Problem;
 use super::query::Values;
 use crate::protocol::{Answer, Code, Refusal, Status};
-use crate::server::settings::ServerSettings;
+use crate::server::session::Hall;
+use crate::server::status::Limit;
 
 /// Hands over one task, and waits for its end if that is wanted.
 pub(super) async fn push(
@@ -28,7 +29,7 @@ pub(super) async fn push(
     let function = values.take("function").unwrap_or_default();
     caller.hall.queue.handlers().find(&function)?;
     let wait = values.take("wait").map(|wait| span(&wait, settings.http_wait_max)).transpose()?;
-    let arguments = arguments(request, settings).await?;
+    let arguments = arguments(request, &caller.hall).await?;
     let mut mailbox = Mailbox::new(caller);
     mailbox.ask(&wire(&function, &arguments, &values, wait.is_some())).await;
     let (accepted, line) = mailbox.answer().await?;
@@ -60,9 +61,9 @@ fn wire(function: &str, arguments: &[u8], values: &Values, waits: bool) -> Bytes
 }
 
 /// The body, which is JSON or nothing.
-async fn arguments(request: Request<Incoming>, settings: &ServerSettings) -> Result<Vec<u8>, Problem> {
+async fn arguments(request: Request<Incoming>, hall: &Hall) -> Result<Vec<u8>, Problem> {
     let is_json = is_json(request.headers());
-    let body = read(request.into_body(), settings).await?;
+    let body = read(request.into_body(), hall).await?;
     if body.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
@@ -77,28 +78,34 @@ async fn arguments(request: Request<Incoming>, settings: &ServerSettings) -> Res
 }
 
 /// The whole body, as long as it is not longer than a message may be and keeps coming.
-async fn read(mut body: Incoming, settings: &ServerSettings) -> Result<Vec<u8>, Problem> {
+async fn read(mut body: Incoming, hall: &Hall) -> Result<Vec<u8>, Problem> {
+    let settings = &hall.settings;
+    let too_long = |limit| {
+        hall.board.limits.hit(Limit::PackageMaxLength);
+        Problem::from(too_long(limit)).closing()
+    };
     let limit = settings.package_max_length;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
-        return Err(Problem::from(too_long(limit)).closing());
+        return Err(too_long(limit));
     }
     let mut bytes = Vec::new();
     loop {
-        let frame = timeout(settings.http_body_timeout, body.frame()).await.map_err(|_| slow(settings))?;
+        let frame = timeout(settings.http_body_timeout, body.frame()).await.map_err(|_| slow(hall))?;
         let Some(frame) = frame else { return Ok(bytes) };
         let frame =
             frame.map_err(|error| Problem::bad(format!("The body cannot be read: {error}.")).closing())?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > limit {
-            return Err(Problem::from(too_long(limit)).closing());
+            return Err(too_long(limit));
         }
         bytes.extend_from_slice(&data);
     }
 }
 
-fn slow(settings: &ServerSettings) -> Problem {
-    let time = humantime::format_duration(settings.http_body_timeout);
+fn slow(hall: &Hall) -> Problem {
+    hall.board.limits.hit(Limit::HttpBodyTimeout);
+    let time = humantime::format_duration(hall.settings.http_body_timeout);
     let detail = format!("Nothing of the body has come for {time} (http_body_timeout).");
     Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).closing()
 }

@@ -161,8 +161,9 @@ impl From<Refusal> for Problem {
 
 fn status_of(code: Code) -> StatusCode {
     match code {
-        Code::BadRequest | Code::UnknownQueue | Code::UnknownProtocol => StatusCode::BAD_REQUEST,
-        Code::BadArguments => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::BadRequest | Code::UnknownQueue => StatusCode::BAD_REQUEST,
+        Code::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
+        Code::BadArguments | Code::TooDeep => StatusCode::UNPROCESSABLE_ENTITY,
         Code::UnknownFunction | Code::UnknownCommand | Code::UnknownTask => StatusCode::NOT_FOUND,
         Code::Conflict => StatusCode::CONFLICT,
         Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,

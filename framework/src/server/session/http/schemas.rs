@@ -80,6 +80,7 @@ impl Schemas {
     pub(super) fn embed(&mut self, name: &str, schema: Schema) -> Value {
         let mut schema = Value::from(schema);
         redirect(&mut schema, name);
+        bound(&mut schema);
         let Some(object) = schema.as_object_mut() else { return schema };
         object.remove("$schema");
         if let Some(Value::Object(definitions)) = object.remove("$defs") {
@@ -109,6 +110,28 @@ fn redirect(schema: &mut Value, name: &str) {
             object.values_mut().for_each(|value| redirect(value, name));
         }
         Value::Array(values) => values.iter_mut().for_each(|value| redirect(value, name)),
+        _ => {}
+    }
+}
+
+/// Says of numbers of a fixed size how large they may be, which their format alone does not.
+fn bound(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            let bounds = match object.get("format").and_then(Value::as_str) {
+                Some("uint32") => Some((0, u64::from(u32::MAX))),
+                Some("uint64" | "uint") => Some((0, u64::MAX)),
+                Some("int32") => Some((i64::from(i32::MIN), i32::MAX as u64)),
+                Some("int64" | "int") => Some((i64::MIN, i64::MAX as u64)),
+                _ => None,
+            };
+            if let Some((least, most)) = bounds {
+                object.entry("minimum").or_insert(least.into());
+                object.entry("maximum").or_insert(most.into());
+            }
+            object.values_mut().for_each(bound);
+        }
+        Value::Array(values) => values.iter_mut().for_each(bound),
         _ => {}
     }
 }

@@ -17,6 +17,8 @@ use super::{Caller, Exchange, document, feed, many, one};
 use crate::protocol::{Code, Refusal};
 use crate::server::access::Access;
 use crate::server::session::websocket;
+use crate::server::settings::Protocol;
+use crate::server::status::Limit;
 
 /// What a page may read of the head of an answer.
 const EXPOSED: &str = "location, content-location, retry-after, allow";
@@ -46,14 +48,19 @@ impl Exchange {
         let max = self.caller.hall.settings.http_url_max;
         if request.uri().to_string().len() > max {
             let detail = format!("The URL is longer than {max} bytes (http_url_max).");
+            self.caller.hall.board.limits.hit(Limit::HttpUrlMax);
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "too_long", detail));
         }
         if !websocket::is_wanted(&request) {
+            self.caller.speaks(Protocol::Http)?;
             return self.find(request).await;
         }
+        self.caller.speaks(Protocol::Websocket)?;
         let response = websocket::accept(&request)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.beside.become_another(hyper::upgrade::on(&mut request));
+            let token = bearer(request.headers()).or_else(|| websocket::token(request.headers()));
+            let access = self.caller.admit(token).await?;
+            self.beside.become_another(hyper::upgrade::on(&mut request), access);
         }
         Ok(response.map(|()| answer::nothing()))
     }
@@ -81,8 +88,10 @@ impl Exchange {
             let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
             return Err(problem.with(header::ALLOW, allowed));
         };
-        let caller = self.caller.clone();
+        let mut caller = self.caller.clone();
         if let Some(scope) = route.scope {
+            caller.access = caller.admit(bearer(request.headers())).await?;
+            known(caller.access)?;
             caller.access.check(scope)?;
         }
         acceptable(request.headers(), route)?;
@@ -97,7 +106,7 @@ impl Exchange {
             Action::Readiness => caller.readiness().await,
             Action::Index => Ok(shown(&index())),
             Action::Document => {
-                let asks = caller.door.access() == Access::Unknown;
+                let asks = caller.door.access().is_unknown();
                 Ok(shown(&document::document(handlers, asks)))
             }
         }
@@ -105,6 +114,25 @@ impl Exchange {
 }
 
 impl Caller {
+    /// The listener may speak only one of the two.
+    fn speaks(&self, protocol: Protocol) -> Result<(), Refusal> {
+        match self.door.allows(protocol) {
+            true => Ok(()),
+            false => {
+                let message = format!("{} does not speak {} here.", self.door.address, protocol.name());
+                Err(Refusal::new(Code::UnknownProtocol, message))
+            }
+        }
+    }
+
+    /// What a client may do that shows this token, or none.
+    async fn admit(&self, token: Option<&str>) -> Result<Access, Refusal> {
+        match token {
+            Some(token) => self.door.admit(&self.peer, token).await,
+            None => Ok(self.access),
+        }
+    }
+
     /// Asks a command of the wire; its result is the whole answer.
     async fn ask(self, command: &'static str, values: &Values) -> Result<Response<Body>, Problem> {
         let mut mailbox = Mailbox::new(self);
@@ -125,6 +153,24 @@ impl Caller {
             Some(trouble) => Err(Refusal::new(Code::StorageFailed, trouble).into()),
             None => Ok(shown(&json!({ "status": "ready" }))),
         }
+    }
+}
+
+/// The token of a request.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// # Errors
+/// `unauthorized`, while nobody knows who asks.
+fn known(access: Access) -> Result<(), Refusal> {
+    match access.is_unknown() {
+        true => Err(Refusal::new(
+            Code::Unauthorized,
+            "This server wants to know who you are: send the header Authorization: Bearer TOKEN.",
+        )),
+        false => Ok(()),
     }
 }
 

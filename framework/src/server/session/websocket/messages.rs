@@ -31,6 +31,8 @@ const PAGE_MESSAGES: usize = 4_096;
 pub(super) struct Messages {
     socket: WebSocketStream<Stream>,
     pulse: Pulse,
+    /// What was read already and comes again first.
+    before: Option<Page>,
     /// What the outbox gave.
     output: Vec<u8>,
     /// What of that is not yet handed to the socket.
@@ -40,6 +42,8 @@ pub(super) struct Messages {
     /// Why the peer is not listened to any more.
     failure: Option<CloseFrame>,
     is_over: bool,
+    /// Whether the peer has said goodbye, after which it may be sent nothing but the same.
+    has_closed: bool,
 }
 
 impl Messages {
@@ -53,17 +57,24 @@ impl Messages {
         Self {
             socket: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
             pulse: Pulse::new(settings.websocket_ping_interval),
+            before: None,
             output: Vec::new(),
             rest: Bytes::new(),
             is_dirty: false,
             failure: None,
             is_over: false,
+            has_closed: false,
         }
     }
 
     /// What the peer did wrong, if that ended it.
     pub(super) fn failure(&self) -> Option<CloseFrame> {
         self.failure.clone()
+    }
+
+    /// Puts messages that were read back to the beginning.
+    pub(super) fn give_back(&mut self, page: Page) {
+        self.before = Some(page);
     }
 
     pub(super) fn into_socket(self) -> WebSocketStream<Stream> {
@@ -79,7 +90,7 @@ impl Messages {
             // The library answers a ping as soon as something is written.
             Some(Ok(Message::Ping(_))) => self.is_dirty = true,
             Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
-            Some(Ok(Message::Close(_))) | None => self.is_over = true,
+            Some(Ok(Message::Close(_))) | None => (self.is_over, self.has_closed) = (true, true),
             Some(Err(Error::Io(error))) => return Err(error),
             Some(Err(error)) => {
                 self.failure = reason(&error);
@@ -91,12 +102,16 @@ impl Messages {
 
     /// Hands over what the outbox gave, message by message.
     fn poll_hand_over(&mut self, context: &mut Context) -> Poll<Result<(), Error>> {
+        if self.has_closed {
+            (self.output, self.rest, self.is_dirty) = (Vec::new(), Bytes::new(), false);
+            return Poll::Ready(Ok(()));
+        }
         if self.rest.is_empty() {
             self.rest = std::mem::take(&mut self.output).into();
         }
         while let Some(message) = first(&self.rest) {
             ready!(Pin::new(&mut self.socket).poll_ready(context))?;
-            self.rest.advance(HEAD + message.len());
+            self.rest.advance(Frames::HEAD + message.len());
             Pin::new(&mut self.socket).start_send(outgoing(message))?;
             self.is_dirty = true;
         }
@@ -107,12 +122,12 @@ impl Messages {
     }
 }
 
-/// How many bytes the length of a frame takes.
-const HEAD: usize = 4;
-
 impl Pipe for Messages {
     /// All messages that are there at once are one page.
     fn poll_read(&mut self, context: &mut Context) -> Poll<io::Result<Read>> {
+        if let Some(page) = self.before.take() {
+            return Poll::Ready(Ok(if self.is_over { Read::Gone(page) } else { Read::Page(page) }));
+        }
         let mut page = Vec::new();
         let mut count = 0;
         while page.len() < PAGE && count < PAGE_MESSAGES {

@@ -1,0 +1,88 @@
+//! What the section `server` takes, and what it refuses.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+
+fn values(settings: &ServerSettings) -> BTreeMap<String, Value> {
+    serde_json::from_value(serde_json::to_value(settings).unwrap()).unwrap()
+}
+
+#[test]
+fn the_defaults_pass_their_own_check() {
+    assert_eq!(ServerSettings::default().check(), Ok(()));
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_all_named() {
+    let settings = ServerSettings {
+        worker_num: 0,
+        task_worker_num: 100_001,
+        package_max_length: 63,
+        log_file: Some("".into()),
+        ..ServerSettings::default()
+    };
+    assert_eq!(
+        settings.check().unwrap_err().to_string().lines().collect::<Vec<_>>(),
+        [
+            "`worker_num` must be from 1 to 1024, not 0",
+            "`task_worker_num` must be from 1 to 100000, not 100001",
+            "`package_max_length` must be from 64 to 1073741824, not 63",
+            "`log_file` must not be empty",
+        ]
+    );
+}
+
+#[test]
+fn queues_are_given_workers_and_weights_within_bounds() {
+    let problem = |settings: ServerSettings| settings.check().unwrap_err().to_string();
+    let queues = |queues: &[(String, usize)]| ServerSettings {
+        task_queues: queues.iter().cloned().collect(),
+        ..ServerSettings::default()
+    };
+    let many: Vec<_> = (0..61).map(|queue| (queue.to_string(), 1)).collect();
+    for wrong in [
+        queues(&[("mail".into(), 0)]),
+        queues(&[("mail".into(), usize::MAX), ("*".into(), 1)]),
+        queues(&many),
+    ] {
+        assert!(problem(wrong).starts_with("`task_queues` must give each of at most 60 queues 1 to 100000"));
+    }
+    assert_eq!(queues(&many[1..]).check(), Ok(()));
+    let queue_weights = [("mail".to_owned(), 0)].into();
+    let weightless = ServerSettings { queue_weights, ..ServerSettings::default() };
+    assert!(problem(weightless).contains("a weight from 1 to 1000"));
+    let forgetful = ServerSettings { keep_time: Duration::MAX, ..ServerSettings::default() };
+    assert_eq!(problem(forgetful), "`keep_time` must be at most 100 years");
+}
+
+#[test]
+fn a_name_from_elsewhere_is_refused_with_what_to_do_here() {
+    let variables = [("THINK_SERVER_DISPATCH_MODE", "2"), ("THINK_SERVER_WORKER_NUMBER", "2")];
+    let problems = Config::at("/no/project", variables).section::<ServerSettings>().unwrap_err().to_string();
+    let lines: Vec<_> = problems.lines().collect();
+    assert!(
+        lines[0].starts_with("THINK_SERVER_DISPATCH_MODE: `dispatch_mode` is not used here: "),
+        "{problems}"
+    );
+    assert!(lines[1].ends_with("did you mean THINK_SERVER_WORKER_NUM?"), "{problems}");
+}
+
+#[test]
+fn no_setting_is_also_a_replaced_name_and_none_is_listed_twice() {
+    let mut names: Vec<_> = replaced::REPLACED.iter().map(|(name, _)| (*name).to_owned()).collect();
+    names.extend(values(&ServerSettings::default()).into_keys());
+    names.sort();
+    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
+#[test]
+fn the_log_file_is_relative_to_the_root() {
+    let settings = ServerSettings { log_file: Some("runtime/server.log".into()), ..Default::default() };
+    let logging = settings.logging(&Config::at("/srv/app", []));
+    assert_eq!(logging.file.as_deref(), Some(Path::new("/srv/app/runtime/server.log")));
+}

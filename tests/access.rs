@@ -1,0 +1,252 @@
+//! Who may do what: tokens, their scopes, and those who have none.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+
+use crate::harness::server::{Client, Server};
+use crate::harness::{Project, Ran};
+
+const SENDER: &str = "sender-0123456789";
+const READER: &str = "reader-0123456789";
+const ADMIN: &str = "admin-0123456789";
+
+const STATUS: &str = "{\"command\":\"status\"}\n";
+const NOOP: &str = "{\"function\":\"noop\"}\n";
+const FLUSH: &str = "{\"command\":\"flush\"}\n";
+
+/// Writes a file that only its owner can read.
+fn write_secret(project: &Project, file: &str, text: &str) {
+    project.write(file, text);
+    fs::set_permissions(project.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A server with the three tokens in a file.
+fn guarded(settings: &str) -> Server {
+    let project = Project::new();
+    project.write("config/server.toml", &format!("tokens_file = \"tokens\"\n{settings}"));
+    let tokens = format!("# of the test\n\n{SENDER} send # web\n{READER}\tinspect\n{ADMIN} send, admin\n");
+    write_secret(&project, "tokens", &tokens);
+    Server::with(project, "")
+}
+
+fn auth(token: &str) -> String {
+    format!("{{\"command\":\"auth\",\"token\":\"{token}\",\"id\":7}}\n")
+}
+
+/// A client that has shown its token.
+fn known(server: &Server, token: &str) -> Client {
+    let mut client = server.connect();
+    let answer = client.send(auth(token)).json();
+    assert_eq!((&answer["status"], &answer["id"]), (&json!("ok"), &json!(7)), "{answer}");
+    client
+}
+
+/// Asks through the control socket.
+fn control(server: &Server, request: &str) -> Value {
+    let mut stream = UnixStream::connect(server.project.path("runtime/server.sock")).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut line = String::new();
+    stream.read_to_string(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+fn limit(server: &Server, name: &str) -> Value {
+    control(server, STATUS)["result"]["limits"][name].clone()
+}
+
+/// What a refusal says, and that the server hangs up after it.
+#[track_caller]
+fn refused(client: &mut Client) -> String {
+    let refusal = client.json();
+    assert_eq!(client.rest(), "");
+    refusal["code"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn each_token_allows_what_its_scopes_say() {
+    let server = guarded("");
+    for (token, scopes, codes) in [
+        (SENDER, json!(["send"]), [Value::Null, json!("forbidden"), json!("forbidden")]),
+        (READER, json!(["inspect"]), [json!("forbidden"), Value::Null, json!("forbidden")]),
+        (ADMIN, json!(["send", "admin"]), [Value::Null, Value::Null, Value::Null]),
+    ] {
+        let mut client = server.connect();
+        assert_eq!(client.send(auth(token)).json()["result"]["scopes"], scopes);
+        for (request, code) in [NOOP, STATUS, FLUSH].iter().zip(codes) {
+            assert_eq!(client.send(request).json()["code"], code, "{token}: {request}");
+        }
+    }
+}
+
+#[test]
+fn a_forbidden_request_names_the_scope_that_it_lacks() {
+    let server = guarded("");
+    let refusal = known(&server, READER).send(NOOP).json();
+    assert!(refusal["error"].as_str().unwrap().contains("\"send\""), "{refusal}");
+}
+
+#[test]
+fn who_begins_without_a_token_hears_what_to_do_and_is_cut_off() {
+    let server = guarded("");
+    for first in [NOOP, STATUS, "hello\n", "?\n", "\n", "authenticate me\n"] {
+        assert_eq!(refused(server.connect().send(first)), "unauthorized", "{first}");
+    }
+    assert_eq!(refused(server.connect().send("{\"command\":\"auth\"}\n")), "bad_request");
+    assert_eq!(refused(server.connect().send("x".repeat(10_000))), "too_long");
+    assert_eq!(refused(server.connect().send(auth("wrong-0123456789"))), "unauthorized");
+    assert_eq!(limit(&server, "failed_auth"), 1);
+    assert_eq!(limit(&server, "package_max_length"), 1);
+    assert_eq!(control(&server, STATUS)["result"]["ledger"]["accepted"], 0);
+}
+
+#[test]
+fn a_token_and_requests_may_come_in_one_write_byte_by_byte_or_as_a_bare_line() {
+    let server = guarded("");
+    let mut client = server.connect();
+    client.send(format!("{}{NOOP}raw\n", auth(ADMIN)));
+    assert_eq!(client.json()["status"], "ok");
+    assert_eq!(client.json()["status"], "queued");
+    assert!(client.line().contains("raw"));
+
+    let mut client = server.connect();
+    for byte in format!("auth {SENDER}\r\n{NOOP}").into_bytes() {
+        client.send([byte]);
+    }
+    assert_eq!(client.json(), json!({"status": "ok", "result": {"scopes": ["send"]}}));
+    assert_eq!(client.json()["status"], "queued");
+}
+
+#[test]
+fn a_token_is_shown_in_a_frame_too() {
+    let server = guarded("");
+    let frame = |message: &str| {
+        let mut frame = (message.len() as u32 + 4).to_be_bytes().to_vec();
+        frame.extend_from_slice(message.as_bytes());
+        frame
+    };
+    let mut client = server.connect();
+    client.send([frame(auth(SENDER).trim_end()), frame(NOOP.trim_end())].concat());
+    for status in ["ok", "queued"] {
+        let mut head = [0; 4];
+        client.stream().read_exact(&mut head).unwrap();
+        let mut message = vec![0; u32::from_be_bytes(head) as usize - 4];
+        client.stream().read_exact(&mut message).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&message).unwrap()["status"], status);
+    }
+    let mut client = server.connect();
+    client.send(frame(NOOP.trim_end()));
+    let mut refusal = Vec::new();
+    client.stream().read_to_end(&mut refusal).unwrap();
+    let refusal: Value = serde_json::from_slice(&refusal[4..]).unwrap();
+    assert_eq!(refusal["code"], "unauthorized");
+}
+
+#[test]
+fn another_token_changes_what_a_client_may_do() {
+    let server = guarded("");
+    let mut client = known(&server, SENDER);
+    client.send(format!("{STATUS}{}{STATUS}", auth(READER)));
+    assert_eq!(client.json()["code"], "forbidden");
+    assert_eq!(client.json()["result"]["scopes"], json!(["inspect"]));
+    assert_eq!(client.json()["status"], "ok");
+    assert_eq!(client.send(auth("wrong-0123456789")).json()["code"], "unauthorized");
+    assert_eq!(client.send(STATUS).json()["status"], "ok", "what it had, it keeps");
+}
+
+#[test]
+fn where_nobody_is_asked_any_token_will_do() {
+    let server = Server::start();
+    let answer = server.connect().send(auth("whatever")).json();
+    assert_eq!(answer["result"]["scopes"], json!(["send", "inspect", "admin"]));
+}
+
+#[test]
+fn who_says_nothing_is_cut_off_in_time() {
+    let server = guarded("auth_timeout = \"50ms\"\n");
+    assert_eq!(refused(&mut server.connect()), "unauthorized");
+    assert_eq!(refused(server.connect().send("{\"command\":\"au")), "unauthorized");
+    assert_eq!(limit(&server, "auth_timeout"), 2);
+}
+
+#[test]
+fn tokens_change_while_the_server_runs_and_a_broken_file_changes_nothing() {
+    let mut server = guarded("");
+    let mut old = known(&server, SENDER);
+    let new = "changed-0123456789";
+    write_secret(&server.project, "tokens", &format!("{new} send\n{ADMIN} admin\n"));
+    // Each wrong token takes the server a while, so that it looks at the file again.
+    while server.connect().send(auth(new)).json()["status"] != "ok" {}
+    server.line_with("tokens_file: the change is in force");
+    assert_eq!(server.connect().send(auth(SENDER)).json()["code"], "unauthorized");
+    assert_eq!(old.send(NOOP).json()["status"], "queued", "who is in stays in");
+
+    write_secret(&server.project, "tokens", "short send\n");
+    for _ in 0..3 {
+        server.connect().send(auth("wrong-0123456789")).json();
+    }
+    known(&server, new);
+    let said = server.line_with("tokens_file: the change is not taken over");
+    assert!(said.contains("line 1: has 5 characters") && !said.contains("short"), "{said}");
+}
+
+#[test]
+fn tokens_of_the_environment_and_of_the_file_are_valid_together() {
+    let project = Project::new();
+    project.write("config/server.toml", "tokens_file = \"tokens\"\n");
+    write_secret(&project, "tokens", &format!("{READER} inspect\n"));
+    let variables = [("THINK_SERVER_TOKENS", format!("{SENDER}:send+inspect, {ADMIN}:admin"))];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let server = Server::with_environment(project, "--host 0.0.0.0", &variables);
+    for (token, scopes) in [(READER, "inspect"), (SENDER, "send"), (ADMIN, "admin")] {
+        let port = server.address.rsplit_once(':').unwrap().1;
+        let mut client = Client::connect(&format!("127.0.0.1:{port}"));
+        assert_eq!(client.send(auth(token)).json()["result"]["scopes"][0], scopes);
+    }
+    let mut show = server.project.command();
+    let shown = Ran::of(show.args(["config:show", "server"]).envs(variables)).exits(0).stdout;
+    assert!(shown.contains("(hidden)") && !shown.contains(SENDER), "{shown}");
+}
+
+#[test]
+fn a_file_that_others_can_read_is_refused_with_what_to_do() {
+    let project = Project::new();
+    project.write("config/server.toml", "tokens_file = \"tokens\"\n");
+    let started = || project.think("task:start --port 0").exits(1).stderr;
+    assert!(started().contains("No such file"), "{}", started());
+    write_secret(&project, "tokens", &format!("{SENDER} send\n"));
+    fs::set_permissions(project.path("tokens"), fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(started().contains("run: chmod 600 "), "{}", started());
+    for (line, says) in [
+        (format!("{SENDER} sned"), "\"sned\" is no scope; did you mean \"send\"?"),
+        (SENDER.to_owned(), "has no scope: add send, inspect or admin"),
+        ("a,b;c-0123456789 send".to_owned(), "is not made of letters"),
+    ] {
+        write_secret(&project, "tokens", &format!("\n{line}\n"));
+        let said = started();
+        assert!(said.contains("line 2") && said.contains(says), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_unix_socket_can_ask_for_tokens_and_a_port_can_do_without() {
+    let server = guarded(
+        "[[listeners]]\nhost = \"unix:guarded.sock\"\nauth = \"token\"\n\
+         [[listeners]]\nport = 0\nauth = \"none\"\n",
+    );
+    let addresses = control(&server, STATUS)["result"]["addresses"].clone();
+    let asks: Vec<_> = addresses.as_array().unwrap().iter().map(|address| &address["auth"]).collect();
+    assert_eq!(asks, ["token", "token", "none", "none"]);
+    let mut stream = UnixStream::connect(server.project.path("guarded.sock")).unwrap();
+    stream.write_all(NOOP.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("unauthorized"), "{answer}");
+    let mut open = Client::connect(addresses[2]["address"].as_str().unwrap());
+    assert_eq!(open.send(NOOP).json()["status"], "queued");
+}

@@ -1,0 +1,111 @@
+//! Clients that mean harm, while a good one works.
+
+mod attack;
+mod good;
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::Value;
+
+use self::good::Good;
+use crate::harness::Project;
+use crate::harness::certificates::Authority;
+use crate::harness::server::Server;
+
+/// More than this, in KiB, is no bound any more: far below what the attackers would like to fill.
+const MEMORY: u64 = 600 << 10;
+
+fn server() -> Server {
+    let project = Project::new();
+    Authority::new().issue("localhost").write(&project, "server");
+    project.write(
+        "config/server.toml",
+        "moments = false\nlog_level = \"off\"\ndurability = \"memory\"\nssl_cert_file = \"server.crt\"\n\
+         ssl_key_file = \"server.key\"\nauth_timeout = \"1h\"\n",
+    );
+    Server::with(project, "")
+}
+
+/// A figure of the server's memory, in KiB.
+fn memory(server: &Server, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn descriptors(server: &Server) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
+}
+
+/// The status once only the one who asks and these others are connected.
+fn status_of(server: &Server, others: u64) -> Value {
+    loop {
+        let status = server.status();
+        if status["connections"]["current"] == others + 1 {
+            return status;
+        }
+    }
+}
+
+/// Runs attacks while a good client works, and looks whether the server is what it was before.
+fn under(attack: impl FnOnce(&Server)) {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let server = server();
+    let mut good = Good::connect(&server);
+    let quiet = good.work(500, || false);
+    status_of(&server, 1);
+    let before = (descriptors(&server), memory(&server, "VmRSS"));
+    let is_over = AtomicBool::new(false);
+    let attacked = thread::scope(|scope| {
+        let working = scope.spawn(|| good.work(500, || !is_over.load(Ordering::Relaxed)));
+        attack(&server);
+        is_over.store(true, Ordering::Relaxed);
+        working.join().unwrap()
+    });
+    let status = status_of(&server, 1);
+    let after = (descriptors(&server), memory(&server, "VmRSS"));
+    let most = memory(&server, "VmHWM");
+    println!("the good client: {quiet} when it is quiet, {attacked} under attack");
+    println!("memory: {} KiB before, {} KiB after, {most} KiB at most", before.1, after.1);
+    println!("limits: {}", status["limits"]);
+    assert_eq!(after.0, before.0, "descriptors");
+    assert!(most < MEMORY, "{most} KiB");
+    let ledger = &status["ledger"];
+    let count = |name: &str| ledger[name].as_u64().unwrap();
+    let ended = ["done", "failed", "cancelled", "expired", "waiting", "running"];
+    assert_eq!(count("accepted"), ended.into_iter().map(count).sum::<u64>(), "{ledger}");
+}
+
+#[test]
+fn a_thousand_clients_that_trickle_bytes_harm_nobody() {
+    under(|server| {
+        let trickling = attack::trickle(server, 250);
+        let idle = attack::connect(server, 1000);
+        trickling.drip(20);
+        drop(idle);
+    });
+}
+
+#[test]
+fn garbage_after_every_first_byte_harms_nobody() {
+    under(|server| (0..=255).for_each(|byte| attack::garbage(server, byte)));
+}
+
+#[test]
+fn a_client_that_never_reads_a_gigabyte_of_results_is_bounded() {
+    under(attack::never_read);
+}
+
+#[test]
+fn twenty_thousand_connects_and_closes_leave_nothing_behind() {
+    under(|server| attack::come_and_go(server, 20_000));
+}
+
+/// By hand: `cargo test --test main -- --ignored hostile`.
+#[test]
+#[ignore = "takes a minute; the same with twenty thousand runs always"]
+fn a_hundred_thousand_connects_and_closes_leave_nothing_behind() {
+    under(|server| attack::come_and_go(server, 100_000));
+}

@@ -1,0 +1,86 @@
+//! What a client can make grow, and what it hears at the end of each bound.
+
+use super::asked::{Response, curl};
+use super::{ask, quiet, with_settings};
+use crate::harness::server::Server;
+
+fn limit(server: &Server, name: &str) -> u64 {
+    server.status()["limits"][name].as_u64().unwrap()
+}
+
+#[test]
+fn a_body_of_exactly_the_limit_is_taken_and_one_byte_more_is_refused() {
+    let server = with_settings("package_max_length = 1000\n");
+    let args = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+    curl(&server, &["--json", &args(1000), "/tasks/echo"]).is(202);
+    assert_eq!(curl(&server, &["--json", &args(1001), "/tasks/echo"]).is(413).json()["code"], "too_long");
+    let chunked = ["-H", "Transfer-Encoding: chunked", "--json", &args(1001), "/tasks/echo"];
+    assert_eq!(curl(&server, &chunked).is(413).json()["code"], "too_long");
+    let line = format!("{{\"function\":\"echo\",\"args\":{}}}\n{{\"function\":\"noop\"}}\n", args(1000));
+    let many = curl(&server, &["-H", "Content-Type: application/x-ndjson", "--data-binary", &line, "/tasks"])
+        .is(200);
+    let answers: Vec<_> = many.body.lines().collect();
+    assert!(answers[0].contains("too_long") && answers[1].contains("queued"), "{answers:?}");
+    assert_eq!(limit(&server, "package_max_length"), 3);
+}
+
+#[test]
+fn a_client_that_announces_too_much_is_refused_before_it_sends_it() {
+    let server = quiet();
+    let head = "Content-Type: application/json\r\nContent-Length: 9999999999\r\nExpect: 100-continue\r\n";
+    let request = format!("POST /tasks/echo HTTP/1.1\r\nHost: {}\r\n{head}\r\n", server.address);
+    assert_eq!(ask(&server, &request).is(413).header("connection"), Some("close"));
+}
+
+#[test]
+fn a_head_that_is_too_long_is_refused() {
+    let server = quiet();
+    let long =
+        format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nX: {}\r\n\r\n", server.address, "x".repeat(17 << 10));
+    let many = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n{}\r\n", server.address, "X: y\r\n".repeat(101));
+    for request in [long, many] {
+        let response = ask(&server, &request).is(431);
+        assert_eq!(response.header("content-type"), Some("application/problem+json"));
+        assert!(response.json()["detail"].as_str().unwrap().contains("http_header_max"));
+    }
+    assert_eq!(limit(&server, "http_header_max"), 2);
+    let url = format!("/healthz?{}", "x".repeat(9_000));
+    assert_eq!(curl(&server, &[&url]).is(414).json()["code"], "too_long");
+    assert_eq!(limit(&server, "http_url_max"), 1);
+}
+
+#[test]
+fn a_head_that_does_not_come_is_told_so_and_silence_between_requests_is_not() {
+    let server = with_settings("http_header_timeout = \"50ms\"\n");
+    let mut client = server.connect();
+    client.send("GET /healthz HTT");
+    let late = Response::from(&mut client).is(408);
+    assert!(late.json()["detail"].as_str().unwrap().contains("http_header_timeout"));
+    assert_eq!(client.rest(), "");
+    let mut client = server.connect();
+    client.send(format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address));
+    Response::from(&mut client).is(200);
+    assert_eq!(client.rest(), "", "it is closed without a word");
+    assert!(limit(&server, "http_header_timeout") >= 1);
+}
+
+#[test]
+fn a_body_that_stops_coming_is_told_so() {
+    let server = with_settings("http_body_timeout = \"50ms\"\n");
+    let head = "Content-Type: application/json\r\nContent-Length: 3\r\n";
+    let late =
+        ask(&server, &format!("POST /tasks/echo HTTP/1.1\r\nHost: {}\r\n{head}\r\n\"", server.address))
+            .is(408);
+    assert!(late.json()["detail"].as_str().unwrap().contains("http_body_timeout"));
+    assert_eq!(limit(&server, "http_body_timeout"), 1);
+}
+
+#[test]
+fn a_full_queue_says_when_to_come_back() {
+    let server = with_settings("queue_max_length = 1\n");
+    curl(&server, &["--json", "\"x\"", "/tasks/echo?delay=1h"]).is(202);
+    let busy = curl(&server, &["--json", "\"x\"", "/tasks/echo?delay=1h"]).is(503);
+    assert_eq!(busy.json()["code"], "busy");
+    assert!(busy.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    assert!(busy.json()["retry_after_ms"].is_number());
+}

@@ -1,0 +1,186 @@
+//! TLS on the port of everything else: certificates, their change, and clients that have their own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
+use serde_json::Value;
+
+use crate::harness::Project;
+use crate::harness::certificates::{Authority, Identity};
+use crate::harness::server::Server;
+
+const NOOP: &str = "{\"function\":\"noop\",\"id\":1}\n";
+const PAIR: &str = "ssl_cert_file = \"server.crt\"\nssl_key_file = \"server.key\"\n";
+
+type Encrypted = StreamOwned<ClientConnection, TcpStream>;
+
+/// Connects with trust in this authority, and perhaps an identity of its own.
+fn connect(address: &str, authority: &Authority, identity: Option<&Identity>) -> Encrypted {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let (certificate, key): (CertificateDer, PrivateKeyDer) = identity.parts();
+            config.with_client_auth_cert(vec![certificate], key).unwrap()
+        }
+    };
+    let name = ServerName::try_from("localhost").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    StreamOwned::new(connection, TcpStream::connect(address).unwrap())
+}
+
+/// Sends one line, and reads one.
+fn ask(stream: &mut Encrypted, request: &str) -> std::io::Result<Value> {
+    stream.write_all(request.as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    serde_json::from_str(&line).map_err(Into::into)
+}
+
+fn project(authority: &Authority, settings: &str) -> Project {
+    let project = Project::new();
+    authority.issue("localhost").write(&project, "server");
+    project.write("config/server.toml", &format!("{PAIR}{settings}"));
+    project
+}
+
+#[test]
+fn plain_and_encrypted_clients_share_the_port() {
+    let authority = Authority::new();
+    let server = Server::with(project(&authority, ""), "");
+    let mut encrypted = connect(&server.address, &authority, None);
+    assert_eq!(ask(&mut encrypted, NOOP).unwrap()["status"], "queued");
+    assert_eq!(server.connect().send(NOOP).json()["status"], "queued");
+    // The first bytes within tell what is spoken there.
+    let mut framed = connect(&server.address, &authority, None);
+    framed.write_all(b"\0\0\0\x18{\"command\":\"status\"}").unwrap();
+    let mut head = [0; 4];
+    framed.read_exact(&mut head).unwrap();
+    assert!(u32::from_be_bytes(head) > 100);
+    let mut http = connect(&server.address, &authority, None);
+    http.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    http.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let mut nested = connect(&server.address, &authority, None);
+    nested.write_all(b"\x16\x03\x01\x02\0\x01").unwrap();
+    let mut alert = [0; 7];
+    nested.read_exact(&mut alert).unwrap();
+    assert_eq!((alert[0], alert[5]), (0x15, 2), "no TLS within TLS");
+}
+
+#[test]
+fn many_large_messages_pass_encrypted_and_none_is_lost_at_the_end() {
+    let authority = Authority::new();
+    let server = Server::with(project(&authority, ""), "");
+    let mut stream = connect(&server.address, &authority, None);
+    let text = "x".repeat(100_000);
+    for id in 0..20 {
+        let request =
+            format!("{{\"function\":\"echo\",\"args\":\"{text}\",\"reply\":\"result\",\"id\":{id}}}\n");
+        stream.write_all(request.as_bytes()).unwrap();
+    }
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    let mut lines: Vec<String> = BufReader::new(stream).lines().map(Result::unwrap).collect();
+    assert_eq!(lines.len(), 20);
+    assert!(lines.drain(..).all(|line| line.contains("\"done\"") && line.contains(&text)));
+}
+
+#[test]
+fn where_tls_is_required_plain_clients_are_told_so() {
+    let authority = Authority::new();
+    let server = Server::with(project(&authority, "ssl_required = true\n"), "");
+    let refusal = server.connect().send(NOOP).json();
+    assert!(
+        refusal["code"] == "unknown_protocol" && refusal["error"].as_str().unwrap().contains("TLS"),
+        "{refusal}"
+    );
+    let answer = server.connect().send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").rest();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("TLS"), "{answer}");
+    let mut encrypted = connect(&server.address, &authority, None);
+    assert_eq!(ask(&mut encrypted, NOOP).unwrap()["status"], "queued");
+}
+
+#[test]
+fn a_new_certificate_is_in_force_without_a_restart_and_a_broken_one_is_not() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let mut server = Server::with(project(&first, ""), "");
+    let mut open = connect(&server.address, &first, None);
+    assert_eq!(ask(&mut open, NOOP).unwrap()["status"], "queued");
+
+    second.issue("localhost").write(&server.project, "server");
+    while ask(&mut connect(&server.address, &second, None), NOOP).is_err() {}
+    server.line_with("ssl_cert_file: the change is in force");
+    assert!(ask(&mut connect(&server.address, &first, None), NOOP).is_err());
+    assert_eq!(ask(&mut open, NOOP).unwrap()["status"], "queued", "who is in stays in");
+
+    server.project.write("server.crt", "-----BEGIN CERTIFICATE-----\n");
+    let mut said = false;
+    while !said {
+        assert!(ask(&mut connect(&server.address, &second, None), NOOP).is_ok());
+        said = server.said("ssl_cert_file: the change is not taken over");
+    }
+    assert_eq!(ask(&mut connect(&server.address, &second, None), NOOP).unwrap()["status"], "queued");
+}
+
+#[test]
+fn a_client_certificate_is_as_good_as_a_token() {
+    let (servers, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
+    let project = project(&servers, "ssl_client_cert_file = \"clients.crt\"\n");
+    project.write("clients.crt", &clients.pem());
+    // Not refused, although others reach it.
+    let server = Server::with(project, "--host 0.0.0.0");
+    let address = server.address.replace("0.0.0.0", "127.0.0.1");
+    let (known, strange) = (clients.issue("client"), strangers.issue("client"));
+    let mut client = connect(&address, &servers, Some(&known));
+    assert_eq!(ask(&mut client, "{\"command\":\"status\"}\n").unwrap()["status"], "ok");
+    assert!(ask(&mut connect(&address, &servers, None), NOOP).is_err());
+    assert!(ask(&mut connect(&address, &servers, Some(&strange)), NOOP).is_err());
+    let mut plain = crate::harness::server::Client::connect(&address);
+    assert_eq!(plain.send(NOOP).json()["code"], "unknown_protocol");
+}
+
+#[test]
+fn a_handshake_that_goes_nowhere_is_ended_in_time() {
+    let authority = Authority::new();
+    let server = Server::with(project(&authority, "auth_timeout = \"50ms\"\n"), "");
+    let mut client = server.connect();
+    client.send(b"\x16\x03\x01\x02\0\x01");
+    assert_eq!(client.rest(), "");
+    assert_eq!(server.status()["limits"]["auth_timeout"], 1);
+}
+
+#[test]
+fn a_handshake_of_garbage_is_answered_with_an_alert() {
+    let authority = Authority::new();
+    let server = Server::with(project(&authority, ""), "");
+    let mut client = server.connect();
+    client.send(b"\x16\x03\x01\0\x05\x01\0\0\x01\xff");
+    let mut alert = Vec::new();
+    client.stream().read_to_end(&mut alert).unwrap();
+    assert_eq!((alert.first(), alert.get(5)), (Some(&0x15), Some(&2)), "{alert:?}");
+}
+
+#[test]
+fn files_that_do_not_fit_are_told_at_the_start() {
+    let authority = Authority::new();
+    let said = |project: &Project| project.think("task:start --port 0").exits(1).stderr;
+    let project = project(&authority, "");
+    authority.issue("localhost").write(&project, "other");
+    std::fs::copy(project.path("other.key"), project.path("server.key")).unwrap();
+    assert!(said(&project).contains("do not fit together"), "{}", said(&project));
+    project.write("server.key", "no key");
+    assert!(said(&project).contains("no private key can be read"), "{}", said(&project));
+    project.write("server.crt", "");
+    std::fs::copy(project.path("other.key"), project.path("server.key")).unwrap();
+    assert!(said(&project).contains("holds no certificate"), "{}", said(&project));
+}
