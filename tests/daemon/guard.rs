@@ -113,7 +113,7 @@ impl Daemon {
     fn end(&self) {
         if self.is_ours() {
             // It may have ended just now.
-            drop(kill_process(Pid::from_raw(self.pid as i32).unwrap(), Signal::KILL));
+            let _ = kill_process(Pid::from_raw(self.pid as i32).unwrap(), Signal::KILL);
             self.wait();
         }
     }
