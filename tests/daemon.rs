@@ -1,6 +1,7 @@
 //! The server in the background: how it is started, stopped and started again, and what stands in the way.
 
 mod guard;
+mod service;
 
 use std::fs::File;
 use std::io::Read;
@@ -25,7 +26,7 @@ fn the_starter_returns_when_the_server_is_ready_and_stop_when_it_has_ended() {
     assert_eq!(daemon.status()["pid"], daemon.pid);
     let stopped = daemon.think("task:stop").exits(0);
     assert!(stopped.stderr.contains("all tasks have ended"), "{}", stopped.stderr);
-    assert!(!daemon.lives(), "its process has ended by then");
+    daemon.wait();
     assert!(!daemon.project.path("runtime/server.pid").exists());
     let again = daemon.think("task:stop").exits(NOT_RUNNING);
     assert!(again.stderr.contains("no task server is running"), "{}", again.stderr);
@@ -254,7 +255,7 @@ fn whoever_asks_by_hand_hears_of_the_end_as_lines() {
     let last = client.json();
     assert_eq!((&last["result"]["phase"], &last["result"]["left"]), (&json!("stopped"), &json!(0)));
     assert_eq!(client.rest(), "");
-    assert!(!daemon.lives());
+    daemon.wait();
     daemon.think("task:stop").exits(NOT_RUNNING);
 }
 

@@ -3,6 +3,7 @@
 mod command;
 mod module;
 mod names;
+mod service;
 mod task;
 
 use std::path::Path;

@@ -17,6 +17,7 @@ mod read;
 mod root;
 mod secret;
 mod section;
+mod service;
 pub mod size;
 
 use std::fmt;
@@ -32,6 +33,7 @@ pub use nearest::nearest;
 pub use problem::{Origin, Problem, Problems};
 pub use secret::Secret;
 pub use section::{Registered, Section};
+pub use service::ServiceManager;
 
 /// Where settings come from: the project's root and the environment of the process. Cheap to clone.
 #[derive(Clone)]

@@ -195,6 +195,11 @@ impl Log {
         self.0.iter().for_each(Writing::reopen);
     }
 
+    /// Waits until all that was logged so far has been written, or counted as lost.
+    pub fn flush(&self) {
+        self.0.iter().for_each(Writing::flush);
+    }
+
     /// Lets the process's own stdout and stderr go into the file, wherever it goes from now on.
     pub fn take_streams(&self) {
         self.0.iter().for_each(Writing::take_streams);

@@ -79,6 +79,11 @@ impl Output {
         self.results.is_closed()
     }
 
+    /// Whether the results go to a terminal.
+    pub fn is_on_terminal(&self) -> bool {
+        self.results.terminal
+    }
+
     /// One line of the result.
     pub fn line(&mut self, text: impl Display) {
         self.results.write(format_args!("{text}\n"));

@@ -56,7 +56,7 @@ impl Daemon {
     /// After a command that ends this one and starts another.
     pub(crate) fn restarted(self, command: &str) -> Self {
         let said = self.think(command).exits(0).stderr;
-        assert!(!self.lives());
+        self.wait();
         Self::found(self.into_project(), &said)
     }
 

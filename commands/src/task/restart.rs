@@ -21,7 +21,7 @@ struct Restart {
     /// How long running tasks may take, such as 30s [default: max_wait_time of config/server.toml]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// Where the server listens [default: host and port of config/server.toml]
+    /// Where the server listens [default: this project's own server, by its control_socket]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<Address>,
 }

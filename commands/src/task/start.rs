@@ -1,6 +1,7 @@
 //! `task:start`: boots the task server.
 
 pub(super) mod daemon;
+mod service;
 mod signals;
 
 use std::io;
@@ -16,6 +17,7 @@ use framework::server::{Running, Server, ServerSettings, Stopped};
 use framework::store::sqlite::InUse;
 use framework::task::Handlers;
 
+use self::service::Service;
 use self::signals::Signals;
 use super::pid_file::PidFile;
 use super::server_address::address_of;
@@ -64,6 +66,7 @@ impl Execute for Start {
             daemon::detach()?;
         }
         let mut signals = Signals::listen()?;
+        let service = Service::find()?;
         let pid_file =
             settings.pid_file.as_ref().map(|file| PidFile::take(&config.root().join(file))).transpose()?;
         let log = logging(&settings, config, output.verbosity()).start()?;
@@ -88,10 +91,30 @@ impl Execute for Start {
             running.stop().await;
             return Err(error);
         }
+        service.ready();
+        let stopped = tokio::select! {
+            stopped = self.serve(running, signals, &service, &log, output) => stopped?,
+            never = service.live() => never,
+        };
+        self.part(stopped, output)
+    }
+}
+
+impl Start {
+    /// Lets the server run until it is to stop, and then stop.
+    async fn serve(
+        &self,
+        running: Running,
+        mut signals: Signals,
+        service: &Service,
+        log: &Log,
+        output: &mut Output,
+    ) -> Result<Stopped> {
         let patience = tokio::select! {
             patience = running.asked_to_stop() => Some(patience),
-            () = signals.stop(&log) => None,
+            () = signals.stop(log) => None,
         };
+        service.stopping();
         match self.detached {
             true => tracing::info!("stopping: running tasks may finish"),
             false => output.note("Stopping: running tasks may finish. Ctrl-C again ends the server at once."),
@@ -102,17 +125,14 @@ impl Execute for Start {
                 None => running.stop().await,
             }
         };
-        let stopped = tokio::select! {
-            stopped = stopping => stopped,
-            () = signals.insist(&log) => {
-                return Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"));
+        tokio::select! {
+            stopped = stopping => Ok(stopped),
+            () = signals.insist(log) => {
+                Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"))
             }
-        };
-        self.part(stopped, output)
+        }
     }
-}
 
-impl Start {
     fn settings(&self, mut settings: ServerSettings) -> Result<ServerSettings> {
         if let Some(host) = &self.host {
             settings.host.clone_from(host);
@@ -151,6 +171,7 @@ impl Start {
             () = tokio::task::yield_now() => {}
         }
         tracing::info!("the task server listens on {address} with pid {}", std::process::id());
+        log.flush();
         daemon::announce(address, settings.log_file.as_deref(), output)?;
         log.take_streams();
         Ok(())

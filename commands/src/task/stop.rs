@@ -27,7 +27,7 @@ struct Stop {
     /// How long running tasks may take, such as 30s [default: max_wait_time of config/server.toml]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// Where the server listens [default: host and port of config/server.toml]
+    /// Where the server listens [default: this project's own server, by its control_socket]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<Address>,
 }
@@ -46,8 +46,12 @@ pub(super) async fn stop(
     patience: Option<Duration>,
     output: &mut Output,
 ) -> Result<Option<Farewell>> {
-    let is_here = address.is_none();
-    let client = match ServerAddress::at(address).connect_if_running(app).await? {
+    // This project's own, wherever it listens: another one may have the port.
+    let (is_here, address) = match address {
+        Some(address) => (false, address),
+        None => (true, Address::Unix(control_socket(app)?)),
+    };
+    let client = match ServerAddress::at(Some(address)).connect_if_running(app).await? {
         Some(client) => client,
         None if is_here => return stop_unasked(app, patience, output).await.map(|()| None),
         None => return Err(Exit::NotRunning.because("no task server is running there")),
@@ -133,6 +137,11 @@ async fn gone(path: &std::path::Path, holder: Holder) {
     while PidFile::holder(path).is_some_and(|there| there.pid() == holder.pid()) {
         tokio::time::sleep(PACE).await;
     }
+}
+
+fn control_socket(app: &App) -> Result<PathBuf> {
+    let config = app.config()?;
+    Ok(config.root().join(config.section::<ServerSettings>()?.control_socket))
 }
 
 fn pid_file(app: &App) -> Result<PathBuf> {

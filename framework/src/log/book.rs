@@ -149,6 +149,10 @@ impl Writing {
         self.book.wish(Wish::Reopen);
     }
 
+    pub(super) fn flush(&self) {
+        self.book.flush();
+    }
+
     pub(super) fn take_streams(&self) {
         self.book.wish(Wish::TakeStreams);
         self.book.flush();

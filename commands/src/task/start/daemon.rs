@@ -39,6 +39,8 @@ pub(in crate::task) fn launch(config: &Config, arguments: &[String], output: &mu
         // A directory that is not held: neither the one it was started in, nor its file system.
         .current_dir(config.root())
         .env("THINK_ROOT", config.root())
+        // It answers to its starter alone.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

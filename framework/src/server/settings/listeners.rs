@@ -170,14 +170,6 @@ impl ServerSettings {
         })
     }
 
-    /// The socket by which the commands of this project reach its server where they would have to show a token or a
-    /// certificate elsewhere; relative to the project's root.
-    pub fn own_socket(&self) -> Option<&Path> {
-        let first = self.first_listener();
-        let is_guarded = self.wants_token(&first) || first.speaks_tls_only();
-        (is_guarded && !self.control_socket.as_os_str().is_empty()).then_some(&*self.control_socket)
-    }
-
     /// Whether there are tokens.
     pub(crate) fn has_tokens(&self) -> bool {
         !self.tokens.is_empty() || self.tokens_file.is_some()

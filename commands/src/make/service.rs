@@ -1,0 +1,109 @@
+//! `make:service`: the server as a service of systemd.
+
+use std::path::Path;
+
+use framework::prelude::*;
+use framework::server::ServerSettings;
+
+use super::write;
+
+/// Write a systemd unit that runs the task server
+///
+/// Writes runtime/NAME.service with this project's paths. The server may write to runtime/ alone and reach nothing of
+/// the machine that it does not need; what your handlers need beyond that belongs under ReadWritePaths.
+#[derive(Args, Command)]
+#[command(name = "make:service")]
+struct MakeService {
+    /// What the service is to be called
+    #[arg(default_value = "think")]
+    name: String,
+    /// The user it runs as
+    #[arg(long, default_value = "www-data")]
+    user: String,
+    /// Write over a file that exists
+    #[arg(long)]
+    force: bool,
+}
+
+impl Execute for MakeService {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let Self { name, user, force } = self;
+        let plain = |text: &str| {
+            text.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-_.@".contains(&letter))
+        };
+        if name.is_empty() || !plain(&name) || user.is_empty() || !plain(&user) {
+            return Err(
+                Exit::Usage.because("a service and a user have letters, digits, `-`, `_`, `.` and `@` only")
+            );
+        }
+        let config = app.config()?;
+        let settings: ServerSettings = config.section()?;
+        let program = std::env::current_exe().context("finding the program's own file")?;
+        let unit = unit(config.root(), &program, &user, settings.max_wait_time.as_secs());
+        let file = format!("runtime/{name}.service");
+        write(&config.root().join(&file), &unit?, force).with_context(|| format!("writing {file}"))?;
+        output.success(format_args!("{file} is written."));
+        output.note(format_args!("Let {user} write to runtime/, then: systemctl enable --now ./{file}"));
+        Ok(())
+    }
+}
+
+fn unit(root: &Path, program: &Path, user: &str, patience: u64) -> Result<String> {
+    let (root, program) = (quoted(root)?, quoted(program)?);
+    // What it needs after its running tasks had their time: to settle, to answer, to flush.
+    let patience = patience + 15;
+    Ok(format!(
+        r#"[Unit]
+Description=Task server of {root}
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+ExecStart="{program}" task:start --foreground
+WorkingDirectory={root}
+Environment="THINK_ROOT={root}"
+User={user}
+UMask=0027
+WatchdogSec=30s
+TimeoutStartSec=infinity
+TimeoutStopSec={patience}s
+KillMode=mixed
+Restart=on-failure
+RestartPreventExitStatus=2 4
+LimitNOFILE=1048576
+
+ReadWritePaths="{root}/runtime"
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+CapabilityBoundingSet=
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+
+[Install]
+WantedBy=multi-user.target
+"#
+    ))
+}
+
+/// As systemd reads it: `%` begins a word of its own there, and nothing else is to be mistaken for one.
+fn quoted(path: &Path) -> Result<String> {
+    let text = path.to_str().filter(|text| !text.contains(['"', '\\', '$', '\n']));
+    let text = text.with_context(|| format!("{} has letters that a unit cannot name", path.display()))?;
+    Ok(text.replace('%', "%%"))
+}
