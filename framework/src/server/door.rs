@@ -128,7 +128,11 @@ impl Door {
         }
         guard.limits.hit(Limit::FailedAuth);
         let delay = guard.attempts.failed(peer);
-        tracing::warn!("a wrong token from {peer}");
+        // Whoever goes on guessing is not to fill the log.
+        match delay == attempts::FIRST {
+            true => tracing::warn!("a wrong token from {peer}"),
+            false => tracing::debug!("one more wrong token from {peer}"),
+        }
         tokio::time::sleep(delay).await;
         Err(Refusal::new(Code::Unauthorized, "This token is not valid here (any more)."))
     }

@@ -307,3 +307,15 @@ impl Handlers {
         all.into_iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_are_nested_too_deeply_are_refused_as_such() {
+        let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let error = serde_json::from_str::<serde_json::Value>(&nested).unwrap_err();
+        assert_eq!(bad_arguments("any", &error).code, Code::TooDeep);
+    }
+}

@@ -136,3 +136,35 @@ fn padded(text: &str) -> ([u8; LENGTH_MAX], Choice) {
     bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
     (bytes, Choice::from(u8::from((1..=LENGTH_MAX).contains(&text.len()))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_whole_and_never_by_a_part_of_it() {
+        let longest = "x".repeat(LENGTH_MAX);
+        let listed = format!("first-0123456789:send, second-0123456789:inspect+admin,{longest}:send");
+        let tokens = Tokens::open(&listed, None).unwrap();
+        assert_eq!(tokens.find("first-0123456789"), Some(Access::of(&[Scope::Send])));
+        assert_eq!(tokens.find("second-0123456789"), Some(Access::of(&[Scope::Inspect, Scope::Admin])));
+        assert_eq!(tokens.find(&longest), Some(Access::of(&[Scope::Send])));
+        for wrong in ["", "first", "first-01234567890", "First-0123456789", &format!("{longest}x")] {
+            assert_eq!(tokens.find(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_token_is_named_by_its_place_and_never_quoted() {
+        for (listed, says) in [
+            ("first-0123456789", "has no scope"),
+            ("first-0123456789:send,second:send", "the token number 2: has 6 characters"),
+            ("first-0123456789:sent", "did you mean \"send\"?"),
+            ("first 0123456789:send", "is not made of letters"),
+        ] {
+            let said = format!("{:#}", check_list(listed).unwrap_err());
+            assert!(said.contains(says) && !said.contains("0123456789"), "{said}");
+        }
+        assert!(check_list("").is_ok());
+    }
+}

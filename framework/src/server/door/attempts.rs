@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::server::peer::Peer;
 
 /// How long the answer to the first wrong token takes; it doubles with each one.
-const FIRST: Duration = Duration::from_millis(200);
+pub(super) const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 /// When an address is as good as new.
 const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
