@@ -138,7 +138,7 @@ impl From<Shape> for Kind {
 fn choices(schema: &Value) -> Option<Kind> {
     let mut all: Vec<&Value> = match (schema.get("enum"), schema.get("oneOf").and_then(Value::as_array)) {
         (Some(all), _) => all.as_array()?.iter().collect(),
-        (None, Some(several)) => several.iter().map(|one| consts(one)).collect::<Option<Vec<_>>>()?.concat(),
+        (None, Some(several)) => several.iter().map(consts).collect::<Option<Vec<_>>>()?.concat(),
         (None, None) => vec![schema.get("const")?],
     };
     let count = all.len();
