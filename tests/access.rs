@@ -250,3 +250,14 @@ fn a_unix_socket_can_ask_for_tokens_and_a_port_can_do_without() {
     let mut open = Client::connect(addresses[2]["address"].as_str().unwrap());
     assert_eq!(open.send(NOOP).json()["status"], "queued");
 }
+
+#[test]
+fn the_commands_of_the_project_need_no_token_for_its_own_server() {
+    let server = guarded("");
+    let status = server.project.think("task:status --json").exits(0);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(status["pid"], server.pid());
+    // Through the port, they do.
+    let ran = server.think(&["task:status"]).exits(5);
+    assert!(ran.stderr.contains("who you are"), "{ran:?}");
+}

@@ -52,13 +52,13 @@ fn everything_that_is_wrong_is_told_at_once() {
     project
         .write("config/server.toml", "port = 1\nworker_numm = 2\n\"task_ipc_mode \" = 1\nbacklog = \"x\"\n");
     project.write("config/sever.toml", "");
-    let ran = show(&project, &[], &[("THINK_SERVER_DAEMONIZE", "1"), ("THINK_SEVER_PORT", "1")]).exits(1);
+    let ran = show(&project, &[], &[("THINK_SERVER_CHROOT", "1"), ("THINK_SEVER_PORT", "1")]).exits(1);
     for (place, says) in [
         ("config/sever.toml: ", "did you mean config/server.toml?"),
         ("config/server.toml:2: ", "did you mean `worker_num`?"),
         ("config/server.toml:3: ", "tasks pass within one process"),
         ("config/server.toml:4: ", "must be a whole number"),
-        ("THINK_SERVER_DAEMONIZE: ", "runs in the foreground"),
+        ("THINK_SERVER_CHROOT: ", "confining the process"),
         ("THINK_SEVER_PORT: ", "did you mean THINK_SERVER_PORT?"),
     ] {
         assert!(ran.stderr.lines().any(|line| line.contains(place) && line.contains(says)), "{place}{ran:?}");

@@ -14,6 +14,7 @@ mod console;
 mod daemon;
 mod frames;
 mod framing;
+mod fuzz;
 mod functions;
 mod http;
 mod hostile;

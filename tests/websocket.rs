@@ -8,6 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 use tungstenite::Message;
+use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -201,6 +202,32 @@ fn a_peer_without_a_token_in_its_handshake_shows_one_with_its_first_message() {
         assert_eq!(peer.json()["code"], "unauthorized", "{first}");
         assert_eq!(peer.closed().code, CloseCode::Policy);
     }
+}
+
+#[test]
+fn a_page_shows_its_token_among_the_subprotocols() {
+    let server = with_settings("tokens = \"quite-a-long-secret:send\"\n");
+    let open = |protocols: &'static str| {
+        let mut request = format!("ws://{}/", server.address).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
+        let opened = tungstenite::client(request, server.connect().into_stream());
+        opened.map_err(|error| error.to_string())
+    };
+    let (socket, response) = open("think, bearer.quite-a-long-secret").unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "think", "the secret is not repeated");
+    let mut peer = Peer { socket };
+    peer.send("hello");
+    assert_eq!(peer.text(), "Message from Server: hello, task_id: 0");
+    peer.send(r#"{"command":"queues"}"#);
+    assert_eq!(peer.json()["code"], "forbidden");
+    assert!(open("think, bearer.quite-a-wrong-secret").is_err());
+}
+
+#[test]
+fn a_listener_that_speaks_no_websocket_says_so() {
+    let server = with_settings("protocols = [\"lines\", \"http\"]\n");
+    let refused = tungstenite::client(format!("ws://{}/", server.address), server.connect().into_stream());
+    assert!(refused.is_err_and(|error| error.to_string().contains("501")));
 }
 
 #[test]

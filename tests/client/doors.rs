@@ -56,6 +56,18 @@ fn commands_take_the_token_from_the_environment() {
 }
 
 #[test]
+fn commands_of_the_same_project_need_no_token() {
+    let project = Project::new();
+    project.write("config/server.toml", "tokens = \"open-sesame-and-let-me-in:send\"\n");
+    let server = Server::with(project, "");
+    let here = |command: &str| server.project.think(command);
+    assert_eq!(here("task:send noop {} --delay 1h").exits(0).stdout, "0\n");
+    assert_eq!(here("task:cancel 0").exits(0).stdout, "task 0: cancelled\n");
+    let ran = here(&format!("task:status --address {}", server.address)).exits(5);
+    assert!(ran.stderr.contains("token"), "{ran:?}");
+}
+
+#[test]
 fn commands_speak_tls_as_config_client_toml_says() {
     let certificates = Certificates::new();
     let text = |file: &str| format!("{:?}", certificates.file(file));

@@ -95,6 +95,19 @@ fn a_silent_stream_shows_that_it_is_alive() {
 }
 
 #[test]
+fn whoever_stops_listening_leaves_nothing_behind() {
+    let server = quiet();
+    let mut status = server.connect();
+    let mut look = || status.send("{\"command\":\"status\"}\n").json()["result"].clone();
+    curl(&server, &["--json", "\"x\"", "/tasks/echo?delay=1h"]).is(202);
+    for path in ["/events", "/tasks/0/events"] {
+        let mut listener = Listener::of(&server, path);
+        listener.line();
+    }
+    while look()["connections"]["current"] != 1 {}
+}
+
+#[test]
 fn a_stop_ends_every_stream_with_the_reason() {
     let mut server = quiet();
     curl(&server, &["--json", "\"x\"", "/tasks/echo?delay=1h"]).is(202);

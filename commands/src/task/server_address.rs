@@ -24,12 +24,16 @@ pub(crate) struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// The first address, for what has a connection of its own.
+    /// The first host and port, for what has connections of its own.
     pub(crate) fn resolve(&self, app: &App) -> Result<String> {
         let addresses = self.settings(app)?.address.map(|Addresses(addresses)| addresses);
-        match addresses.and_then(|addresses| addresses.into_iter().next()) {
-            Some(Address::Tcp(address)) => Ok(address),
-            _ => {
+        let tcp = |address| match address {
+            Address::Tcp(address) => Some(address),
+            Address::Unix(_) => None,
+        };
+        match addresses.and_then(|addresses| addresses.into_iter().find_map(tcp)) {
+            Some(address) => Ok(address),
+            None => {
                 Err(Exit::Usage
                     .because("this needs an address such as 127.0.0.1:9501: give one with --address"))
             }

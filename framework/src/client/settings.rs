@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{Address, Addresses};
 use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
-use crate::server::ServerSettings;
+use crate::server::{Protocol, ServerSettings};
 
 /// Where the server is, how to get in, and how long to try.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,9 +139,19 @@ impl ClientSettings {
         Ok(settings.rooted(config))
     }
 
-    /// What a server of the same project knows, so that its client need not be told.
+    /// What a server of the same project knows, so that its client need not be told: where it is, and that there is a
+    /// socket for who may do everything anyway, where others would have to show who they are.
     fn completed(mut self, server: &ServerSettings) -> Self {
-        self.address.get_or_insert_with(|| Addresses(vec![Address::of(server)]));
+        let first = server.first_listener();
+        let is_closed = server.wants_token(&first) && self.token.is_empty()
+            || first.speaks_tls_only() && !self.tls
+            || !first.protocols.contains(&Protocol::Lines);
+        let control = server.control_listener().filter(|_| is_closed);
+        let control = control.and_then(|listener| listener.host.parse().ok());
+        if control.is_some() {
+            (self.tls, self.shared_store) = (false, true);
+        }
+        self.address = Some(Addresses(control.into_iter().chain([Address::of(server)]).collect()));
         self
     }
 
@@ -185,6 +195,20 @@ mod tests {
         let told = settings.check().unwrap_err();
         let keys: Vec<_> = told.iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["address", "ca_file", "key_file", "connections", "retry_time"]);
+    }
+
+    #[test]
+    fn where_strangers_need_a_token_the_projects_own_clients_come_in_by_the_control_socket() {
+        let read = |variables: &[(&str, &str)]| {
+            let settings = ClientSettings::read(&Config::at("/srv/app", variables.iter().copied())).unwrap();
+            settings.address.unwrap().0.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let both = ["unix:/srv/app/runtime/server.sock", "127.0.0.1:9501"];
+        let tokens = ("THINK_SERVER_TOKENS", "open-sesame-and-let-me-in:send");
+        assert_eq!(read(&[tokens]), both);
+        assert_eq!(read(&[("THINK_SERVER_PROTOCOLS", "[\"http\"]")]), both);
+        assert_eq!(read(&[tokens, ("THINK_CLIENT_TOKEN", "open-sesame-and-let-me-in")]), both[1..]);
+        assert_eq!(read(&[]), both[1..]);
     }
 
     #[test]

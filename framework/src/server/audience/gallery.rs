@@ -80,3 +80,45 @@ impl Listener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(outbox: &Outbox) -> String {
+        let mut output = Vec::new();
+        outbox.collect(&mut output);
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn a_slow_listener_misses_lines_and_is_told_how_many() {
+        let gallery = Gallery::default();
+        let (slow, quick) = (Arc::new(Outbox::new(200)), Arc::new(Outbox::new(20_000)));
+        gallery.enter(&slow);
+        gallery.enter(&quick);
+        let line = |number: u8| format!("{{\"task_id\":{number},\"status\":\"done\",\"result\":null}}\n");
+        let tell = |number| gallery.tell(&[line(number).into_bytes()]);
+        (0..10).for_each(tell);
+        assert_eq!(read(&slow), line(0) + &line(1), "half of the limit");
+        assert_eq!(read(&quick), (0..10).map(line).collect::<String>());
+        tell(10);
+        assert_eq!(read(&slow), format!("{{\"status\":\"missed\",\"count\":8}}\n{}", line(10)));
+        tell(11);
+        assert_eq!(read(&slow), line(11), "what was missed is told once");
+    }
+
+    #[test]
+    fn whoever_is_in_the_gallery_leaves_it_or_is_told_that_it_closes() {
+        let gallery = Gallery::default();
+        let (left, stayed) = (Arc::new(Outbox::new(1024)), Arc::new(Outbox::new(1024)));
+        gallery.enter(&left);
+        gallery.enter(&stayed);
+        gallery.leave(&left);
+        gallery.dismiss(&Refusal::new(crate::protocol::Code::ShuttingDown, "The end."));
+        assert!(gallery.is_empty());
+        assert_eq!(read(&left), "");
+        assert!(read(&stayed).contains("shutting_down"));
+        assert!(stayed.is_settled(), "nothing more is promised");
+    }
+}

@@ -106,7 +106,13 @@ impl Session {
     /// # Errors
     /// `unauthorized`.
     pub(super) async fn admit(&self, token: &str) -> Result<Access, Refusal> {
-        self.door.admit(&self.connection.address(), token).await
+        let mut stop = self.stop.clone();
+        let peer = self.connection.address();
+        tokio::select! {
+            biased;
+            admitted = self.door.admit(&peer, token) => admitted,
+            () = raised(&mut stop) => Err(Refusal::new(Code::ShuttingDown, "The server is shutting down.")),
+        }
     }
 
     /// Hears the first message, which has to be a token, and answers it.

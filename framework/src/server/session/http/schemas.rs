@@ -153,7 +153,7 @@ impl Kind {
             Self::Span | Self::When => {
                 json!({ "type": "string", "pattern": SPAN, "examples": ["30s"] })
             }
-            Self::Wait => json!({ "type": "string", "pattern": SPAN, "examples": ["1s"] }),
+            Self::Wait => json!({ "type": "string", "pattern": SPAN, "examples": ["100ms"] }),
             Self::Moment => json!({ "type": "string", "format": "date-time" }),
             Self::Text => json!({ "type": "string" }),
             Self::Function => json!({ "type": "string", "minLength": 1 }),

@@ -1,0 +1,174 @@
+//! Valid traffic with mistakes in it, for every decoder and for a whole server, again and again.
+
+mod traffic;
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use framework::protocol::{Frames, Lines, Message, Opening, Page};
+use rustix::process::Signal;
+
+use self::traffic::Traffic;
+use crate::harness::Project;
+use crate::harness::server::Server;
+
+/// How long each of them goes on where nobody waits for more.
+const BOUND: Duration = Duration::from_secs(3);
+const LIMIT: usize = 256;
+
+/// Runs one round after the other, each of which is told by its seed, until the time is over; gives their number.
+fn rounds(time: Duration, round: impl Fn(&mut Rng)) -> u64 {
+    let (start, mut count) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        let seed = fastrand::u64(..);
+        let came = catch_unwind(AssertUnwindSafe(|| round(&mut Rng::with_seed(seed))));
+        assert!(came.is_ok(), "the round with the seed {seed} after {count} others");
+        count += 1;
+    }
+    count
+}
+
+/// The bytes in pieces of any size.
+fn pieces<'a>(random: &mut Rng, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    while !bytes.is_empty() {
+        let (piece, rest) = bytes.split_at(random.usize(1..=bytes.len().min(64)));
+        pieces.push(piece);
+        bytes = rest;
+    }
+    pieces
+}
+
+fn lines(random: &mut Rng) {
+    let bytes = Traffic::lines(random).spoiled(random);
+    let (mut whole, mut cut) = (Lines::new(LIMIT), Lines::new(LIMIT));
+    let texts = |page: &Page| {
+        // One read may bring a line of any length; the session refuses those beyond the limit.
+        let fits = |line: &&[u8]| line.len() <= LIMIT;
+        Page::lines(&page.bytes).filter(fits).map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let mut expected = texts(&whole.feed(&bytes));
+    let mut found: Vec<_> =
+        pieces(random, &bytes).into_iter().flat_map(|piece| texts(&cut.feed(piece))).collect();
+    let rest = |lines: &mut Lines| lines.finish().map(|rest| rest.to_vec());
+    expected.extend(rest(&mut whole));
+    found.extend(rest(&mut cut));
+    assert_eq!(expected, found);
+}
+
+fn frames(random: &mut Rng) {
+    let bytes = Traffic::frames(random).spoiled(random);
+    let (mut whole, mut cut) = (Frames::new(LIMIT), Frames::new(LIMIT));
+    let texts = |page: &Page| Frames::messages(&page.bytes).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let expected = texts(&whole.feed(&bytes));
+    let found: Vec<_> =
+        pieces(random, &bytes).into_iter().flat_map(|piece| texts(&cut.feed(piece))).collect();
+    assert_eq!(expected, found);
+    assert_eq!(whole.broken(), cut.broken());
+    assert!(found.iter().all(|message| message.len() <= LIMIT));
+}
+
+fn openings(random: &mut Rng) {
+    let bytes = Traffic::any(random).spoiled(random);
+    let told: Vec<_> = (0..=bytes.len().min(16)).filter_map(|end| Opening::told_by(&bytes[..end])).collect();
+    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "what was told once stays so");
+    assert!(bytes.len() < 8 || !told.is_empty(), "eight bytes tell all");
+}
+
+fn messages(random: &mut Rng) {
+    let bytes = Traffic::lines(random).spoiled(random);
+    for line in Page::lines(&bytes) {
+        match Message::parse(line) {
+            Ok(Message::Command(mut request)) => {
+                drop(request.take::<u64>("task", "a number"));
+                drop(request.only(&[]));
+            }
+            Ok(Message::Data(data)) => assert_eq!(data, line),
+            Ok(Message::Task(_) | Message::Help) | Err(_) => {}
+        }
+    }
+}
+
+#[test]
+fn no_decoder_minds_what_it_is_fed() {
+    for decoder in [lines, frames, openings, messages] {
+        assert!(rounds(BOUND / 2, decoder) > 100);
+    }
+}
+
+/// A server that remembers nothing and says little.
+fn start() -> Server {
+    let project = Project::new();
+    project.write(
+        "config/server.toml",
+        "durability = \"memory\"\npackage_max_length = 4096\nmoments = false\ndefault_function = \"echo\"\n\
+         http_header_timeout = \"1s\"\nhttp_body_timeout = \"1s\"\n",
+    );
+    Server::with(project, "")
+}
+
+/// One client that speaks any protocol badly.
+fn disturb(server: &Server, random: &mut Rng) {
+    let bytes = Traffic::any(random).spoiled(random);
+    let mut client = server.connect();
+    let stream = client.stream();
+    for piece in pieces(random, &bytes) {
+        // The server may have had enough of it.
+        if stream.write_all(piece).is_err() {
+            return;
+        }
+    }
+    match random.u8(0..3) {
+        0 => drop(stream.shutdown(Shutdown::Write)),
+        1 => drop(stream.shutdown(Shutdown::Both)),
+        _ => {
+            stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            drop(stream.read(&mut [0; 4096]));
+        }
+    }
+}
+
+/// A client that speaks well is served, and the books are in order.
+fn check(server: &Server) {
+    let mut client = server.connect();
+    client.send("{\"function\":\"echo\",\"args\":\"well\",\"reply\":\"result\"}\n");
+    assert_eq!(client.json()["result"], "well -> OK");
+    let status = client.send("{\"command\":\"status\"}\n").json();
+    let ledger = status["result"]["ledger"].as_object().unwrap().clone();
+    let ends = ["done", "failed", "cancelled", "expired", "waiting", "running"];
+    let sum: u64 = ends.iter().map(|end| ledger[*end].as_u64().unwrap()).sum();
+    assert_eq!(ledger["accepted"], sum, "{ledger:?}");
+}
+
+fn disturb_for(time: Duration, server: &mut Server) -> u64 {
+    let count = rounds(time, |random| {
+        (0..50).for_each(|_| disturb(server, random));
+        check(server);
+    });
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+    let said = server.rest();
+    assert!(!said.iter().any(|line| line.contains("panicked")), "{said:#?}");
+    count * 50
+}
+
+#[test]
+fn a_server_serves_on_whatever_its_clients_send() {
+    assert!(disturb_for(BOUND, &mut start()) > 0);
+}
+
+#[test]
+#[ignore = "runs until stopped: cargo test --test main fuzz:: -- --ignored"]
+fn nothing_breaks_however_long_it_goes_on() {
+    let (mut fed, mut disturbed) = (0, 0);
+    let minute = Duration::from_secs(60);
+    loop {
+        fed += [lines, frames, openings, messages].iter().map(|decoder| rounds(BOUND, *decoder)).sum::<u64>();
+        disturbed += disturb_for(minute, &mut start());
+        let figure = format!("{fed} rounds of decoders, {disturbed} clients of servers\n");
+        std::fs::write(crate::harness::house().join("target/tests/fuzzed"), figure).unwrap();
+    }
+}
