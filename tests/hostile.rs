@@ -50,7 +50,7 @@ fn descriptors_down_to(count: usize, server: &Server) -> usize {
 
 /// Figures are of use where they are seen, also when all is well.
 fn say(figures: &str) {
-    writeln!(io::stdout(), "{figures}").unwrap();
+    io::stdout().write_all(format!("{figures}\n").as_bytes()).unwrap();
 }
 
 /// The status once only the one who asks and these others are connected.
