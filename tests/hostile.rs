@@ -3,7 +3,9 @@
 mod attack;
 mod good;
 
+use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -39,6 +41,11 @@ fn descriptors(server: &Server) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
+/// Says a figure to whoever runs the test.
+fn said(figure: fmt::Arguments<'_>) {
+    writeln!(std::io::stderr(), "{figure}").unwrap();
+}
+
 /// The status once only the one who asks and these others are connected.
 fn status_of(server: &Server, others: u64) -> Value {
     loop {
@@ -67,9 +74,9 @@ fn under(attack: impl FnOnce(&Server)) {
     let status = status_of(&server, 1);
     let after = (descriptors(&server), memory(&server, "VmRSS"));
     let most = memory(&server, "VmHWM");
-    println!("the good client: {quiet} when it is quiet, {attacked} under attack");
-    println!("memory: {} KiB before, {} KiB after, {most} KiB at most", before.1, after.1);
-    println!("limits: {}", status["limits"]);
+    said(format_args!("the good client: {quiet} when it is quiet, {attacked} under attack"));
+    said(format_args!("memory: {} KiB before, {} KiB after, {most} KiB at most", before.1, after.1));
+    said(format_args!("limits: {}", status["limits"]));
     assert_eq!(after.0, before.0, "descriptors");
     assert!(most < MEMORY, "{most} KiB");
     let ledger = &status["ledger"];

@@ -71,7 +71,7 @@ pub(super) fn never_read(server: &Server) {
             Err(_) => break,
         }
     }
-    println!("sent {} MB of requests without reading a result", sent >> 20);
+    super::said(format_args!("sent {} MB of requests without reading a result", sent >> 20));
 }
 
 /// Comes and goes, at times in the middle of a word.
