@@ -43,7 +43,8 @@ fn descriptors(server: &Server) -> usize {
 
 /// Says a figure to whoever runs the test.
 fn said(figure: fmt::Arguments<'_>) {
-    writeln!(std::io::stderr(), "{figure}").unwrap();
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "{figure}").unwrap();
 }
 
 /// The status once only the one who asks and these others are connected.
