@@ -8,10 +8,11 @@ use std::sync::{Arc, Barrier};
 use serde_json::{Value, json};
 
 use crate::harness::server::Server;
-use crate::harness::{Project, Ran, house};
+use crate::harness::{Project, Ran, house, installed};
 
 /// Lets many PHP clients send these lines at once; what each was answered, in the order of the lines.
 fn php(server: &Server, lines: &[Value]) -> Vec<Value> {
+    installed();
     let mut command = Command::new("php");
     command.arg(house().join("tests/workerman/client.php")).arg(&server.address);
     let ran = Ran::of(command.args(lines.iter().map(Value::to_string))).exits(0);

@@ -1,7 +1,7 @@
 //! Ways to a server that not everybody may go: sockets in the file system, tokens, TLS.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use framework::client::{Client, ClientError, ClientSettings};
@@ -17,8 +17,8 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
 use super::callers::later;
 use super::relay::Relay;
-use crate::harness::house;
 use crate::harness::server::Server;
+use crate::harness::{house, installed};
 
 #[tokio::test]
 async fn a_server_is_reached_through_a_socket_in_the_file_system() {
@@ -67,12 +67,9 @@ pub(super) struct Certificates(TempDir);
 
 impl Certificates {
     pub(super) fn new() -> Self {
-        let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(install.status.success(), "tests/install says above what is missing");
-        let python = String::from_utf8(install.stdout).unwrap();
         let directory = TempDir::new().unwrap();
         let script = house().join("tests/client/certificates.py");
-        let made = Command::new(python.trim_end()).arg(script).arg(directory.path()).status().unwrap();
+        let made = Command::new(installed()).arg(script).arg(directory.path()).status().unwrap();
         assert!(made.success());
         Self(directory)
     }

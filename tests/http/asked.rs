@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::Ran;
 use crate::harness::server::{Client, Server};
+use crate::harness::{Ran, installed};
 
 /// A response.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub(super) struct Response {
 /// Asks with curl; the last argument is a path.
 #[track_caller]
 pub(super) fn curl(server: &Server, arguments: &[&str]) -> Response {
+    installed();
     let (path, options) = arguments.split_last().unwrap();
     let url = format!("http://{}{path}", server.address);
     let ran =

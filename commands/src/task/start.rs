@@ -13,7 +13,7 @@ use framework::config::{Config, Section};
 use framework::log::{Format, Log, Logging, tracing};
 use framework::output::Verbosity;
 use framework::prelude::*;
-use framework::server::{Running, Server, ServerSettings, Stopped};
+use framework::server::{AlreadyRunning, Running, Server, ServerSettings, Stopped};
 use framework::store::sqlite::InUse;
 use framework::task::Handlers;
 
@@ -112,7 +112,7 @@ impl Start {
     ) -> Result<Stopped> {
         let patience = tokio::select! {
             patience = running.asked_to_stop() => Some(patience),
-            () = signals.stop(log) => None,
+            () = signals.stop(log, || running.reload()) => None,
         };
         service.stopping();
         match self.detached {
@@ -157,7 +157,9 @@ impl Start {
         log: &Log,
         output: &mut Output,
     ) -> Result<()> {
-        let address = running.addresses()[0].to_string();
+        // The control socket, which is the last, is for the commands alone.
+        let addresses = running.addresses().iter().take(1 + settings.listeners.len());
+        let address = addresses.map(ToString::to_string).collect::<Vec<_>>().join(" and ");
         if !self.detached {
             output.note(format_args!("The task server listens on {address}. Ctrl-C ends it."));
             return Ok(());
@@ -165,7 +167,7 @@ impl Start {
         // Whoever waits is not to hear that all is well when somebody else has ended it already.
         tokio::select! {
             biased;
-            () = signals.stop(log) => {
+            () = signals.stop(log, || running.reload()) => {
                 return Err(Exit::Interrupted.because("the server was told to stop while it started"));
             }
             () = tokio::task::yield_now() => {}
@@ -239,6 +241,9 @@ fn in_use(error: anyhow::Error) -> anyhow::Error {
 /// Tells an address that is taken by a server of ours from any other failure.
 async fn explain(error: anyhow::Error, settings: &ServerSettings) -> anyhow::Error {
     const PATIENCE: Duration = Duration::from_secs(1);
+    if error.is::<AlreadyRunning>() {
+        return Exit::AlreadyRunning.because(format!("{error:#}"));
+    }
     let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
     if kind != Some(io::ErrorKind::AddrInUse) {
         return error;

@@ -24,9 +24,9 @@ impl Signals {
         })
     }
 
-    /// Waits until the server is to stop. SIGHUP opens the log file anew; without one, it is the terminal that has
-    /// gone, and the server goes with it.
-    pub(super) async fn stop(&mut self, log: &Log) {
+    /// Waits until the server is to stop. SIGHUP opens the log file anew and has tokens and certificates read again;
+    /// without a log file, it is the terminal that has gone, and the server goes with it.
+    pub(super) async fn stop(&mut self, log: &Log, reload: impl Fn()) {
         loop {
             tokio::select! {
                 biased;
@@ -34,7 +34,10 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.terminate.recv() => return,
                 _ = self.hang_up.recv() => match log.is_file() {
-                    true => log.reopen(),
+                    true => {
+                        log.reopen();
+                        reload();
+                    }
                     false => return,
                 },
             }
