@@ -83,7 +83,7 @@ fn an_abbreviation_runs_the_only_command_it_fits() {
 fn the_name_of_a_group_lists_its_commands() {
     let ran = think("make").exits(2);
     assert_eq!(ran.stdout, "");
-    assert!(ran.stderr.contains("\n  make:command\n  make:task\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("\n  make:command\n  make:service\n  make:task\n"), "{}", ran.stderr);
 }
 
 #[test]

@@ -91,10 +91,12 @@ impl Daemon {
         kill_process(Pid::from_raw(self.pid as i32).unwrap(), signal).unwrap();
     }
 
-    /// Whether its process is there, and has not only not been waited for.
+    /// Whether its process is there, and has not only not been waited for. The first of its threads may be over while
+    /// others still hold what is open.
     pub(crate) fn lives(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
+        threads > 1 || stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
     }
 
     /// Whether it is this one and not another of the same number: its environment names the project.

@@ -42,7 +42,8 @@ impl Server {
         let lines = lines_of(child.stderr.take().unwrap());
         let mut server = Self { project, address: String::new(), child, lines };
         let line = server.line_with("The task server listens on ");
-        let address = line.split_once("listens on ").unwrap().1.split_once(". ").unwrap().0;
+        let addresses = line.split_once("listens on ").unwrap().1.split_once(". ").unwrap().0;
+        let address = addresses.split(" and ").next().unwrap();
         address.clone_into(&mut server.address);
         server
     }
