@@ -149,8 +149,11 @@ fn disturb_for(time: Duration, server: &mut Server) -> u64 {
         check(server);
     });
     server.signal(Signal::INT);
-    assert_eq!(server.exit_code(), Some(0));
+    let code = server.exit_code();
     let said = server.rest();
+    // Chance may have made a task for another day, which memory does not keep.
+    let has_left = said.iter().any(|line| line.contains("the memory store does not keep what has not ended"));
+    assert_eq!(code, Some(i32::from(has_left)), "{said:#?}");
     assert!(!said.iter().any(|line| line.contains("panicked")), "{said:#?}");
     count * 50
 }

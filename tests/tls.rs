@@ -78,6 +78,17 @@ fn plain_and_encrypted_clients_share_the_port() {
 }
 
 #[test]
+fn a_websocket_may_be_encrypted() {
+    let authority = Authority::new();
+    let server = Server::with(project(&authority, "ssl_required = true\n"), "");
+    let stream = connect(&server.address, &authority, None);
+    let (mut socket, _) = tungstenite::client("ws://localhost/", stream).unwrap();
+    socket.send(NOOP.into()).unwrap();
+    let answer: Value = serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
+    assert_eq!((&answer["status"], &answer["id"]), (&"queued".into(), &1.into()));
+}
+
+#[test]
 fn many_large_messages_pass_encrypted_and_none_is_lost_at_the_end() {
     let authority = Authority::new();
     let server = Server::with(project(&authority, ""), "");
