@@ -124,6 +124,7 @@ fn policy(random: &mut Rng, flavour: &Flavour) -> Policy {
     let may_forget = !flavour.jumps && random.u8(..4) == 0;
     Policy {
         limit: if random.u8(..4) == 0 { random.usize(3..12) } else { defaults.limit },
+        memory_max: defaults.memory_max,
         lines,
         weights: match random.bool() {
             true => BTreeMap::from([(QUEUES[0].to_owned(), random.u32(1..10))]),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framework::protocol::Durability;
+use framework::protocol::{Code, Durability};
 use framework::store::sqlite::Opening;
 use framework::store::{
     Cancelled, Change, Changed, Clock, Found, Lease, Memory, Policy, Question, ScheduleNote, ScheduleStory,
@@ -138,4 +138,23 @@ async fn a_task_that_is_cancelled_while_its_worker_gives_it_back_ends_and_is_tol
         }
         assert_eq!(store.counts().await.ledger.cancelled, 2);
     }
+}
+
+#[tokio::test]
+async fn a_store_in_memory_takes_only_so_many_bytes() {
+    let handlers = Arc::new(Handlers::collect().unwrap());
+    let policy = Policy { memory_max: 2_000, ..Policy::default() };
+    let store = Memory::new(policy, handlers.clone(), Clock::machine());
+    let text = |size: usize| Bytes::from(format!("\"{}\"", "x".repeat(size)));
+    let task = |size| NewTask::from_json(&handlers, Some("test_shout"), text(size)).unwrap();
+    let accepted = store.push(vec![task(1_000), task(1_000), task(100)]).await;
+    let refused = accepted[1].as_ref().unwrap_err();
+    assert_eq!(refused.code, Code::Busy);
+    assert!(refused.message.contains("memory_max") && accepted[0].is_ok() && accepted[2].is_ok());
+    let lease = store.take(0, 1).await.remove(0);
+    let story = |id| store.find(Question::Task(id));
+    let done = settled(&lease, Verdict::Done(text(1_000)));
+    assert_eq!(store.settle(vec![done]).await, [true]);
+    assert!(matches!(story(lease.task.id).await, Ok(Found::Nothing)), "a story as long as that is not kept");
+    assert!(store.push(vec![task(1_000)]).await[0].is_ok(), "there is room again");
 }

@@ -79,6 +79,10 @@ pub struct ServerSettings {
     pub queue_rates: BTreeMap<String, QueueRate>,
     /// How many tasks may wait; more are refused with `busy`. `None`: 1,000,000 in memory, 100,000,000 on disk.
     pub queue_max_length: Option<usize>,
+    /// With a durability of `memory`: how many bytes of tasks may wait; more are refused with `busy`. What is kept of
+    /// ended tasks may take a quarter of that besides.
+    #[serde(with = "size")]
+    pub memory_max: usize,
 
     /// What an accepted task survives: `fsync` a power cut, `async` the end of the process, `memory` nothing.
     pub durability: Durability,
@@ -196,6 +200,7 @@ impl Default for ServerSettings {
             queue_weights: BTreeMap::new(),
             queue_rates: BTreeMap::new(),
             queue_max_length: None,
+            memory_max: 1 << 30,
             durability: Durability::Fsync,
             queue_file: "runtime/queue.db".into(),
             key_window: DAY,
@@ -283,6 +288,7 @@ impl Section for ServerSettings {
                 || format!("must give each queue a weight from 1 to {WEIGHT_MAX}"),
             )
             .range("queue_max_length", self.queue_max_length.unwrap_or(1), 1..=usize::MAX)
+            .range("memory_max", self.memory_max, 64 * 1024..=usize::MAX)
             .not_empty("queue_file", Some(&self.queue_file.to_string_lossy()))
             .that("key_window", self.key_window <= TIME_MAX, century)
             .that("keep_time", self.keep_time <= TIME_MAX, century)

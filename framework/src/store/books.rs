@@ -59,6 +59,8 @@ pub(super) struct Books {
     /// Where attempts are marked as running whose leases were lost.
     lost: Vec<u32>,
     limit: usize,
+    /// How many bytes may wait in memory.
+    memory_max: usize,
     lines: usize,
     lease: Duration,
     swept: Duration,
@@ -92,6 +94,7 @@ impl Books {
     pub(super) fn new(policy: Policy, hot: usize) -> Self {
         Self {
             limit: policy.limit,
+            memory_max: policy.memory_max,
             lines: policy.lines.len().min(Stir::LINES),
             lease: policy.lease,
             order: Order::new(policy),

@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct Policy {
     /// How many tasks may wait; more are refused as `busy`.
     pub limit: usize,
+    /// How many bytes of waiting tasks a store may hold that has no other place for them; more are refused as `busy`.
+    /// What it keeps of ended tasks may take a quarter of that besides.
+    pub memory_max: usize,
     /// The lines of workers: at least one.
     pub lines: Vec<Line>,
     /// How often a queue's turn comes compared to the others; 1 for those not named.
@@ -52,12 +55,13 @@ impl fmt::Display for Rate {
 }
 
 impl Default for Policy {
-    /// One line for all queues, all of one weight and without a rate; a million waiting; leases of a minute; keys
+    /// One line for all queues, all of one weight and without a rate; a million waiting, of 1 GB in memory; leases of a minute; keys
     /// and ended tasks for a day, at most 100,000 of these.
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
             limit: 1_000_000,
+            memory_max: 1 << 30,
             lines: vec![Line::Others],
             weights: BTreeMap::new(),
             rates: BTreeMap::new(),

@@ -48,6 +48,7 @@ impl ServerSettings {
         };
         Policy {
             limit: self.queue_max_length.unwrap_or(waiting),
+            memory_max: self.memory_max,
             lines: self.lines().into_iter().map(|(line, _)| line).collect(),
             weights: self.queue_weights.clone(),
             rates: self.queue_rates.iter().map(|(queue, rate)| (queue.clone(), rate.0)).collect(),

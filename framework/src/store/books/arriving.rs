@@ -40,6 +40,11 @@ impl Books {
             let message = format!("The queue is full: {limit} tasks are waiting (queue_max_length).");
             return Err(Refusal::new(Code::Busy, message));
         }
+        if self.hot.is_full(new, self.memory_max) {
+            let limit = self.memory_max;
+            let message = format!("The queue is full: {limit} bytes of tasks are waiting (memory_max).");
+            return Err(Refusal::new(Code::Busy, message));
+        }
         new.batch().map_or(Ok(()), |batch| self.batches.is_open(batch))
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rustc_hash::FxHashMap;
 
-use crate::task::{Task, TaskId, Ticket};
+use crate::task::{NewTask, Task, TaskId, Ticket};
 
 /// What a task takes beside its arguments, about, in bytes.
 const OVERHEAD: usize = 320;
@@ -34,7 +34,7 @@ impl Hot {
 
     /// Holds a task that waits, or lets its body go.
     pub(super) fn hold(&mut self, task: Arc<Task>) -> Option<Arc<Task>> {
-        let size = size(&task);
+        let size = size(&task.new);
         if self.bytes.saturating_add(size) <= self.limit {
             self.bytes += size;
             return Some(task);
@@ -47,10 +47,15 @@ impl Hot {
         None
     }
 
+    /// Whether one more would be too much for a store that can let no body go.
+    pub(super) fn is_full(&self, new: &NewTask, limit: usize) -> bool {
+        self.limit == usize::MAX && self.bytes.saturating_add(size(new)) > limit
+    }
+
     /// A task waits no longer.
     pub(super) fn release(&mut self, task: Option<&Arc<Task>>) {
         if let Some(task) = task {
-            self.bytes = self.bytes.saturating_sub(size(task));
+            self.bytes = self.bytes.saturating_sub(size(&task.new));
         }
     }
 
@@ -68,6 +73,6 @@ impl Hot {
     }
 }
 
-fn size(task: &Task) -> usize {
-    task.new.args.len() + OVERHEAD
+fn size(new: &NewTask) -> usize {
+    new.args.len() + OVERHEAD
 }

@@ -18,6 +18,8 @@ use crate::task::{BatchId, NewTask, Task, TaskId};
 
 /// How many ended batches are remembered.
 const BATCHES_MAX: usize = 1_000;
+/// What a story takes beside arguments and outcome, about, in bytes.
+const OVERHEAD: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct Archive {
@@ -26,6 +28,9 @@ pub(super) struct Archive {
     key_ms: u64,
     /// In the order of their ends.
     ended: VecDeque<Ended>,
+    /// About how many bytes these take, and may take.
+    bytes: usize,
+    bytes_max: usize,
     /// Attempts that were followed by another one.
     history: FxHashMap<TaskId, Vec<AttemptStory>>,
     keys: FxHashMap<Box<str>, (TaskId, u64)>,
@@ -41,6 +46,8 @@ impl Archive {
             keep_count: policy.keep_count,
             key_ms: policy.key_window.as_millis() as u64,
             ended: VecDeque::new(),
+            bytes: 0,
+            bytes_max: policy.memory_max / 4,
             history: FxHashMap::default(),
             keys: FxHashMap::default(),
             key_order: VecDeque::new(),
@@ -65,6 +72,7 @@ impl Archive {
     /// Keeps the story of a task that has ended.
     pub(super) fn keep(&mut self, ended: Ended, gone: &mut Vec<Arc<Task>>) {
         if ended.keep {
+            self.bytes += size(&ended);
             self.ended.push_back(ended);
         } else {
             self.history.remove(&ended.task.id);
@@ -81,9 +89,11 @@ impl Archive {
     pub(super) fn trim(&mut self, now: Now, gone: &mut Vec<Arc<Task>>) {
         let since = now.wall_ms.saturating_sub(self.keep_ms);
         while self.ended.len() > self.keep_count
+            || self.bytes > self.bytes_max
             || self.ended.front().is_some_and(|first| first.at_ms < since)
         {
             let Some(ended) = self.ended.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(size(&ended));
             if !self.history.is_empty() {
                 self.history.remove(&ended.task.id);
             }
@@ -148,6 +158,7 @@ impl Archive {
             }
             !is_meant
         });
+        self.weigh();
         Ok((before - self.ended.len()) as u64)
     }
 
@@ -176,8 +187,13 @@ impl Archive {
             }
         }
         self.ended = kept;
+        self.weigh();
         again.sort_by_key(|(task, _)| task.id);
         Ok(again)
+    }
+
+    fn weigh(&mut self) {
+        self.bytes = self.ended.iter().map(size).sum();
     }
 
     fn is_over(&self, id: TaskId, books: &Books) -> Result<(), Refusal> {
@@ -274,6 +290,12 @@ fn attempt(run: Run, error: Option<String>) -> AttemptStory {
         pid: std::process::id(),
         error,
     }
+}
+
+/// About how many bytes the story of a task takes.
+fn size(ended: &Ended) -> usize {
+    let outcome = ended.outcome.as_ref().map_or_else(String::len, |result| result.len());
+    ended.task.new.args.len() + outcome + OVERHEAD
 }
 
 fn is_target(target: &Target, ended: &Ended) -> bool {
