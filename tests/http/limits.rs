@@ -76,6 +76,20 @@ fn a_body_that_stops_coming_is_told_so() {
 }
 
 #[test]
+fn lines_that_stop_coming_are_told_so_after_those_that_came() {
+    let server = with_settings("http_body_timeout = \"50ms\"\n");
+    let task = "{\"function\":\"noop\"}\n";
+    let head = "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n";
+    let request = format!("POST /tasks HTTP/1.1\r\nHost: {}\r\n{head}\r\n", server.address);
+    let silent = server.connect().send(&request).rest();
+    assert!(silent.starts_with("HTTP/1.1 408 ") && silent.contains("http_body_timeout"), "{silent}");
+    let answer = server.connect().send(format!("{request}{:x}\r\n{task}\r\n", task.len())).rest();
+    let (accepted, late) = (answer.find("queued").unwrap(), answer.find("http_body_timeout").unwrap());
+    assert!(accepted < late, "{answer}");
+    assert_eq!(limit(&server, "http_body_timeout"), 2);
+}
+
+#[test]
 fn a_full_queue_says_when_to_come_back() {
     let server = with_settings("queue_max_length = 1\n");
     curl(&server, &["--json", "\"x\"", "/tasks/echo?delay=1h"]).is(202);

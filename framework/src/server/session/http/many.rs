@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::unfold;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode, header};
 use tokio::sync::Notify;
 
 use super::answer::{self, Body};
 use super::mailbox::{Mailbox, too_long};
+use super::one::part;
 use super::problem::Problem;
 use super::{Beside, Caller};
 use crate::protocol::{Code, Lines, Page, Refusal};
@@ -31,7 +31,7 @@ pub(super) async fn push(
     check(request.headers())?;
     let mut body = request.into_body();
     // Before the answer begins, so that a client which waits to be told to go on is told.
-    let first = body.frame().await;
+    let first = part(&mut body, &caller.hall).await?;
     let mailbox = Mailbox::new(caller);
     let pace = Arc::new(Notify::new());
     let answers = Answers { outbox: mailbox.outbox.clone(), pace: pace.clone() };
@@ -89,9 +89,10 @@ impl Upload {
                 return;
             }
             tokio::select! {
-                next = body.frame() => match next {
-                    Some(next) => frame = next,
-                    None => break,
+                next = part(&mut body, &self.mailbox.caller.hall) => match next {
+                    Ok(Some(next)) => frame = next,
+                    Ok(None) => break,
+                    Err(late) => return self.refuse(&Refusal::new(Code::BadRequest, late.detail())),
                 },
                 () = raised(&mut stop) => {
                     return self.refuse(&Refusal::new(Code::ShuttingDown, "The server is shutting down."));

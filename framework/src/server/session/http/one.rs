@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::{HeaderMap, Request, Response, StatusCode, header};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
@@ -77,6 +77,17 @@ async fn arguments(request: Request<Incoming>, hall: &Hall) -> Result<Vec<u8>, P
     Ok(body)
 }
 
+/// The next part of a body; `None` after its end.
+///
+/// # Errors
+/// When none has come for `http_body_timeout`.
+pub(super) async fn part(
+    body: &mut Incoming,
+    hall: &Hall,
+) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Problem> {
+    timeout(hall.settings.http_body_timeout, body.frame()).await.map_err(|_| slow(hall))
+}
+
 /// The whole body, as long as it is not longer than a message may be and keeps coming.
 async fn read(mut body: Incoming, hall: &Hall) -> Result<Vec<u8>, Problem> {
     let settings = &hall.settings;
@@ -91,8 +102,7 @@ async fn read(mut body: Incoming, hall: &Hall) -> Result<Vec<u8>, Problem> {
     }
     let mut bytes = Vec::new();
     loop {
-        let frame = timeout(settings.http_body_timeout, body.frame()).await.map_err(|_| slow(hall))?;
-        let Some(frame) = frame else { return Ok(bytes) };
+        let Some(frame) = part(&mut body, hall).await? else { return Ok(bytes) };
         let frame =
             frame.map_err(|error| Problem::bad(format!("The body cannot be read: {error}.")).closing())?;
         let Ok(data) = frame.into_data() else { continue };

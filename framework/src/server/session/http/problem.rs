@@ -51,6 +51,11 @@ pub(super) struct Document {
 }
 
 impl Problem {
+    /// What was wrong, for people.
+    pub(super) fn detail(&self) -> &str {
+        &self.document.detail
+    }
+
     pub(super) fn new(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,

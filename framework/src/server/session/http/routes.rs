@@ -94,7 +94,7 @@ pub(super) static ROUTES: &[Route] = &[
         parameters: &[],
         action: Action::PushMany,
         answers: &[ok(Holds::Lines)],
-        problems: &[415],
+        problems: &[408, 415],
     },
     Route {
         problems: &[404],
