@@ -33,6 +33,7 @@ mod readme;
 mod release;
 mod scenario;
 mod schedule;
+mod soak;
 mod storage;
 mod store;
 mod tasks;
