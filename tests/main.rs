@@ -31,6 +31,7 @@ mod power_cut;
 mod queues;
 mod readme;
 mod release;
+mod reload;
 mod scenario;
 mod schedule;
 mod storage;

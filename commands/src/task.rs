@@ -12,6 +12,7 @@ mod forget;
 mod functions;
 mod list;
 mod pid_file;
+mod reload;
 mod restart;
 mod retry;
 mod run;

@@ -20,8 +20,9 @@ use super::ready::raised;
 use super::session::{Hall, Session};
 use super::stream::Stream;
 
-pub(super) use self::entrance::{Entrance, open};
+pub(super) use self::entrance::{Entrance, check, open};
 pub use self::local::AlreadyRunning;
+pub(super) use self::socket::Socket;
 
 /// How long to wait when the system gives no more sockets.
 const PAUSE: Duration = Duration::from_millis(100);

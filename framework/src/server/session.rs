@@ -26,6 +26,7 @@ use super::ending::Ending;
 use super::events::AnyEvents;
 use super::outbox::Outbox;
 use super::queue::Queue;
+use super::renewal::Renewal;
 use super::scheduler::Scheduler;
 use super::settings::ServerSettings;
 use super::status::{Address, Board};
@@ -44,6 +45,7 @@ pub(super) struct Hall {
     pub(super) board: Arc<Board>,
     pub(super) addresses: Vec<Address>,
     pub(super) ending: Arc<Ending>,
+    pub(super) renewal: Arc<Renewal>,
 }
 
 /// One connection, from its first byte to its last.

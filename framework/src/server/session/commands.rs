@@ -17,7 +17,7 @@ use crate::store::{
 use crate::task::{FunctionStory, Handler, TaskId};
 
 /// The commands, the scope that each needs, and their fields.
-const COMMANDS: [(&str, Scope, &[&str]); 21] = [
+const COMMANDS: [(&str, Scope, &[&str]); 22] = [
     ("status", Scope::Inspect, &[]),
     ("show", Scope::Send, &["task"]),
     ("watch", Scope::Send, &["task"]),
@@ -39,6 +39,7 @@ const COMMANDS: [(&str, Scope, &[&str]); 21] = [
     ("pause_schedule", Scope::Admin, &["schedule"]),
     ("resume_schedule", Scope::Admin, &["schedule"]),
     ("stop", Scope::Admin, &["now", "timeout"]),
+    ("reload", Scope::Admin, &["now", "timeout"]),
 ];
 
 /// How many lines a list has unless the command says so, and at most.
@@ -83,6 +84,8 @@ enum Asked {
     Pause(String, bool),
     /// Stops the server, after so long at most.
     Stop(Option<Duration>),
+    /// Lets a new process take its place, when running tasks have ended within so long.
+    Reload(Option<Duration>),
 }
 
 /// Does what a command asks; `None` when the answer goes its own way to the outbox.
@@ -103,6 +106,10 @@ pub(super) async fn answer(
         }
         Asked::Stop(patience) => {
             hall.ending.ask(outbox, request.id.map(RawValue::get), patience).await;
+            return Ok(None);
+        }
+        Asked::Reload(patience) => {
+            hall.renewal.ask(outbox, request.id.map(RawValue::get), patience);
             return Ok(None);
         }
         Asked::Run(schedule) => {
@@ -140,6 +147,7 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
             Asked::Change(Change::Pause { queue, paused: name == "pause" })
         }
         "stop" => Asked::Stop(patience(request)?),
+        "reload" => Asked::Reload(patience(request)?),
         "open_batch" => Asked::Change(open_batch(hall, request)?),
         "seal_batch" => Asked::Change(Change::SealBatch(batch(request)?)),
         _ => return Err(unknown_command(name)),
@@ -235,7 +243,7 @@ fn batch(request: &mut CommandRequest) -> Result<u64, Refusal> {
     request.need("batch", "the id of a batch")
 }
 
-/// How long running tasks may take when the server stops.
+/// How long running tasks may take when the server stops or reloads.
 fn patience(request: &mut CommandRequest) -> Result<Option<Duration>, Refusal> {
     #[derive(Deserialize)]
     struct Span(#[serde(with = "crate::config::duration")] Duration);
