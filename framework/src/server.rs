@@ -49,7 +49,7 @@ pub use events::{AnyEvents, Events, Finished};
 pub use listener::AlreadyRunning;
 pub use peer::Peer;
 pub use settings::{Auth, ListenerSettings, Protocol, QueueRate, ServerSettings};
-pub use status::{Address, Connections, Percentiles, Rates, Status, Threads, Workers};
+pub use status::{Address, Connections, OpenFiles, Percentiles, Rates, Status, Threads, Workers};
 
 use crate::config::Config;
 use crate::protocol::{Code, Durability, Refusal};
@@ -125,9 +125,7 @@ impl Server {
     /// or `on_start` fails.
     pub async fn start(self) -> Result<Running> {
         remember_panics();
-        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-            tracing::warn!("the limit of open files stays as it is: {error}");
-        }
+        status::raise_limit(self.settings.max_connection);
         let schedules = self.check()?;
         let benches = self.benches();
         let io = Pool::new("io", self.settings.worker_num, 0)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use framework::humantime::format_duration;
 use framework::prelude::*;
-use framework::server::{Percentiles, Status, Workers};
+use framework::server::{OpenFiles, Percentiles, Status, Workers};
 
 use super::server_address::{ServerAddress, ended, parse_duration};
 use crate::people::span;
@@ -89,6 +89,7 @@ fn describe(status: &Status, output: &mut Output) {
                 connections.current, connections.total, connections.refused
             ),
         ),
+        ("open files", files(&status.open_files)),
         ("oldest waiting", oldest),
         ("accepted", format!("{}/s over the last 10 s", rates.accepted_per_second)),
         ("finished", format!("{}/s over the last 10 s", rates.finished_per_second)),
@@ -101,6 +102,16 @@ fn describe(status: &Status, output: &mut Output) {
     let name = output.style(framework::output::Style::Name);
     for (label, value) in lines {
         output.line(format_args!("{}{value}", name.on(format_args!("{label:<16}"))));
+    }
+}
+
+/// `31 of 20000`, as far as it is known.
+fn files(files: &OpenFiles) -> String {
+    match (files.used, files.limit) {
+        (Some(used), Some(limit)) => format!("{used} of {limit}"),
+        (Some(used), None) => format!("{used}, without a limit"),
+        (None, Some(limit)) => format!("an unknown number of {limit}"),
+        (None, None) => "unknown".to_owned(),
     }
 }
 

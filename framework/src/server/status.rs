@@ -1,5 +1,6 @@
 //! How the server is doing: what the rooms count, and the report made of it.
 
+mod files;
 mod limits;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+pub use self::files::OpenFiles;
+pub(super) use self::files::raise_limit;
 pub(super) use self::limits::{Limit, Limits};
 use super::settings::{Auth, Protocol};
 use crate::protocol::Durability;
@@ -38,6 +41,8 @@ pub struct Status {
     /// Of each line, by the name of its queue; `*` is the line of all queues without one of their own.
     pub lines: BTreeMap<String, Workers>,
     pub connections: Connections,
+    #[serde(default)]
+    pub open_files: OpenFiles,
     /// How often each bound on what clients may do was reached, by the name of its setting.
     #[serde(default)]
     pub limits: BTreeMap<String, u64>,
@@ -224,6 +229,7 @@ impl Board {
                 total: self.connections.total.load(Ordering::Relaxed),
                 refused: self.connections.refused.load(Ordering::Relaxed),
             },
+            open_files: OpenFiles::now(),
             limits: self.limits.report(),
             queues,
             oldest_waiting_ms,
