@@ -25,6 +25,7 @@ mod peer;
 mod pool;
 mod queue;
 mod ready;
+mod roster;
 mod scheduler;
 mod session;
 mod settings;
@@ -48,6 +49,7 @@ pub use ending::{Farewell, Phase};
 pub use events::{AnyEvents, Events, Finished};
 pub use listener::AlreadyRunning;
 pub use peer::Peer;
+pub use roster::ConnectionStory;
 pub use settings::{Auth, ListenerSettings, Protocol, QueueRate, ServerSettings};
 pub use status::{Address, Connections, OpenFiles, Percentiles, Rates, Status, Threads, Workers};
 

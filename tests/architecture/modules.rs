@@ -6,7 +6,7 @@ use super::tokens::following;
 /// The rooms of the server, in the order in which data walks through them.
 const ROOMS: [&str; 7] = ["listener", "session", "scheduler", "queue", "worker", "finisher", "notifier"];
 /// What the rooms of the server share: words, not rooms.
-const VOCABULARY: [&str; 15] = [
+const VOCABULARY: [&str; 16] = [
     "access",
     "audience",
     "connection",
@@ -17,6 +17,7 @@ const VOCABULARY: [&str; 15] = [
     "peer",
     "pool",
     "ready",
+    "roster",
     "settings",
     "status",
     "stream",

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 pub use self::files::OpenFiles;
 pub(super) use self::files::raise_limit;
 pub(super) use self::limits::{Limit, Limits};
+use super::roster::Roster;
 use super::settings::{Auth, Protocol};
 use crate::protocol::Durability;
 use crate::store::{Counts, Depth, Ledger, Store};
@@ -123,6 +124,7 @@ pub(super) struct Board {
     pub(super) benches: Vec<Bench>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
+    pub(super) roster: Arc<Roster>,
     pub(super) limits: Arc<Limits>,
     latencies: Mutex<Latencies>,
     samples: Mutex<VecDeque<Sample>>,
@@ -162,6 +164,7 @@ impl Board {
             benches,
             threads,
             connections: Arc::default(),
+            roster: Arc::default(),
             limits: Arc::default(),
             latencies: Mutex::new(Latencies::new()),
             samples: Mutex::default(),
