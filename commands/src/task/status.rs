@@ -6,7 +6,8 @@ use framework::humantime::format_duration;
 use framework::prelude::*;
 use framework::server::{OpenFiles, Percentiles, Status, Workers};
 
-use super::server_address::{ServerAddress, ended, parse_duration};
+use super::again::Again;
+use super::server_address::{ServerAddress, ended};
 use crate::people::span;
 
 /// Show how the task server is doing
@@ -18,12 +19,8 @@ struct ShowStatus {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
-    /// Show it again and again until Ctrl-C: in place on a terminal, else one block after the other
-    #[arg(long)]
-    watch: bool,
-    /// How long to wait before the next look, such as 500ms or 10s
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, requires = "watch")]
-    every: Duration,
+    #[command(flatten)]
+    again: Again,
     #[command(flatten)]
     server: ServerAddress,
 }
@@ -31,35 +28,18 @@ struct ShowStatus {
 impl Execute for ShowStatus {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        let mut is_first = true;
+        let mut looks = self.again.begin(self.json);
         loop {
             let status = client.status().await.map_err(ended)?;
-            if self.watch {
-                separate(is_first, self.json, output);
-            }
+            looks.separate(output);
             match self.json {
                 true => output.json(&status)?,
                 false => show(&status, output),
             }
-            output.flush();
-            if !self.watch || output.is_closed() {
+            if !looks.next(output).await {
                 return Ok(());
             }
-            is_first = false;
-            tokio::time::sleep(self.every.max(SHORTEST)).await;
         }
-    }
-}
-
-/// Looking more often would only keep the server busy.
-const SHORTEST: Duration = Duration::from_millis(50);
-
-/// Makes room for the next block.
-fn separate(is_first: bool, is_json: bool, output: &mut Output) {
-    match (is_json, output.is_on_terminal()) {
-        (false, true) => output.text("\x1b[H\x1b[2J"),
-        (false, false) if !is_first => output.line(""),
-        _ => {}
     }
 }
 
