@@ -10,6 +10,7 @@ mod batches;
 mod browser;
 mod client;
 mod config;
+mod connections;
 mod console;
 mod daemon;
 mod frames;

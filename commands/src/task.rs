@@ -1,11 +1,13 @@
 //! The task server and its clients.
 
+mod again;
 mod arguments;
 mod batch;
 mod batches;
 mod bench;
 mod cancel;
 mod check;
+mod connections;
 mod each;
 mod flush;
 mod forget;

@@ -29,6 +29,7 @@ mod queue;
 mod ready;
 mod renewal;
 mod running;
+mod roster;
 mod scheduler;
 mod session;
 mod settings;
@@ -54,8 +55,9 @@ pub use listener::AlreadyRunning;
 pub use peer::Peer;
 pub use renewal::{Reload, ReloadPhase, Renewal};
 pub use running::{Offer, Remainder, Running, Stopped};
+pub use roster::ConnectionStory;
 pub use settings::{Auth, ListenerSettings, Protocol, QueueRate, ServerSettings};
-pub use status::{Address, Connections, Percentiles, Rates, Status, Threads, Workers};
+pub use status::{Address, Connections, OpenFiles, Percentiles, Rates, Status, Threads, Workers};
 
 use crate::config::Config;
 use crate::schedule::Schedules;
@@ -100,9 +102,7 @@ impl Server {
     /// As there, and when a socket of a service manager is none that the settings name.
     pub async fn succeed(self, handover: Handover) -> Result<Running> {
         remember_panics();
-        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-            tracing::warn!("the limit of open files stays as it is: {error}");
-        }
+        status::raise_limit(self.settings.max_connection);
         let schedules = check(&self.settings, &self.config, &self.handlers)?;
         let benches = self.benches();
         let io = Pool::new("io", self.settings.worker_num, 0)?;

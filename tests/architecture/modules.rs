@@ -6,7 +6,7 @@ use super::tokens::following;
 /// The rooms of the server, in the order in which data walks through them.
 const ROOMS: [&str; 7] = ["listener", "session", "scheduler", "queue", "worker", "finisher", "notifier"];
 /// What the rooms of the server share: words, not rooms.
-const VOCABULARY: [&str; 19] = [
+const VOCABULARY: &[&str] = &[
     "access",
     "audience",
     "connection",
@@ -20,6 +20,7 @@ const VOCABULARY: [&str; 19] = [
     "pool",
     "ready",
     "renewal",
+    "roster",
     "settings",
     "status",
     "stream",

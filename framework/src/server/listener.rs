@@ -86,9 +86,12 @@ impl Porter {
     fn session(&self, seat: &Seat, door: &Arc<Door>, reading: mpsc::Sender<()>) -> Session {
         let hall = self.hall.clone();
         let outbox = Arc::new(Outbox::new(hall.settings.output_buffer_max));
-        let connection = Connection::new(seat.number, seat.peer, hall.queue.clone(), outbox.clone());
+        let connection =
+            Connection::new(seat.guest.number, seat.guest.peer, hall.queue.clone(), outbox.clone());
+        seat.guest.hears_from(&outbox);
         Session {
             hall,
+            guest: seat.guest.clone(),
             access: door.access(),
             door: door.clone(),
             connection,

@@ -27,6 +27,7 @@ use super::events::AnyEvents;
 use super::outbox::Outbox;
 use super::queue::Queue;
 use super::renewal::Renewal;
+use super::roster::Guest;
 use super::scheduler::Scheduler;
 use super::settings::ServerSettings;
 use super::status::{Address, Board};
@@ -51,6 +52,8 @@ pub(super) struct Hall {
 /// One connection, from its first byte to its last.
 pub(super) struct Session {
     pub(super) hall: Arc<Hall>,
+    /// What others are told of it.
+    pub(super) guest: Arc<Guest>,
     /// The rules of the listener that it came through.
     pub(super) door: Arc<Door>,
     /// What it may do.
@@ -105,7 +108,10 @@ impl Session {
                     match opening {
                         Opening::Http => return self.serve_http(stream).await,
                         Opening::Tls => match self.encrypt(stream).await? {
-                            Some(encrypted) => stream = encrypted,
+                            Some(encrypted) => {
+                                self.guest.encrypts();
+                                stream = encrypted;
+                            }
                             None => return Ok(()),
                         },
                         Opening::Lines | Opening::Frames => return Ok(()),

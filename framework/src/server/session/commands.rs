@@ -10,6 +10,7 @@ use super::Hall;
 use crate::protocol::{Code, CommandRequest, Refusal};
 use crate::server::access::{Access, Scope};
 use crate::server::outbox::Outbox;
+use crate::server::roster::ConnectionStory;
 use crate::server::status::Status;
 use crate::store::{
     BatchStory, Change, Changed, Filter, Found, Question, QueueStory, ScheduleStory, Story, Summary, Target,
@@ -17,8 +18,9 @@ use crate::store::{
 use crate::task::{FunctionStory, Handler, TaskId};
 
 /// The commands, the scope that each needs, and their fields.
-const COMMANDS: [(&str, Scope, &[&str]); 22] = [
+const COMMANDS: &[(&str, Scope, &[&str])] = &[
     ("status", Scope::Inspect, &[]),
+    ("connections", Scope::Inspect, &["after", "limit"]),
     ("show", Scope::Send, &["task"]),
     ("watch", Scope::Send, &["task"]),
     ("list", Scope::Inspect, &["state", "queue", "function", "batch", "before", "limit"]),
@@ -55,6 +57,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 #[serde(untagged)]
 pub(super) enum Answer {
     Status(Box<Status>),
+    Connections(Vec<ConnectionStory>),
     Task(Box<Story>),
     Tasks(Vec<Summary>),
     Batch(Box<BatchStory>),
@@ -72,6 +75,8 @@ pub(super) enum Answer {
 /// What a command comes down to.
 enum Asked {
     Status,
+    /// Tells of so many connections after the one of this number.
+    Connections(u64, usize),
     /// Describes this function, or all of them.
     Describe(Option<String>),
     Find(Question),
@@ -97,6 +102,7 @@ pub(super) async fn answer(
 ) -> Result<Option<Answer>, Refusal> {
     let answer = match read(hall, access, &mut request).await? {
         Asked::Status => Ok(Answer::Status(Box::new(hall.board.report(&hall.addresses).await))),
+        Asked::Connections(after, limit) => Ok(Answer::Connections(hall.board.roster.tell(after, limit))),
         Asked::Describe(function) => functions(hall, function.as_deref()).map(Answer::Functions),
         Asked::Find(question) => find(hall, question).await,
         Asked::Change(change) => hall.queue.change(change).await.map(Answer::Changed),
@@ -128,6 +134,7 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
     request.only(fields)?;
     Ok(match name {
         "status" => Asked::Status,
+        "connections" => Asked::Connections(after(request)?, limit(request)?),
         "show" => Asked::Find(Question::Task(request.need("task", "the id of a task")?)),
         "watch" => Asked::Watch(request.need("task", "the id of a task")?),
         "list" => Asked::Find(Question::Tasks(filter(hall, request).await?)),
@@ -258,6 +265,11 @@ fn patience(request: &mut CommandRequest) -> Result<Option<Duration>, Refusal> {
 
 fn schedule(request: &mut CommandRequest) -> Result<String, Refusal> {
     request.need("schedule", "the name of a schedule")
+}
+
+/// The number of the last connection of the page before; 0 comes before all.
+fn after(request: &mut CommandRequest) -> Result<u64, Refusal> {
+    Ok(request.take("after", "the number of a connection")?.unwrap_or(0))
 }
 
 fn limit(request: &mut CommandRequest) -> Result<usize, Refusal> {
