@@ -67,12 +67,13 @@ impl ServerAddress {
 
 impl ServerAddress {
     fn settings(&self, app: &App) -> Result<ClientSettings> {
-        let mut settings = ClientSettings::read(app.config()?)?;
-        if !self.address.is_empty() {
-            settings.address = Some(Addresses(self.address.clone()));
-        }
-        settings.connect_timeout = self.timeout.unwrap_or(settings.connect_timeout);
-        Ok(ClientSettings { connections: 1, ..settings })
+        let config = app.config()?;
+        let settings = match self.address.is_empty() {
+            true => ClientSettings::read(config)?,
+            false => ClientSettings::read_for(config, Addresses(self.address.clone()))?,
+        };
+        let connect_timeout = self.timeout.unwrap_or(settings.connect_timeout);
+        Ok(ClientSettings { connections: 1, connect_timeout, ..settings })
     }
 
     async fn open(&self, settings: ClientSettings) -> Result<Client, ClientError> {
