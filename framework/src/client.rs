@@ -134,7 +134,8 @@ impl Client {
     /// once.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] when nobody listens there; an I/O error also after `timeout`.
+    /// [`ClientError::NotRunning`] when nobody listens there; [`ClientError::Unreachable`] when nobody can be found,
+    /// also after `timeout`.
     pub async fn connect(address: impl AsRef<str>, timeout: Duration) -> Result<Self> {
         let settings = ClientSettings::to(address.as_ref())?.at_once();
         let client = Self::with(ClientSettings { connections: 1, connect_timeout: timeout, ..settings })?;
