@@ -42,7 +42,8 @@ pub struct ClientSettings {
     /// The longest answer, in bytes.
     #[serde(with = "size")]
     pub answer_max_length: usize,
-    /// How long connecting, encrypting and showing the token may take, for one address.
+    /// How long connecting, encrypting and showing the token may take, for one address; also how long a server may be
+    /// silent before it is left by who asks for no answer ([`super::Client::hand_over`]).
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
     /// How long a server that owes an answer may be silent before the connection is given up.
