@@ -28,6 +28,7 @@ mod logs;
 mod mail;
 mod making;
 mod model;
+mod no_wait;
 mod power_cut;
 mod queues;
 mod readme;
