@@ -84,8 +84,10 @@ mod entry;
 mod error;
 mod follow;
 mod line;
+mod parting;
 mod pipeline;
 mod pool;
+mod reload;
 mod request;
 mod sending;
 mod sent;
@@ -102,7 +104,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub use address::{Address, Addresses};
 pub use error::ClientError;
 pub use follow::{Following, News};
+pub use parting::Parting;
 pub use pipeline::{Pipeline, Refused};
+pub use reload::Reloading;
 pub use request::{IntoRequest, Request};
 pub use sending::Sending;
 pub use sent::{Ended, Sent};
@@ -134,7 +138,8 @@ impl Client {
     /// once.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] when nobody listens there; an I/O error also after `timeout`.
+    /// [`ClientError::NotRunning`] when nobody listens there; [`ClientError::Unreachable`] when nobody can be found,
+    /// also after `timeout`.
     pub async fn connect(address: impl AsRef<str>, timeout: Duration) -> Result<Self> {
         let settings = ClientSettings::to(address.as_ref())?.at_once();
         let client = Self::with(ClientSettings { connections: 1, connect_timeout: timeout, ..settings })?;

@@ -74,16 +74,11 @@ impl<'a> Weather<'a> {
         self.tally.ends.end();
     }
 
-    /// The new one is known by its number; the old one ends by itself.
     fn reload(&mut self) {
         self.tally.handovers.begin();
-        self.replace(|daemon| {
-            daemon.think("task:reload").exits(0);
-            daemon.wait();
-            let pid = daemon.status()["pid"].as_u64().unwrap();
-            let said = format!("listens on {} with pid {pid}.", daemon.address);
-            Daemon::found(daemon.into_project(), &said)
-        });
+        let daemon = self.daemon.as_mut().expect("there is a server between two strikes");
+        daemon.think("task:reload").exits(0);
+        daemon.replaced();
         self.tally.look_at_recent();
         self.tally.handovers.end();
         self.reloads += 1;

@@ -4,6 +4,7 @@
 //! pushed, because both name one key, by [`Audience::join`].
 
 mod gallery;
+mod succession;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -90,7 +90,10 @@ impl Follow {
 
     /// Connects again to a server that has gone away; its batches survive a restart.
     async fn find_again(&self, client: &Client, error: ClientError, output: &mut Output) -> Result<()> {
-        if !matches!(error, ClientError::Io { .. } | ClientError::NotRunning(_)) {
+        if !matches!(
+            error,
+            ClientError::Io { .. } | ClientError::NotRunning(_) | ClientError::Unreachable { .. }
+        ) {
             return Err(ended(error));
         }
         output.redraw("");

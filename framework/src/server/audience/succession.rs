@@ -1,0 +1,43 @@
+//! How the followers of tasks come from one server to the next.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Audience, Follower};
+use crate::protocol::Refusal;
+use crate::server::handover::Awaited;
+use crate::server::outbox::{Outbox, Place};
+use crate::server::waiters::Waiter;
+use crate::task::TaskId;
+
+impl Audience {
+    /// Seats the followers of another server, who know already what was before.
+    pub(crate) fn inherit(&self, awaited: &[Awaited], outbox: &Arc<Outbox>) {
+        let mut seats = self.seats();
+        for Awaited { task, listens } in awaited {
+            let waiter = Waiter { outbox: outbox.clone(), id: None, place: Place::Anywhere, is_bare: false };
+            let number = seats.enter(*task, waiter, *listens);
+            if let Some(follower) = seats.find(*task, number) {
+                follower.held = None;
+            }
+        }
+        self.count.fetch_add(awaited.len(), Ordering::SeqCst);
+    }
+
+    /// Lets the followers of single tasks go to the next server, with whether they listen; the others are told to ask
+    /// there themselves.
+    pub(crate) fn bequeath(&self, refusal: &Refusal) -> Vec<(TaskId, Waiter, bool)> {
+        self.gallery.dismiss(refusal);
+        let mut seats = self.seats();
+        let tasks: Vec<_> = seats.by_task.keys().copied().collect();
+        let mut gone = Vec::new();
+        for task in tasks {
+            let followers = seats.remove(task, |follower| follower.held.is_none());
+            gone.extend(
+                followers.into_iter().map(|Follower { waiter, listens, .. }| (task, waiter, listens)),
+            );
+        }
+        self.count.fetch_sub(gone.len(), Ordering::SeqCst);
+        gone
+    }
+}
