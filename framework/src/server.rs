@@ -209,6 +209,7 @@ impl Server {
         work.beside.extend([
             io.spawn(board.clone().sample()),
             io.spawn(queue.clone().ring()),
+            io.spawn(work.audience.batches.clone().tell_on()),
             io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
         ]);
         let ending = Arc::new(Ending::new(self.store.clone(), max_wait_time));
