@@ -1,6 +1,6 @@
 //! The server in the background: how it is started, stopped and started again, and what stands in the way.
 
-mod guard;
+pub(crate) mod guard;
 mod service;
 
 use std::fs::File;

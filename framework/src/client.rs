@@ -85,8 +85,10 @@ mod error;
 mod follow;
 mod follow_batch;
 mod line;
+mod parting;
 mod pipeline;
 mod pool;
+mod reload;
 mod request;
 mod sending;
 mod sent;
@@ -104,7 +106,9 @@ pub use address::{Address, Addresses};
 pub use error::ClientError;
 pub use follow::{Following, News};
 pub use follow_batch::{BatchNews, FollowingBatch};
+pub use parting::Parting;
 pub use pipeline::{Pipeline, Refused};
+pub use reload::Reloading;
 pub use request::{IntoRequest, Request};
 pub use sending::Sending;
 pub use sent::{Ended, Sent};
@@ -136,7 +140,8 @@ impl Client {
     /// once.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] when nobody listens there; an I/O error also after `timeout`.
+    /// [`ClientError::NotRunning`] when nobody listens there; [`ClientError::Unreachable`] when nobody can be found,
+    /// also after `timeout`.
     pub async fn connect(address: impl AsRef<str>, timeout: Duration) -> Result<Self> {
         let settings = ClientSettings::to(address.as_ref())?.at_once();
         let client = Self::with(ClientSettings { connections: 1, connect_timeout: timeout, ..settings })?;

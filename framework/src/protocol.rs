@@ -36,6 +36,7 @@ One message a line. A line is one of:
       queues; pause, resume, flush     \"queue\":\"mail\"
       open_batch, seal_batch           \"name\", \"function\", \"then\"; \"batch\":3
       batches, batch; schedules        \"limit\":20; \"batch\":3
+      connections                      \"after\":12, \"limit\":20
       run_schedule, pause_schedule, resume_schedule  \"schedule\":\"morning_mail\"
       functions                        \"function\":\"echo\", what it takes, as a JSON Schema
       auth; stop                       \"token\":\"..\", before all else; \"now\":true or \"timeout\":\"30s\"

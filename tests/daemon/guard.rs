@@ -60,6 +60,12 @@ impl Daemon {
         Self::found(self.into_project(), &said)
     }
 
+    /// After a reload, which leaves another process in its place.
+    pub(crate) fn replaced(&mut self) {
+        self.wait();
+        self.pid = self.project.read("runtime/server.pid").trim().parse().unwrap();
+    }
+
     pub(crate) fn into_project(mut self) -> Project {
         self.end();
         std::mem::replace(&mut self.project, Project::new())

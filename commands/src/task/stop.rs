@@ -98,16 +98,20 @@ fn tell(farewell: &Farewell, seen: &mut BTreeMap<String, u64>, output: &mut Outp
     if farewell.phase == Phase::Stopped || farewell.running.is_empty() {
         return;
     }
-    let running: Vec<_> =
-        farewell.running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
-    let patience = format_duration(Duration::from_secs(farewell.patience_ms.div_ceil(1000)));
-    let text = format!("Waiting up to {patience} for running tasks: {}", running.join(", "));
+    let text = waiting(farewell.patience_ms, &farewell.running);
     if output.is_watched() {
         output.redraw(text);
     } else if *seen != farewell.running {
         seen.clone_from(&farewell.running);
         output.note(text);
     }
+}
+
+/// Which running tasks are waited for, and how long.
+pub(super) fn waiting(patience_ms: u64, running: &BTreeMap<String, u64>) -> String {
+    let running: Vec<_> = running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
+    let patience = format_duration(Duration::from_secs(patience_ms.div_ceil(1000)));
+    format!("Waiting up to {patience} for running tasks: {}", running.join(", "))
 }
 
 /// Nobody listens where the server should be: it may be about to start or to end, or listen elsewhere.
@@ -139,7 +143,7 @@ async fn gone(path: &std::path::Path, holder: Holder) {
     }
 }
 
-fn control_socket(app: &App) -> Result<PathBuf> {
+pub(super) fn control_socket(app: &App) -> Result<PathBuf> {
     let config = app.config()?;
     Ok(config.root().join(config.section::<ServerSettings>()?.control_socket))
 }

@@ -6,6 +6,7 @@
 mod batches;
 mod gallery;
 mod seats;
+mod succession;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -69,6 +69,7 @@ pub(super) enum Holds {
     Tasks,
     Changed,
     Status,
+    Connections,
     Functions,
     Queues,
     Batches,

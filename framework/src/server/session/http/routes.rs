@@ -21,6 +21,7 @@ const fn ok(holds: Holds) -> Answers {
 
 const TASK: Parameter = path("task", Kind::Id, "The id of a task.");
 const BATCH: Parameter = path("batch", Kind::Id, "The id of a batch.");
+const AFTER: Parameter = query("after", Kind::Id, "Only connections that came after that of this number.");
 const LIMIT: Parameter = query("limit", Kind::Number(1, 1000), "How many at most; 20.");
 
 /// What a new task may say beside its arguments.
@@ -153,6 +154,14 @@ pub(super) static ROUTES: &[Route] = &[
         problems: &[],
     },
     asks("/status", "status", Scope::Inspect, &[], &[ok(Holds::Status)], "How the server is doing"),
+    asks(
+        "/connections",
+        "connections",
+        Scope::Inspect,
+        &[AFTER, LIMIT],
+        &[ok(Holds::Connections)],
+        "Who is connected, the oldest connections first",
+    ),
     asks(
         "/functions",
         "functions",
