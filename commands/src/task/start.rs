@@ -1,6 +1,7 @@
 //! `task:start`: boots the task server.
 
 pub(super) mod daemon;
+mod kept;
 mod service;
 mod signals;
 
@@ -39,6 +40,9 @@ struct Start {
     /// Be the server in the background that another process has started
     #[arg(long, hide = true)]
     detached: bool,
+    /// Be a server that the process with this pid keeps in the foreground
+    #[arg(long, value_name = "PID", hide = true)]
+    keeper: Option<u32>,
     /// Listen on this address
     #[arg(long)]
     host: Option<String>,
@@ -65,7 +69,7 @@ impl Execute for Start {
         if self.detached {
             daemon::detach()?;
         }
-        let mut signals = Signals::listen()?;
+        let mut signals = Signals::listen(self.keeper)?;
         let service = Service::find()?;
         let pid_file =
             settings.pid_file.as_ref().map(|file| PidFile::take(&config.root().join(file))).transpose()?;

@@ -1,8 +1,10 @@
 //! What the server is told by signals.
 
-use framework::log::Log;
+use framework::log::{Log, tracing};
 use framework::prelude::*;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::kept::Kept;
 
 /// The signals, from the moment this exists: one that comes during the start is not lost.
 pub(super) struct Signals {
@@ -11,16 +13,18 @@ pub(super) struct Signals {
     /// What `task:stop` sends where it cannot ask: as often as it likes, it never means "at once".
     quit: Signal,
     hang_up: Signal,
+    kept: Kept,
 }
 
 impl Signals {
-    pub(super) fn listen() -> Result<Self> {
+    pub(super) fn listen(keeper: Option<u32>) -> Result<Self> {
         let listen = |kind| signal(kind).context("listening for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             quit: listen(SignalKind::quit())?,
             hang_up: listen(SignalKind::hangup())?,
+            kept: Kept::by(keeper)?,
         })
     }
 
@@ -40,6 +44,10 @@ impl Signals {
                     }
                     false => return,
                 },
+                () = self.kept.forsaken() => {
+                    tracing::warn!("the process that kept this server in the foreground has ended");
+                    return;
+                }
             }
         }
     }
