@@ -13,6 +13,7 @@ pub(super) struct Signals {
     /// What `task:stop` sends where it cannot ask: as often as it likes, it never means "at once".
     quit: Signal,
     hang_up: Signal,
+    user: Signal,
     kept: Kept,
 }
 
@@ -24,6 +25,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             quit: listen(SignalKind::quit())?,
             hang_up: listen(SignalKind::hangup())?,
+            user: listen(SignalKind::user_defined1())?,
             kept: Kept::by(keeper)?,
         })
     }
@@ -44,6 +46,7 @@ impl Signals {
                     }
                     false => return,
                 },
+                _ = self.user.recv() => tracing::info!("SIGUSR1: reload"),
                 () = self.kept.forsaken() => {
                     tracing::warn!("the process that kept this server in the foreground has ended");
                     return;
