@@ -1,9 +1,11 @@
 //! `task:start`: boots the task server.
 
 pub(super) mod daemon;
+mod keeper;
 mod kept;
 mod service;
 mod signals;
+mod watching;
 
 use std::io;
 use std::sync::Arc;
@@ -43,6 +45,9 @@ struct Start {
     /// Be a server that the process with this pid keeps in the foreground
     #[arg(long, value_name = "PID", hide = true)]
     keeper: Option<u32>,
+    /// For developing: build and reload when sources or configuration change
+    #[arg(long, conflicts_with_all = ["daemon", "detached"])]
+    watch: bool,
     /// Listen on this address
     #[arg(long)]
     host: Option<String>,
@@ -62,6 +67,9 @@ impl Execute for Start {
         let config = app.config()?;
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
+        if self.watch {
+            return watching::watch(config, &self.arguments(), output).await;
+        }
         let is_daemon = self.daemon || settings.daemonize && !self.foreground;
         if is_daemon && !self.detached {
             return daemon::launch(config, &self.arguments(), output);

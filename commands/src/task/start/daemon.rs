@@ -61,7 +61,8 @@ pub(in crate::task) fn launch(config: &Config, arguments: &[String], output: &mu
     }
 }
 
-fn verbosity(output: &Output) -> Option<&'static str> {
+/// The option that makes another one say as much.
+pub(super) fn verbosity(output: &Output) -> Option<&'static str> {
     match output.verbosity() {
         Verbosity::Quiet => Some("-q"),
         Verbosity::Normal => None,
