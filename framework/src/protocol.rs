@@ -39,7 +39,7 @@ One message a line. A line is one of:
       connections                      \"after\":12, \"limit\":20
       run_schedule, pause_schedule, resume_schedule  \"schedule\":\"morning_mail\"
       functions                        \"function\":\"echo\", what it takes, as a JSON Schema
-      auth; stop                       \"token\":\"..\", before all else; \"now\":true or \"timeout\":\"30s\"
+      auth; stop, reload               \"token\":\"..\", before all else; \"now\":true or \"timeout\":\"30s\"
   ?                                 this help
   anything else                     raw data for the program's on_receive
 ";

@@ -66,3 +66,24 @@ fn a_socket_that_the_settings_do_not_name_is_refused() {
     let ran = Ran::of(&mut command(&project, file)).exits(1);
     assert!(ran.stderr.contains("LISTEN_FDS"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_unit_for_the_sockets_names_every_listener() {
+    let project = Project::new();
+    let further =
+        "[[listeners]]\nhost = \"::1\"\nport = 9502\n[[listeners]]\nhost = \"unix:runtime/think.sock\"\n";
+    project.write("config/server.toml", &format!("backlog = 77\n{further}"));
+    project.think("make:service mailer --socket").exits(0);
+    let unit = project.read("runtime/mailer.socket");
+    let path = project.path("runtime/think.sock").display().to_string();
+    for line in ["127.0.0.1:9501", "[::1]:9502", &path].map(|place| format!("ListenStream={place}")) {
+        assert!(unit.lines().any(|there| there == line), "{line}: {unit}");
+    }
+    assert!(unit.contains("Backlog=77\n"));
+    let service = project.read("runtime/mailer.service");
+    assert!(service.contains("Requires=mailer.socket\n") && service.contains(" task:reload\n"), "{service}");
+    project.write("config/server.toml", "port = 0\n");
+    let ran = project.think("make:service other --socket").exits(1);
+    assert!(ran.stderr.contains("a port that is not 0"), "{}", ran.stderr);
+    assert!(!project.path("runtime/other.service").exists());
+}

@@ -1,9 +1,10 @@
 //! `make:service`: the server as a service of systemd.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use framework::prelude::*;
-use framework::server::ServerSettings;
+use framework::server::{ListenerSettings, ServerSettings};
 
 use super::write;
 
@@ -20,14 +21,17 @@ struct MakeService {
     /// The user it runs as
     #[arg(long, default_value = "www-data")]
     user: String,
-    /// Write over a file that exists
+    /// Write runtime/NAME.socket as well: systemd listens, before the server starts and while it is down
+    #[arg(long)]
+    socket: bool,
+    /// Write over files that exist
     #[arg(long)]
     force: bool,
 }
 
 impl Execute for MakeService {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let Self { name, user, force } = self;
+        let Self { name, user, socket, force } = self;
         let plain = |text: &str| {
             text.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-_.@".contains(&letter))
         };
@@ -39,28 +43,41 @@ impl Execute for MakeService {
         let config = app.config()?;
         let settings: ServerSettings = config.section()?;
         let program = std::env::current_exe().context("finding the program's own file")?;
-        let unit = unit(config.root(), &program, &user, settings.max_wait_time.as_secs());
-        let file = format!("runtime/{name}.service");
-        write(&config.root().join(&file), &unit?, force).with_context(|| format!("writing {file}"))?;
-        output.success(format_args!("{file} is written."));
-        output.note(format_args!("Let {user} write to runtime/, then: systemctl enable --now ./{file}"));
+        let root = config.root();
+        let unit = unit(root, &program, &user, settings.max_wait_time.as_secs(), socket.then_some(&name))?;
+        let mut files = vec![(format!("runtime/{name}.service"), unit)];
+        if socket {
+            files.push((format!("runtime/{name}.socket"), sockets(root, &settings)?));
+        }
+        for (file, unit) in &files {
+            write(&root.join(file), unit, force).with_context(|| format!("writing {file}"))?;
+            output.success(format_args!("{file} is written."));
+        }
+        let files: Vec<_> = files.iter().map(|(file, _)| format!("./{file}")).collect();
+        output.note(format_args!(
+            "Let {user} write to runtime/, then: systemctl enable --now {}",
+            files.join(" ")
+        ));
         Ok(())
     }
 }
 
-fn unit(root: &Path, program: &Path, user: &str, patience: u64) -> Result<String> {
+fn unit(root: &Path, program: &Path, user: &str, patience: u64, socket: Option<&String>) -> Result<String> {
     let (root, program) = (quoted(root)?, quoted(program)?);
     // What it needs after its running tasks had their time: to settle, to answer, to flush.
     let patience = patience + 15;
+    let socket =
+        socket.map(|name| format!("\nRequires={name}.socket\nAfter={name}.socket")).unwrap_or_default();
     Ok(format!(
         r#"[Unit]
 Description=Task server of {root}
 After=network-online.target
-Wants=network-online.target
+Wants=network-online.target{socket}
 
 [Service]
 Type=notify
 ExecStart="{program}" task:start --foreground
+ExecReload="{program}" task:reload
 WorkingDirectory={root}
 Environment="THINK_ROOT={root}"
 User={user}
@@ -99,6 +116,40 @@ SystemCallFilter=@system-service
 WantedBy=multi-user.target
 "#
     ))
+}
+
+/// The unit that holds the sockets of the settings; the control socket stays the server's own.
+fn sockets(root: &Path, settings: &ServerSettings) -> Result<String> {
+    let listeners = std::iter::once(settings.first_listener()).chain(settings.listeners.iter().cloned());
+    let streams: Vec<_> = listeners.map(|listener| stream(root, &listener)).collect::<Result<_>>()?;
+    let (root, backlog) = (quoted(root)?, settings.backlog);
+    Ok(format!(
+        r"[Unit]
+Description=Sockets of the task server of {root}
+
+[Socket]
+{}
+Backlog={backlog}
+SocketMode=0600
+
+[Install]
+WantedBy=sockets.target
+",
+        streams.join("\n")
+    ))
+}
+
+/// As systemd names an address, which the server then finds in its settings.
+fn stream(root: &Path, listener: &ListenerSettings) -> Result<String> {
+    if let Some(path) = listener.host.strip_prefix("unix:") {
+        return Ok(format!("ListenStream={}", quoted(&root.join(path))?));
+    }
+    let port = listener.port.filter(|port| *port > 0).context("systemd needs a port that is not 0")?;
+    let host: IpAddr = match listener.host.as_str() {
+        "localhost" => Ipv4Addr::LOCALHOST.into(),
+        host => host.parse().with_context(|| format!("systemd needs the number of the host \"{host}\""))?,
+    };
+    Ok(format!("ListenStream={}", SocketAddr::new(host, port)))
 }
 
 /// As systemd reads it: `%` begins a word of its own there, and nothing else is to be mistaken for one.

@@ -146,7 +146,7 @@ pub struct ServerSettings {
     pub hosts: Vec<String>,
     /// How many clients may wait to be accepted.
     pub backlog: u32,
-    /// How long a stop waits for running tasks.
+    /// How long a stop or a reload waits for running tasks, and a process that was replaced for its clients' results.
     #[serde(with = "duration")]
     pub max_wait_time: Duration,
 

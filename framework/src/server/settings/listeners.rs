@@ -154,7 +154,7 @@ impl ListenerSettings {
 
 impl ServerSettings {
     /// The listener that the section's own keys make.
-    pub(crate) fn first_listener(&self) -> ListenerSettings {
+    pub fn first_listener(&self) -> ListenerSettings {
         let is_unix = self.host.starts_with(UNIX);
         ListenerSettings {
             host: self.host.clone(),

@@ -3,7 +3,10 @@
 /// The name as it is written there, and the sentence.
 pub(super) const REPLACED: &[(&str, &str)] = &[
     // Swoole: processes and how work reaches them.
-    ("max_request", "workers are threads of one process and are not restarted; remove it"),
+    (
+        "max_request",
+        "workers are threads and need no restart; `./think task:reload` renews the process; remove it",
+    ),
     ("max_request_grace", "workers are threads of one process and are not restarted; remove it"),
     ("task_max_request", "task workers are not restarted after a number of tasks; remove it"),
     ("dispatch_mode", "the first idle worker takes the next task; remove it"),
@@ -148,7 +151,7 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
     ("protocol", "write `protocols` instead: the first bytes of a connection tell which it is"),
     ("transport", "`ssl_cert_file` and `ssl_key_file` make it TLS; `host = \"unix:..\"` a Unix socket"),
     ("reusePort", "one process listens, for all threads; remove it"),
-    ("reloadable", "a change of settings takes effect at the next start; remove it"),
+    ("reloadable", "`./think task:reload` puts new settings to work, and a new program; remove it"),
     ("eventLoop", "there is one event loop; remove it"),
     ("eventLoopClass", "there is one event loop; remove it"),
     ("stopTimeout", "how long a stop waits is `max_wait_time` here"),
@@ -166,7 +169,7 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
     ("defaultMaxPackageSize", "the longest message is `package_max_length` here"),
     ("onWorkerStart", "a callback is code: write `on_start` in app/server.rs"),
     ("onWorkerStop", "there is no such callback; remove it"),
-    ("onWorkerReload", "there is no such callback; remove it"),
+    ("onWorkerReload", "`on_start` is called in the new process; remove it"),
     ("onConnect", "a callback is code: write `on_connect` in app/server.rs"),
     ("onMessage", "a callback is code: write `on_receive` in app/server.rs"),
     ("onClose", "a callback is code: write `on_close` in app/server.rs"),
