@@ -69,6 +69,20 @@ fn refused(client: &mut Client) -> String {
 }
 
 #[test]
+fn who_begins_with_no_line_end_and_closes_is_answered_too() {
+    let server = guarded("");
+    for words in ["hello", "GE", NOOP.trim_end()] {
+        let answer: Value = serde_json::from_str(&server.connect().send(words).end().rest()).unwrap();
+        assert_eq!(answer["code"], "unauthorized", "{words}");
+    }
+    let answer: Value =
+        serde_json::from_str(&server.connect().send(auth(SENDER).trim_end()).end().rest()).unwrap();
+    assert_eq!(answer["status"], "ok");
+    assert_eq!(server.connect().end().rest(), "", "nothing is no message");
+    assert_eq!(server.connect().send([0, 0, 0, 9, b'{']).end().rest(), "", "half a frame is none either");
+}
+
+#[test]
 fn each_token_allows_what_its_scopes_say() {
     let server = guarded("");
     for (token, scopes, codes) in [

@@ -1,7 +1,11 @@
 //! The server in the background: how it is started, stopped and started again, and what stands in the way.
 
-mod guard;
+pub(crate) mod guard;
+mod idle;
+mod obstacles;
 mod service;
+mod swoole;
+mod twice;
 
 use std::fs::File;
 use std::io::Read;
@@ -11,13 +15,14 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use self::guard::{Daemon, on_terminal, project};
+use self::guard::{Daemon, on_terminal, project, with_silent_mail};
 use crate::harness::server::{Client, Server};
 use crate::harness::{Project, Ran};
 
 /// The exit codes that the README promises.
 const NOT_RUNNING: i32 = 3;
 const ALREADY_RUNNING: i32 = 4;
+const INTERRUPTED: i32 = 130;
 
 #[test]
 fn the_starter_returns_when_the_server_is_ready_and_stop_when_it_has_ended() {
@@ -141,7 +146,7 @@ fn one_that_is_stopped_while_it_starts_ends_without_having_begun() {
     File::open(&fifo).unwrap().read_to_string(&mut log).unwrap();
     let starter = starter.wait_with_output().unwrap();
     let said = String::from_utf8(starter.stderr).unwrap();
-    assert_eq!(starter.status.code(), Some(130), "{said}");
+    assert_eq!(starter.status.code(), Some(INTERRUPTED), "{said}");
     assert!(said.contains("told to stop while it started"), "{said}");
     assert!(stop.wait_with_output().unwrap().status.success());
     assert!(!project.path("runtime/server.pid").exists());
@@ -188,21 +193,6 @@ fn idle_connections_do_not_hold_a_stop_up() {
     daemon.think("task:stop").exits(0);
     assert!(idle.iter_mut().all(|client| client.rest().is_empty()));
     drop(http);
-}
-
-/// A mail server that never says a word: a mail to it is under way for as long as anybody likes.
-fn with_silent_mail() -> (TcpListener, Daemon) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let project = project();
-    project.write(
-        "config/mail.toml",
-        &format!("transport = \"smtp\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n"),
-    );
-    let daemon = Daemon::start(project, "");
-    let mail = r#"{"function":"send_mail","args":{"to":"b@example.com","title":"Hi","content":"Hello"}}"#;
-    assert_eq!(daemon.client().send(format!("{mail}\n")).json()["status"], "queued");
-    (listener, daemon)
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The server's log: what is in it, how it is put aside, and what happens when it cannot be written.
 
+mod handlers;
+mod reopened;
+
 use std::fs;
 
 use rustix::process::Signal;

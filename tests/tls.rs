@@ -15,10 +15,10 @@ use crate::harness::server::Server;
 const NOOP: &str = "{\"function\":\"noop\",\"id\":1}\n";
 const PAIR: &str = "ssl_cert_file = \"server.crt\"\nssl_key_file = \"server.key\"\n";
 
-type Encrypted = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Encrypted = StreamOwned<ClientConnection, TcpStream>;
 
 /// Connects with trust in this authority, and perhaps an identity of its own.
-fn connect(address: &str, authority: &Authority, identity: Option<&Identity>) -> Encrypted {
+pub(crate) fn connect(address: &str, authority: &Authority, identity: Option<&Identity>) -> Encrypted {
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))

@@ -29,13 +29,14 @@ One message a line. A line is one of:
       \"then\":\"NAME\"      a function, or a list of them, to run with the result
       \"function\":null    the configured default_function
   {\"command\":\"status\"}              how the server is doing; other commands and their fields:
-      watch                            \"task\":12, what becomes of it, line by line
+      watch                            \"task\":12 or \"batch\":3, what becomes of it, line by line
       show, cancel, retry, forget      \"task\":12; cancel and forget also \"batch\":3, retry and forget
                                        \"failed\":true, \"queue\":\"mail\"
       list                             \"state\", \"queue\", \"function\", \"batch\", \"before\":12, \"limit\":20
       queues; pause, resume, flush     \"queue\":\"mail\"
       open_batch, seal_batch           \"name\", \"function\", \"then\"; \"batch\":3
       batches, batch; schedules        \"limit\":20; \"batch\":3
+      connections                      \"after\":12, \"limit\":20
       run_schedule, pause_schedule, resume_schedule  \"schedule\":\"morning_mail\"
       functions                        \"function\":\"echo\", what it takes, as a JSON Schema
       auth; stop                       \"token\":\"..\", before all else; \"now\":true or \"timeout\":\"30s\"

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::protocol::{Durability, Refusal};
-use crate::task::{NewTask, Task, TaskId};
+use crate::task::{NewTask, Task, TaskId, Ticket};
 
 pub use change::{Cancelled, Change, Changed, ScheduleNote, Target};
 pub use clock::{Clock, Now};
@@ -91,6 +91,11 @@ pub trait Store: Send + Sync + 'static {
     /// Accepts nothing any more; tasks that survive the process are not handed out any more either, and others
     /// are until none is due.
     fn close(&self);
+
+    /// Lets another process have what survives this one, after [`Store::flush`]: nothing is locked any more when this
+    /// returns, and whatever is asked, settled or changed from then on is refused or forgotten. Gives the waiting
+    /// tasks that carry a ticket, which only this process knows of.
+    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, Ticket)>>;
 }
 
 /// What a push came to.

@@ -26,11 +26,19 @@ pub(crate) fn project() -> Project {
     project
 }
 
+/// Such a project with more settings.
+pub(crate) fn project_with(settings: &str) -> Project {
+    let project = project();
+    let config = project.read("config/server.toml");
+    project.write("config/server.toml", &format!("{config}{settings}"));
+    project
+}
+
 /// `task:start -d`; killed with its owner, whatever has become of the test.
 pub(crate) struct Daemon {
     pub(crate) project: Project,
     pub(crate) pid: u32,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Daemon {
@@ -58,6 +66,12 @@ impl Daemon {
         let said = self.think(command).exits(0).stderr;
         self.wait();
         Self::found(self.into_project(), &said)
+    }
+
+    /// After a reload, which leaves another process in its place.
+    pub(crate) fn replaced(&mut self) {
+        self.wait();
+        self.pid = self.project.read("runtime/server.pid").trim().parse().unwrap();
     }
 
     pub(crate) fn into_project(mut self) -> Project {
@@ -125,6 +139,21 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A mail server that never says a word: a mail to it is under way for as long as anybody likes.
+pub(crate) fn with_silent_mail() -> (TcpListener, Daemon) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let project = project();
+    project.write(
+        "config/mail.toml",
+        &format!("transport = \"smtp\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n"),
+    );
+    let daemon = Daemon::start(project, "");
+    let mail = r#"{"function":"send_mail","args":{"to":"b@example.com","title":"Hi","content":"Hello"}}"#;
+    assert_eq!(daemon.client().send(format!("{mail}\n")).json()["status"], "queued");
+    (listener, daemon)
 }
 
 /// Sends tasks until the server closes, some of them always on their way, and counts those that were acknowledged;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use framework::prelude::*;
-use framework::store::sqlite::WaitingTask;
+use framework::store::sqlite::{QueueFile, WaitingTask};
 use framework::task::{Handlers, TaskId};
 use serde::Serialize;
 
@@ -22,6 +22,22 @@ struct Check {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
+}
+
+/// Looks whether all waiting tasks of a file could run.
+///
+/// # Errors
+/// How many could not, and why; or the file cannot be read.
+pub(super) fn check_waiting(file: &QueueFile, handlers: &Handlers) -> Result<()> {
+    let mut found = Misfits::default();
+    found.waiting = file.waiting(|task| found.look(handlers, &task))?;
+    let Some((reason, Reason { task, .. })) = found.reasons.iter().next() else { return Ok(()) };
+    bail!(
+        "{} of {} waiting would fail, the first of them is {task}: {reason}; ./think task:check tells of all, and those \
+         that nobody needs can be cancelled",
+        found.misfits,
+        tasks(found.waiting)
+    )
 }
 
 /// How many different reasons are told; a reason may name a value of each task.

@@ -1,5 +1,6 @@
 //! `task:send`: hands a task to the server.
 
+mod no_wait;
 mod options;
 
 use std::ffi::OsString;
@@ -36,6 +37,12 @@ struct Send {
     /// Wait for the task's end, at most so many seconds, and print its result
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
     wait: Option<Option<Duration>>,
+    /// Hand it over and leave: success means that it was sent, not that it was accepted
+    ///
+    /// There is no id to print then. Refusals that come before the server closes the connection are told; one that is
+    /// silent for the time of --timeout is left, with a warning.
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
     /// Start the task later, such as 10m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     delay: Option<Duration>,
@@ -79,6 +86,7 @@ struct Send {
 impl Execute for Send {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         match self.read()? {
+            message if self.no_wait => self.hand_over(message, app, output).await,
             Message::Raw(line) => {
                 self.refuse_options()?;
                 send_raw(self.server.connect(app).await?, &line, output).await

@@ -19,7 +19,7 @@ pub(crate) struct ServerAddress {
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     address: Vec<Address>,
     /// How long to wait for the connection, such as 500ms or 5s [default: connect_timeout of config/client.toml]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_patience)]
     timeout: Option<Duration>,
 }
 
@@ -52,7 +52,14 @@ impl ServerAddress {
 
     /// A client that waits so long for a server that was there and has gone away, as for a restart.
     pub(crate) async fn connect_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
-        self.open(ClientSettings { retry_time, ..self.settings(app)? }).await.map_err(ended)
+        let client = self.client_for(app, retry_time)?;
+        client.open().await.map_err(ended)?;
+        Ok(client)
+    }
+
+    /// The same, for a server that was there just now.
+    pub(crate) fn client_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
+        Client::with(ClientSettings { retry_time, ..self.settings(app)? }).map_err(ended)
     }
 
     /// A client that tells every failure at once, for what can do without a server.
@@ -67,12 +74,13 @@ impl ServerAddress {
 
 impl ServerAddress {
     fn settings(&self, app: &App) -> Result<ClientSettings> {
-        let mut settings = ClientSettings::read(app.config()?)?;
-        if !self.address.is_empty() {
-            settings.address = Some(Addresses(self.address.clone()));
-        }
-        settings.connect_timeout = self.timeout.unwrap_or(settings.connect_timeout);
-        Ok(ClientSettings { connections: 1, ..settings })
+        let config = app.config()?;
+        let settings = match self.address.is_empty() {
+            true => ClientSettings::read(config)?,
+            false => ClientSettings::read_for(config, Addresses(self.address.clone()))?,
+        };
+        let connect_timeout = self.timeout.unwrap_or(settings.connect_timeout);
+        Ok(ClientSettings { connections: 1, connect_timeout, ..settings })
     }
 
     async fn open(&self, settings: ClientSettings) -> Result<Client, ClientError> {
@@ -93,6 +101,7 @@ pub(crate) fn ended(error: ClientError) -> anyhow::Error {
         ClientError::NotRunning(_) => {
             Exit::NotRunning.because(format!("{error}; start one with: ./think task:start"))
         }
+        ClientError::Unreachable { source, .. } => Exit::NotRunning.because(format!("{error}: {source}")),
         ClientError::Refused(refusal) => Exit::Refused.because(refusal.to_string()),
         _ => error.into(),
     }
@@ -101,12 +110,33 @@ pub(crate) fn ended(error: ClientError) -> anyhow::Error {
 /// Reads `90s`, `10m` or `1h 30m`; a bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.map_or_else(|| framework::humantime::parse_duration(text).map_err(|error| error.to_string()), Ok)
+    let written = || framework::humantime::parse_duration(text).map_err(|error| error.to_string());
+    let known = |error| format!("{error}; write seconds, or a time such as 500ms, 90s or 1h 30m");
+    seconds.map_or_else(|| written().map_err(known), Ok)
+}
+
+/// Reads how long to wait for a connection.
+fn parse_patience(text: &str) -> Result<Duration, String> {
+    const MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    match parse_duration(text)? {
+        time if time.is_zero() || time > MAX => {
+            Err("it must be more than nothing and at most a year".to_owned())
+        }
+        time => Ok(time),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_connection_for_no_time_or_for_ever() {
+        assert_eq!(parse_patience("1s"), Ok(Duration::from_secs(1)));
+        for wrong in ["0", "0s", "2y", "1e300", "soon", ""] {
+            assert!(parse_patience(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_bare_number_is_seconds() {

@@ -3,27 +3,29 @@
 pub(super) mod daemon;
 mod keeper;
 mod kept;
+mod passing;
+mod predecessor;
 mod service;
 mod signals;
+mod successor;
+mod term;
 mod watching;
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use framework::client::Client;
 use framework::config::{Config, Section};
-use framework::log::{Format, Log, Logging, tracing};
+use framework::log::{Format, Logging};
 use framework::output::Verbosity;
 use framework::prelude::*;
-use framework::server::{AlreadyRunning, Running, Server, ServerSettings, Stopped};
-use framework::store::sqlite::InUse;
+use framework::server::ServerSettings;
 use framework::task::Handlers;
 
+use self::predecessor::Predecessor;
 use self::service::Service;
 use self::signals::Signals;
+use self::successor::SUCCEED;
+use self::term::Term;
 use super::pid_file::PidFile;
-use super::server_address::address_of;
 
 /// Start the task server
 ///
@@ -42,6 +44,9 @@ struct Start {
     /// Be the server in the background that another process has started
     #[arg(long, hide = true)]
     detached: bool,
+    /// Be the server that takes the place of another process, which has started it
+    #[arg(long, hide = true)]
+    succeed: bool,
     /// Be a server that the process with this pid keeps in the foreground
     #[arg(long, value_name = "PID", hide = true)]
     keeper: Option<u32>,
@@ -64,6 +69,22 @@ struct Start {
 
 impl Execute for Start {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let mut predecessor = self.succeed.then(Predecessor::find).transpose()?;
+        let result = self.start(app, predecessor.as_mut(), output).await;
+        if let (Some(predecessor), Err(error)) = (&mut predecessor, &result) {
+            predecessor.failed(error).await;
+        }
+        result
+    }
+}
+
+impl Start {
+    async fn start(
+        &self,
+        app: &App,
+        predecessor: Option<&mut Predecessor>,
+        output: &mut Output,
+    ) -> Result<()> {
         let config = app.config()?;
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
@@ -77,71 +98,16 @@ impl Execute for Start {
         if self.detached {
             daemon::detach()?;
         }
-        let mut signals = Signals::listen(self.keeper)?;
+        let signals = Signals::listen(self.keeper)?;
         let service = Service::find()?;
-        let pid_file =
-            settings.pid_file.as_ref().map(|file| PidFile::take(&config.root().join(file))).transpose()?;
+        // One that succeeds another gets it from that.
+        let pid_file = if self.succeed { None } else { take_pid_file(&settings, config)? };
         let log = logging(&settings, config, output.verbosity()).start()?;
-        if let Some(found) = pid_file.as_ref().and_then(|file| file.found.as_ref()) {
-            tracing::info!("{found}");
-        }
         let handlers = Arc::new(Handlers::collect()?);
-        let store = settings.open_store(config, handlers.clone()).map_err(in_use)?;
-        let server = Server {
-            config: config.clone(),
-            handlers,
-            events: app.events(),
-            store,
-            settings: settings.clone(),
-        };
-        let running = match server.start().await {
-            Ok(running) => running,
-            Err(error) => return Err(explain(error, &settings).await),
-        };
-        running.started_with(self.arguments());
-        if let Err(error) = self.announce(&running, &mut signals, &settings, &log, output).await {
-            running.stop().await;
-            return Err(error);
-        }
-        service.ready();
-        let stopped = tokio::select! {
-            stopped = self.serve(running, signals, &service, &log, output) => stopped?,
-            never = service.live() => never,
-        };
-        self.part(stopped, output)
-    }
-}
-
-impl Start {
-    /// Lets the server run until it is to stop, and then stop.
-    async fn serve(
-        &self,
-        running: Running,
-        mut signals: Signals,
-        service: &Service,
-        log: &Log,
-        output: &mut Output,
-    ) -> Result<Stopped> {
-        let patience = tokio::select! {
-            patience = running.asked_to_stop() => Some(patience),
-            () = signals.stop(log, || running.reload()) => None,
-        };
-        service.stopping();
-        match self.detached {
-            true => tracing::info!("stopping: running tasks may finish"),
-            false => output.note("Stopping: running tasks may finish. Ctrl-C again ends the server at once."),
-        }
-        let stopping = async {
-            match patience {
-                Some(patience) => running.stop_within(patience).await,
-                None => running.stop().await,
-            }
-        };
+        let mut term = Term { start: self, app, config, settings, handlers, signals, log, pid_file, output };
         tokio::select! {
-            stopped = stopping => Ok(stopped),
-            () = signals.insist(log) => {
-                Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"))
-            }
+            ended = term.serve(predecessor, &service) => ended,
+            never = service.live() => never,
         }
     }
 
@@ -160,59 +126,11 @@ impl Start {
         Ok(settings)
     }
 
-    /// Says that the server is ready: to the terminal, or to the process that has started it.
-    async fn announce(
-        &self,
-        running: &Running,
-        signals: &mut Signals,
-        settings: &ServerSettings,
-        log: &Log,
-        output: &mut Output,
-    ) -> Result<()> {
-        // The control socket, which is the last, is for the commands alone.
-        let addresses = running.addresses().iter().take(1 + settings.listeners.len());
-        let address = addresses.map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-        if !self.detached {
-            output.note(format_args!("The task server listens on {address}. Ctrl-C ends it."));
-            return Ok(());
-        }
-        // Whoever waits is not to hear that all is well when somebody else has ended it already.
-        tokio::select! {
-            biased;
-            () = signals.stop(log, || running.reload()) => {
-                return Err(Exit::Interrupted.because("the server was told to stop while it started"));
-            }
-            () = tokio::task::yield_now() => {}
-        }
-        tracing::info!("the task server listens on {address} with pid {}", std::process::id());
-        log.flush();
-        daemon::announce(address, settings.log_file.as_deref(), output)?;
-        log.take_streams();
-        Ok(())
-    }
-
-    /// Says what was left.
-    fn part(&self, stopped: Stopped, output: &mut Output) -> Result<()> {
-        match stopped {
-            Stopped { left: 0, .. } => self.say(output, "All tasks have ended."),
-            Stopped { left, kept: true } => {
-                self.say(output, format!("Left for the next start: {left} tasks."));
-            }
-            Stopped { left, kept: false } => {
-                let lost =
-                    format!("lost, because the memory store does not keep what has not ended: {left} tasks");
-                return Err(Exit::Failed.because(lost));
-            }
-        }
-        Ok(())
-    }
-
-    /// A remark, where somebody reads it.
-    fn say(&self, output: &mut Output, text: impl std::fmt::Display) {
-        match self.detached {
-            true => tracing::info!("{text}"),
-            false => output.note(text),
-        }
+    /// The command line of the server that takes the place of this one.
+    fn arguments_to_succeed(&self, output: &Output) -> Vec<String> {
+        let ground = if self.detached { daemon::DETACHED } else { "--foreground" };
+        let more = [ground, SUCCEED].into_iter().chain(daemon::verbosity(output));
+        self.arguments().into_iter().chain(more.map(str::to_owned)).collect()
     }
 
     /// The command line that starts a server in the same way.
@@ -242,29 +160,7 @@ fn logging(settings: &ServerSettings, config: &Config, verbosity: Verbosity) -> 
     Logging { level: logging.level.adjusted(quiet, verbose), ..logging }
 }
 
-/// A queue that another server uses is one that is running already.
-fn in_use(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<InUse>() {
-        Some(in_use) => Exit::AlreadyRunning.because(in_use.to_string()),
-        None => error,
-    }
-}
-
-/// Tells an address that is taken by a server of ours from any other failure.
-async fn explain(error: anyhow::Error, settings: &ServerSettings) -> anyhow::Error {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    if error.is::<AlreadyRunning>() {
-        return Exit::AlreadyRunning.because(format!("{error:#}"));
-    }
-    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-    if kind != Some(io::ErrorKind::AddrInUse) {
-        return error;
-    }
-    let address = address_of(settings);
-    let status = async { Client::connect(&address, PATIENCE).await?.status().await };
-    match tokio::time::timeout(PATIENCE, status).await {
-        Ok(Ok(status)) => Exit::AlreadyRunning
-            .because(format!("a task server runs on {address} already, with pid {}", status.pid)),
-        _ => error.context("another program has the address; choose another --port"),
-    }
+/// Leaves the number of this process where others find it.
+fn take_pid_file(settings: &ServerSettings, config: &Config) -> Result<Option<PidFile>> {
+    settings.pid_file.as_ref().map(|file| PidFile::take(&config.root().join(file))).transpose()
 }

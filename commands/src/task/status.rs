@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use framework::humantime::format_duration;
 use framework::prelude::*;
-use framework::server::{Percentiles, Status, Workers};
+use framework::server::{OpenFiles, Percentiles, Status, Workers};
 
-use super::server_address::{ServerAddress, ended, parse_duration};
+use super::again::Again;
+use super::server_address::{ServerAddress, ended};
 use crate::people::span;
 
 /// Show how the task server is doing
@@ -18,12 +19,8 @@ struct ShowStatus {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
-    /// Show it again and again until Ctrl-C: in place on a terminal, else one block after the other
-    #[arg(long)]
-    watch: bool,
-    /// How long to wait before the next look, such as 500ms or 10s
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, requires = "watch")]
-    every: Duration,
+    #[command(flatten)]
+    again: Again,
     #[command(flatten)]
     server: ServerAddress,
 }
@@ -31,35 +28,18 @@ struct ShowStatus {
 impl Execute for ShowStatus {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        let mut is_first = true;
+        let mut looks = self.again.begin(self.json);
         loop {
             let status = client.status().await.map_err(ended)?;
-            if self.watch {
-                separate(is_first, self.json, output);
-            }
+            looks.separate(output);
             match self.json {
                 true => output.json(&status)?,
                 false => show(&status, output),
             }
-            output.flush();
-            if !self.watch || output.is_closed() {
+            if !looks.next(output).await {
                 return Ok(());
             }
-            is_first = false;
-            tokio::time::sleep(self.every.max(SHORTEST)).await;
         }
-    }
-}
-
-/// Looking more often would only keep the server busy.
-const SHORTEST: Duration = Duration::from_millis(50);
-
-/// Makes room for the next block.
-fn separate(is_first: bool, is_json: bool, output: &mut Output) {
-    match (is_json, output.is_on_terminal()) {
-        (false, true) => output.text("\x1b[H\x1b[2J"),
-        (false, false) if !is_first => output.line(""),
-        _ => {}
     }
 }
 
@@ -89,6 +69,7 @@ fn describe(status: &Status, output: &mut Output) {
                 connections.current, connections.total, connections.refused
             ),
         ),
+        ("open files", files(&status.open_files)),
         ("oldest waiting", oldest),
         ("accepted", format!("{}/s over the last 10 s", rates.accepted_per_second)),
         ("finished", format!("{}/s over the last 10 s", rates.finished_per_second)),
@@ -101,6 +82,16 @@ fn describe(status: &Status, output: &mut Output) {
     let name = output.style(framework::output::Style::Name);
     for (label, value) in lines {
         output.line(format_args!("{}{value}", name.on(format_args!("{label:<16}"))));
+    }
+}
+
+/// `31 of 20000`, as far as it is known.
+fn files(files: &OpenFiles) -> String {
+    match (files.used, files.limit) {
+        (Some(used), Some(limit)) => format!("{used} of {limit}"),
+        (Some(used), None) => format!("{used}, without a limit"),
+        (None, Some(limit)) => format!("an unknown number of {limit}"),
+        (None, None) => "unknown".to_owned(),
     }
 }
 

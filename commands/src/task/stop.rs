@@ -1,6 +1,9 @@
 //! `task:stop`: ends the task server in good order.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,14 +54,24 @@ pub(super) async fn stop(
         Some(address) => (false, address),
         None => (true, Address::Unix(control_socket(app)?)),
     };
-    let client = match ServerAddress::at(Some(address)).connect_if_running(app).await? {
-        Some(client) => client,
-        None if is_here => return stop_unasked(app, patience, output).await.map(|()| None),
-        None => return Err(Exit::NotRunning.because("no task server is running there")),
+    let client = match ServerAddress::at(Some(address)).connect_if_running(app).await {
+        Ok(Some(client)) => client,
+        Ok(None) if is_here => return stop_unasked(app, patience, output).await.map(|()| None),
+        Ok(None) => return Err(Exit::NotRunning.because("no task server is running there")),
+        Err(error) if is_here && kind(error.downcast_ref()) == Some(ErrorKind::PermissionDenied) => {
+            return Err(of_another(app)?);
+        }
+        Err(error) if is_here && error.downcast_ref().is_some_and(is_cut) => {
+            return hung_up(app, patience, output).await.map(|()| None);
+        }
+        Err(error) => return Err(error),
     };
-    let patience = patience.map(|patience| format_duration(patience).to_string());
-    let mut leaving = client.stop(patience.as_deref()).await.map_err(ended)?;
-    follow(&mut leaving, output).await
+    let words = patience.map(|patience| format_duration(patience).to_string());
+    match client.stop(words.as_deref()).await {
+        Ok(mut leaving) => follow(&mut leaving, output).await,
+        Err(error) if is_here && is_cut(&error) => hung_up(app, patience, output).await.map(|()| None),
+        Err(error) => Err(ended(error)),
+    }
 }
 
 async fn follow(leaving: &mut Leaving, output: &mut Output) -> Result<Option<Farewell>> {
@@ -98,16 +111,20 @@ fn tell(farewell: &Farewell, seen: &mut BTreeMap<String, u64>, output: &mut Outp
     if farewell.phase == Phase::Stopped || farewell.running.is_empty() {
         return;
     }
-    let running: Vec<_> =
-        farewell.running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
-    let patience = format_duration(Duration::from_secs(farewell.patience_ms.div_ceil(1000)));
-    let text = format!("Waiting up to {patience} for running tasks: {}", running.join(", "));
+    let text = waiting(farewell.patience_ms, &farewell.running);
     if output.is_watched() {
         output.redraw(text);
     } else if *seen != farewell.running {
         seen.clone_from(&farewell.running);
         output.note(text);
     }
+}
+
+/// Which running tasks are waited for, and how long.
+pub(super) fn waiting(patience_ms: u64, running: &BTreeMap<String, u64>) -> String {
+    let running: Vec<_> = running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
+    let patience = format_duration(Duration::from_secs(patience_ms.div_ceil(1000)));
+    format!("Waiting up to {patience} for running tasks: {}", running.join(", "))
 }
 
 /// Nobody listens where the server should be: it may be about to start or to end, or listen elsewhere.
@@ -139,7 +156,53 @@ async fn gone(path: &std::path::Path, holder: Holder) {
     }
 }
 
-fn control_socket(app: &App) -> Result<PathBuf> {
+fn kind(error: Option<&ClientError>) -> Option<ErrorKind> {
+    match error? {
+        ClientError::Io { source, .. } => Some(source.kind()),
+        _ => None,
+    }
+}
+
+/// Whether a server that was there has hung up on us, as one does that stops already.
+fn is_cut(error: &ClientError) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        ClientError::NotRunning(_) => true,
+        ClientError::Unknown { source } => is_cut(source),
+        error => matches!(kind(Some(error)), Some(BrokenPipe | ConnectionReset | UnexpectedEof)),
+    }
+}
+
+/// Somebody else has told it before us.
+async fn hung_up(app: &App, patience: Option<Duration>, output: &mut Output) -> Result<()> {
+    match PidFile::holder(&pid_file(app)?) {
+        Some(_) => stop_unasked(app, patience, output).await,
+        None => {
+            output.success("The task server has stopped.");
+            Ok(())
+        }
+    }
+}
+
+/// Why the server behind a control socket that lets us not in cannot be stopped.
+fn of_another(app: &App) -> Result<anyhow::Error> {
+    let (socket, pid_file) = (control_socket(app)?, pid_file(app)?);
+    let owner = fs::metadata(&socket).map_or(0, |metadata| metadata.uid());
+    let socket = socket.display();
+    let error = match PidFile::holder(&pid_file) {
+        Some(holder) => format!(
+            "the task server with {holder} is that of another user (uid {owner}), who alone may stop it: \
+             {socket} lets nobody else in"
+        ),
+        None => format!(
+            "{socket} is that of another user (uid {owner}), who alone may stop a task server that listens \
+             there"
+        ),
+    };
+    Ok(Exit::Failed.because(error))
+}
+
+pub(super) fn control_socket(app: &App) -> Result<PathBuf> {
     let config = app.config()?;
     Ok(config.root().join(config.section::<ServerSettings>()?.control_socket))
 }

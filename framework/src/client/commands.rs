@@ -8,7 +8,7 @@ use super::Client;
 use super::entry::{Heard, Kind, Repeat};
 use super::error::{ClientError, Result};
 use super::line::Order;
-use crate::server::Status;
+use crate::server::{ConnectionStory, Status};
 use crate::store::{
     BatchStory, Cancelled, Changed, Filter, QueueStory, ScheduleStory, Story, Summary, Target,
 };
@@ -21,6 +21,15 @@ impl Client {
     /// When the connection fails, or what listens there is something else.
     pub async fn status(&self) -> Result<Status> {
         self.ask("status", json!({})).await
+    }
+
+    /// Who is connected to the server, the oldest connections first: those after the one of this number, at most 1000
+    /// at a time. This client is among them.
+    ///
+    /// # Errors
+    /// When `limit` is 0 or above 1000, or the token does not allow to inspect.
+    pub async fn connections(&self, after: Option<u64>, limit: usize) -> Result<Vec<ConnectionStory>> {
+        self.ask("connections", json!({ "after": after, "limit": limit })).await
     }
 
     /// The whole story of a task.

@@ -127,7 +127,8 @@ impl Connector {
         let name = self.name(at);
         let opened = tokio::time::timeout(self.timeout, self.reach(at)).await;
         opened.unwrap_or_else(|_| {
-            Err(ClientError::late(name, format!("no connection within {:?} (connect_timeout)", self.timeout)))
+            let what = format!("no connection within {:?} (connect_timeout)", self.timeout);
+            Err(ClientError::unreachable(name, io::Error::new(io::ErrorKind::TimedOut, what)))
         })
     }
 
@@ -141,7 +142,9 @@ impl Connector {
             (io::ErrorKind::ConnectionRefused, _) | (io::ErrorKind::NotFound, Address::Unix(_)) => {
                 ClientError::NotRunning(name.to_owned())
             }
-            _ => ClientError::io(name, error),
+            // Somebody is there, but not for this user.
+            (io::ErrorKind::PermissionDenied, _) => ClientError::io(name, error),
+            _ => ClientError::unreachable(name, error),
         })?;
         let mut stream = match &self.tls {
             Some(tls) => Box::new(tls.wrap(stream, address).await?),

@@ -1,6 +1,7 @@
 //! One question on a connection of its own, and all that is answered until the connection ends.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::Client;
@@ -56,6 +57,19 @@ impl Dialogue {
             Some(_) => {
                 Err(ClientError::foreign(&self.address, "an answer that is longer than answer_max_length"))
             }
+        }
+    }
+
+    /// What the next answer holds.
+    ///
+    /// # Errors
+    /// When it is a refusal or something else, or the connection has ended.
+    pub(super) async fn word<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let Some(answer) = self.answer().await? else { return Err(ClientError::closed(&self.address)) };
+        match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
+            Some(word) => Ok(word),
+            None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
+            None => Err(ClientError::odd(&self.address, &answer)),
         }
     }
 

@@ -13,6 +13,9 @@ pub enum ClientError {
     /// Nobody listens there: nothing was sent.
     #[error("no server is running on {0}")]
     NotRunning(String),
+    /// Nobody can be found there, or not in time: nothing was sent.
+    #[error("no server can be reached on {address}")]
+    Unreachable { address: String, source: Arc<io::Error> },
     /// Nothing was sent, or what was asked changes nothing: it is safe to ask again.
     #[error("talking to the server on {address}")]
     Io { address: String, source: Arc<io::Error> },
@@ -70,6 +73,10 @@ impl ClientError {
         )
     }
 
+    pub(super) fn unreachable(address: &str, source: io::Error) -> Self {
+        Self::Unreachable { address: address.to_owned(), source: Arc::new(source) }
+    }
+
     pub(super) fn late(address: &str, what: String) -> Self {
         Self::io(address, io::Error::new(io::ErrorKind::TimedOut, what))
     }
@@ -87,7 +94,7 @@ impl ClientError {
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Refused(refusal) => !is_passing(refusal.code),
-            Self::NotRunning(_) | Self::Io { .. } | Self::Unknown { .. } => false,
+            Self::NotRunning(_) | Self::Unreachable { .. } | Self::Io { .. } | Self::Unknown { .. } => false,
             _ => true,
         }
     }
@@ -95,7 +102,7 @@ impl ClientError {
     /// What is said of a request that had left when this happened.
     pub(super) fn of_unknown_end(self) -> Self {
         match self {
-            Self::Io { .. } | Self::NotRunning(_) | Self::Elsewhere { .. } => {
+            Self::Io { .. } | Self::NotRunning(_) | Self::Unreachable { .. } | Self::Elsewhere { .. } => {
                 Self::Unknown { source: Arc::new(self) }
             }
             told => told,

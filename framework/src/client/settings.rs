@@ -42,7 +42,8 @@ pub struct ClientSettings {
     /// The longest answer, in bytes.
     #[serde(with = "size")]
     pub answer_max_length: usize,
-    /// How long connecting, encrypting and showing the token may take, for one address.
+    /// How long connecting, encrypting and showing the token may take, for one address; also how long a server may be
+    /// silent before it is left by who asks for no answer ([`super::Client::hand_over`]).
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
     /// How long a server that owes an answer may be silent before the connection is given up.
@@ -139,6 +140,18 @@ impl ClientSettings {
         Ok(settings.rooted(config))
     }
 
+    /// What config/client.toml says, for a server at these addresses, which need not be this project's own. If it is, by
+    /// its control socket, nothing is encrypted.
+    ///
+    /// # Errors
+    /// All that is wrong with either of them.
+    pub fn read_for(config: &Config, addresses: Addresses) -> anyhow::Result<Self> {
+        let settings = config.section::<Self>()?.rooted(config);
+        let control = control_socket(&config.section()?).map(|address| address.rooted(config.root()));
+        let is_control = addresses.0.iter().all(|address| Some(address) == control.as_ref());
+        Ok(Self { tls: settings.tls && !is_control, address: Some(addresses), ..settings })
+    }
+
     /// What a server of the same project knows, so that its client need not be told: where it is, and that there is a
     /// socket for who may do everything anyway, where others would have to show who they are.
     fn completed(mut self, server: &ServerSettings) -> Self {
@@ -146,8 +159,7 @@ impl ClientSettings {
         let is_closed = server.wants_token(&first) && self.token.is_empty()
             || first.speaks_tls_only() && !self.tls
             || !first.protocols.contains(&Protocol::Lines);
-        let control = server.control_listener().filter(|_| is_closed);
-        let control = control.and_then(|listener| listener.host.parse().ok());
+        let control = control_socket(server).filter(|_| is_closed);
         if control.is_some() {
             (self.tls, self.shared_store) = (false, true);
         }
@@ -171,6 +183,10 @@ impl ClientSettings {
     pub fn at_once(self) -> Self {
         Self { retry_time: Duration::ZERO, key_sends: false, ..self }
     }
+}
+
+fn control_socket(server: &ServerSettings) -> Option<Address> {
+    server.control_listener()?.host.parse().ok()
 }
 
 #[cfg(test)]
@@ -209,6 +225,27 @@ mod tests {
         assert_eq!(read(&[("THINK_SERVER_PROTOCOLS", "[\"http\"]")]), both);
         assert_eq!(read(&[tokens, ("THINK_CLIENT_TOKEN", "open-sesame-and-let-me-in")]), both[1..]);
         assert_eq!(read(&[]), both[1..]);
+    }
+
+    #[test]
+    fn a_server_at_an_address_of_its_own_is_met_as_the_settings_say() {
+        let variables = [
+            ("THINK_SERVER_TOKENS", "open-sesame-and-let-me-in:send"),
+            ("THINK_CLIENT_TLS", "true"),
+            ("THINK_CLIENT_CA_FILE", "config/ca.pem"),
+            ("THINK_CLIENT_ADDRESS", "c:3"),
+        ];
+        let address: Addresses = "a:1,unix:b.sock".parse().unwrap();
+        let config = Config::at("/srv/app", variables);
+        let settings = ClientSettings::read_for(&config, address.clone()).unwrap();
+        assert!(settings.tls && !settings.shared_store, "nothing is known of the server there");
+        assert_eq!(settings.address, Some(address));
+        assert_eq!(settings.ca_file.unwrap(), PathBuf::from("/srv/app/config/ca.pem"));
+        let control = "unix:/srv/app/runtime/server.sock".parse().unwrap();
+        assert!(
+            !ClientSettings::read_for(&config, control).unwrap().tls,
+            "its server encrypts nothing there"
+        );
     }
 
     #[test]

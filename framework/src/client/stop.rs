@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Client;
 use super::dialogue::Dialogue;
-use super::error::{ClientError, Result};
+use super::error::Result;
 use crate::server::{Farewell, Phase};
 
 /// A server that stops.
@@ -24,7 +24,7 @@ impl Client {
     pub async fn stop(&self, patience: Option<&str>) -> Result<Leaving> {
         let mut dialogue =
             self.ask_apart(&json!({ "command": "stop", "id": 0, "timeout": patience })).await?;
-        let last = farewell(&mut dialogue).await?;
+        let last = dialogue.word().await?;
         Ok(Leaving { dialogue, last })
     }
 }
@@ -45,17 +45,8 @@ impl Leaving {
             self.dialogue.end().await;
             return Ok(None);
         }
-        self.last = farewell(&mut self.dialogue).await?;
+        self.last = self.dialogue.word().await?;
         Ok(Some(&self.last))
-    }
-}
-
-async fn farewell(dialogue: &mut Dialogue) -> Result<Farewell> {
-    let Some(answer) = dialogue.answer().await? else { return Err(ClientError::closed(&dialogue.address)) };
-    match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
-        Some(farewell) => Ok(farewell),
-        None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
-        None => Err(ClientError::odd(&dialogue.address, &answer)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The log's file: appended to, put aside when its time has come, opened anew when asked.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,13 @@ pub(super) struct LogFile {
     file: File,
     size: u64,
     written: SystemTime,
+    /// Neither a device nor a pipe, which are left where they are.
+    is_regular: bool,
     rotation: Rotation,
     /// How many files that were put aside are kept.
     keep: usize,
+    /// Whether the last try to put it aside has failed, which is told once.
+    is_stuck: bool,
     /// Whether the process's own stdout and stderr go where the file goes.
     streams: bool,
     lost: Lost,
@@ -36,20 +40,19 @@ impl LogFile {
     /// # Errors
     /// When the file cannot be opened, or its directory cannot be made.
     pub(super) fn open(path: &Path, rotation: Rotation, keep: usize) -> Result<Self> {
-        let file = open(path)?;
-        let metadata = file.metadata().context("reading the log file's size")?;
-        let written = metadata.modified().unwrap_or_else(|_| SystemTime::now());
-        let size = metadata.len();
-        let file = Self {
+        let mut file = Self {
             path: path.to_owned(),
-            file,
-            size,
-            written,
+            file: open(path)?,
+            size: 0,
+            written: SystemTime::now(),
+            is_regular: false,
             rotation,
             keep,
+            is_stuck: false,
             streams: false,
             lost: Lost::default(),
         };
+        file.look();
         Ok(file)
     }
 
@@ -68,9 +71,12 @@ impl LogFile {
         tell: impl Fn(&str) -> Vec<u8>,
     ) {
         self.lost.add(dropped, "the disk is too slow for it");
-        if self.rotation.is_due(self.size, page.len(), self.written, now) {
-            if let Err(error) = self.rotate() {
-                self.lost.reason = format!("putting the file aside: {error}");
+        if self.is_regular && self.rotation.is_due(self.size, page.len(), self.written, now) {
+            let rotated = self.rotate();
+            let was_stuck = std::mem::replace(&mut self.is_stuck, rotated.is_err());
+            if let (Err(error), false) = (rotated, was_stuck) {
+                // One without room is told of when there is some.
+                drop(self.append(&tell(&format!("the log file cannot be put aside: {error:#}"))));
             }
         }
         if self.lost.lines > 0 {
@@ -96,9 +102,18 @@ impl LogFile {
     /// When it cannot be opened; then what was open stays in use.
     pub(super) fn reopen(&mut self) -> Result<()> {
         self.file = open(&self.path)?;
-        self.size = self.file.metadata().map_or(0, |metadata| metadata.len());
+        self.look();
         self.lost.is_torn = false;
         self.direct_streams().context("directing stdout and stderr into the log file")
+    }
+
+    /// What it is that was opened, and how old.
+    fn look(&mut self) {
+        let metadata = self.file.metadata().ok();
+        self.size = metadata.as_ref().map_or(0, Metadata::len);
+        self.is_regular = metadata.as_ref().is_some_and(Metadata::is_file);
+        let written = metadata.and_then(|metadata| metadata.modified().ok());
+        self.written = written.unwrap_or_else(SystemTime::now);
     }
 
     /// As far as it got, and why no further.
@@ -235,6 +250,47 @@ mod tests {
         write(&mut folder.file(Rotation::Daily, 7), "today\n", now);
         write(&mut folder.file(Rotation::Daily, 7), "tomorrow\n", now + DAY);
         assert_eq!(["server.log", "server.log.1"].map(|name| folder.read(name)), ["tomorrow\n", "today\n"]);
+    }
+
+    #[test]
+    fn a_device_is_never_put_aside() {
+        let folder = Folder::new("device");
+        fs::create_dir_all(&folder.0).unwrap();
+        let path = folder.0.join("server.log");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let mut file = folder.file(Rotation::Size(4), 2);
+        (0..3).for_each(|_| write(&mut file, "one\n", SystemTime::now()));
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/dev/null"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_put_aside_grows_and_says_why_once() {
+        let folder = Folder::new("stuck");
+        fs::create_dir_all(folder.0.join("server.log.2/full")).unwrap();
+        let mut file = folder.file(Rotation::Size(4), 2);
+        for text in ["one\n", "two\n", "three\n", "four\n"] {
+            write(&mut file, text, SystemTime::now());
+        }
+        let text = folder.read("server.log");
+        assert!(
+            text.starts_with("two\nthe log file cannot be put aside: ") && text.ends_with("\nthree\nfour\n")
+        );
+        assert_eq!(text.lines().count(), 4, "{text}");
+    }
+
+    #[test]
+    fn a_file_of_yesterday_that_was_put_in_its_place_is_put_aside_after_all() {
+        let folder = Folder::new("replaced");
+        let mut file = folder.file(Rotation::Daily, 7);
+        let now = SystemTime::now();
+        write(&mut file, "today\n", now);
+        let old = File::create(folder.0.join("old")).unwrap();
+        (&old).write_all(b"yesterday\n").unwrap();
+        old.set_modified(now - DAY).unwrap();
+        fs::rename(folder.0.join("old"), folder.0.join("server.log")).unwrap();
+        file.reopen().unwrap();
+        write(&mut file, "again\n", now);
+        assert_eq!(["server.log", "server.log.1"].map(|name| folder.read(name)), ["again\n", "yesterday\n"]);
     }
 
     #[test]

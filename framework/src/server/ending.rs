@@ -2,22 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::outbox::{Outbox, Place};
+use super::outbox::Outbox;
 use super::stream::Stream;
-use crate::protocol::Reply;
-use crate::store::{Filter, Found, Question, State, Store};
-
-/// How often the witnesses hear what is still waited for.
-const PACE: Duration = Duration::from_millis(500);
-/// How many running tasks are looked at to tell their functions.
-const LOOK: usize = 1_000;
+use super::witnesses::{PACE, Witnesses, running};
+use crate::protocol::Durability;
+use crate::store::Store;
 
 /// What a client that has asked for the end is told: at once, every half a second, and when all is over. Its
 /// connection stays open until the process has ended, which is how that can be seen.
@@ -51,22 +47,17 @@ pub enum Phase {
 pub(super) struct Ending {
     /// How long running tasks may take from now on.
     asked: watch::Sender<Option<Duration>>,
-    witnesses: Mutex<Vec<Witness>>,
+    witnesses: Witnesses,
     arguments: OnceLock<Vec<String>>,
     patience: Duration,
     store: Arc<dyn Store>,
-}
-
-struct Witness {
-    outbox: Arc<Outbox>,
-    id: Option<Box<str>>,
 }
 
 impl Ending {
     /// `patience` is how long running tasks may take unless the request says otherwise.
     pub(super) fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
         let (asked, _) = watch::channel(None);
-        Self { asked, witnesses: Mutex::default(), arguments: OnceLock::new(), patience, store }
+        Self { asked, witnesses: Witnesses::default(), arguments: OnceLock::new(), patience, store }
     }
 
     pub(super) fn started_with(&self, arguments: Vec<String>) {
@@ -74,17 +65,11 @@ impl Ending {
         drop(self.arguments.set(arguments));
     }
 
-    fn witnesses(&self) -> MutexGuard<'_, Vec<Witness>> {
-        self.witnesses.lock().expect("no one panics while holding the witnesses")
-    }
-
     /// Asks for the end, and to hear of it. Counts as a request in flight, until the end.
     pub(super) async fn ask(&self, outbox: &Arc<Outbox>, id: Option<&str>, patience: Option<Duration>) {
         let patience = patience.unwrap_or(self.patience);
-        let witness = Witness { outbox: outbox.clone(), id: id.map(Into::into) };
-        outbox.promise(1);
-        outbox.write(None, &witness.line(&self.farewell(Phase::Stopping, patience).await));
-        self.witnesses().push(witness);
+        let farewell = self.farewell(Phase::Stopping, patience).await;
+        self.witnesses.enter(outbox, id, &farewell);
         // Who was first has said how long.
         self.asked.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
     }
@@ -100,29 +85,21 @@ impl Ending {
     pub(super) async fn tell(&self, deadline: Instant) {
         loop {
             tokio::time::sleep(PACE).await;
-            if self.witnesses().is_empty() {
-                continue;
-            }
-            let patience = deadline.saturating_duration_since(Instant::now());
-            let farewell = self.farewell(Phase::Stopping, patience).await;
-            for witness in &*self.witnesses() {
-                witness.outbox.offer(&witness.line(&farewell));
+            if !self.witnesses.is_empty() {
+                let patience = deadline.saturating_duration_since(Instant::now());
+                self.witnesses.tell(&self.farewell(Phase::Stopping, patience).await);
             }
         }
     }
 
     /// Tells the witnesses that it has come.
     pub(super) async fn over(&self) {
-        let farewell = self.farewell(Phase::Stopped, Duration::ZERO).await;
-        for witness in &*self.witnesses() {
-            let line = witness.line(&farewell);
-            witness.outbox.answer([(Place::Anywhere, &*line)].into_iter());
-        }
+        self.witnesses.conclude(&self.farewell(Phase::Stopped, Duration::ZERO).await);
     }
 
     /// Lets go of a connection: that of a witness ends with the process, and no sooner.
     pub(super) fn part(&self, outbox: &Arc<Outbox>, stream: Stream) -> Option<Stream> {
-        if self.witnesses().iter().any(|witness| Arc::ptr_eq(&witness.outbox, outbox)) {
+        if self.witnesses.knows(outbox) {
             mem::forget(stream);
             return None;
         }
@@ -136,28 +113,9 @@ impl Ending {
             pid: std::process::id(),
             arguments: self.arguments.get().cloned().unwrap_or_default(),
             patience_ms: patience.as_millis() as u64,
-            running: if ledger.running > 0 { self.running().await } else { BTreeMap::new() },
+            running: if ledger.running > 0 { running(&self.store).await } else { BTreeMap::new() },
             left: ledger.waiting + ledger.running,
-            kept: self.store.durability() != crate::protocol::Durability::Memory,
+            kept: self.store.durability() != Durability::Memory,
         }
-    }
-
-    async fn running(&self) -> BTreeMap<String, u64> {
-        let filter = Filter { state: Some(State::Running), limit: LOOK, ..Filter::default() };
-        let mut running = BTreeMap::new();
-        if let Ok(Found::Tasks(tasks)) = self.store.find(Question::Tasks(filter)).await {
-            for task in tasks {
-                *running.entry(task.function).or_default() += 1;
-            }
-        }
-        running
-    }
-}
-
-impl Witness {
-    fn line(&self, farewell: &Farewell) -> Vec<u8> {
-        let mut line = Vec::new();
-        Reply::new(&mut line).ok(self.id.as_deref(), farewell);
-        line
     }
 }

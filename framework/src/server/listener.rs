@@ -20,8 +20,9 @@ use super::ready::raised;
 use super::session::{Hall, Session};
 use super::stream::Stream;
 
-pub(super) use self::entrance::{Entrance, open};
+pub(super) use self::entrance::{Entrance, check, open};
 pub use self::local::AlreadyRunning;
+pub(super) use self::socket::Socket;
 
 /// How long to wait when the system gives no more sockets.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -85,9 +86,12 @@ impl Porter {
     fn session(&self, seat: &Seat, door: &Arc<Door>, reading: mpsc::Sender<()>) -> Session {
         let hall = self.hall.clone();
         let outbox = Arc::new(Outbox::new(hall.settings.output_buffer_max));
-        let connection = Connection::new(seat.number, seat.peer, hall.queue.clone(), outbox.clone());
+        let connection =
+            Connection::new(seat.guest.number, seat.guest.peer, hall.queue.clone(), outbox.clone());
+        seat.guest.hears_from(&outbox);
         Session {
             hall,
+            guest: seat.guest.clone(),
             access: door.access(),
             door: door.clone(),
             connection,

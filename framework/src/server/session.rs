@@ -26,6 +26,8 @@ use super::ending::Ending;
 use super::events::AnyEvents;
 use super::outbox::Outbox;
 use super::queue::Queue;
+use super::renewal::Renewal;
+use super::roster::Guest;
 use super::scheduler::Scheduler;
 use super::settings::ServerSettings;
 use super::status::{Address, Board};
@@ -44,11 +46,14 @@ pub(super) struct Hall {
     pub(super) board: Arc<Board>,
     pub(super) addresses: Vec<Address>,
     pub(super) ending: Arc<Ending>,
+    pub(super) renewal: Arc<Renewal>,
 }
 
 /// One connection, from its first byte to its last.
 pub(super) struct Session {
     pub(super) hall: Arc<Hall>,
+    /// What others are told of it.
+    pub(super) guest: Arc<Guest>,
     /// The rules of the listener that it came through.
     pub(super) door: Arc<Door>,
     /// What it may do.
@@ -103,7 +108,10 @@ impl Session {
                     match opening {
                         Opening::Http => return self.serve_http(stream).await,
                         Opening::Tls => match self.encrypt(stream).await? {
-                            Some(encrypted) => stream = encrypted,
+                            Some(encrypted) => {
+                                self.guest.encrypts();
+                                stream = encrypted;
+                            }
                             None => return Ok(()),
                         },
                         Opening::Lines | Opening::Frames => return Ok(()),

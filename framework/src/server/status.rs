@@ -1,5 +1,6 @@
 //! How the server is doing: what the rooms count, and the report made of it.
 
+mod files;
 mod limits;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+pub use self::files::OpenFiles;
+pub(super) use self::files::raise_limit;
 pub(super) use self::limits::{Limit, Limits};
+use super::roster::Roster;
 use super::settings::{Auth, Protocol};
 use crate::protocol::Durability;
 use crate::store::{Counts, Depth, Ledger, Store};
@@ -38,6 +42,8 @@ pub struct Status {
     /// Of each line, by the name of its queue; `*` is the line of all queues without one of their own.
     pub lines: BTreeMap<String, Workers>,
     pub connections: Connections,
+    #[serde(default)]
+    pub open_files: OpenFiles,
     /// How often each bound on what clients may do was reached, by the name of its setting.
     #[serde(default)]
     pub limits: BTreeMap<String, u64>,
@@ -118,6 +124,7 @@ pub(super) struct Board {
     pub(super) benches: Vec<Bench>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
+    pub(super) roster: Arc<Roster>,
     pub(super) limits: Arc<Limits>,
     latencies: Mutex<Latencies>,
     samples: Mutex<VecDeque<Sample>>,
@@ -157,6 +164,7 @@ impl Board {
             benches,
             threads,
             connections: Arc::default(),
+            roster: Arc::default(),
             limits: Arc::default(),
             latencies: Mutex::new(Latencies::new()),
             samples: Mutex::default(),
@@ -224,6 +232,7 @@ impl Board {
                 total: self.connections.total.load(Ordering::Relaxed),
                 refused: self.connections.refused.load(Ordering::Relaxed),
             },
+            open_files: OpenFiles::now(),
             limits: self.limits.report(),
             queues,
             oldest_waiting_ms,

@@ -1,7 +1,10 @@
 //! The bytes of one connection, whatever carries them.
 
+mod traffic;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -9,12 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+pub(super) use self::traffic::Traffic;
+
 /// A stream of bytes in both directions, of which the first may have been read already.
 #[derive(Debug)]
 pub(super) struct Stream {
     /// What was read to learn what is spoken; comes again first.
     before: Bytes,
     socket: Socket,
+    traffic: Arc<Traffic>,
 }
 
 #[derive(Debug)]
@@ -35,23 +41,33 @@ impl Stream {
     pub(super) fn is_encrypted(&self) -> bool {
         matches!(self.socket, Socket::Tls(_))
     }
+
+    /// What goes over its socket.
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    fn of(socket: Socket, traffic: Arc<Traffic>) -> Self {
+        Self { before: Bytes::new(), socket, traffic }
+    }
 }
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
-        Self { before: Bytes::new(), socket: Socket::Tcp(socket) }
+        Self::of(Socket::Tcp(socket), Arc::new(Traffic::new()))
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Self { before: Bytes::new(), socket: Socket::Unix(socket) }
+        Self::of(Socket::Unix(socket), Arc::new(Traffic::new()))
     }
 }
 
 impl From<TlsStream<Stream>> for Stream {
     fn from(stream: TlsStream<Stream>) -> Self {
-        Self { before: Bytes::new(), socket: Socket::Tls(Box::new(stream)) }
+        let traffic = stream.get_ref().0.traffic.clone();
+        Self::of(Socket::Tls(Box::new(stream)), traffic)
     }
 }
 
@@ -61,28 +77,38 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { before, socket } = self.get_mut();
+        let Self { before, socket, traffic } = self.get_mut();
         if !before.is_empty() {
             let count = before.len().min(buffer.remaining());
             buffer.put_slice(&before[..count]);
             before.advance(count);
             return Poll::Ready(Ok(()));
         }
-        match socket {
+        let filled = buffer.filled().len();
+        let read = match socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
             Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
-            Socket::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            // Counted below, where it is encrypted.
+            Socket::Tls(stream) => return Pin::new(stream).poll_read(context, buffer),
+        };
+        let came = buffer.filled().len() - filled;
+        if came > 0 {
+            traffic.came(came);
         }
+        read
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let Self { socket, traffic, .. } = self.get_mut();
+        let written = match socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
             Socket::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
             Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        };
+        note(socket, traffic, bytes.len(), &written);
+        written
     }
 
     fn poll_write_vectored(
@@ -90,11 +116,14 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let Self { socket, traffic, .. } = self.get_mut();
+        let written = match socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
             Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, slices),
             Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
+        };
+        note(socket, traffic, slices.iter().map(|slice| slice.len()).sum(), &written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -116,4 +145,16 @@ impl AsyncWrite for Stream {
             Socket::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
+}
+
+/// Notes what a write of so many bytes came to; what TLS took is counted below, where it is encrypted.
+fn note(socket: &Socket, traffic: &Traffic, length: usize, written: &Poll<io::Result<usize>>) {
+    let taken = match written {
+        Poll::Ready(Ok(count)) => *count,
+        Poll::Ready(Err(_)) | Poll::Pending => 0,
+    };
+    if taken > 0 && !matches!(socket, Socket::Tls(_)) {
+        traffic.went(taken);
+    }
+    traffic.leave(length - taken);
 }

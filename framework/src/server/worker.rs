@@ -30,7 +30,9 @@ pub(super) struct Crew {
     pub(super) workshop: Arc<Workshop>,
     /// The place of the line in the store's policy.
     pub(super) line: usize,
-    /// The line's workers: an attempt that waits holds one of them.
+    /// How many workers the line has.
+    pub(super) count: usize,
+    /// They themselves: an attempt that waits holds one of them.
     pub(super) workers: Arc<Semaphore>,
     pub(super) leases: Arc<Leases>,
     /// How long a lease lasts.
@@ -54,11 +56,13 @@ impl Crew {
     /// Most handlers are done at their first poll or wait for most of their time. So a puller, one for each
     /// thread, polls each new attempt once where it stands; only one that waits becomes a task of its own, which
     /// keeps a worker. How many leases are pulled at a time follows from how long the last ones took.
-    pub(super) async fn pull(self: Arc<Self>) {
+    ///
+    /// Once `rest` is raised nothing more is pulled.
+    pub(super) async fn pull(self: Arc<Self>, mut rest: watch::Receiver<bool>) {
         let mut under_way = JoinSet::new();
         let mut appetite = 1;
         loop {
-            let Some(worker) = self.work_for_one().await else { break };
+            let Some(worker) = self.work_for_one(&mut rest).await else { break };
             let leases = self.store.take(self.line, appetite).await;
             while under_way.try_join_next().is_some() {}
             appetite = self.run(leases, worker, appetite, &mut under_way).await;
@@ -67,7 +71,7 @@ impl Crew {
     }
 
     /// Waits for work and then for a free worker; `None` when there will be no more.
-    async fn work_for_one(&self) -> Option<OwnedSemaphorePermit> {
+    async fn work_for_one(&self, rest: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
         let mut halt = self.halt.clone();
         let work = async {
             match self.store.ready(self.line).await {
@@ -78,6 +82,7 @@ impl Crew {
         tokio::select! {
             worker = work => worker,
             () = raised(&mut halt) => None,
+            () = raised(rest) => None,
         }
     }
 

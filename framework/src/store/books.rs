@@ -27,7 +27,7 @@ use super::counts::{Counts, Depth, Ledger};
 use super::order::{Order, Place, Waiting};
 use super::policy::Policy;
 use super::{Departed, Token};
-use crate::task::{Task, TaskId};
+use crate::task::{Task, TaskId, Ticket};
 
 pub(super) use super::order::When;
 pub(super) use arriving::Arrival;
@@ -284,6 +284,13 @@ impl Books {
             .held()
             .map(|(waiting, when)| (waiting.id, waiting.task.as_ref(), waiting.place, *when));
         self.order.iter().chain(blocked).chain(held)
+    }
+
+    /// The tasks that have not ended and carry a ticket.
+    pub(super) fn tickets(&self) -> Vec<(TaskId, Ticket)> {
+        let waiting = self.iter().map(|(id, task, ..)| (id, task));
+        let hot = waiting.chain(self.running()).filter_map(|(id, task)| Some((id, task?.new.ticket?)));
+        hot.chain(self.hot.cold_tickets()).collect()
     }
 
     /// The tasks that run.

@@ -20,7 +20,7 @@ use super::{
     Settlement, Store, Target, Token,
 };
 use crate::protocol::{Code, Durability, Refusal};
-use crate::task::{Handlers, NewTask, Task, TaskId};
+use crate::task::{Handlers, NewTask, Task, TaskId, Ticket};
 
 /// A store that lasts as long as the process.
 #[derive(Debug)]
@@ -339,5 +339,10 @@ impl Store for Memory {
     fn close(&self) {
         self.desk().books.close();
         self.bell.ring_all();
+    }
+
+    /// Nothing survives this process, and nobody can have it.
+    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, Ticket)>> {
+        std::future::ready(Vec::new()).boxed()
     }
 }

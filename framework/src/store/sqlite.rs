@@ -44,7 +44,7 @@ use super::{
     Token,
 };
 use crate::protocol::{Code, Durability, Refusal};
-use crate::task::{Handlers, NewTask, TaskId};
+use crate::task::{Handlers, NewTask, TaskId, Ticket};
 
 pub use file::{QueueFile, WaitingTask};
 pub use repair::{Repaired, Unread, repair};
@@ -58,7 +58,8 @@ const HOT_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Sqlite {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    /// Until the store is released.
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// How a store is opened.
@@ -168,7 +169,7 @@ impl Sqlite {
         shared.desk().inbox.note(records);
         let writer = Writer::new(shared.clone(), journal, &file, vfs.is_none());
         let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.run())?;
-        Ok(Self { shared, writer: Some(writer) })
+        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
     }
 }
 
@@ -188,14 +189,19 @@ fn explain(error: anyhow::Error, file: &Path) -> anyhow::Error {
     error.context(format!("the queue cannot be opened: {}{advice}", file.display()))
 }
 
+impl Sqlite {
+    /// Asks the thread that writes to write what is on its way and to end; `None` if that was asked before.
+    fn stop(&self) -> Option<JoinHandle<()>> {
+        self.shared.desk().inbox.stop();
+        self.shared.work.notify_one();
+        self.writer.lock().expect("no one panics while holding the thread").take()
+    }
+}
+
 impl Drop for Sqlite {
     /// Writes what is on its way, as far as the disk lets it be.
     fn drop(&mut self) {
-        self.shared.desk().inbox.stop();
-        self.shared.work.notify_one();
-        if let Some(writer) = self.writer.take() {
-            drop(writer.join());
-        }
+        drop(self.stop().map(JoinHandle::join));
     }
 }
 
@@ -294,6 +300,22 @@ impl Store for Sqlite {
     fn close(&self) {
         self.shared.desk().books.close();
         self.shared.bell.ring_all();
+    }
+
+    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, Ticket)>> {
+        async {
+            let tickets = self.shared.desk().books.tickets();
+            if let Some(writer) = self.stop() {
+                drop(tokio::task::spawn_blocking(|| writer.join()).await);
+            }
+            // Whoever waits for what a broken disk did not take is told by that.
+            self.shared.desk().inbox.clear();
+            if let Some(slots) = &self.shared.slots {
+                slots.release();
+            }
+            tickets
+        }
+        .boxed()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A server in the background: who starts it, and what it does to become one.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -30,7 +30,7 @@ pub(in crate::task) const PID_FILE: &str = "runtime/server.pid";
 /// # Errors
 /// What the server said, with its exit code.
 pub(in crate::task) fn launch(config: &Config, arguments: &[String], output: &mut Output) -> Result<()> {
-    let program = std::env::current_exe().context("finding the program's own file")?;
+    let program = program()?;
     output.flush();
     let mut child = Command::new(&program)
         .args(arguments)
@@ -59,6 +59,13 @@ pub(in crate::task) fn launch(config: &Config, arguments: &[String], output: &mu
             Err(failure(status, &said, output))
         }
     }
+}
+
+/// The program's own file, by the name that it was called by if that is a whole path: a link on the way may point to a
+/// newer version by now.
+pub(super) fn program() -> Result<PathBuf> {
+    let called = std::env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
+    called.map_or_else(|| std::env::current_exe().context("finding the program's own file"), Ok)
 }
 
 /// The option that makes another one say as much.

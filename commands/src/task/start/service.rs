@@ -36,6 +36,19 @@ impl Service {
         self.tell("READY=1");
     }
 
+    pub(super) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(super) fn reloading(&self) {
+        self.tell("RELOADING=1");
+    }
+
+    /// Says that another process is the server from now on, and ready.
+    pub(super) fn replaced(&self, pid: u32) {
+        self.tell(&format!("MAINPID={pid}\nREADY=1"));
+    }
+
     pub(super) fn stopping(&self) {
         self.tell("STOPPING=1");
     }
@@ -54,7 +67,7 @@ impl Service {
     fn tell(&self, word: &str) {
         if let Some((socket, _)) = &self.0 {
             if let Err(error) = socket.send(word.as_bytes()) {
-                tracing::warn!("the service manager does not hear {word}: {error}");
+                tracing::warn!("the service manager does not hear {word:?}: {error}");
             }
         }
     }

@@ -13,6 +13,7 @@ pub(super) struct Signals {
     /// What `task:stop` sends where it cannot ask: as often as it likes, it never means "at once".
     quit: Signal,
     hang_up: Signal,
+    /// As in Workerman and Swoole.
     user: Signal,
     kept: Kept,
 }
@@ -31,8 +32,8 @@ impl Signals {
     }
 
     /// Waits until the server is to stop. SIGHUP opens the log file anew and has tokens and certificates read again;
-    /// without a log file, it is the terminal that has gone, and the server goes with it.
-    pub(super) async fn stop(&mut self, log: &Log, reload: impl Fn()) {
+    /// without a log file, it is the terminal that has gone, and the server goes with it. SIGUSR1 reloads.
+    pub(super) async fn stop(&mut self, log: &Log, reread: impl Fn(), reload: impl Fn()) {
         loop {
             tokio::select! {
                 biased;
@@ -42,11 +43,11 @@ impl Signals {
                 _ = self.hang_up.recv() => match log.is_file() {
                     true => {
                         log.reopen();
-                        reload();
+                        reread();
                     }
                     false => return,
                 },
-                _ = self.user.recv() => tracing::info!("SIGUSR1: reload"),
+                _ = self.user.recv() => reload(),
                 () = self.kept.forsaken() => {
                     tracing::warn!("the process that kept this server in the foreground has ended");
                     return;
@@ -62,6 +63,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.terminate.recv() => return,
                 _ = self.quit.recv() => {}
+                _ = self.user.recv() => {}
                 _ = self.hang_up.recv() => log.reopen(),
             }
         }

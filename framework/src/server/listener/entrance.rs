@@ -8,6 +8,7 @@ use super::local::TooLong;
 use super::socket::Socket;
 use crate::config::Config;
 use crate::server::door::{Door, Guard};
+use crate::server::given::Given;
 use crate::server::settings::{ListenerSettings, ServerSettings};
 use crate::server::status::Limits;
 
@@ -16,11 +17,11 @@ const RESERVE: usize = 16;
 
 /// A socket, and the rules that hold there.
 pub(crate) struct Entrance {
-    pub(super) socket: Socket,
+    pub(crate) socket: Arc<Socket>,
     pub(crate) door: Arc<Door>,
 }
 
-/// Opens the first listener, the further ones and the control socket, in this order.
+/// Opens the first listener, the further ones and the control socket, in this order; `given` is what listens already.
 ///
 /// # Errors
 /// Those of the sockets, and of their certificates and tokens.
@@ -28,28 +29,44 @@ pub(crate) async fn open(
     settings: ServerSettings,
     config: Config,
     limits: Arc<Limits>,
+    mut given: Given,
 ) -> Result<Vec<Entrance>> {
     let guard = Guard::open(&settings, &config, limits)?;
     let mut entrances = Vec::new();
     for listener in std::iter::once(&settings.first_listener()).chain(&settings.listeners) {
-        let socket = Socket::bind(listener, &settings, &config).await?;
+        let socket = Socket::bind(listener, &settings, &config, &mut given).await?;
         let guard = guard.clone().filter(|_| settings.wants_token(listener));
         let door = door(&socket, listener, &config, guard)?;
-        entrances.push(Entrance { socket, door: Arc::new(door) });
+        entrances.push(Entrance { socket: Arc::new(socket), door: Arc::new(door) });
     }
     if let Some(listener) = settings.control_listener() {
-        match Socket::bind(&listener, &settings, &config).await {
+        match Socket::bind(&listener, &settings, &config, &mut given).await {
             Ok(socket) => {
                 let mut door = door(&socket, &listener, &config, None)?;
                 door.reserve = RESERVE;
-                entrances.push(Entrance { socket, door: Arc::new(door) });
+                entrances.push(Entrance { socket: Arc::new(socket), door: Arc::new(door) });
             }
             // Of a project deep down; nobody asked for this socket.
             Err(error) if error.is::<TooLong>() => tracing::warn!("no control_socket: {error}"),
             Err(error) => return Err(error.context("control_socket in config/server.toml")),
         }
     }
+    given.close()?;
     Ok(entrances)
+}
+
+/// Whether tokens and certificates can be used, without listening.
+///
+/// # Errors
+/// What is wrong, and where.
+pub(crate) fn check(settings: &ServerSettings, config: &Config) -> Result<()> {
+    let guard = Guard::open(settings, config, Arc::default())?;
+    for listener in std::iter::once(&settings.first_listener()).chain(&settings.listeners) {
+        let address = listener.place().to_string();
+        Door::new(address.clone(), listener, config, guard.clone())
+            .with_context(|| format!("listening on {address}"))?;
+    }
+    Ok(())
 }
 
 fn door(

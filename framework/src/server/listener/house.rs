@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use crate::protocol::{Code, Refusal, Reply};
 use crate::server::door::Door;
 use crate::server::peer::Peer;
+use crate::server::roster::{Guest, Roster};
 use crate::server::session::Hall;
 use crate::server::status::{ConnectionCounts, Limit, Limits};
 use crate::server::stream::Stream;
@@ -22,14 +23,15 @@ pub(super) struct House {
     limits: Arc<Limits>,
     counts: Arc<ConnectionCounts>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    roster: Arc<Roster>,
 }
 
 /// The place of one connection; free again when dropped.
 pub(super) struct Seat {
-    pub(super) number: u64,
-    pub(super) peer: Peer,
+    pub(super) guest: Arc<Guest>,
     counts: Arc<ConnectionCounts>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    roster: Arc<Roster>,
 }
 
 impl House {
@@ -40,6 +42,7 @@ impl House {
             limits: hall.board.limits.clone(),
             counts: hall.board.connections.clone(),
             by_address: Arc::default(),
+            roster: hall.board.roster.clone(),
         }
     }
 
@@ -52,8 +55,9 @@ impl House {
             return None;
         }
         let number = self.counts.total.fetch_add(1, Ordering::Relaxed) + 1;
+        let guest = self.roster.enter(number, peer, stream.traffic().clone());
         let (counts, by_address) = (self.counts.clone(), self.by_address.clone());
-        Some((Seat { number, peer, counts, by_address }, stream))
+        Some((Seat { guest, counts, by_address, roster: self.roster.clone() }, stream))
     }
 
     fn sit_down(&self, peer: Peer, door: &Door) -> Result<(), (Limit, Refusal)> {
@@ -79,8 +83,9 @@ impl House {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.roster.leave(self.guest.number);
         self.counts.current.fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = self.peer.ip() else { return };
+        let Some(address) = self.guest.peer.ip() else { return };
         let mut by_address = self.by_address.lock().expect("no one panics while holding the addresses");
         if let Some(count) = by_address.get_mut(&address) {
             *count -= 1;

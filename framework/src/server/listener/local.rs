@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::server::given::GivenSocket;
 
 /// Read and written by its owner alone.
 const MODE: u32 = 0o600;
@@ -22,16 +26,28 @@ pub struct AlreadyRunning(pub PathBuf);
 #[error("{} is too long for a Unix socket, whose path has at most about 100 bytes", .0.display())]
 pub(super) struct TooLong(PathBuf);
 
-/// The file of a socket; removed when dropped.
+/// The file of a socket; removed when dropped, unless it is another process's by then.
 pub(crate) struct Entry {
     /// As the settings name it.
     name: PathBuf,
     path: PathBuf,
     /// Device and number of the file: another one in its place is not ours to remove.
     identity: Option<(u64, u64)>,
+    /// Whether it stays.
+    is_left: AtomicBool,
 }
 
 impl Entry {
+    fn at(root: &Path, name: &Path) -> Self {
+        let path = root.join(name);
+        Self { name: name.into(), identity: identity(&path), path, is_left: AtomicBool::new(false) }
+    }
+
+    /// Leaves the file where it is: whoever has the socket removes it.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::SeqCst);
+    }
+
     pub(super) fn address(&self) -> String {
         format!("unix:{}", self.name.display())
     }
@@ -39,7 +55,8 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
+        let is_left = self.is_left.load(Ordering::SeqCst);
+        if !is_left && self.identity.is_some() && identity(&self.path) == self.identity {
             drop(fs::remove_file(&self.path));
         }
     }
@@ -66,8 +83,16 @@ pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListen
         io::Result::Ok(socket)
     };
     let socket = bind().with_context(|| format!("cannot listen on {}", path.display()))?;
-    let identity = identity(&path);
-    Ok((UnixListener::from(std::os::fd::OwnedFd::from(socket)), Entry { name: name.into(), path, identity }))
+    Ok((UnixListener::from(OwnedFd::from(socket)), Entry::at(root, name)))
+}
+
+/// Goes on listening on a path relative to the root. The file of a service manager's socket is not ours to remove.
+pub(super) fn go_on(root: &Path, name: &Path, given: GivenSocket) -> (UnixListener, Entry) {
+    let entry = Entry::at(root, name);
+    if given.place.is_none() {
+        entry.leave();
+    }
+    (UnixListener::from(given.socket), entry)
 }
 
 /// Removes what a dead server left behind, and nothing else.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,12 +10,19 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 
 use super::local::{self, Entry};
 use crate::config::Config;
+use crate::server::given::{Given, GivenSocket};
 use crate::server::peer::Peer;
 use crate::server::settings::{ListenerSettings, Place, ServerSettings};
 use crate::server::stream::Stream;
 
 /// What is listened on.
-pub(crate) enum Socket {
+pub(crate) struct Socket {
+    /// As the settings name it.
+    place: String,
+    kind: Kind,
+}
+
+enum Kind {
     Tcp {
         socket: TcpListener,
         /// Whether the system probes silent connections.
@@ -28,7 +36,7 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Listens where the settings say.
+    /// Listens where the settings say, with a socket that was given if there is one for that.
     ///
     /// # Errors
     /// When that is no address, or one that cannot be had, or one that others reach although nobody is asked who
@@ -37,40 +45,73 @@ impl Socket {
         listener: &ListenerSettings,
         settings: &ServerSettings,
         config: &Config,
+        given: &mut Given,
     ) -> Result<Self> {
-        match listener.place() {
+        let place = listener.place();
+        let kind = match place {
             Place::Unix(path) => {
-                let (socket, entry) = local::bind(config.root(), path, settings.backlog)?;
-                let socket = UnixListener::from_std(socket)?;
-                Ok(Self::Unix { socket, entry })
+                let (socket, entry) = match given.unix(&place, &config.root().join(path)) {
+                    Some(given) => {
+                        given.check()?;
+                        local::go_on(config.root(), path, given)
+                    }
+                    None => local::bind(config.root(), path, settings.backlog)?,
+                };
+                Kind::Unix { socket: UnixListener::from_std(socket)?, entry }
             }
             Place::Tcp(host, port) => {
                 let address = find(host, port).await?;
                 check(address, listener, settings)?;
-                let socket = listen(address, settings.backlog)
-                    .with_context(|| format!("cannot listen on {address}"))?;
-                Ok(Self::Tcp { socket, keepalive: settings.open_tcp_keepalive })
+                let socket = match given.tcp(&place, address) {
+                    Some(given) => {
+                        given.check()?;
+                        TcpListener::from_std(given.socket.into())
+                    }
+                    None => listen(address, settings.backlog),
+                };
+                let socket = socket.with_context(|| format!("cannot listen on {address}"))?;
+                Kind::Tcp { socket, keepalive: settings.open_tcp_keepalive }
             }
-        }
+        };
+        Ok(Self { place: place.to_string(), kind })
     }
 
     /// For people, and for clients to connect to.
     pub(super) fn address(&self) -> Result<String> {
-        Ok(match self {
-            Self::Tcp { socket, .. } => socket.local_addr()?.to_string(),
-            Self::Unix { entry, .. } => entry.address(),
+        Ok(match &self.kind {
+            Kind::Tcp { socket, .. } => socket.local_addr()?.to_string(),
+            Kind::Unix { entry, .. } => entry.address(),
         })
+    }
+
+    /// Another hold of the same socket, for the server after this one.
+    ///
+    /// # Errors
+    /// When there are no more file descriptors.
+    pub(crate) fn share(&self) -> io::Result<GivenSocket> {
+        let socket = match &self.kind {
+            Kind::Tcp { socket, .. } => socket.as_fd(),
+            Kind::Unix { socket, .. } => socket.as_fd(),
+        };
+        Ok(GivenSocket { place: Some(self.place.clone()), socket: socket.try_clone_to_owned()? })
+    }
+
+    /// Lets the socket outlive this hold of it, with everything that belongs to it.
+    pub(crate) fn leave(&self) {
+        if let Kind::Unix { entry, .. } = &self.kind {
+            entry.leave();
+        }
     }
 
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
-        match self {
-            Self::Tcp { socket, keepalive } => {
+        match &self.kind {
+            Kind::Tcp { socket, keepalive } => {
                 let (stream, address) = socket.accept().await?;
                 prepare(&stream, *keepalive);
                 Ok((stream.into(), Peer::Tcp(address)))
             }
-            Self::Unix { socket, .. } => {
+            Kind::Unix { socket, .. } => {
                 let (stream, _) = socket.accept().await?;
                 let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
                 Ok((stream.into(), Peer::Unix { process }))

@@ -199,7 +199,10 @@ async fn begin(stream: &mut Stream) -> io::Result<Begun> {
         }
         let room = (LENGTH_MAX + Frames::HEAD + 1 - first.len()) as u64;
         if (&mut *stream).take(room).read_buf(&mut first).await? == 0 {
-            return Ok(Begun::Closed);
+            // What has no line end is a message, too: its client may be waiting to be told what is wrong.
+            let is_message = !first.is_empty() && opening != Some(Opening::Frames);
+            let last = First { opening: Opening::Lines, message: first.into(), rest: Bytes::new() };
+            return Ok(if is_message { Begun::Message(last) } else { Begun::Closed });
         }
     }
 }

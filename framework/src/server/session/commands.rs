@@ -10,17 +10,19 @@ use super::Hall;
 use crate::protocol::{Code, CommandRequest, Refusal};
 use crate::server::access::{Access, Scope};
 use crate::server::outbox::Outbox;
+use crate::server::roster::ConnectionStory;
 use crate::server::status::Status;
 use crate::store::{
     BatchStory, Change, Changed, Filter, Found, Question, QueueStory, ScheduleStory, Story, Summary, Target,
 };
-use crate::task::{FunctionStory, Handler, TaskId};
+use crate::task::{BatchId, FunctionStory, Handler, TaskId};
 
 /// The commands, the scope that each needs, and their fields.
-const COMMANDS: [(&str, Scope, &[&str]); 21] = [
+const COMMANDS: &[(&str, Scope, &[&str])] = &[
     ("status", Scope::Inspect, &[]),
+    ("connections", Scope::Inspect, &["after", "limit"]),
     ("show", Scope::Send, &["task"]),
-    ("watch", Scope::Send, &["task"]),
+    ("watch", Scope::Send, &["task", "batch"]),
     ("list", Scope::Inspect, &["state", "queue", "function", "batch", "before", "limit"]),
     ("cancel", Scope::Admin, &["task", "batch"]),
     ("retry", Scope::Admin, &["task", "batch", "failed", "queue"]),
@@ -39,6 +41,7 @@ const COMMANDS: [(&str, Scope, &[&str]); 21] = [
     ("pause_schedule", Scope::Admin, &["schedule"]),
     ("resume_schedule", Scope::Admin, &["schedule"]),
     ("stop", Scope::Admin, &["now", "timeout"]),
+    ("reload", Scope::Admin, &["now", "timeout"]),
 ];
 
 /// How many lines a list has unless the command says so, and at most.
@@ -54,6 +57,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 #[serde(untagged)]
 pub(super) enum Answer {
     Status(Box<Status>),
+    Connections(Vec<ConnectionStory>),
     Task(Box<Story>),
     Tasks(Vec<Summary>),
     Batch(Box<BatchStory>),
@@ -71,18 +75,24 @@ pub(super) enum Answer {
 /// What a command comes down to.
 enum Asked {
     Status,
+    /// Tells of so many connections after the one of this number.
+    Connections(u64, usize),
     /// Describes this function, or all of them.
     Describe(Option<String>),
     Find(Question),
     Change(Change),
     /// Follows this task, line by line.
     Watch(TaskId),
+    /// Follows this batch, line by line.
+    WatchBatch(BatchId),
     /// Makes a task of this schedule now.
     Run(String),
     /// Pauses this schedule, or ends its pause.
     Pause(String, bool),
     /// Stops the server, after so long at most.
     Stop(Option<Duration>),
+    /// Lets a new process take its place, when running tasks have ended within so long.
+    Reload(Option<Duration>),
 }
 
 /// Does what a command asks; `None` when the answer goes its own way to the outbox.
@@ -94,15 +104,27 @@ pub(super) async fn answer(
 ) -> Result<Option<Answer>, Refusal> {
     let answer = match read(hall, access, &mut request).await? {
         Asked::Status => Ok(Answer::Status(Box::new(hall.board.report(&hall.addresses).await))),
+        Asked::Connections(after, limit) => Ok(Answer::Connections(hall.board.roster.tell(after, limit))),
         Asked::Describe(function) => functions(hall, function.as_deref()).map(Answer::Functions),
         Asked::Find(question) => find(hall, question).await,
-        Asked::Change(change) => hall.queue.change(change).await.map(Answer::Changed),
+        Asked::Change(change) => {
+            let _changing = hall.audience.batches.changing(&change);
+            hall.queue.change(change).await.map(Answer::Changed)
+        }
         Asked::Watch(task) => {
             let id = request.id.map(RawValue::get);
             return hall.audience.follow(outbox, task, id).await.map(|()| None);
         }
+        Asked::WatchBatch(batch) => {
+            let id = request.id.map(RawValue::get);
+            return hall.audience.batches.follow(outbox, batch, id).await.map(|()| None);
+        }
         Asked::Stop(patience) => {
             hall.ending.ask(outbox, request.id.map(RawValue::get), patience).await;
+            return Ok(None);
+        }
+        Asked::Reload(patience) => {
+            hall.renewal.ask(outbox, request.id.map(RawValue::get), patience);
             return Ok(None);
         }
         Asked::Run(schedule) => {
@@ -121,8 +143,9 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
     request.only(fields)?;
     Ok(match name {
         "status" => Asked::Status,
+        "connections" => Asked::Connections(after(request)?, limit(request)?),
         "show" => Asked::Find(Question::Task(request.need("task", "the id of a task")?)),
-        "watch" => Asked::Watch(request.need("task", "the id of a task")?),
+        "watch" => watched(request)?,
         "list" => Asked::Find(Question::Tasks(filter(hall, request).await?)),
         "queues" => Asked::Find(Question::Queues),
         "functions" => Asked::Describe(request.take("function", "the name of a function")?),
@@ -140,6 +163,7 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
             Asked::Change(Change::Pause { queue, paused: name == "pause" })
         }
         "stop" => Asked::Stop(patience(request)?),
+        "reload" => Asked::Reload(patience(request)?),
         "open_batch" => Asked::Change(open_batch(hall, request)?),
         "seal_batch" => Asked::Change(Change::SealBatch(batch(request)?)),
         _ => return Err(unknown_command(name)),
@@ -195,6 +219,17 @@ async fn filter(hall: &Hall, request: &mut CommandRequest<'_>) -> Result<Filter,
     })
 }
 
+/// What is to be followed: exactly one task or batch.
+fn watched(request: &mut CommandRequest) -> Result<Asked, Refusal> {
+    let task = request.take("task", "the id of a task")?;
+    match (task, request.take("batch", "the id of a batch")?) {
+        (Some(task), None) => Ok(Asked::Watch(task)),
+        (None, Some(batch)) => Ok(Asked::WatchBatch(batch)),
+        (Some(_), Some(_)) => Err(bad("The command \"watch\" takes either \"task\" or \"batch\", not both.")),
+        (None, None) => Err(bad("The command \"watch\" needs either \"task\" or \"batch\".")),
+    }
+}
+
 /// The tasks that a change is about: exactly one of the ways to name them.
 async fn target(hall: &Hall, request: &mut CommandRequest<'_>, fields: &[&str]) -> Result<Target, Refusal> {
     let task = request.take("task", "the id of a task")?;
@@ -235,7 +270,7 @@ fn batch(request: &mut CommandRequest) -> Result<u64, Refusal> {
     request.need("batch", "the id of a batch")
 }
 
-/// How long running tasks may take when the server stops.
+/// How long running tasks may take when the server stops or reloads.
 fn patience(request: &mut CommandRequest) -> Result<Option<Duration>, Refusal> {
     #[derive(Deserialize)]
     struct Span(#[serde(with = "crate::config::duration")] Duration);
@@ -250,6 +285,11 @@ fn patience(request: &mut CommandRequest) -> Result<Option<Duration>, Refusal> {
 
 fn schedule(request: &mut CommandRequest) -> Result<String, Refusal> {
     request.need("schedule", "the name of a schedule")
+}
+
+/// The number of the last connection of the page before; 0 comes before all.
+fn after(request: &mut CommandRequest) -> Result<u64, Refusal> {
+    Ok(request.take("after", "the number of a connection")?.unwrap_or(0))
 }
 
 fn limit(request: &mut CommandRequest) -> Result<usize, Refusal> {

@@ -20,6 +20,7 @@ use super::decoder::{Form, Read};
 use super::idle::Idle;
 use crate::protocol::{Opening, Refusal};
 use crate::server::ready::raised;
+use crate::server::settings::Protocol;
 use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
@@ -101,8 +102,13 @@ impl Session {
     /// Reads and answers lines or frames, whichever is `known` or told by the first bytes, until the peer has closed
     /// and has its answers, or cannot be served.
     pub(super) async fn converse(&mut self, stream: &mut Stream, known: Option<Opening>) -> io::Result<Turn> {
-        if known == Some(Opening::Frames) {
-            self.outbox.frame();
+        match known {
+            Some(Opening::Frames) => {
+                self.guest.speaks(Protocol::Frames);
+                self.outbox.frame();
+            }
+            Some(_) => self.guest.speaks(Protocol::Lines),
+            None => {}
         }
         self.converse_over(&mut Plain::new(stream, known, self.hall.settings.package_max_length)).await
     }

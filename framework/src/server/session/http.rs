@@ -39,7 +39,8 @@ use crate::server::access::Access;
 use crate::server::door::Door;
 use crate::server::peer::Peer;
 use crate::server::ready::raised;
-use crate::server::settings::ServerSettings;
+use crate::server::roster::Guest;
+use crate::server::settings::{Protocol, ServerSettings};
 use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
@@ -49,6 +50,7 @@ struct Caller {
     hall: Arc<Hall>,
     door: Arc<Door>,
     peer: Peer,
+    guest: Arc<Guest>,
     access: Access,
     /// Becomes true when no more tasks are to be read.
     stop: watch::Receiver<bool>,
@@ -72,6 +74,7 @@ struct Beside {
 impl Session {
     /// Answers the requests of one HTTP connection until it ends, or becomes a WebSocket.
     pub(super) async fn serve_http(&mut self, stream: Stream) -> io::Result<()> {
+        self.guest.speaks(Protocol::Http);
         let mut reading = self.reading.take();
         let mut stop = self.stop.clone();
         let mut stopped = pin!(raised(&mut stop));
@@ -123,7 +126,8 @@ impl Session {
     fn exchange(&self) -> Exchange {
         let (hall, door) = (self.hall.clone(), self.door.clone());
         let peer = self.connection.address();
-        let caller = Caller { hall, door, peer, access: self.access, stop: self.stop.clone() };
+        let (guest, stop) = (self.guest.clone(), self.stop.clone());
+        let caller = Caller { hall, door, peer, guest, access: self.access, stop };
         Exchange { caller, beside: Beside::default() }
     }
 }

@@ -21,6 +21,7 @@ use self::messages::Messages;
 use super::Session;
 use super::conversation::linger;
 use super::http::Carrier;
+use crate::server::settings::Protocol;
 use crate::server::status::Limit;
 
 /// How long a peer may take to say goodbye.
@@ -34,6 +35,8 @@ impl Session {
             Ok(parts) => parts.io.into_inner().into_stream().again(parts.read_buf),
             Err(_) => return Err(io::Error::other("the upgraded connection is none of this server's")),
         };
+        self.guest.speaks(Protocol::Websocket);
+        self.guest.hears_from(&self.outbox);
         self.outbox.frame();
         let mut messages = Messages::new(stream, &self.hall.settings).await;
         if self.access.is_unknown() {

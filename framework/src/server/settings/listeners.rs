@@ -1,5 +1,6 @@
 //! What the settings say about listeners: where each is, what it speaks, and whom it lets in.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -68,6 +69,16 @@ pub(crate) enum Place<'a> {
     Tcp(&'a str, u16),
     /// Relative to the project's root.
     Unix(&'a Path),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(formatter, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(formatter, "{host}:{port}"),
+            Self::Unix(path) => write!(formatter, "{UNIX}{}", path.display()),
+        }
+    }
 }
 
 impl Protocol {

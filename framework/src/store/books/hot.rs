@@ -52,6 +52,11 @@ impl Hot {
         self.limit == usize::MAX && self.bytes.saturating_add(size(new)) > limit
     }
 
+    /// The tickets of cold tasks.
+    pub(super) fn cold_tickets(&self) -> impl Iterator<Item = (TaskId, Ticket)> {
+        self.cold.iter().filter_map(|(id, cold)| Some((*id, cold.ticket?)))
+    }
+
     /// A task waits no longer.
     pub(super) fn release(&mut self, task: Option<&Arc<Task>>) {
         if let Some(task) = task {

@@ -106,6 +106,11 @@ impl Inbox {
         (self.stops, self.is_urgent) = (true, true);
     }
 
+    /// Forgets everything that is still to be done.
+    pub(super) fn clear(&mut self) {
+        *self = Self { stops: self.stops, ..Self::default() };
+    }
+
     /// Whether the thread is to be woken; once.
     pub(super) fn wakes(&mut self) -> bool {
         let wakes = match self.sleep {

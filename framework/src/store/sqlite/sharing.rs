@@ -146,6 +146,10 @@ impl Shared {
         let (answer, told) = oneshot::channel();
         {
             let mut desk = self.desk();
+            // From a thread that has ended no answer would come.
+            if desk.inbox.stops() {
+                return None;
+            }
             desk.inbox.add(item(answer));
             self.leave(desk);
         }

@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use memmap2::{MmapOptions, MmapRaw};
@@ -24,8 +24,10 @@ const MAGIC: u64 = u64::from_le_bytes(*b"thnkrun1");
 #[derive(Debug)]
 pub(in crate::store) struct Slots {
     map: MmapRaw,
-    /// Holds the lock until this is dropped, or the process ends.
-    _file: File,
+    /// Holds the lock until it is released or dropped, or the process ends.
+    file: File,
+    /// Whether the marks are another process's by now.
+    is_released: AtomicBool,
 }
 
 /// The file beside a queue's.
@@ -58,7 +60,7 @@ impl Slots {
         // SAFETY: the lock keeps every other process of this program out, and the file keeps its size as long as
         // it is held; what is in it is only ever read and written as atomic numbers, any of which is valid.
         let map = MmapOptions::new().map_raw(&file).with_context(context)?;
-        let slots = Self { map, _file: file };
+        let slots = Self { map, file, is_released: AtomicBool::new(false) };
         let running = slots.running();
         slots.begin();
         Ok((slots, running))
@@ -91,11 +93,25 @@ impl Slots {
     }
 
     pub(in crate::store) fn mark(&self, slot: u32, id: TaskId) {
-        self.at(HEAD + slot as usize).store(id + 1, Ordering::Relaxed);
+        self.set(slot, id + 1);
     }
 
     pub(super) fn clear(&self, slot: u32) {
-        self.at(HEAD + slot as usize).store(0, Ordering::Relaxed);
+        self.set(slot, 0);
+    }
+
+    fn set(&self, slot: u32, number: u64) {
+        if !self.is_released.load(Ordering::Relaxed) {
+            self.at(HEAD + slot as usize).store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives the lock up; what is marked from now on is nowhere.
+    pub(super) fn release(&self) {
+        self.is_released.store(true, Ordering::SeqCst);
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::error!("the queue stays locked until this process has ended: {error}");
+        }
     }
 
     /// Every slot, the first one last.

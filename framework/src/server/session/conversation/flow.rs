@@ -16,6 +16,7 @@ use crate::server::ready::at_once;
 use crate::server::session::Session;
 use crate::server::session::auth::AUTH;
 use crate::server::session::batch::Batch;
+use crate::server::settings::Protocol;
 use crate::server::status::Limit;
 
 /// The parts of a session that change while it talks.
@@ -82,11 +83,12 @@ impl<'a, P: Pipe> Flow<'a, P> {
 
     /// Whether the door lets in what is spoken; if not, that is said.
     fn is_welcome(&self, page: &Page) -> bool {
-        let Session { door, outbox, .. } = self.session;
-        let is_silent = page.bytes.is_empty() && self.pipe.broken().is_none();
-        let Some(opening) = self.pipe.opening().filter(|_| !is_silent) else {
+        let Session { door, outbox, guest, .. } = self.session;
+        let Some(opening) = self.pipe.opening() else { return true };
+        guest.speaks(if opening == Opening::Frames { Protocol::Frames } else { Protocol::Lines });
+        if page.bytes.is_empty() && self.pipe.broken().is_none() {
             return true;
-        };
+        }
         if opening == Opening::Frames {
             outbox.frame();
         }

@@ -21,6 +21,7 @@ pub(super) struct Mailbox {
 impl Mailbox {
     pub(super) fn new(caller: Caller) -> Self {
         let outbox = Arc::new(Outbox::new(caller.hall.settings.output_buffer_max));
+        caller.guest.hears_from(&outbox);
         Self { caller, outbox, lines: Bytes::new() }
     }
 

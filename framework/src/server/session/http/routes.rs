@@ -21,6 +21,7 @@ const fn ok(holds: Holds) -> Answers {
 
 const TASK: Parameter = path("task", Kind::Id, "The id of a task.");
 const BATCH: Parameter = path("batch", Kind::Id, "The id of a batch.");
+const AFTER: Parameter = query("after", Kind::Id, "Only connections that came after that of this number.");
 const LIMIT: Parameter = query("limit", Kind::Number(1, 1000), "How many at most; 20.");
 
 /// What a new task may say beside its arguments.
@@ -154,6 +155,14 @@ pub(super) static ROUTES: &[Route] = &[
     },
     asks("/status", "status", Scope::Inspect, &[], &[ok(Holds::Status)], "How the server is doing"),
     asks(
+        "/connections",
+        "connections",
+        Scope::Inspect,
+        &[AFTER, LIMIT],
+        &[ok(Holds::Connections)],
+        "Who is connected, the oldest connections first",
+    ),
+    asks(
         "/functions",
         "functions",
         Scope::Inspect,
@@ -180,6 +189,17 @@ pub(super) static ROUTES: &[Route] = &[
             &[ok(Holds::Batch)],
             "A batch and how far it is",
         )
+    },
+    Route {
+        method: "GET",
+        path: "/batches/{batch}/events",
+        operation: "follow_batch",
+        summary: "How far a batch is, event by event, until all of its tasks have ended",
+        scope: Some(Scope::Send),
+        parameters: &[BATCH],
+        action: Action::Follow,
+        answers: &[ok(Holds::Events)],
+        problems: &[404],
     },
     asks("/schedules", "schedules", Scope::Inspect, &[], &[ok(Holds::Schedules)], "What runs by the clock"),
     plain("/healthz", "health", Action::Health, &[ok(Holds::Object)], &[], "Whether the process answers"),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::problem::Document;
 use super::route::{Holds, Kind};
 use crate::protocol::Durability;
+use crate::server::roster::ConnectionStory;
 use crate::server::status::Status;
 use crate::store::{BatchStory, Changed, QueueStory, ScheduleStory, State, Story, Summary};
 use crate::task::{FunctionStory, Handlers, TaskId};
@@ -61,6 +62,7 @@ impl Schemas {
             Holds::Tasks => generator.subschema_for::<Vec<Summary>>(),
             Holds::Changed => generator.subschema_for::<Changed>(),
             Holds::Status => generator.subschema_for::<Status>(),
+            Holds::Connections => generator.subschema_for::<Vec<ConnectionStory>>(),
             Holds::Functions => generator.subschema_for::<Vec<FunctionStory>>(),
             Holds::Queues => generator.subschema_for::<Vec<QueueStory>>(),
             Holds::Batches => generator.subschema_for::<Vec<BatchStory>>(),

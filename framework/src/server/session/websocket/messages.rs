@@ -150,6 +150,7 @@ impl Pipe for Messages {
         if self.left() < before {
             self.pulse.beat();
         }
+        self.socket.get_ref().traffic().hold_back(self.left());
         written.map_err(|error| match error {
             Error::Io(error) => error,
             error => io::Error::other(error),

@@ -1,0 +1,60 @@
+//! The process whose place this one is to take.
+
+use std::fs::File;
+
+use framework::prelude::*;
+use framework::server::{GivenSocket, Handover};
+use std::os::fd::AsFd;
+
+use super::passing::Passing;
+use super::successor::{Estate, Word};
+
+/// The other process, which serves until this one is prepared.
+pub(super) struct Predecessor {
+    passing: Passing,
+}
+
+impl Predecessor {
+    /// It talks over the standard input.
+    ///
+    /// # Errors
+    /// When that is no such line.
+    pub(super) fn find() -> Result<Self> {
+        let stdin = rustix::stdio::stdin().try_clone_to_owned()?;
+        let passing = Passing::over(stdin).context("there is no server whose place is to be taken")?;
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?.as_fd())
+            .context("letting go of the standard input")?;
+        Ok(Self { passing })
+    }
+
+    /// Says that this process can serve, and waits until everything is handed over.
+    ///
+    /// # Errors
+    /// When the other one has thought better of it.
+    pub(super) async fn estate(&mut self) -> Result<Handover> {
+        self.passing.tell(&Word::Prepared, &[]).await?;
+        let estate = self.passing.hear().await.context("hearing of what is handed over")?;
+        let Estate { places, awaited } = estate.context("the server has kept its place")?;
+        let mut passed = self.passing.sockets();
+        let mut sockets = Vec::with_capacity(places.len());
+        for place in places {
+            let socket = passed.next().context("a socket has got lost on its way")?;
+            sockets.push(GivenSocket { place, socket });
+        }
+        Ok(Handover { sockets, awaited, line: passed.next().map(Into::into) })
+    }
+
+    /// Says that this process serves.
+    ///
+    /// # Errors
+    /// When nobody hears it.
+    pub(super) async fn ready(&mut self) -> Result<()> {
+        self.passing.tell(&Word::Ready, &[]).await.context("telling the server that its place is taken")
+    }
+
+    /// Says why this process cannot serve.
+    pub(super) async fn failed(&mut self, error: &anyhow::Error) {
+        // Whoever does not hear it sees that this process ends.
+        drop(self.passing.tell(&Word::Failed(format!("{error:#}")), &[]).await);
+    }
+}

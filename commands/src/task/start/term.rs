@@ -1,0 +1,339 @@
+//! The time in which a process is the server: from when it listens until it has stopped, or another has its place.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use framework::client::Client;
+use framework::config::{Config, ServiceManager};
+use framework::log::{Log, tracing};
+use framework::prelude::*;
+use framework::protocol::Durability;
+use framework::server::{
+    AlreadyRunning, GivenSocket, Handover, Offer, Running, Server, ServerSettings, Stopped, check_start,
+};
+use framework::store::sqlite::{InUse, QueueFile};
+use framework::task::Handlers;
+
+use super::super::check::check_waiting;
+use super::super::pid_file::PidFile;
+use super::super::server_address::address_of;
+use super::keeper::Keeper;
+use super::predecessor::Predecessor;
+use super::service::Service;
+use super::signals::Signals;
+use super::successor::Successor;
+use super::{Start, daemon, take_pid_file};
+
+/// Everything that a server's process holds beside the server.
+pub(super) struct Term<'a> {
+    pub(super) start: &'a Start,
+    pub(super) app: &'a App,
+    pub(super) config: &'a Config,
+    pub(super) settings: ServerSettings,
+    pub(super) handlers: Arc<Handlers>,
+    pub(super) signals: Signals,
+    pub(super) log: Log,
+    pub(super) pid_file: Option<PidFile>,
+    pub(super) output: &'a mut Output,
+}
+
+/// How it has ended.
+enum End {
+    Stopped(Stopped),
+    /// Another process serves.
+    Replaced,
+    /// The other process could not, and everything has come back.
+    Returned(Handover),
+}
+
+impl Term<'_> {
+    /// Serves until the end, in the place of another process if there is one.
+    pub(super) async fn serve(
+        &mut self,
+        mut predecessor: Option<&mut Predecessor>,
+        service: &Service,
+    ) -> Result<()> {
+        let mut handover = match &mut predecessor {
+            Some(predecessor) => self.prepare(predecessor).await?,
+            None => Handover { sockets: given()?, ..Handover::default() },
+        };
+        loop {
+            if self.pid_file.is_none() {
+                self.pid_file = take_pid_file(&self.settings, self.config)?;
+            }
+            if let Some(found) = self.pid_file.as_ref().and_then(|file| file.found.as_ref()) {
+                tracing::info!("{found}");
+            }
+            let running = self.open(handover).await?;
+            if let Err(error) = self.announce(&running, predecessor.take()).await {
+                running.stop().await;
+                return Err(error);
+            }
+            // One that succeeds another leaves that to it, which is still the one that the service manager knows.
+            if !self.start.succeed {
+                service.ready();
+            }
+            match self.attend(running, service).await? {
+                End::Stopped(stopped) => return self.part(stopped),
+                End::Replaced => return Ok(()),
+                End::Returned(returned) => handover = returned,
+            }
+        }
+    }
+
+    /// Looks at everything that can be looked at while the other process serves, and then takes its place.
+    async fn prepare(&mut self, predecessor: &mut Predecessor) -> Result<Handover> {
+        check_start(&self.settings, self.config, &self.handlers)?;
+        let file = self.config.root().join(&self.settings.queue_file);
+        if self.settings.durability != Durability::Memory && file.exists() {
+            check_waiting(&QueueFile::open(&file)?, &self.handlers)?;
+        }
+        tokio::select! {
+            handover = predecessor.estate() => handover,
+            () = self.signals.stop(&self.log, || {}, || {}) => {
+                Err(Exit::Interrupted.because("the server was told to stop while it started"))
+            }
+        }
+    }
+
+    async fn open(&self, handover: Handover) -> Result<Running> {
+        let store = self.settings.open_store(self.config, self.handlers.clone()).map_err(in_use)?;
+        let server = Server {
+            config: self.config.clone(),
+            handlers: self.handlers.clone(),
+            events: self.app.events(),
+            store,
+            settings: self.settings.clone(),
+        };
+        let running = match server.succeed(handover).await {
+            Ok(running) => running,
+            Err(error) => return Err(explain(error, &self.settings).await),
+        };
+        running.started_with(self.start.arguments());
+        Ok(running)
+    }
+
+    /// Says that the server is ready: to the terminal, or to the process that has started it.
+    async fn announce(&mut self, running: &Running, predecessor: Option<&mut Predecessor>) -> Result<()> {
+        // The control socket, which is the last, is for the commands alone.
+        let addresses = running.addresses().iter().take(1 + self.settings.listeners.len());
+        let address = addresses.map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        let is_first = predecessor.is_none();
+        if let Some(predecessor) = predecessor {
+            predecessor.ready().await?;
+        }
+        if !self.start.detached {
+            self.output.note(format_args!("The task server listens on {address}. Ctrl-C ends it."));
+            return Ok(());
+        }
+        if is_first && !self.start.succeed {
+            // Whoever waits is not to hear that all is well when somebody else has ended it already.
+            tokio::select! {
+                biased;
+                () = self.signals.stop(&self.log, || running.reread(), || running.renewal().want()) => {
+                    return Err(Exit::Interrupted.because("the server was told to stop while it started"));
+                }
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        tracing::info!("the task server listens on {address} with pid {}", std::process::id());
+        self.log.flush();
+        if is_first && !self.start.succeed {
+            daemon::announce(address, self.settings.log_file.as_deref(), self.output)?;
+        }
+        self.log.take_streams();
+        Ok(())
+    }
+
+    /// Lets the server run until it is to stop, and then stop; or until another process has its place.
+    async fn attend(&mut self, mut running: Running, service: &Service) -> Result<End> {
+        let renewal = running.renewal();
+        loop {
+            let asked = running.asked_to_stop();
+            let patience = tokio::select! {
+                patience = asked => return self.stop(running, Some(patience), service).await,
+                () = self.signals.stop(&self.log, || running.reread(), || renewal.want()) => {
+                    return self.stop(running, None, service).await;
+                }
+                patience = renewal.asked() => patience,
+            };
+            service.reloading();
+            let asked = running.asked_to_stop();
+            let arguments = self.start.arguments_to_succeed(self.output);
+            let keeper = self.keeper(service);
+            let offered = tokio::select! {
+                offered = offer(&mut running, self.config, &arguments, keeper, patience) => offered,
+                patience = asked => return self.stop(running, Some(patience), service).await,
+                () = self.signals.stop(&self.log, || {}, || {}) => {
+                    return self.stop(running, None, service).await;
+                }
+            };
+            match offered {
+                Ok((successor, offer)) => {
+                    return self.replace(running, successor, offer, patience, service).await;
+                }
+                Err(reason) => {
+                    tracing::error!("not reloaded, and everything goes on as before: {reason}");
+                    renewal.failed(reason);
+                    service.ready();
+                }
+            }
+        }
+    }
+
+    async fn stop(&mut self, running: Running, patience: Option<Duration>, service: &Service) -> Result<End> {
+        service.stopping();
+        match self.start.detached {
+            true => tracing::info!("stopping: running tasks may finish"),
+            false => {
+                self.output.note("Stopping: running tasks may finish. Ctrl-C again ends the server at once.");
+            }
+        }
+        let stopping = async {
+            match patience {
+                Some(patience) => running.stop_within(patience).await,
+                None => running.stop().await,
+            }
+        };
+        tokio::select! {
+            stopped = stopping => Ok(End::Stopped(stopped)),
+            () = self.signals.insist(&self.log) => {
+                Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"))
+            }
+        }
+    }
+
+    /// Hands everything over; takes it back when the other process fails at the last moment.
+    async fn replace(
+        &mut self,
+        running: Running,
+        mut successor: Successor,
+        offer: Offer,
+        patience: Duration,
+        service: &Service,
+    ) -> Result<End> {
+        let (renewal, begin) = (running.renewal(), Instant::now());
+        let (handover, remainder) = running.hand_over(offer, patience).await;
+        self.pid_file = None;
+        let max_wait_time = self.settings.max_wait_time;
+        if let Err(reason) = successor.take_over(&handover).await {
+            drop(successor);
+            tracing::error!("not reloaded, and everything is taken back: {reason}");
+            renewal.failed(reason);
+            service.ready();
+            tokio::spawn(remainder.end(max_wait_time));
+            return Ok(End::Returned(handover));
+        }
+        let pid = successor.release();
+        renewal.done(pid);
+        service.replaced(pid);
+        let pause = begin.elapsed().as_millis();
+        tracing::info!("reloaded: process {pid} serves, after a pause of {pause} ms");
+        drop(handover);
+        if self.keeper(service) == Some(std::process::id()) {
+            let mut keeper = Keeper::new()?;
+            let (ended, ()) = tokio::join!(keeper.keep(), remainder.end(max_wait_time));
+            return ended.map(|()| End::Replaced);
+        }
+        tokio::select! {
+            () = remainder.end(max_wait_time) => {}
+            () = self.signals.insist(&self.log) => {}
+        }
+        Ok(End::Replaced)
+    }
+
+    /// The process that stays in the foreground for the server that takes the place of this one, if one has to.
+    fn keeper(&self, service: &Service) -> Option<u32> {
+        let is_needed = !self.start.detached && !service.is_there();
+        is_needed.then(|| self.start.keeper.unwrap_or_else(std::process::id))
+    }
+
+    /// Says what was left.
+    fn part(&mut self, stopped: Stopped) -> Result<()> {
+        match stopped {
+            Stopped { left: 0, .. } => self.say("All tasks have ended."),
+            Stopped { left, kept: true } => self.say(format!("Left for the next start: {left} tasks.")),
+            Stopped { left, kept: false } => {
+                let lost =
+                    format!("lost, because the memory store does not keep what has not ended: {left} tasks");
+                return Err(Exit::Failed.because(lost));
+            }
+        }
+        Ok(())
+    }
+
+    /// A remark, where somebody reads it.
+    fn say(&mut self, text: impl std::fmt::Display) {
+        match self.start.detached {
+            true => tracing::info!("{text}"),
+            false => self.output.note(text),
+        }
+    }
+}
+
+/// What a service manager has opened for the server.
+fn given() -> Result<Vec<GivenSocket>> {
+    let sockets = ServiceManager::sockets()?;
+    Ok(sockets.into_iter().map(|socket| GivenSocket { place: None, socket }).collect())
+}
+
+/// Gets everything ready to be handed over; when it cannot be, the server goes on as it was.
+async fn offer(
+    running: &mut Running,
+    config: &Config,
+    arguments: &[String],
+    keeper: Option<u32>,
+    patience: Duration,
+) -> Result<(Successor, Offer), String> {
+    if let Some(reason) = running.holds().await {
+        return Err(reason);
+    }
+    tracing::info!("reloading: a new process looks whether it can serve");
+    let mut successor = Successor::start(config, arguments, keeper).map_err(|error| format!("{error:#}"))?;
+    successor.prepared().await?;
+    running.drain(patience).await.map_err(|running| {
+        let patience = framework::humantime::format_duration(patience);
+        format!(
+            "after {patience} there still runs: {running}; --timeout waits longer, and --now gives them up, to run \
+             again"
+        )
+    })?;
+    let offer = successor
+        .lives()
+        .and_then(|()| running.offer().map_err(|error| format!("making a pair of sockets: {error}")));
+    match offer {
+        Ok(offer) => Ok((successor, offer)),
+        Err(reason) => {
+            running.resume();
+            Err(reason)
+        }
+    }
+}
+
+/// A queue that another server uses is one that is running already.
+fn in_use(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<InUse>() {
+        Some(in_use) => Exit::AlreadyRunning.because(in_use.to_string()),
+        None => error,
+    }
+}
+
+/// Tells an address that is taken by a server of ours from any other failure.
+async fn explain(error: anyhow::Error, settings: &ServerSettings) -> anyhow::Error {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    if error.is::<AlreadyRunning>() {
+        return Exit::AlreadyRunning.because(format!("{error:#}"));
+    }
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    if kind != Some(io::ErrorKind::AddrInUse) {
+        return error;
+    }
+    let address = address_of(settings);
+    let status = async { Client::connect(&address, PATIENCE).await?.status().await };
+    match tokio::time::timeout(PATIENCE, status).await {
+        Ok(Ok(status)) => Exit::AlreadyRunning
+            .because(format!("a task server runs on {address} already, with pid {}", status.pid)),
+        _ => error.context("another program has the address; choose another --port"),
+    }
+}

@@ -1,0 +1,55 @@
+//! Asks the server to let a new process take its place, and hears of it until that is over.
+
+use std::fmt;
+
+use serde_json::json;
+
+use super::Client;
+use super::dialogue::Dialogue;
+use super::error::Result;
+use crate::server::{Reload, ReloadPhase};
+
+/// A server that reloads.
+pub struct Reloading {
+    dialogue: Dialogue,
+    last: Reload,
+}
+
+impl Client {
+    /// Asks the server to start its program anew and to hand everything over to it. Running tasks are waited for as long
+    /// as its `max_wait_time`, or as long as `patience` says, such as `10s`; with `0s` they are given up.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`](super::ClientError::Refused) when this client may not ask for it.
+    pub async fn reload(&self, patience: Option<&str>) -> Result<Reloading> {
+        let command = json!({ "command": "reload", "id": 0, "timeout": patience });
+        let mut dialogue = self.ask_apart(&command).await?;
+        let last = dialogue.word().await?;
+        Ok(Reloading { dialogue, last })
+    }
+}
+
+impl Reloading {
+    /// What was heard last.
+    pub fn reload(&self) -> &Reload {
+        &self.last
+    }
+
+    /// Waits for the next word; `None` when it is over, however it has ended.
+    ///
+    /// # Errors
+    /// When the server ends meanwhile.
+    pub async fn next(&mut self) -> Result<Option<&Reload>> {
+        if matches!(self.last.phase, ReloadPhase::Reloaded | ReloadPhase::Failed) {
+            return Ok(None);
+        }
+        self.last = self.dialogue.word().await?;
+        Ok(Some(&self.last))
+    }
+}
+
+impl fmt::Debug for Reloading {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.debug_struct("Reloading").field("last", &self.last).finish_non_exhaustive()
+    }
+}

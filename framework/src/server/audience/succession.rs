@@ -1,0 +1,41 @@
+//! How the followers of tasks come from one server to the next.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Audience, Follower, Notes};
+use crate::protocol::Refusal;
+use crate::server::handover::Awaited;
+use crate::server::outbox::{Outbox, Place};
+use crate::server::waiters::Waiter;
+use crate::task::TaskId;
+
+impl Audience {
+    /// Seats the followers of another server, who know already what was before.
+    pub(crate) fn inherit(&self, awaited: &[Awaited], outbox: &Arc<Outbox>) {
+        let mut seats = self.seats();
+        for Awaited { task, listens } in awaited {
+            let waiter = Waiter { outbox: outbox.clone(), id: None, place: Place::Anywhere, is_bare: false };
+            seats.enter(*task, waiter, Notes { listens: *listens, held: None });
+        }
+        self.count.fetch_add(awaited.len(), Ordering::SeqCst);
+    }
+
+    /// Lets the followers of single tasks go to the next server, with whether they listen; the others are told to ask
+    /// there themselves.
+    pub(crate) fn bequeath(&self, refusal: &Refusal) -> Vec<(TaskId, Waiter, bool)> {
+        self.gallery.dismiss(refusal);
+        self.batches.dismiss(refusal);
+        let mut seats = self.seats();
+        let tasks: Vec<_> = seats.subjects().collect();
+        let mut gone = Vec::new();
+        for task in tasks {
+            let followers = seats.remove(task, |follower| follower.notes.held.is_none());
+            gone.extend(
+                followers.into_iter().map(|Follower { waiter, notes, .. }| (task, waiter, notes.listens)),
+            );
+        }
+        self.count.fetch_sub(gone.len(), Ordering::SeqCst);
+        gone
+    }
+}
