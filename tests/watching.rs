@@ -17,7 +17,7 @@ use crate::harness::{Project, Ran};
 /// What the keeper says when it tells the server, and what the server says then.
 const NEW_PROGRAM: &str = "There is a new program; the server is told to reload.";
 const NEW_SETTINGS: &str = "The configuration has changed; the server is told to reload.";
-const RELOADS: &str = "SIGUSR1: reload";
+const RELOADS: &str = "reloaded: process ";
 
 /// A task that runs until its mail server says something, which is never.
 struct Slow(TcpListener);
