@@ -105,10 +105,7 @@ impl Start {
         let log = logging(&settings, config, output.verbosity()).start()?;
         let handlers = Arc::new(Handlers::collect()?);
         let mut term = Term { start: self, app, config, settings, handlers, signals, log, pid_file, output };
-        tokio::select! {
-            ended = term.serve(predecessor, &service) => ended,
-            never = service.live() => never,
-        }
+        term.serve(predecessor, &service).await
     }
 
     fn settings(&self, mut settings: ServerSettings) -> Result<ServerSettings> {

@@ -58,11 +58,11 @@ impl Successor {
         let (ours, theirs) = UnixStream::pair().context("making a pair of sockets")?;
         let program = program()?;
         let mut command = Command::new(&program);
+        command.args(arguments);
         if let Some(keeper) = keeper {
             Keeper::entrust(&mut command, keeper);
         }
         let child = command
-            .args(arguments)
             .current_dir(config.root())
             .env("THINK_ROOT", config.root())
             // Meant for this process.

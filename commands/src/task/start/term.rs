@@ -74,7 +74,11 @@ impl Term<'_> {
             if !self.start.succeed {
                 service.ready();
             }
-            match self.attend(running, service).await? {
+            let end = tokio::select! {
+                end = self.attend(running, service) => end?,
+                never = service.live() => never,
+            };
+            match end {
                 End::Stopped(stopped) => return self.part(stopped),
                 End::Replaced => return Ok(()),
                 End::Returned(returned) => handover = returned,
