@@ -1,5 +1,7 @@
 //! Batches: task:batch, task:batches, and what happens to a file with mistakes.
 
+mod following;
+
 use std::io::Write;
 use std::process::Stdio;
 

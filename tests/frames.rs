@@ -9,14 +9,14 @@ use crate::harness::Project;
 use crate::harness::server::Server;
 
 /// A client that speaks frames.
-struct Framed(TcpStream);
+pub(crate) struct Framed(TcpStream);
 
 impl Framed {
-    fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         Self(server.connect().into_stream())
     }
 
-    fn send(&mut self, message: impl AsRef<[u8]>) -> &mut Self {
+    pub(crate) fn send(&mut self, message: impl AsRef<[u8]>) -> &mut Self {
         self.0.write_all(&frame(message)).unwrap();
         self
     }
@@ -32,7 +32,7 @@ impl Framed {
     }
 
     #[track_caller]
-    fn json(&mut self) -> Value {
+    pub(crate) fn json(&mut self) -> Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
     }

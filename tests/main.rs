@@ -41,5 +41,6 @@ mod storage;
 mod store;
 mod tasks;
 mod tls;
+mod watching;
 mod websocket;
 mod workerman;

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::daemon::guard::{Daemon, project};
-use crate::harness::server::Client;
+use crate::harness::server::{Client, Server};
 
 /// A daemon in the background that can be reloaded again and again.
 fn started(settings: &str) -> Daemon {
@@ -162,4 +162,43 @@ fn a_stop_goes_before_a_reload_that_still_waits() {
     assert!(stopped.stderr.contains("Left for its next start: 1 tasks"), "{}", stopped.stderr);
     daemon.wait();
     assert!(!daemon.project.path("runtime/server.pid").exists());
+}
+
+#[test]
+fn in_the_foreground_the_first_process_stays_for_those_that_follow() {
+    let mut server = Server::start();
+    let first = server.pid();
+    let mut waiting = server.connect();
+    server.think(&["queue:pause", "default"]).exits(0);
+    waiting.send("{\"function\":\"echo\",\"args\":\"1\",\"reply\":\"result\"}\n");
+    while server.status()["ledger"]["waiting"] != 1 {}
+    let mut pids = vec![first];
+    for _ in 0..3 {
+        server.project.think("task:reload").exits(0);
+        pids.push(u32::try_from(server.status()["pid"].as_u64().unwrap()).unwrap());
+    }
+    pids.dedup();
+    assert_eq!(pids.len(), 4, "{pids:?}");
+    server.think(&["queue:resume", "default"]).exits(0);
+    assert_eq!(waiting.json()["result"], "1 -> OK");
+    assert_eq!(waiting.rest(), "");
+    server.line_with("AsyncTask[0] Finish");
+    // As Ctrl-C does, to the process that the shell knows.
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+    let rest = server.rest();
+    assert!(rest.iter().any(|line| line.contains("All tasks have ended")), "{rest:#?}");
+}
+
+#[test]
+fn a_server_that_was_reloaded_in_the_foreground_ends_with_who_keeps_it() {
+    let mut server = Server::start();
+    server.project.think("task:reload").exits(0);
+    let pid = server.status()["pid"].as_u64().unwrap();
+    assert_ne!(pid, u64::from(server.pid()));
+    server.signal(Signal::KILL);
+    // Its stderr is open as long as the other one lives.
+    let rest = server.rest();
+    assert!(rest.iter().any(|line| line.contains("has ended")), "{rest:#?}");
+    assert!(!server.project.path("runtime/server.sock").exists());
 }

@@ -1,6 +1,6 @@
 //! WebSocket on the same port: its messages are the messages of any connection.
 
-mod peer;
+pub(crate) mod peer;
 
 use std::io::Read;
 use std::process::Command;

@@ -70,7 +70,7 @@
 //! grow. One that has left is sent again only if that does no harm: when it only asks, or when it has a key. A task
 //! that is sent without a key gets one, unless `key_sends` is off; so it is accepted once, however often it is sent,
 //! for as long as the server remembers keys (`key_window`, a day by default). What cannot be known is told as
-//! [`ClientError::Unknown`]. Waits and followings survive a restart of the server.
+//! [`ClientError::Unknown`]. Waits and followings, also those of batches, survive a restart of the server.
 //!
 //! Dropping a future at any point leaks nothing: a request that has not left does not leave any more, and the answer to
 //! one that has is thrown away. The task itself goes on; [`Client::cancel`] ends it.
@@ -83,6 +83,7 @@ mod driver;
 mod entry;
 mod error;
 mod follow;
+mod follow_batch;
 mod line;
 mod parting;
 mod pipeline;
@@ -104,6 +105,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub use address::{Address, Addresses};
 pub use error::ClientError;
 pub use follow::{Following, News};
+pub use follow_batch::{BatchNews, FollowingBatch};
 pub use parting::Parting;
 pub use pipeline::{Pipeline, Refused};
 pub use reload::Reloading;

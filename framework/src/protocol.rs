@@ -29,7 +29,7 @@ One message a line. A line is one of:
       \"then\":\"NAME\"      a function, or a list of them, to run with the result
       \"function\":null    the configured default_function
   {\"command\":\"status\"}              how the server is doing; other commands and their fields:
-      watch                            \"task\":12, what becomes of it, line by line
+      watch                            \"task\":12 or \"batch\":3, what becomes of it, line by line
       show, cancel, retry, forget      \"task\":12; cancel and forget also \"batch\":3, retry and forget
                                        \"failed\":true, \"queue\":\"mail\"
       list                             \"state\", \"queue\", \"function\", \"batch\", \"before\":12, \"limit\":20

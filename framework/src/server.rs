@@ -54,8 +54,8 @@ pub use handover::{Awaited, Handover};
 pub use listener::AlreadyRunning;
 pub use peer::Peer;
 pub use renewal::{Reload, ReloadPhase, Renewal};
-pub use running::{Offer, Remainder, Running, Stopped};
 pub use roster::ConnectionStory;
+pub use running::{Offer, Remainder, Running, Stopped};
 pub use settings::{Auth, ListenerSettings, Protocol, QueueRate, ServerSettings};
 pub use status::{Address, Connections, OpenFiles, Percentiles, Rates, Status, Threads, Workers};
 
@@ -186,6 +186,7 @@ impl Server {
         work.beside([
             io.spawn(board.clone().sample()),
             io.spawn(queue.clone().ring()),
+            io.spawn(work.hearing.audience.batches.clone().tell_on()),
             io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
         ]);
         let ending = Arc::new(Ending::new(self.store.clone(), max_wait_time));

@@ -59,7 +59,7 @@ pub(super) fn places(sources: &[Source]) -> Vec<String> {
     let library = sources.iter().filter(|source| source.path == "framework/src/lib.rs");
     let order: Vec<_> = library.flat_map(listed).collect();
     let lost = |source: &&Source| match source.module()[..] {
-        ["server", home, ..] => !ROOMS.contains(&home) && !VOCABULARY.contains(&home),
+        ["server", home, ..] => home != HOUSE && !ROOMS.contains(&home) && !VOCABULARY.contains(&home),
         [home, ..] => home != "prelude" && !order.contains(&home),
         [] => false,
     };

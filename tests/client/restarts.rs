@@ -4,7 +4,8 @@ use std::net;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use framework::client::{Client, ClientError, ClientSettings, Ended, News};
+use framework::client::{BatchNews, Client, ClientError, ClientSettings, Ended, News, Request};
+use framework::store::BatchState;
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -140,6 +141,48 @@ async fn a_client_that_tells_failures_at_once_does_not_try_again() {
     client.send(request("noop", serde_json::json!({}))).await.expect("there is a server again");
     let gone = Client::with(ClientSettings::to(&dead()).unwrap().at_once()).unwrap();
     assert!(matches!(gone.status().await, Err(ClientError::NotRunning(_))));
+}
+
+#[tokio::test]
+async fn a_batch_is_followed_over_the_death_and_the_stop_of_the_server() {
+    let server = quiet();
+    let relay = Relay::to(&server.address).await;
+    let client = relay.client();
+    let batch = client.open_batch("users", "noop", Some("batch_ended")).await.unwrap();
+    for _ in 0..3 {
+        client.send(Request { batch: Some(batch), ..request("noop", serde_json::json!({})) }).await.unwrap();
+    }
+    let mut following = client.follow_batch(batch).await.unwrap();
+    assert_eq!((following.story().state, following.story().total), (BatchState::Open, 3));
+    let server = killed(server, &relay);
+    let news = following.next().await.unwrap();
+    assert!(matches!(news, Some(BatchNews::Lost(ClientError::Io { .. }))), "{news:?}");
+    let again = following.next().await.unwrap();
+    assert!(matches!(&again, Some(BatchNews::Again(story)) if story.total == 3), "{again:?}");
+
+    server.signal(Signal::TERM);
+    let news = following.next().await.unwrap();
+    assert!(matches!(news, Some(BatchNews::Lost(_))), "{news:?}");
+    relay.turn_to(None);
+    let server = server.again("");
+    relay.turn_to(Some(&server.address));
+    let again = following.next().await.unwrap();
+    assert!(matches!(&again, Some(BatchNews::Again(story)) if story.total == 3), "{again:?}");
+
+    client.seal_batch(batch).await.unwrap();
+    let ended = loop {
+        match following.next().await.unwrap() {
+            Some(BatchNews::Progress(_)) => {}
+            Some(BatchNews::Ended(story)) => break story,
+            news => panic!("{news:?}"),
+        }
+    };
+    assert_eq!((ended.state, ended.done, ended.then_task), (BatchState::Ended, 3, Some(3)));
+    assert!(following.next().await.unwrap().is_none());
+    drop(following);
+    assert_eq!(client.pending(), 0);
+    let refused = client.follow_batch(batch + 1).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Refused(_)), "{refused:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -38,6 +38,11 @@ impl Server {
         let mut command = project.command();
         command.args(["task:start", "--port", "0"]).args(arguments.split_whitespace());
         command.envs(variables.iter().copied());
+        Self::of(project, &mut command)
+    }
+
+    /// Starts in a project by this command.
+    pub(crate) fn of(project: Project, command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = lines_of(child.stderr.take().unwrap());
         let mut server = Self { project, address: String::new(), child, lines };

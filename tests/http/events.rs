@@ -61,6 +61,23 @@ fn the_events_of_a_task_end_with_its_end() {
 }
 
 #[test]
+fn the_events_of_a_batch_end_with_its_end() {
+    let server = quiet();
+    let mut client = server.connect();
+    client.send("{\"command\":\"open_batch\",\"name\":\"b\",\"function\":\"echo\"}\n").json();
+    let mut listener = Listener::of(&server, "/batches/1/events");
+    let (name, data) = listener.event();
+    assert_eq!((&*name, &data["batch"]["state"]), ("watching", &json!("open")));
+    client.send("{\"command\":\"seal_batch\",\"batch\":1}\n").json();
+    let (name, data) = listener.event();
+    assert_eq!((&*name, &data["batch"]["state"]), ("ended", &json!("ended")));
+    assert_eq!(listener.line(), "0", "nothing more comes");
+    let again = curl(&server, &["-H", "Last-Event-ID: end", "/batches/1/events"]);
+    assert_eq!(again.is(204).body, "", "a browser need not ask again");
+    curl(&server, &["/batches/2/events"]).is(404);
+}
+
+#[test]
 fn a_browser_that_comes_back_after_the_end_is_told_to_stay_away() {
     let server = quiet();
     curl(&server, &["--json", "\"x\"", "/tasks/echo?wait=60s"]).is(200);

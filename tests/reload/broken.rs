@@ -21,7 +21,7 @@ fn stays(daemon: &Daemon, said: &str) {
     let mut client = daemon.client();
     client.send("{\"function\":\"echo\",\"args\":\"still\",\"reply\":\"result\"}\n");
     assert_eq!(client.json()["result"], "still -> OK");
-    assert_eq!(daemon.status()["pid"], daemon.pid);
+    assert_eq!(client.send("{\"command\":\"status\"}\n").json()["result"]["pid"], daemon.pid);
     assert_eq!(daemon.project.read("runtime/server.pid"), format!("{}\n", daemon.pid));
     let log = daemon.project.read("runtime/server.log");
     assert!(log.contains("not reloaded") && log.contains(said), "{said}: {log}");
@@ -80,9 +80,9 @@ fn waiting_tasks_that_the_new_program_does_not_understand_keep_the_old_one() {
     assert_eq!(daemon.client().send(format!("{mail}\n")).json()["status"], "queued");
     // As if the programs differed: what one has accepted means nothing to the other.
     let file = rusqlite::Connection::open(daemon.project.path("runtime/queue.db")).unwrap();
-    assert_eq!(file.execute("UPDATE tasks SET args = '{\"to\":1}'", []).unwrap(), 1);
+    assert_eq!(file.execute("UPDATE tasks SET args = '{\"to\":1}' WHERE id = 0", []).unwrap(), 1);
     stays(&daemon, "1 of 1 task waiting would fail");
-    assert_eq!(file.execute("UPDATE tasks SET function = 'send_fax'", []).unwrap(), 1);
+    assert_eq!(file.execute("UPDATE tasks SET function = 'send_fax' WHERE id = 0", []).unwrap(), 1);
     stays(&daemon, "send_fax");
     daemon.think("task:cancel 0").exits(0);
     reload(&mut daemon);

@@ -119,8 +119,11 @@ fn a_hundred_thousand_tasks_run_once_each_through_reloads_at_full_load() {
     daemon.wait();
 
     let log = daemon.project.read("runtime/server.log");
-    let mut runs: Vec<u64> =
-        log.lines().filter_map(|line| line.split_once("Dispatch AsyncTask: id=")?.1.parse().ok()).collect();
+    let run = |line: &str| -> Option<u64> {
+        let (_, id) = line.split_once("Dispatch AsyncTask: id=")?;
+        id.split(' ').next()?.parse().ok()
+    };
+    let mut runs: Vec<_> = log.lines().filter_map(run).collect();
     let begun = runs.len() as u64;
     runs.sort_unstable();
     runs.dedup();

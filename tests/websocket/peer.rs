@@ -9,29 +9,29 @@ use tungstenite::{Error, Message, WebSocket};
 use crate::harness::server::Server;
 
 /// A peer that speaks properly.
-pub(super) struct Peer {
-    pub(super) socket: WebSocket<TcpStream>,
+pub(crate) struct Peer {
+    pub(crate) socket: WebSocket<TcpStream>,
 }
 
 impl Peer {
-    pub(super) fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let stream = server.connect().into_stream();
         let (socket, _) = tungstenite::client(format!("ws://{}/", server.address), stream).unwrap();
         Self { socket }
     }
 
     /// Its sending half, for another thread; it must not read.
-    pub(super) fn another(&self) -> WebSocket<TcpStream> {
+    pub(crate) fn another(&self) -> WebSocket<TcpStream> {
         WebSocket::from_raw_socket(self.socket.get_ref().try_clone().unwrap(), Role::Client, None)
     }
 
-    pub(super) fn send(&mut self, text: &str) {
+    pub(crate) fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).unwrap();
     }
 
     /// The next message, which is text.
     #[track_caller]
-    pub(super) fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         loop {
             match self.socket.read().unwrap() {
                 Message::Text(text) => return text.to_string(),
@@ -42,14 +42,14 @@ impl Peer {
     }
 
     #[track_caller]
-    pub(super) fn json(&mut self) -> Value {
+    pub(crate) fn json(&mut self) -> Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
     }
 
     /// How the server closes; messages before that are skipped.
     #[track_caller]
-    pub(super) fn closed(&mut self) -> CloseFrame {
+    pub(crate) fn closed(&mut self) -> CloseFrame {
         let mut reason = None;
         loop {
             match self.socket.read() {

@@ -2,7 +2,7 @@
 
 mod bad;
 mod columns;
-mod follow;
+pub(super) mod follow;
 mod lines;
 mod rows;
 mod source;
@@ -14,18 +14,16 @@ use std::path::PathBuf;
 use framework::client::Request;
 use framework::prelude::*;
 use framework::server::ServerSettings;
-use framework::store::BatchStory;
 use framework::task::Handlers;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::bad::BadLines;
-use self::follow::Follow;
+use self::follow::{Follow, PATIENCE};
 use self::source::Form;
 use self::upload::Upload;
 use super::server_address::ServerAddress;
-use crate::people::{span, tasks};
+use crate::people::tasks;
 
 /// Hand over a file of tasks as one batch
 ///
@@ -73,7 +71,7 @@ const ENVELOPE: usize = 1024;
 impl Execute for Batch {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let settings: ServerSettings = app.config()?.section()?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+        let mut interrupt = follow::listen()?;
         let pieces = source::read(Form {
             path: self.file.clone(),
             csv: self.csv || self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")),
@@ -94,9 +92,8 @@ impl Execute for Batch {
             return self.print_detached(sealed.batch, sealed.accepted, &sealed.bad, output);
         }
         output.note(format_args!("batch {}: {} accepted", sealed.batch, tasks(sealed.accepted)));
-        let follow = Follow { batch: sealed.batch };
-        let story = follow.run(sealed.client, &mut interrupt, output).await?;
-        self.conclude(&story, output)
+        let client = self.server.client_for(app, PATIENCE)?;
+        Follow { batch: sealed.batch, json: self.json }.run(&client, &mut interrupt, output).await
     }
 }
 
@@ -119,34 +116,5 @@ impl Batch {
             false => output.line(batch),
         }
         Ok(())
-    }
-
-    fn conclude(&self, batch: &BatchStory, output: &mut Output) -> Result<()> {
-        if self.json {
-            output.json(batch)?;
-        } else {
-            let took = batch.ended_ms.map(|ended| ended.saturating_sub(batch.opened_ms) as f64);
-            let took = took.map(|took| format!(" in {}", span(took))).unwrap_or_default();
-            output.line(format_args!(
-                "batch {}: {} of {} done{took}",
-                batch.id,
-                batch.done,
-                tasks(batch.total)
-            ));
-        }
-        match batch.total - batch.done.min(batch.total) {
-            0 => Ok(()),
-            _ => Err(Exit::Failed.because(format!(
-                "{} failed, {} cancelled, {} expired; ./think task:list --batch {} shows them",
-                batch.failed, batch.cancelled, batch.expired, batch.id
-            ))),
-        }
-    }
-}
-
-/// Waits for Ctrl-C.
-async fn interrupted(interrupt: &mut Signal) {
-    if interrupt.recv().await.is_none() {
-        std::future::pending().await
     }
 }

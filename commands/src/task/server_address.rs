@@ -52,7 +52,14 @@ impl ServerAddress {
 
     /// A client that waits so long for a server that was there and has gone away, as for a restart.
     pub(crate) async fn connect_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
-        self.open(ClientSettings { retry_time, ..self.settings(app)? }).await.map_err(ended)
+        let client = self.client_for(app, retry_time)?;
+        client.open().await.map_err(ended)?;
+        Ok(client)
+    }
+
+    /// The same, for a server that was there just now.
+    pub(crate) fn client_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
+        Client::with(ClientSettings { retry_time, ..self.settings(app)? }).map_err(ended)
     }
 
     /// A client that tells every failure at once, for what can do without a server.

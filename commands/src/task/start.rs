@@ -1,12 +1,15 @@
 //! `task:start`: boots the task server.
 
 pub(super) mod daemon;
+mod keeper;
+mod kept;
 mod passing;
 mod predecessor;
 mod service;
 mod signals;
 mod successor;
 mod term;
+mod watching;
 
 use std::sync::Arc;
 
@@ -44,6 +47,12 @@ struct Start {
     /// Be the server that takes the place of another process, which has started it
     #[arg(long, hide = true)]
     succeed: bool,
+    /// Be a server that the process with this pid keeps in the foreground
+    #[arg(long, value_name = "PID", hide = true)]
+    keeper: Option<u32>,
+    /// For developing: build and reload when sources or configuration change
+    #[arg(long, conflicts_with_all = ["daemon", "detached"])]
+    watch: bool,
     /// Listen on this address
     #[arg(long)]
     host: Option<String>,
@@ -79,6 +88,9 @@ impl Start {
         let config = app.config()?;
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
+        if self.watch {
+            return watching::watch(config, &self.arguments(), output).await;
+        }
         let is_daemon = self.daemon || settings.daemonize && !self.foreground;
         if is_daemon && !self.detached {
             return daemon::launch(config, &self.arguments(), output);
@@ -86,7 +98,7 @@ impl Start {
         if self.detached {
             daemon::detach()?;
         }
-        let signals = Signals::listen()?;
+        let signals = Signals::listen(self.keeper)?;
         let service = Service::find()?;
         // One that succeeds another gets it from that.
         let pid_file = if self.succeed { None } else { take_pid_file(&settings, config)? };

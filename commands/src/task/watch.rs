@@ -1,4 +1,4 @@
-//! `task:watch`: follows a task until its end.
+//! `task:watch`: follows a task, or a batch, until its end.
 
 use std::time::Duration;
 
@@ -6,22 +6,28 @@ use framework::client::{Client, ClientError, Ended, Following, News};
 use framework::prelude::*;
 use framework::protocol::Code;
 use framework::store::{State, Story};
-use framework::task::{LogLine, Progress, TaskId};
+use framework::task::{BatchId, LogLine, Progress, TaskId};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::batch::follow::{Follow, PATIENCE, listen};
 use super::server_address::{ServerAddress, ended};
 use crate::people::{shown, span, time};
 
-/// Follow a task until its end
+/// Follow a task, or a batch, until its end
 ///
 /// Its state, its progress and its log as they come, also over a restart of the server; the result is printed at the
-/// end. The exit code is 0 if it is done, else 1.
+/// end. Of a batch, how far it is, and what has become of its tasks. The exit code is 0 if it is done, of a batch if
+/// all of its tasks are, else 1.
 #[derive(Args, Command)]
 #[command(name = "task:watch")]
 struct Watch {
     /// The task
-    id: TaskId,
+    #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+    id: Option<TaskId>,
+    /// This batch instead
+    #[arg(long, value_name = "ID")]
+    batch: Option<BatchId>,
     /// Print JSON, for programs: the whole story, at the end
     #[arg(long)]
     json: bool,
@@ -31,14 +37,31 @@ struct Watch {
 
 /// How often the server is asked for the state: nobody is told when an attempt begins or fails.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long a server may be away, as for a restart.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Execute for Watch {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect_for(app, PATIENCE).await?;
+        match (self.id, self.batch) {
+            (Some(id), _) => WatchTask { id, json: self.json }.run(&client, output).await,
+            (None, Some(batch)) => {
+                Follow { batch, json: self.json }.run(&client, &mut listen()?, output).await
+            }
+            (None, None) => {
+                Err(Exit::Usage.because("which task? Give its id, or --batch and the id of a batch"))
+            }
+        }
+    }
+}
+
+struct WatchTask {
+    id: TaskId,
+    json: bool,
+}
+
+impl WatchTask {
+    async fn run(&self, client: &Client, output: &mut Output) -> Result<()> {
         let following = client.follow(self.id).await.map_err(ended)?;
-        let end = self.follow(&client, following, output).await?;
+        let end = self.follow(client, following, output).await?;
         if self.json {
             match &end.story {
                 Some(story) => output.json(story)?,
@@ -55,9 +78,7 @@ impl Execute for Watch {
             (state, None) => Err(Exit::Failed.because(format!("task {} has {}", self.id, ended_as(state)))),
         }
     }
-}
 
-impl Watch {
     /// Tells what becomes of the task, until its end.
     async fn follow(&self, client: &Client, mut following: Following, output: &mut Output) -> Result<End> {
         let mut seen = Seen::default();

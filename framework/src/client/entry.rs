@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Once,
     /// An acknowledgement, unless the task is known already, and the end of the task.
     Awaited,
-    /// All that becomes of a task, until its end.
+    /// All that becomes of a task or a batch, until its end.
     Followed,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     pub(super) repeat: Repeat,
     pub(super) stage: Stage,
-    /// The request as it is sent, for as long as it may have to be sent.
+    /// The request as it is sent, for as long as it may have to be sent; who follows something asks for it again.
     pub(super) line: Vec<u8>,
     /// The task that it is about, once that is known.
     pub(super) task: Option<TaskId>,
@@ -120,7 +120,7 @@ impl Entry {
             }
             _ => self.conclude(Heard::Answer(answer), effects),
         }
-        if self.stage != Stage::Queued {
+        if self.stage != Stage::Queued && self.kind != Kind::Followed {
             self.line = Vec::new();
         }
         true

@@ -18,7 +18,7 @@ use super::connection::{Connection, Connector};
 use super::entry::{Effects, Entry, Heard, Kind, Repeat, Stage};
 use super::error::ClientError;
 use super::settings::ClientSettings;
-use crate::task::TaskId;
+use crate::task::{BatchId, TaskId};
 pub(super) use duty::Duty;
 
 /// What one connection has to do. It outlives its connections: what a broken one leaves undone, the next one goes on
@@ -64,9 +64,15 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Asks for all that becomes of a batch.
+    pub(super) fn watch_batch(id: u64, batch: BatchId) -> Self {
+        let line = watch(id, Followed::Batch(batch));
+        Self { id, line, kind: Kind::Followed, repeat: Repeat::Asks, task: None, home: None }
+    }
+
     /// Asks for the end of a task, and with `Kind::Followed` for all that it tells until then.
     pub(super) fn watch(id: u64, task: TaskId, kind: Kind, home: Option<usize>) -> Self {
-        Self { id, line: watch(id, task), kind, repeat: Repeat::Asks, task: Some(task), home }
+        Self { id, line: watch(id, Followed::Task(task)), kind, repeat: Repeat::Asks, task: Some(task), home }
     }
 }
 
@@ -209,15 +215,24 @@ impl State {
     }
 }
 
-fn watch(id: u64, task: TaskId) -> Vec<u8> {
+/// What is asked for.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Followed {
+    Task(TaskId),
+    Batch(BatchId),
+}
+
+fn watch(id: u64, followed: Followed) -> Vec<u8> {
     #[derive(Serialize)]
     struct Watch {
         command: &'static str,
-        task: TaskId,
+        #[serde(flatten)]
+        followed: Followed,
         id: u64,
     }
     let mut line =
-        serde_json::to_vec(&Watch { command: "watch", task, id }).expect("the request is a plain struct");
+        serde_json::to_vec(&Watch { command: "watch", followed, id }).expect("the request is a plain struct");
     line.push(b'\n');
     line
 }

@@ -20,10 +20,12 @@ pub enum Status {
     Cancelled,
     /// The task has ended because nobody began it in time.
     Expired,
-    /// The task is followed from now on.
+    /// The task, or the batch, is followed from now on.
     Watching,
-    /// How far the task is.
+    /// How far the task, or the batch, is.
     Progress,
+    /// All tasks of the batch have ended, however.
+    Ended,
     /// A line of the task's log.
     Log,
     /// Lines that came faster than they were read.
@@ -108,6 +110,12 @@ impl<'a> Reply<'a> {
         reply.raw(b",\"text\":").json(&text).raw(b"}\n");
     }
 
+    /// `{"id":..,"status":"progress","batch":{..}}`: how far a batch is; likewise for `watching` and `ended`.
+    pub fn batch(self, id: Option<&str>, status: Status, batch: &impl Serialize) {
+        let reply = self.open(id).raw(b"\"status\":").json(&status);
+        reply.raw(b",\"batch\":").json(batch).raw(b"}\n");
+    }
+
     /// `{"status":"missed","count":17}`: so many lines came faster than they were read, and are not repeated.
     pub fn missed(self, count: u64) {
         self.raw(b"{\"status\":\"missed\"").number(",\"count\":", count).raw(b"}\n");
@@ -172,6 +180,9 @@ pub struct Answer {
     /// Where a followed task is in its life.
     #[serde(default)]
     pub state: Option<String>,
+    /// How far a followed batch is.
+    #[serde(default)]
+    pub batch: Option<Box<RawValue>>,
     #[serde(default)]
     pub percent: Option<f64>,
     #[serde(default)]
@@ -236,6 +247,10 @@ mod tests {
         assert_eq!(
             written(|reply| reply.log(None, 1, 2, "sent")),
             "{\"task_id\":1,\"status\":\"log\",\"attempt\":2,\"text\":\"sent\"}\n"
+        );
+        assert_eq!(
+            written(|reply| reply.batch(id, Status::Ended, &[3])),
+            "{\"id\":\"a\",\"status\":\"ended\",\"batch\":[3]}\n"
         );
         let refusal = Refusal { retry_after_ms: Some(100), ..Refusal::new(Code::Busy, "Full.") };
         assert_eq!(

@@ -1,17 +1,19 @@
 //! Who follows which task: the clients that hear what its handlers tell, and those that wait for its end alone.
 //!
 //! The command `watch` comes in by [`Audience::follow`]; a client that waits for a task which another request has
-//! pushed, because both name one key, by [`Audience::join`].
+//! pushed, because both name one key, by [`Audience::join`]. Who follows a batch, or everything, sits beside.
 
+mod batches;
 mod gallery;
+mod seats;
 mod succession;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rustc_hash::{FxHashMap, FxHashSet};
-
+use self::batches::Batches;
 use self::gallery::Gallery;
+use self::seats::Seats;
 use super::events::Finished;
 use super::outbox::{Outbox, Place};
 use super::waiters::Waiter;
@@ -27,23 +29,16 @@ pub(super) struct Audience {
     store: Arc<dyn Store>,
     /// How many there are, for the many moments when there are none.
     count: AtomicUsize,
-    seats: Mutex<Seats>,
+    seats: Mutex<Seats<Notes>>,
+    /// Those who follow batches.
+    pub(super) batches: Arc<Batches>,
     /// Those who follow all tasks.
     gallery: Gallery,
 }
 
-#[derive(Default)]
-struct Seats {
-    /// Names the next follower.
-    next: u64,
-    by_task: FxHashMap<TaskId, Vec<Follower>>,
-    /// The tasks that a connection follows, by the address of its outbox.
-    by_connection: FxHashMap<usize, FxHashSet<TaskId>>,
-}
+type Follower = seats::Follower<Notes>;
 
-struct Follower {
-    number: u64,
-    waiter: Waiter,
+struct Notes {
     /// Whether it hears what handlers tell; otherwise the end alone.
     listens: bool,
     /// What has come while the store was still asked what there was before; `None` from then on.
@@ -59,10 +54,17 @@ struct Held {
 
 impl Audience {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, count: AtomicUsize::new(0), seats: Mutex::default(), gallery: Gallery::default() }
+        let batches = Arc::new(Batches::new(store.clone()));
+        Self {
+            store,
+            count: AtomicUsize::new(0),
+            seats: Mutex::default(),
+            batches,
+            gallery: Gallery::default(),
+        }
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
+    fn seats(&self) -> MutexGuard<'_, Seats<Notes>> {
         self.seats.lock().expect("no one panics while holding the seats")
     }
 
@@ -80,11 +82,14 @@ impl Audience {
         outbox.promise(1);
         let place = Place::Anywhere;
         let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, is_bare: false };
-        let followed = self.seat(task, waiter, true).await;
-        if followed.is_err() {
-            outbox.withdraw();
+        match self.seat(task, waiter, true).await {
+            Err((refusal, Some(_))) => {
+                outbox.withdraw();
+                Err(refusal)
+            }
+            // Who is not there any more has had an answer.
+            Err((_, None)) | Ok(()) => Ok(()),
         }
-        followed.map_err(|(refusal, _)| refusal)
     }
 
     /// Lets a connection follow all tasks: it is sent each progress and each end from now on, as far as it reads
@@ -107,7 +112,8 @@ impl Audience {
         waiter: Waiter,
         listens: bool,
     ) -> Result<(), (Refusal, Option<Waiter>)> {
-        let number = self.seats().enter(task, waiter, listens);
+        let notes = Notes { listens, held: Some(Held::default()) };
+        let number = self.seats().enter(task, waiter, notes);
         self.count.fetch_add(1, Ordering::SeqCst);
         match self.story(task).await {
             Ok(story) => {
@@ -132,7 +138,7 @@ impl Audience {
     fn begin(&self, task: TaskId, number: u64, story: &Story) {
         let mut seats = self.seats();
         let Some(follower) = seats.find(task, number) else { return };
-        let held = follower.held.take().unwrap_or_default();
+        let held = follower.notes.held.take().unwrap_or_default();
         let bytes = follower.beginning(task, story, &held);
         let has_end = held.has_end || story.summary.state.is_terminal();
         if !has_end {
@@ -146,7 +152,7 @@ impl Audience {
     }
 
     fn remove(&self, task: TaskId, number: u64) -> Option<Follower> {
-        let follower = self.seats().remove(task, |follower| follower.number == number).pop();
+        let follower = self.seats().take(task, number);
         self.count.fetch_sub(usize::from(follower.is_some()), Ordering::SeqCst);
         follower
     }
@@ -161,18 +167,19 @@ impl Audience {
             let lines = batch.iter().map(|finished| written(|bytes| finished.tell(None, bytes)));
             self.gallery.tell(&lines.collect::<Vec<_>>());
         }
+        self.batches.ended(batch);
         if self.is_empty() {
             return;
         }
         for finished in batch {
             let mut seats = self.seats();
-            for follower in seats.by_task.get_mut(&finished.id()).into_iter().flatten() {
-                if let Some(held) = &mut follower.held {
+            for follower in seats.of(finished.id()) {
+                if let Some(held) = &mut follower.notes.held {
                     follower.waiter.tell(finished, &mut held.bytes);
                     held.has_end = true;
                 }
             }
-            let gone = seats.remove(finished.id(), |follower| follower.held.is_none());
+            let gone = seats.remove(finished.id(), |follower| follower.notes.held.is_none());
             drop(seats);
             self.count.fetch_sub(gone.len(), Ordering::SeqCst);
             for Follower { waiter, .. } in gone {
@@ -186,23 +193,20 @@ impl Audience {
     /// The connection of this outbox has ended.
     pub(super) fn leave(&self, outbox: &Arc<Outbox>) {
         self.gallery.leave(outbox);
-        if self.is_empty() {
-            return;
-        }
-        let mut seats = self.seats();
-        let tasks = seats.by_connection.get(&address(outbox)).cloned().unwrap_or_default();
-        for task in tasks {
-            let gone = seats.remove(task, |follower| Arc::ptr_eq(&follower.waiter.outbox, outbox));
-            self.count.fetch_sub(gone.len(), Ordering::SeqCst);
+        self.batches.leave(outbox);
+        if !self.is_empty() {
+            let gone = self.seats().leave(outbox);
+            self.count.fetch_sub(gone, Ordering::SeqCst);
         }
     }
 
     /// Tells everybody who is left that no end will come.
     pub(super) fn dismiss(&self, refusal: &Refusal) {
         self.gallery.dismiss(refusal);
-        let Seats { by_task, .. } = std::mem::take(&mut *self.seats());
+        self.batches.dismiss(refusal);
+        let left = self.seats().clear();
         self.count.store(0, Ordering::SeqCst);
-        by_task.into_values().flatten().for_each(|follower| follower.waiter.refuse(refusal));
+        left.for_each(|(_, follower)| follower.waiter.refuse(refusal));
     }
 
     /// Sends a line to all who listen to a task; one who does not read misses it.
@@ -211,11 +215,10 @@ impl Audience {
             return;
         }
         let mut seats = self.seats();
-        let followers = seats.by_task.get_mut(&task).into_iter().flatten();
-        for follower in followers.filter(|follower| follower.listens) {
+        for follower in seats.of(task).filter(|follower| follower.notes.listens) {
             let mut bytes = Vec::new();
             write(Reply::new(&mut bytes), follower.waiter.id.as_deref());
-            match &mut follower.held {
+            match &mut follower.notes.held {
                 Some(held) if held.bytes.len() > HELD_MAX => {}
                 Some(held) => {
                     held.has_progress |= is_progress;
@@ -242,48 +245,12 @@ impl task::Audience for Audience {
     }
 }
 
-impl Seats {
-    fn enter(&mut self, task: TaskId, waiter: Waiter, listens: bool) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.by_connection.entry(address(&waiter.outbox)).or_default().insert(task);
-        let follower = Follower { number, waiter, listens, held: Some(Held::default()) };
-        self.by_task.entry(task).or_default().push(follower);
-        number
-    }
-
-    fn find(&mut self, task: TaskId, number: u64) -> Option<&mut Follower> {
-        self.by_task.get_mut(&task)?.iter_mut().find(|follower| follower.number == number)
-    }
-
-    /// Takes those followers of a task out of both lists.
-    fn remove(&mut self, task: TaskId, goes: impl Fn(&Follower) -> bool) -> Vec<Follower> {
-        let Some(followers) = self.by_task.remove(&task) else { return Vec::new() };
-        let (gone, left): (Vec<_>, Vec<_>) = followers.into_iter().partition(|follower| goes(follower));
-        for follower in &gone {
-            let outbox = &follower.waiter.outbox;
-            if left.iter().any(|other| Arc::ptr_eq(&other.waiter.outbox, outbox)) {
-                continue;
-            }
-            let Some(tasks) = self.by_connection.get_mut(&address(outbox)) else { continue };
-            tasks.remove(&task);
-            if tasks.is_empty() {
-                self.by_connection.remove(&address(outbox));
-            }
-        }
-        if !left.is_empty() {
-            self.by_task.insert(task, left);
-        }
-        gone
-    }
-}
-
 impl Follower {
     /// What a follower is sent first.
     fn beginning(&self, task: TaskId, story: &Story, held: &Held) -> Vec<u8> {
         let mut bytes = Vec::new();
         let id = self.waiter.id.as_deref();
-        if self.listens {
+        if self.notes.listens {
             Reply::new(&mut bytes).watching(id, task, story.summary.state.name());
             let progress = story.notes.progress.as_ref().filter(|_| !held.has_progress);
             if let Some(Progress { percent, text, .. }) = progress {
@@ -319,10 +286,6 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes);
     bytes
-}
-
-fn address(outbox: &Arc<Outbox>) -> usize {
-    Arc::as_ptr(outbox) as usize
 }
 
 #[cfg(test)]

@@ -136,9 +136,15 @@ impl Work {
     /// Lets no further task begin, and waits until those under way have ended; `false` when some have not by then.
     async fn rest(&mut self, deadline: Instant) -> bool {
         self.rest.send_replace(true);
-        let ended = timeout_at(deadline, join_all(&mut self.pullers)).await.is_ok();
+        self.ended(deadline).await
+    }
+
+    /// Waits until the pullers have ended, as they do when a store has nothing more to give; `false` when some have not
+    /// by then.
+    async fn ended(&mut self, deadline: Instant) -> bool {
+        // Whoever waited before may have heard of some and not told.
         self.pullers.retain(|puller| !puller.is_finished());
-        ended
+        timeout_at(deadline, join_all(&mut self.pullers)).await.is_ok()
     }
 
     /// Gives up the tasks under way; `false` when one does not let go of its thread.
@@ -207,9 +213,8 @@ impl Running {
         self.sockets.clear();
         self.close_doors(deadline).await;
         // Those of a store that survives the process find nothing more to pull.
-        if timeout_at(deadline, join_all(&mut self.work.pullers)).await.is_err() {
+        if !self.work.ended(deadline).await {
             tracing::warn!("running tasks are given up after {patience:?}");
-            self.work.pullers.retain(|puller| !puller.is_finished());
             if !self.work.give_up().await {
                 tracing::warn!("a task does not let go of its thread");
             }

@@ -2,114 +2,153 @@
 
 use std::time::{Duration, Instant};
 
-use framework::client::{Client, ClientError};
+use framework::client::{BatchNews, Client, ClientError, Ended, News};
 use framework::prelude::*;
 use framework::protocol::Code;
-use framework::store::{BatchState, BatchStory, State};
+use framework::store::BatchStory;
 use framework::task::{BatchId, TaskId};
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::interrupted;
-use crate::people::{percent, span};
+use crate::people::{percent, span, tasks};
 use crate::task::server_address::ended;
 
-/// How often the server is asked.
-const PAUSE: Duration = Duration::from_millis(200);
 /// How long a server may be away, as for a restart.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(in crate::task) const PATIENCE: Duration = Duration::from_secs(60);
 /// How wide the bar is.
 const WIDTH: usize = 30;
 
-pub(super) struct Follow {
-    pub(super) batch: BatchId,
+/// A batch that is followed for somebody at a terminal.
+pub(in crate::task) struct Follow {
+    pub(in crate::task) batch: BatchId,
+    pub(in crate::task) json: bool,
 }
 
 impl Follow {
+    /// Shows how far the batch is, and at last what has become of it. The client is to wait for [`PATIENCE`].
+    ///
     /// # Errors
-    /// When the server stays away, the completion task has failed, or somebody presses Ctrl-C; the batch goes on.
-    pub(super) async fn run(
+    /// When some of its tasks are not done, its completion task is not, the server stays away, or somebody presses
+    /// Ctrl-C; the batch goes on.
+    pub(in crate::task) async fn run(
         &self,
-        client: Client,
+        client: &Client,
         interrupt: &mut Signal,
         output: &mut Output,
-    ) -> Result<BatchStory> {
+    ) -> Result<()> {
         let batch = self.batch;
         let followed = tokio::select! {
             followed = self.follow(client, output) => followed,
             () = interrupted(interrupt) => {
                 output.redraw("");
-                let shows = format!("batch {batch} goes on; ./think task:show --batch {batch} shows how far it is");
+                let shows = format!("batch {batch} goes on; ./think task:watch --batch {batch} shows how far it is");
                 return Err(Exit::Interrupted.because(shows));
             }
         };
         output.redraw("");
-        followed
+        self.conclude(&followed?, output)
     }
 
-    async fn follow(&self, client: Client, output: &mut Output) -> Result<BatchStory> {
+    async fn follow(&self, client: &Client, output: &mut Output) -> Result<BatchStory> {
         let mut bar = Bar { begin: Instant::now(), told: 0 };
-        let story = loop {
-            match client.batch(self.batch).await {
-                Ok(story) => {
-                    bar.draw(&story, output);
-                    if story.state == BatchState::Ended {
-                        break story;
-                    }
+        let mut following = client.follow_batch(self.batch).await.map_err(ended)?;
+        bar.draw(following.story(), output);
+        while let Some(news) = following.next().await.map_err(ended)? {
+            match news {
+                BatchNews::Lost(_) => lost(output),
+                BatchNews::Progress(story) | BatchNews::Again(story) | BatchNews::Ended(story) => {
+                    bar.draw(&story, output)
                 }
-                Err(error) => self.find_again(&client, error, output).await?,
             }
-            tokio::time::sleep(PAUSE).await;
-        };
+        }
+        let story = following.story().clone();
         if let Some(task) = story.then_task {
-            self.follow_then(&client, task, output).await?;
+            self.follow_then(client, task, &story, output).await?;
         }
         Ok(story)
     }
 
     /// Waits for the end of the completion task.
-    async fn follow_then(&self, client: &Client, task: TaskId, output: &mut Output) -> Result<()> {
-        loop {
-            match client.show(task).await {
-                Ok(story) if story.summary.state == State::Done => return Ok(()),
-                Ok(story) if story.summary.state.is_terminal() => {
-                    let why = story.summary.error.unwrap_or_else(|| story.summary.state.name().to_owned());
-                    let function = story.summary.function;
-                    return Err(Exit::Failed.because(format!(
-                        "batch {} has ended, but its completion task {task} ({function}) is not done: {why}",
-                        self.batch
-                    )));
-                }
-                Ok(_) => {}
-                // Nothing is kept of ended tasks.
-                Err(ClientError::Refused(refusal)) if refusal.code == Code::UnknownTask => return Ok(()),
-                Err(error) => self.find_again(client, error, output).await?,
+    async fn follow_then(
+        &self,
+        client: &Client,
+        task: TaskId,
+        batch: &BatchStory,
+        output: &mut Output,
+    ) -> Result<()> {
+        let ended = match self.end_of(client, task, output).await {
+            Ok(ended) => ended,
+            // Nothing is kept of ended tasks.
+            Err(ClientError::Refused(refusal)) if refusal.code == Code::UnknownTask => return Ok(()),
+            Err(error) => return Err(self::ended(error)),
+        };
+        match ended {
+            None | Some(Ended::Done(_)) => Ok(()),
+            Some(ended) => {
+                let function = batch.then.as_deref().unwrap_or_default();
+                Err(Exit::Failed.because(format!(
+                    "batch {} has ended, but its completion task {task} ({function}) {ended}",
+                    self.batch
+                )))
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Connects again to a server that has gone away; its batches survive a restart.
-    async fn find_again(&self, client: &Client, error: ClientError, output: &mut Output) -> Result<()> {
-        if !matches!(
-            error,
-            ClientError::Io { .. } | ClientError::NotRunning(_) | ClientError::Unreachable { .. }
-        ) {
-            return Err(ended(error));
-        }
-        output.redraw("");
-        output.note(format_args!(
-            "The connection is lost; trying again for {}.",
-            span(PATIENCE.as_millis() as f64)
-        ));
-        let begin = Instant::now();
-        loop {
-            match client.open().await {
-                Ok(()) => return Ok(()),
-                Err(error) if begin.elapsed() > PATIENCE => return Err(ended(error)),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+    async fn end_of(
+        &self,
+        client: &Client,
+        task: TaskId,
+        output: &mut Output,
+    ) -> Result<Option<Ended>, ClientError> {
+        let mut following = client.follow(task).await?;
+        while let Some(news) = following.next().await? {
+            match news {
+                News::Lost(_) => lost(output),
+                News::Ended(ended) => return Ok(Some(ended)),
+                News::Progress { .. } | News::Log { .. } | News::Again { .. } => {}
             }
         }
+        Ok(None)
     }
+
+    fn conclude(&self, batch: &BatchStory, output: &mut Output) -> Result<()> {
+        if self.json {
+            output.json(batch)?;
+        } else {
+            let took = batch.ended_ms.map(|ended| ended.saturating_sub(batch.opened_ms) as f64);
+            let took = took.map(|took| format!(" in {}", span(took))).unwrap_or_default();
+            output.line(format_args!(
+                "batch {}: {} of {} done{took}",
+                batch.id,
+                batch.done,
+                tasks(batch.total)
+            ));
+        }
+        match batch.total - batch.done.min(batch.total) {
+            0 => Ok(()),
+            _ => Err(Exit::Failed.because(format!(
+                "{} failed, {} cancelled, {} expired; ./think task:list --batch {} shows them",
+                batch.failed, batch.cancelled, batch.expired, batch.id
+            ))),
+        }
+    }
+}
+
+/// Hears of Ctrl-C from now on.
+pub(in crate::task) fn listen() -> Result<Signal> {
+    signal(SignalKind::interrupt()).context("listening for Ctrl-C")
+}
+
+/// Waits for Ctrl-C.
+pub(super) async fn interrupted(interrupt: &mut Signal) {
+    if interrupt.recv().await.is_none() {
+        std::future::pending().await
+    }
+}
+
+fn lost(output: &mut Output) {
+    output.redraw("");
+    let patience = span(PATIENCE.as_millis() as f64);
+    output.note(format_args!("The connection is lost; trying again for {patience}."));
 }
 
 /// A progress bar on a terminal, else a line for every tenth.

@@ -6,7 +6,7 @@ use framework::task::BatchId;
 use tokio::signal::unix::Signal;
 
 use super::bad::BadLines;
-use super::interrupted;
+use super::follow::interrupted;
 use super::source::{Piece, Pieces};
 use crate::people::tasks;
 use crate::task::server_address::ended;
@@ -23,7 +23,6 @@ pub(super) struct Upload {
 
 /// A batch that is accepted as a whole.
 pub(super) struct Sealed {
-    pub(super) client: Client,
     pub(super) batch: BatchId,
     pub(super) accepted: u64,
     pub(super) bad: BadLines,
@@ -67,7 +66,7 @@ impl Upload {
                 let accepted = pipeline.accepted();
                 let sealed = self.client.seal_batch(batch).await;
                 sealed.map_err(|error| left_open(batch, accepted, error))?;
-                Ok(Sealed { client: self.client, batch, accepted, bad })
+                Ok(Sealed { batch, accepted, bad })
             }
             fed => give_up(&self.client, pipeline, batch, &mut bad, fed.err().unwrap_or(Stop::BadLine)).await,
         }

@@ -68,6 +68,7 @@ pub(super) fn program() -> Result<PathBuf> {
     called.map_or_else(|| std::env::current_exe().context("finding the program's own file"), Ok)
 }
 
+/// The option that makes another one say as much.
 pub(super) fn verbosity(output: &Output) -> Option<&'static str> {
     match output.verbosity() {
         Verbosity::Quiet => Some("-q"),

@@ -1,8 +1,10 @@
 //! What the server is told by signals.
 
-use framework::log::Log;
+use framework::log::{Log, tracing};
 use framework::prelude::*;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::kept::Kept;
 
 /// The signals, from the moment this exists: one that comes during the start is not lost.
 pub(super) struct Signals {
@@ -13,10 +15,11 @@ pub(super) struct Signals {
     hang_up: Signal,
     /// As in Workerman and Swoole.
     user: Signal,
+    kept: Kept,
 }
 
 impl Signals {
-    pub(super) fn listen() -> Result<Self> {
+    pub(super) fn listen(keeper: Option<u32>) -> Result<Self> {
         let listen = |kind| signal(kind).context("listening for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -24,6 +27,7 @@ impl Signals {
             quit: listen(SignalKind::quit())?,
             hang_up: listen(SignalKind::hangup())?,
             user: listen(SignalKind::user_defined1())?,
+            kept: Kept::by(keeper)?,
         })
     }
 
@@ -44,6 +48,10 @@ impl Signals {
                     false => return,
                 },
                 _ = self.user.recv() => reload(),
+                () = self.kept.forsaken() => {
+                    tracing::warn!("the process that kept this server in the foreground has ended");
+                    return;
+                }
             }
         }
     }

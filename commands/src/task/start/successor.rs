@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::daemon::program;
+use super::keeper::Keeper;
 use super::passing::Passing;
 
 /// What tells the program that it is to take another process's place.
@@ -48,14 +49,19 @@ pub(super) struct Estate {
 }
 
 impl Successor {
-    /// Starts the program as it is by now, with arguments among which is [`SUCCEED`].
+    /// Starts the program as it is by now, with arguments among which is [`SUCCEED`]; in the foreground, the process with
+    /// the pid `keeper` keeps it.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(super) fn start(config: &Config, arguments: &[String]) -> Result<Self> {
+    pub(super) fn start(config: &Config, arguments: &[String], keeper: Option<u32>) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().context("making a pair of sockets")?;
         let program = program()?;
-        let child = Command::new(&program)
+        let mut command = Command::new(&program);
+        if let Some(keeper) = keeper {
+            Keeper::entrust(&mut command, keeper);
+        }
+        let child = command
             .args(arguments)
             .current_dir(config.root())
             .env("THINK_ROOT", config.root())

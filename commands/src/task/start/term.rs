@@ -18,6 +18,7 @@ use framework::task::Handlers;
 use super::super::check::check_waiting;
 use super::super::pid_file::PidFile;
 use super::super::server_address::address_of;
+use super::keeper::Keeper;
 use super::predecessor::Predecessor;
 use super::service::Service;
 use super::signals::Signals;
@@ -160,8 +161,9 @@ impl Term<'_> {
             service.reloading();
             let asked = running.asked_to_stop();
             let arguments = self.start.arguments_to_succeed(self.output);
+            let keeper = self.keeper(service);
             let offered = tokio::select! {
-                offered = offer(&mut running, self.config, &arguments, patience) => offered,
+                offered = offer(&mut running, self.config, &arguments, keeper, patience) => offered,
                 patience = asked => return self.stop(running, Some(patience), service).await,
                 () = self.signals.stop(&self.log, || {}, || {}) => {
                     return self.stop(running, None, service).await;
@@ -229,11 +231,22 @@ impl Term<'_> {
         let pause = begin.elapsed().as_millis();
         tracing::info!("reloaded: process {pid} serves, after a pause of {pause} ms");
         drop(handover);
+        if self.keeper(service) == Some(std::process::id()) {
+            let mut keeper = Keeper::new()?;
+            let (ended, ()) = tokio::join!(keeper.keep(), remainder.end(max_wait_time));
+            return ended.map(|()| End::Replaced);
+        }
         tokio::select! {
             () = remainder.end(max_wait_time) => {}
             () = self.signals.insist(&self.log) => {}
         }
         Ok(End::Replaced)
+    }
+
+    /// The process that stays in the foreground for the server that takes the place of this one, if one has to.
+    fn keeper(&self, service: &Service) -> Option<u32> {
+        let is_needed = !self.start.detached && !service.is_there();
+        is_needed.then(|| self.start.keeper.unwrap_or_else(std::process::id))
     }
 
     /// Says what was left.
@@ -270,13 +283,14 @@ async fn offer(
     running: &mut Running,
     config: &Config,
     arguments: &[String],
+    keeper: Option<u32>,
     patience: Duration,
 ) -> Result<(Successor, Offer), String> {
     if let Some(reason) = running.holds().await {
         return Err(reason);
     }
     tracing::info!("reloading: a new process looks whether it can serve");
-    let mut successor = Successor::start(config, arguments).map_err(|error| format!("{error:#}"))?;
+    let mut successor = Successor::start(config, arguments, keeper).map_err(|error| format!("{error:#}"))?;
     successor.prepared().await?;
     running.drain(patience).await.map_err(|running| {
         let patience = framework::humantime::format_duration(patience);

@@ -3,7 +3,7 @@
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Line, State, end, watch};
+use super::{Followed, Line, State, end, watch};
 use crate::client::connection::{Connection, Connector};
 use crate::client::entry::{Effects, Stage};
 use crate::client::error::{ClientError, Result};
@@ -145,7 +145,7 @@ impl Line {
             };
             entry.lose(error, again, now, &mut effects);
             if let (Stage::Queued, true, Some(task)) = (entry.stage, entry.line.is_empty(), entry.task) {
-                entry.line = watch(id, task);
+                entry.line = watch(id, Followed::Task(task));
             }
             true
         });

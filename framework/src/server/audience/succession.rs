@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Audience, Follower};
+use super::{Audience, Follower, Notes};
 use crate::protocol::Refusal;
 use crate::server::handover::Awaited;
 use crate::server::outbox::{Outbox, Place};
@@ -16,10 +16,7 @@ impl Audience {
         let mut seats = self.seats();
         for Awaited { task, listens } in awaited {
             let waiter = Waiter { outbox: outbox.clone(), id: None, place: Place::Anywhere, is_bare: false };
-            let number = seats.enter(*task, waiter, *listens);
-            if let Some(follower) = seats.find(*task, number) {
-                follower.held = None;
-            }
+            seats.enter(*task, waiter, Notes { listens: *listens, held: None });
         }
         self.count.fetch_add(awaited.len(), Ordering::SeqCst);
     }
@@ -28,13 +25,14 @@ impl Audience {
     /// there themselves.
     pub(crate) fn bequeath(&self, refusal: &Refusal) -> Vec<(TaskId, Waiter, bool)> {
         self.gallery.dismiss(refusal);
+        self.batches.dismiss(refusal);
         let mut seats = self.seats();
-        let tasks: Vec<_> = seats.by_task.keys().copied().collect();
+        let tasks: Vec<_> = seats.subjects().collect();
         let mut gone = Vec::new();
         for task in tasks {
-            let followers = seats.remove(task, |follower| follower.held.is_none());
+            let followers = seats.remove(task, |follower| follower.notes.held.is_none());
             gone.extend(
-                followers.into_iter().map(|Follower { waiter, listens, .. }| (task, waiter, listens)),
+                followers.into_iter().map(|Follower { waiter, notes, .. }| (task, waiter, notes.listens)),
             );
         }
         self.count.fetch_sub(gone.len(), Ordering::SeqCst);

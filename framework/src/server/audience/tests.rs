@@ -109,7 +109,8 @@ async fn what_comes_while_the_store_is_asked_is_held_back_and_not_lost() {
     let place = Place::Anywhere;
     let waiter = Waiter { outbox: stage.outbox.clone(), id: Some("7".into()), place, is_bare: false };
     stage.outbox.promise(1);
-    let number = stage.audience.seats().enter(0, waiter, true);
+    let number =
+        stage.audience.seats().enter(0, waiter, Notes { listens: true, held: Some(Held::default()) });
     stage.audience.count.fetch_add(1, Ordering::SeqCst);
     let story = stage.audience.story(0).await.unwrap();
     stage.attempt.log("meanwhile");
@@ -134,8 +135,7 @@ async fn a_follower_goes_with_its_connection_and_the_others_stay() {
     assert_eq!(stage.audience.count.load(Ordering::SeqCst), 3);
     stage.audience.leave(&stage.outbox);
     assert!(stage.audience.is_empty());
-    let seats = stage.audience.seats();
-    assert!(seats.by_task.is_empty() && seats.by_connection.is_empty());
+    assert!(stage.audience.seats().is_empty());
 }
 
 #[tokio::test]

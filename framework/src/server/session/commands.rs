@@ -15,14 +15,14 @@ use crate::server::status::Status;
 use crate::store::{
     BatchStory, Change, Changed, Filter, Found, Question, QueueStory, ScheduleStory, Story, Summary, Target,
 };
-use crate::task::{FunctionStory, Handler, TaskId};
+use crate::task::{BatchId, FunctionStory, Handler, TaskId};
 
 /// The commands, the scope that each needs, and their fields.
 const COMMANDS: &[(&str, Scope, &[&str])] = &[
     ("status", Scope::Inspect, &[]),
     ("connections", Scope::Inspect, &["after", "limit"]),
     ("show", Scope::Send, &["task"]),
-    ("watch", Scope::Send, &["task"]),
+    ("watch", Scope::Send, &["task", "batch"]),
     ("list", Scope::Inspect, &["state", "queue", "function", "batch", "before", "limit"]),
     ("cancel", Scope::Admin, &["task", "batch"]),
     ("retry", Scope::Admin, &["task", "batch", "failed", "queue"]),
@@ -83,6 +83,8 @@ enum Asked {
     Change(Change),
     /// Follows this task, line by line.
     Watch(TaskId),
+    /// Follows this batch, line by line.
+    WatchBatch(BatchId),
     /// Makes a task of this schedule now.
     Run(String),
     /// Pauses this schedule, or ends its pause.
@@ -105,10 +107,17 @@ pub(super) async fn answer(
         Asked::Connections(after, limit) => Ok(Answer::Connections(hall.board.roster.tell(after, limit))),
         Asked::Describe(function) => functions(hall, function.as_deref()).map(Answer::Functions),
         Asked::Find(question) => find(hall, question).await,
-        Asked::Change(change) => hall.queue.change(change).await.map(Answer::Changed),
+        Asked::Change(change) => {
+            let _changing = hall.audience.batches.changing(&change);
+            hall.queue.change(change).await.map(Answer::Changed)
+        }
         Asked::Watch(task) => {
             let id = request.id.map(RawValue::get);
             return hall.audience.follow(outbox, task, id).await.map(|()| None);
+        }
+        Asked::WatchBatch(batch) => {
+            let id = request.id.map(RawValue::get);
+            return hall.audience.batches.follow(outbox, batch, id).await.map(|()| None);
         }
         Asked::Stop(patience) => {
             hall.ending.ask(outbox, request.id.map(RawValue::get), patience).await;
@@ -136,7 +145,7 @@ async fn read(hall: &Hall, access: Access, request: &mut CommandRequest<'_>) -> 
         "status" => Asked::Status,
         "connections" => Asked::Connections(after(request)?, limit(request)?),
         "show" => Asked::Find(Question::Task(request.need("task", "the id of a task")?)),
-        "watch" => Asked::Watch(request.need("task", "the id of a task")?),
+        "watch" => watched(request)?,
         "list" => Asked::Find(Question::Tasks(filter(hall, request).await?)),
         "queues" => Asked::Find(Question::Queues),
         "functions" => Asked::Describe(request.take("function", "the name of a function")?),
@@ -208,6 +217,17 @@ async fn filter(hall: &Hall, request: &mut CommandRequest<'_>) -> Result<Filter,
         before: request.take("before", "the id of a task")?,
         limit: limit(request)?,
     })
+}
+
+/// What is to be followed: exactly one task or batch.
+fn watched(request: &mut CommandRequest) -> Result<Asked, Refusal> {
+    let task = request.take("task", "the id of a task")?;
+    match (task, request.take("batch", "the id of a batch")?) {
+        (Some(task), None) => Ok(Asked::Watch(task)),
+        (None, Some(batch)) => Ok(Asked::WatchBatch(batch)),
+        (Some(_), Some(_)) => Err(bad("The command \"watch\" takes either \"task\" or \"batch\", not both.")),
+        (None, None) => Err(bad("The command \"watch\" needs either \"task\" or \"batch\".")),
+    }
 }
 
 /// The tasks that a change is about: exactly one of the ways to name them.

@@ -1,4 +1,4 @@
-//! `GET /tasks/{task}/events` and `GET /events`: what becomes of tasks, as server-sent events.
+//! `GET /tasks/{task}/events`, the same of a batch, and `GET /events`: what becomes of tasks, as server-sent events.
 
 use std::io;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use super::query::Values;
 use super::service::wire;
 use crate::protocol::{Answer, Status};
 
-/// The id of a task's last event: a browser that comes back with it has seen all.
+/// The id of the last event of a task or a batch: a browser that comes back with it has seen all.
 const END: &str = "end";
 
-/// Follows one task until its end.
-pub(super) async fn task(
+/// Follows one task, or one batch, until its end.
+pub(super) async fn one(
     caller: Caller,
     values: &Values,
     headers: &HeaderMap,
@@ -60,7 +60,7 @@ struct Feed {
     mailbox: Mailbox,
     /// After so long without an event a comment shows that the connection is alive.
     pause: Duration,
-    /// Whether the end of a task is the end of all.
+    /// Whether the end of it is the end of all.
     is_one: bool,
     /// What goes out at once: nobody has to wait for the head.
     next: Option<Bytes>,
@@ -79,7 +79,7 @@ impl Feed {
     }
 }
 
-/// A line of the wire as an event; `is_one`: the end of a task is the last one.
+/// A line of the wire as an event; `is_one`: the end of what is followed is the last one.
 fn event(line: &[u8], is_one: bool) -> Bytes {
     #[derive(Deserialize)]
     struct Named<'a> {
@@ -87,7 +87,7 @@ fn event(line: &[u8], is_one: bool) -> Bytes {
     }
     let status = serde_json::from_slice::<Named>(line).map_or("message", |named| named.status);
     let id = match status {
-        "done" | "failed" | "cancelled" | "expired" if is_one => format!("id: {END}\n"),
+        "done" | "failed" | "cancelled" | "expired" | "ended" if is_one => format!("id: {END}\n"),
         _ => String::new(),
     };
     [b"event: ", status.as_bytes(), b"\n", id.as_bytes(), b"data: ", line.trim_ascii_end(), b"\n\n"]

@@ -34,7 +34,7 @@ pub(super) enum Action {
     PushMany,
     /// Asks this command of the wire; the parameters are its fields, and its result is the answer.
     Ask(&'static str),
-    /// Follows one task.
+    /// Follows one task, or one batch.
     Follow,
     /// Follows all tasks.
     FollowAll,

@@ -190,6 +190,17 @@ pub(super) static ROUTES: &[Route] = &[
             "A batch and how far it is",
         )
     },
+    Route {
+        method: "GET",
+        path: "/batches/{batch}/events",
+        operation: "follow_batch",
+        summary: "How far a batch is, event by event, until all of its tasks have ended",
+        scope: Some(Scope::Send),
+        parameters: &[BATCH],
+        action: Action::Follow,
+        answers: &[ok(Holds::Events)],
+        problems: &[404],
+    },
     asks("/schedules", "schedules", Scope::Inspect, &[], &[ok(Holds::Schedules)], "What runs by the clock"),
     plain("/healthz", "health", Action::Health, &[ok(Holds::Object)], &[], "Whether the process answers"),
     plain(

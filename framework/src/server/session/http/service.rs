@@ -100,7 +100,7 @@ impl Exchange {
             Action::Push => one::push(caller, values, request).await,
             Action::PushMany => many::push(caller, &self.beside, request).await,
             Action::Ask(command) => caller.ask(command, &values).await,
-            Action::Follow => feed::task(caller, &values, request.headers()).await,
+            Action::Follow => feed::one(caller, &values, request.headers()).await,
             Action::FollowAll => feed::all(caller),
             Action::Health => Ok(shown(&json!({ "status": "ok" }))),
             Action::Readiness => caller.readiness().await,
