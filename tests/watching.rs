@@ -1,87 +1,23 @@
 //! `task:start --watch`: what is built and when, what the server is told, and how the two end.
 
 mod terminal;
+mod workshop;
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use self::terminal::Terminal;
+use self::workshop::{calls, command, gate, watched, workshop};
 use crate::harness::server::Server;
-use crate::harness::{Project, Ran, house};
-
-/// Builds a program that is the real one, by another name; waits at the gate, fails or changes nothing if it is to.
-const CARGO: &str = r#"#!/bin/sh
-echo "$1" >>calls
-[ "$1" = build ] || exit 0
-source=$(cat app/main.rs)
-[ -f broken ] && { echo 'error: it does not compile' >&2; exit 101; }
-[ -p gate ] && { echo 'the build is under way' >&2; cat gate; }
-[ -f beside ] && sh ./beside
-if ! [ -f unchanged ]; then
-    printf '#!/bin/sh\nexec "%s" "$@"\n' "$PROGRAM" >target/release/new
-    chmod +x target/release/new
-    mv target/release/new target/release/think
-fi
-echo "built from $source" >&2
-"#;
+use crate::harness::{Project, Ran};
 
 /// What the keeper says when it tells the server, and what the server says then.
 const NEW_PROGRAM: &str = "There is a new program; the server is told to reload.";
 const NEW_SETTINGS: &str = "The configuration has changed; the server is told to reload.";
-const RELOADS: &str = "SIGUSR1: reload";
-
-/// A project with a launcher, a program that it has built, and a cargo that only pretends.
-fn workshop() -> Project {
-    let project = Project::new();
-    for folder in ["tools", "target/release", ".git", "runtime"] {
-        fs::create_dir_all(project.path(folder)).unwrap();
-    }
-    let program = env!("CARGO_BIN_EXE_think");
-    let built = project.path("target/release/think");
-    if fs::hard_link(program, &built).is_err() {
-        install(Path::new(program), &built);
-    }
-    install(&house().join("think"), &project.path("think"));
-    project.write("cargo", CARGO);
-    install(&project.path("cargo"), &project.path("tools/cargo"));
-    for (file, text) in [("Cargo.toml", ""), ("app/main.rs", "one"), ("target/release/think.stamp", "")] {
-        project.write(file, text);
-    }
-    project
-}
-
-/// By another process, as tests/launcher.rs explains.
-fn install(from: &Path, to: &Path) {
-    assert!(Command::new("install").args(["-m", "755"]).args([from, to]).status().unwrap().success());
-}
-
-fn command(project: &Project, program: &str) -> Command {
-    let mut command = Command::new(project.path(program));
-    let tools = project.path("tools").into_os_string().into_string().unwrap();
-    command
-        .current_dir(project.path(""))
-        .env("PATH", format!("{tools}:/usr/bin:/bin"))
-        .env("PROGRAM", env!("CARGO_BIN_EXE_think"))
-        .env("THINK_ROOT", project.path(""))
-        .env_remove("CARGO_TARGET_DIR");
-    command
-}
-
-/// A server that is watched; its process is that of the keeper.
-fn watched(project: Project) -> Server {
-    let mut command = command(&project, "target/release/think");
-    command.args(["task:start", "--watch", "--port", "0"]);
-    Server::of(project, &mut command)
-}
-
-fn calls(project: &Project) -> String {
-    fs::read_to_string(project.path("calls")).unwrap_or_default().replace('\n', " ").trim_end().to_owned()
-}
+const RELOADS: &str = "reloaded: process ";
 
 /// A task that runs until its mail server says something, which is never.
 struct Slow(TcpListener);
@@ -326,24 +262,6 @@ fn a_build_is_given_up_when_the_server_is_stopped() {
     assert!(!server.rest().iter().any(|line| line.contains("built from")));
 }
 
-/// A build waits there.
-struct Gate(std::path::PathBuf);
-
-fn gate(project: &Project) -> Gate {
-    let path = project.path("gate");
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    Gate(path)
-}
-
-impl Gate {
-    /// For the one that waits, and for good.
-    fn open(self) {
-        let opened = File::options().write(true).open(&self.0).unwrap();
-        fs::remove_file(&self.0).unwrap();
-        drop(opened);
-    }
-}
-
 #[test]
 fn what_is_made_while_one_works_builds_nothing() {
     let mut server = watched(workshop());
@@ -379,6 +297,12 @@ fn without_sources_or_a_program_made_of_them_only_the_settings_are_watched() {
     ] {
         let project = workshop();
         fs::remove_file(project.path(missing)).unwrap();
+        // One that cannot start has said so before.
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let mut start = command(&project, "target/release/think");
+        let ran = Ran::of(start.args(["task:start", "--watch", "--port", &port])).exits(1);
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
         let mut server = watched(project);
         server.project.write("app/main.rs", "two");
         server.project.write("config/server.toml", "");

@@ -84,6 +84,11 @@ fn while_one_stops_no_other_starts() {
 fn of_several_restarts_at_once_one_server_comes() {
     let daemon = Daemon::start(project(), "--workers 3");
     let ran = race(&daemon.project, ["task:restart"; 3]);
+    daemon.wait();
+    let pid = daemon.status()["pid"].as_u64().unwrap() as u32;
+    let address = daemon.address.clone();
+    let said = format!("listens on {address} with pid {pid}.");
+    let daemon = Daemon::found(daemon.into_project(), &said);
     for ran in &ran {
         let said = match ran.code {
             Some(0) => "listens on",
@@ -95,10 +100,5 @@ fn of_several_restarts_at_once_one_server_comes() {
         assert!(ran.stderr.contains(said), "{ran:?}");
     }
     assert!(ran.iter().any(|ran| ran.code == Some(0)), "{ran:#?}");
-    daemon.wait();
-    let pid = daemon.status()["pid"].as_u64().unwrap() as u32;
-    let address = daemon.address.clone();
-    let said = format!("listens on {address} with pid {pid}.");
-    let daemon = Daemon::found(daemon.into_project(), &said);
     assert_eq!(daemon.project.read("runtime/server.pid"), format!("{pid}\n"));
 }

@@ -120,8 +120,7 @@ impl Keeper {
 
     /// Waits for a child that has ended. `false`: it is a server of which only the first thread has ended yet.
     fn bury(&mut self, child: &Process) -> bool {
-        // Without its command line, a server is known by its name, which is that of the keeper.
-        let is_server = child.name == processes::own_name();
+        let is_server = is_kept(child);
         let Ok(Some((_, status))) = waitpid(Some(child.pid), WaitOptions::NOHANG) else { return !is_server };
         if is_server && self.newest.is_none_or(|(began, _)| began <= child.began) {
             self.newest = Some((child.began, ExitStatus::from_raw(status.as_raw())));
@@ -151,8 +150,12 @@ fn pause() {
     tell(Signal::CONT);
 }
 
+/// Whether it is a server; a child that has begun to end is known by its name, which is that of its keeper.
 fn is_kept(process: &Process) -> bool {
-    process.has_argument(&option(std::process::id()))
+    match process.arguments() {
+        Some(arguments) => arguments.contains(&option(std::process::id())),
+        None => process.parent == getpid() && process.name == processes::own_name(),
+    }
 }
 
 /// What tells a server who keeps it.

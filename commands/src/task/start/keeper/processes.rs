@@ -10,16 +10,18 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) parent: Pid,
     pub(super) name: String,
-    /// Whether it only waits for being waited for; then it has no arguments any more.
+    /// Whether it only waits for being waited for.
     pub(super) has_ended: bool,
     /// When it began, in ticks since the system did.
     pub(super) began: u64,
 }
 
 impl Process {
-    pub(super) fn has_argument(&self, argument: &str) -> bool {
+    /// What it was started with; `None` once it has begun to end.
+    pub(super) fn arguments(&self) -> Option<Vec<String>> {
         let line = fs::read(format!("/proc/{}/cmdline", self.pid.as_raw_pid())).unwrap_or_default();
-        line.split(|&byte| byte == 0).any(|word| word == argument.as_bytes())
+        let words = line.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        (!line.is_empty()).then(|| words.collect())
     }
 
     /// Whether it has said what it does at this signal, which would kill it else.
@@ -98,9 +100,16 @@ mod tests {
         let found = below(rustix::process::getpid());
         let sleep = found.iter().find(|process| process.pid == Pid::from_child(&child)).unwrap();
         assert_eq!(sleep.name, "sleep");
-        assert!(!sleep.has_ended && sleep.has_argument("600") && !sleep.has_argument("60"));
-        assert!(!sleep.catches(Signal::USR1));
+        assert!(!sleep.has_ended && !sleep.catches(Signal::USR1));
+        assert!(sleep.arguments().unwrap().contains(&"600".to_owned()));
         child.kill().unwrap();
+        let killed = || {
+            below(rustix::process::getpid())
+                .into_iter()
+                .find(|process| process.pid == Pid::from_child(&child))
+        };
+        while killed().is_some_and(|killed| !killed.has_ended) {}
+        assert!(killed().unwrap().arguments().is_none());
         child.wait().unwrap();
         assert!(below(Pid::from_child(&child)).is_empty());
     }
