@@ -16,6 +16,8 @@ pub(super) struct Signals {
     /// As in Workerman and Swoole.
     user: Signal,
     kept: Kept,
+    /// A file that may not grow any more (SIGXFSZ) is an error of the write that it comes from, and no reason to end.
+    _full: Option<Signal>,
 }
 
 impl Signals {
@@ -28,6 +30,7 @@ impl Signals {
             hang_up: listen(SignalKind::hangup())?,
             user: listen(SignalKind::user_defined1())?,
             kept: Kept::by(keeper)?,
+            _full: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok(),
         })
     }
 

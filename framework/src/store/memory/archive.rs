@@ -28,6 +28,8 @@ pub(super) struct Archive {
     key_ms: u64,
     /// In the order of their ends.
     ended: VecDeque<Ended>,
+    /// Their ids, close together: one among many is found without a look at the others.
+    ids: VecDeque<TaskId>,
     /// About how many bytes these take, and may take.
     bytes: usize,
     bytes_max: usize,
@@ -46,6 +48,7 @@ impl Archive {
             keep_count: policy.keep_count,
             key_ms: policy.key_window.as_millis() as u64,
             ended: VecDeque::new(),
+            ids: VecDeque::new(),
             bytes: 0,
             bytes_max: policy.memory_max / 4,
             history: FxHashMap::default(),
@@ -73,6 +76,7 @@ impl Archive {
     pub(super) fn keep(&mut self, ended: Ended, gone: &mut Vec<Arc<Task>>) {
         if ended.keep {
             self.bytes += size(&ended);
+            self.ids.push_back(ended.task.id);
             self.ended.push_back(ended);
         } else {
             self.history.remove(&ended.task.id);
@@ -93,6 +97,7 @@ impl Archive {
             || self.ended.front().is_some_and(|first| first.at_ms < since)
         {
             let Some(ended) = self.ended.pop_front() else { break };
+            self.ids.pop_front();
             self.bytes = self.bytes.saturating_sub(size(&ended));
             if !self.history.is_empty() {
                 self.history.remove(&ended.task.id);
@@ -131,7 +136,7 @@ impl Archive {
 
     /// Why a task cannot be changed that neither waits nor runs.
     pub(super) fn has_ended(&self, id: TaskId) -> Refusal {
-        match self.ended.iter().find(|ended| ended.task.id == id) {
+        match self.ended(id) {
             Some(ended) => conflict(format!("Task {id} has ended already: it is {}.", ended.state.name())),
             None => no_task(id),
         }
@@ -170,8 +175,7 @@ impl Archive {
     ) -> Result<Vec<(Task, State)>, Refusal> {
         if let Target::Task(id) = target {
             self.is_over(*id, books)?;
-            let done = self.ended.iter().any(|ended| ended.task.id == *id && ended.state == State::Done);
-            if done {
+            if self.ended(*id).is_some_and(|ended| ended.state == State::Done) {
                 return Err(conflict(format!("Task {id} is done: there is nothing to try again.")));
             }
         }
@@ -194,6 +198,11 @@ impl Archive {
 
     fn weigh(&mut self) {
         self.bytes = self.ended.iter().map(size).sum();
+        self.ids = self.ended.iter().map(|ended| ended.task.id).collect();
+    }
+
+    fn ended(&self, id: TaskId) -> Option<&Ended> {
+        self.ids.iter().position(|there| *there == id).and_then(|place| self.ended.get(place))
     }
 
     fn is_over(&self, id: TaskId, books: &Books) -> Result<(), Refusal> {
@@ -201,17 +210,16 @@ impl Archive {
         if books.is_running(id) || waits() {
             return Err(conflict(format!("Task {id} has not ended yet.")));
         }
-        match self.ended.iter().any(|ended| ended.task.id == id) {
-            true => Ok(()),
-            false => Err(no_task(id)),
-        }
+        self.ended(id).map(|_| ()).ok_or_else(|| no_task(id))
     }
 
     pub(super) fn find(&self, question: Question, books: &mut Books, now: Now) -> Found {
         match question {
             Question::Task(id) => {
-                let found = self.all(books, now).find(|(task, _)| task.id == id);
-                found.map_or(Found::Nothing, |(task, telling)| Found::Task(Box::new(story(&task, telling))))
+                let over = self.ended(id).map(Known::Over);
+                let found = over.or_else(|| alive(books, now).find(|known| known.task().id == id));
+                let told = |known: Known| Found::Task(Box::new(story(known.task(), self.tell(&known))));
+                found.map_or(Found::Nothing, told)
             }
             Question::Tasks(filter) => Found::Tasks(self.list(&filter, books, now)),
             Question::Batch(id) => {
@@ -231,55 +239,76 @@ impl Archive {
     }
 
     fn list(&self, filter: &Filter, books: &Books, now: Now) -> Vec<Summary> {
-        let all = self.all(books, now).filter(|(task, telling)| filter.admits(task, telling.state));
-        let mut found: Vec<_> = all.map(|(task, telling)| summary(&task, &telling)).collect();
-        found.sort_by_key(|summary| std::cmp::Reverse(summary.id));
+        let all = alive(books, now).chain(self.ended.iter().map(Known::Over));
+        let mut found: Vec<_> =
+            all.filter(|known| filter.admits(known.task(), Some(known.state()))).collect();
+        found.sort_unstable_by_key(|known| std::cmp::Reverse(known.task().id));
         found.truncate(filter.limit);
-        found
+        found.iter().map(|known| summary(known.task(), &self.tell(known))).collect()
     }
 
-    /// Every task there is, with what is known of it.
-    fn all<'a>(&'a self, books: &'a Books, now: Now) -> impl Iterator<Item = (Arc<Task>, Telling)> + 'a {
-        let waiting = books.iter().filter_map(move |(_, task, _, when)| {
-            let task = task?.clone();
-            let due_ms = if when == When::Now { None } else { when.ms(now) };
-            Some(self.alive(task, State::Waiting, due_ms))
-        });
-        let running =
-            books.running().filter_map(|(_, task)| Some(self.alive(task?.clone(), State::Running, None)));
-        waiting.chain(running).chain(self.ended.iter().map(|ended| self.over(ended)))
+    fn tell(&self, known: &Known) -> Telling {
+        let mut history = self.history.get(&known.task().id).cloned().unwrap_or_default();
+        match known {
+            Known::Alive { task, state, due_ms } => Telling {
+                state: Some(*state),
+                due_ms: *due_ms,
+                attempts: task.attempts() + u32::from(*state == State::Running),
+                error: history.last().and_then(|attempt| attempt.error.clone()),
+                history,
+                notes: task.notes(),
+                ..Telling::default()
+            },
+            Known::Over(ended) => {
+                history.extend(ended.attempt());
+                let result = ended.outcome.as_ref().ok();
+                Telling {
+                    state: Some(ended.state),
+                    ended_ms: Some(ended.at_ms),
+                    attempts: ended.run.map_or(ended.task.attempts(), |run| run.number),
+                    error: ended.outcome.as_ref().err().cloned(),
+                    history,
+                    notes: ended.task.notes(),
+                    result: result.and_then(|result| serde_json::from_slice(result).ok()),
+                    due_ms: None,
+                }
+            }
+        }
+    }
+}
+
+/// A task of which there is something to tell.
+enum Known<'a> {
+    Alive { task: &'a Arc<Task>, state: State, due_ms: Option<u64> },
+    Over(&'a Ended),
+}
+
+impl Known<'_> {
+    fn task(&self) -> &Arc<Task> {
+        match self {
+            Self::Alive { task, .. } => task,
+            Self::Over(ended) => &ended.task,
+        }
     }
 
-    fn alive(&self, task: Arc<Task>, state: State, due_ms: Option<u64>) -> (Arc<Task>, Telling) {
-        let history = self.history.get(&task.id).cloned().unwrap_or_default();
-        let telling = Telling {
-            state: Some(state),
-            due_ms,
-            attempts: task.attempts() + u32::from(state == State::Running),
-            error: history.last().and_then(|attempt| attempt.error.clone()),
-            history,
-            notes: task.notes(),
-            ..Telling::default()
-        };
-        (task, telling)
+    fn state(&self) -> State {
+        match self {
+            Self::Alive { state, .. } => *state,
+            Self::Over(ended) => ended.state,
+        }
     }
+}
 
-    fn over(&self, ended: &Ended) -> (Arc<Task>, Telling) {
-        let mut history = self.history.get(&ended.task.id).cloned().unwrap_or_default();
-        history.extend(ended.attempt());
-        let result = ended.outcome.as_ref().ok();
-        let telling = Telling {
-            state: Some(ended.state),
-            ended_ms: Some(ended.at_ms),
-            attempts: ended.run.map_or(ended.task.attempts(), |run| run.number),
-            error: ended.outcome.as_ref().err().cloned(),
-            history,
-            notes: ended.task.notes(),
-            result: result.and_then(|result| serde_json::from_slice(result).ok()),
-            due_ms: None,
-        };
-        (ended.task.clone(), telling)
-    }
+/// Every task that has not ended.
+fn alive(books: &Books, now: Now) -> impl Iterator<Item = Known<'_>> {
+    let waiting = books.iter().filter_map(move |(_, task, _, when)| {
+        let due_ms = if when == When::Now { None } else { when.ms(now) };
+        Some(Known::Alive { task: task?, state: State::Waiting, due_ms })
+    });
+    let running = books.running();
+    let running = running
+        .filter_map(|(_, task)| Some(Known::Alive { task: task?, state: State::Running, due_ms: None }));
+    waiting.chain(running)
 }
 
 fn attempt(run: Run, error: Option<String>) -> AttemptStory {
