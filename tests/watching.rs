@@ -178,12 +178,28 @@ fn a_source_that_changed_while_the_first_program_was_built_is_built_at_the_start
 }
 
 #[test]
-fn changed_settings_are_told_without_a_build() {
+fn changed_settings_are_told_without_a_build_and_ctrl_c_ends_the_new_server() {
     let mut server = watched(workshop());
+    let before = server.status()["pid"].take();
     server.project.write("config/server.toml", "# nothing\n");
     server.line_with(NEW_SETTINGS);
     server.line_with(RELOADS);
     assert_eq!(calls(&server.project), "");
+    assert_ne!(server.status()["pid"], before);
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(server.rest().iter().any(|line| line.contains("All tasks have ended")));
+}
+
+#[test]
+fn with_settings_that_are_wrong_the_server_runs_on_and_says_so() {
+    let mut server = watched(workshop());
+    server.project.write("config/server.toml", "wroker_num = 1\n");
+    let said = server.line_with("not reloaded");
+    assert!(said.contains("wroker_num"), "{said}");
+    assert!(server.connect().send("hello\n").says("Message from Server: hello"));
+    server.project.write("config/server.toml", "worker_num = 1\n");
+    server.line_with(RELOADS);
 }
 
 #[test]
@@ -224,7 +240,7 @@ fn a_build_that_changes_nothing_is_not_told_and_settings_beside_it_are() {
     server.line_with("built from two");
     server.line_with("The program is as it was before.");
     server.project.write("app/main.rs", "three");
-    server.project.write("config/queue.toml", "");
+    server.project.write("config/client.toml", "");
     server.line_with("built from three");
     server.line_with(NEW_SETTINGS);
     server.line_with(RELOADS);
