@@ -202,3 +202,24 @@ fn a_server_that_was_reloaded_in_the_foreground_ends_with_who_keeps_it() {
     assert!(rest.iter().any(|line| line.contains("has ended")), "{rest:#?}");
     assert!(!server.project.path("runtime/server.sock").exists());
 }
+
+#[test]
+fn a_signal_during_a_reload_is_answered_by_another_one() {
+    let (listener, mut daemon) = with_silent_mail();
+    let (first, _) = listener.accept().unwrap();
+    daemon.signal(Signal::USR1);
+    while !daemon.project.read("runtime/server.log").contains("looks whether it can serve") {
+        std::thread::yield_now();
+    }
+    // Once this one hears of running tasks, the new process has read its settings.
+    let mut asking = daemon.client();
+    asking.send("{\"command\":\"reload\"}\n");
+    while asking.json()["result"]["running"]["send_mail"] != 1 {}
+    let config = daemon.project.read("config/server.toml");
+    daemon.project.write("config/server.toml", &format!("{config}task_worker_num = 3\n"));
+    daemon.signal(Signal::USR1);
+    drop(first);
+    daemon.replaced();
+    while Daemon::status(&daemon)["workers"]["total"] != 3 {}
+    daemon.replaced();
+}

@@ -12,6 +12,7 @@ mod term;
 mod watching;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use framework::config::{Config, Section};
 use framework::log::{Format, Logging};
@@ -104,7 +105,9 @@ impl Start {
         let pid_file = if self.succeed { None } else { take_pid_file(&settings, config)? };
         let log = logging(&settings, config, output.verbosity()).start()?;
         let handlers = Arc::new(Handlers::collect()?);
-        let mut term = Term { start: self, app, config, settings, handlers, signals, log, pid_file, output };
+        let again = AtomicBool::new(false);
+        let mut term =
+            Term { start: self, app, config, settings, handlers, signals, log, pid_file, again, output };
         term.serve(predecessor, &service).await
     }
 

@@ -1,8 +1,11 @@
 //! The time in which a process is the server: from when it listens until it has stopped, or another has its place.
 
+mod replacing;
+
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use framework::client::Client;
 use framework::config::{Config, ServiceManager};
@@ -10,11 +13,12 @@ use framework::log::{Log, tracing};
 use framework::prelude::*;
 use framework::protocol::Durability;
 use framework::server::{
-    AlreadyRunning, GivenSocket, Handover, Offer, Running, Server, ServerSettings, Stopped, check_start,
+    AlreadyRunning, GivenSocket, Handover, Running, Server, ServerSettings, Stopped, check_start,
 };
 use framework::store::sqlite::{InUse, QueueFile};
 use framework::task::Handlers;
 
+use self::replacing::{Replacing, offer};
 use super::super::check::check_waiting;
 use super::super::pid_file::PidFile;
 use super::super::server_address::address_of;
@@ -22,7 +26,6 @@ use super::keeper::Keeper;
 use super::predecessor::Predecessor;
 use super::service::Service;
 use super::signals::Signals;
-use super::successor::Successor;
 use super::{Start, daemon, take_pid_file};
 
 /// Everything that a server's process holds beside the server.
@@ -35,6 +38,8 @@ pub(super) struct Term<'a> {
     pub(super) signals: Signals,
     pub(super) log: Log,
     pub(super) pid_file: Option<PidFile>,
+    /// Whether a signal has asked for a reload while none could begin.
+    pub(super) again: AtomicBool,
     pub(super) output: &'a mut Output,
 }
 
@@ -95,7 +100,7 @@ impl Term<'_> {
         }
         tokio::select! {
             handover = predecessor.estate() => handover,
-            () = self.signals.stop(&self.log, || {}, || {}) => {
+            () = self.signals.stop(&self.log, || {}, || self.again.store(true, Ordering::Relaxed)) => {
                 Err(Exit::Interrupted.because("the server was told to stop while it started"))
             }
         }
@@ -154,6 +159,9 @@ impl Term<'_> {
     async fn attend(&mut self, mut running: Running, service: &Service) -> Result<End> {
         let renewal = running.renewal();
         loop {
+            if self.again.swap(false, Ordering::Relaxed) {
+                renewal.want();
+            }
             let asked = running.asked_to_stop();
             let patience = tokio::select! {
                 patience = asked => return self.stop(running, Some(patience), service).await,
@@ -166,16 +174,19 @@ impl Term<'_> {
             let asked = running.asked_to_stop();
             let arguments = self.start.arguments_to_succeed(self.output);
             let keeper = self.keeper(service);
+            // From before its first child on.
+            let keeping = (keeper == Some(std::process::id())).then(Keeper::new).transpose()?;
             let offered = tokio::select! {
                 offered = offer(&mut running, self.config, &arguments, keeper, patience) => offered,
                 patience = asked => return self.stop(running, Some(patience), service).await,
-                () = self.signals.stop(&self.log, || {}, || {}) => {
+                () = self.signals.stop(&self.log, || {}, || self.again.store(true, Ordering::Relaxed)) => {
                     return self.stop(running, None, service).await;
                 }
             };
             match offered {
                 Ok((successor, offer)) => {
-                    return self.replace(running, successor, offer, patience, service).await;
+                    let replacing = Replacing { successor, offer, patience, keeping };
+                    return self.replace(running, replacing, service).await;
                 }
                 Err(reason) => {
                     tracing::error!("not reloaded, and everything goes on as before: {reason}");
@@ -208,51 +219,6 @@ impl Term<'_> {
         }
     }
 
-    /// Hands everything over; takes it back when the other process fails at the last moment.
-    async fn replace(
-        &mut self,
-        running: Running,
-        mut successor: Successor,
-        offer: Offer,
-        patience: Duration,
-        service: &Service,
-    ) -> Result<End> {
-        let (renewal, begin) = (running.renewal(), Instant::now());
-        let (handover, remainder) = running.hand_over(offer, patience).await;
-        self.pid_file = None;
-        let max_wait_time = self.settings.max_wait_time;
-        if let Err(reason) = successor.take_over(&handover).await {
-            drop(successor);
-            tracing::error!("not reloaded, and everything is taken back: {reason}");
-            renewal.failed(reason);
-            service.ready();
-            tokio::spawn(remainder.end(max_wait_time));
-            return Ok(End::Returned(handover));
-        }
-        let pid = successor.release();
-        renewal.done(pid);
-        service.replaced(pid);
-        let pause = begin.elapsed().as_millis();
-        tracing::info!("reloaded: process {pid} serves, after a pause of {pause} ms");
-        drop(handover);
-        if self.keeper(service) == Some(std::process::id()) {
-            let mut keeper = Keeper::new()?;
-            let (ended, ()) = tokio::join!(keeper.keep(), remainder.end(max_wait_time));
-            return ended.map(|()| End::Replaced);
-        }
-        tokio::select! {
-            () = remainder.end(max_wait_time) => {}
-            () = self.signals.insist(&self.log) => {}
-        }
-        Ok(End::Replaced)
-    }
-
-    /// The process that stays in the foreground for the server that takes the place of this one, if one has to.
-    fn keeper(&self, service: &Service) -> Option<u32> {
-        let is_needed = !self.start.detached && !service.is_there();
-        is_needed.then(|| self.start.keeper.unwrap_or_else(std::process::id))
-    }
-
     /// Says what was left.
     fn part(&mut self, stopped: Stopped) -> Result<()> {
         match stopped {
@@ -280,39 +246,6 @@ impl Term<'_> {
 fn given() -> Result<Vec<GivenSocket>> {
     let sockets = ServiceManager::sockets()?;
     Ok(sockets.into_iter().map(|socket| GivenSocket { place: None, socket }).collect())
-}
-
-/// Gets everything ready to be handed over; when it cannot be, the server goes on as it was.
-async fn offer(
-    running: &mut Running,
-    config: &Config,
-    arguments: &[String],
-    keeper: Option<u32>,
-    patience: Duration,
-) -> Result<(Successor, Offer), String> {
-    if let Some(reason) = running.holds().await {
-        return Err(reason);
-    }
-    tracing::info!("reloading: a new process looks whether it can serve");
-    let mut successor = Successor::start(config, arguments, keeper).map_err(|error| format!("{error:#}"))?;
-    successor.prepared().await?;
-    running.drain(patience).await.map_err(|running| {
-        let patience = framework::humantime::format_duration(patience);
-        format!(
-            "after {patience} there still runs: {running}; --timeout waits longer, and --now gives them up, to run \
-             again"
-        )
-    })?;
-    let offer = successor
-        .lives()
-        .and_then(|()| running.offer().map_err(|error| format!("making a pair of sockets: {error}")));
-    match offer {
-        Ok(offer) => Ok((successor, offer)),
-        Err(reason) => {
-            running.resume();
-            Err(reason)
-        }
-    }
 }
 
 /// A queue that another server uses is one that is running already.

@@ -1,0 +1,113 @@
+//! How a process gives its place as the server to another.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use framework::config::Config;
+use framework::log::tracing;
+use framework::prelude::*;
+use framework::server::{Offer, Running};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::super::keeper::Keeper;
+use super::super::service::Service;
+use super::super::successor::Successor;
+use super::{End, Term};
+
+/// What is needed to let another process serve.
+pub(super) struct Replacing {
+    pub(super) successor: Successor,
+    pub(super) offer: Offer,
+    pub(super) patience: Duration,
+    /// For a first process in the foreground, which stays there.
+    pub(super) keeping: Option<Keeper>,
+}
+
+/// Gets everything ready to be handed over; when it cannot be, the server goes on as it was.
+pub(super) async fn offer(
+    running: &mut Running,
+    config: &Config,
+    arguments: &[String],
+    keeper: Option<u32>,
+    patience: Duration,
+) -> Result<(Successor, Offer), String> {
+    if let Some(reason) = running.holds().await {
+        return Err(reason);
+    }
+    tracing::info!("reloading: a new process looks whether it can serve");
+    let mut successor = Successor::start(config, arguments, keeper).map_err(|error| format!("{error:#}"))?;
+    successor.prepared().await?;
+    running.drain(patience).await.map_err(|running| {
+        let patience = framework::humantime::format_duration(patience);
+        format!(
+            "after {patience} there still runs: {running}; --timeout waits longer, and --now gives them up, to run \
+             again"
+        )
+    })?;
+    let offer = successor
+        .lives()
+        .and_then(|()| running.offer().map_err(|error| format!("making a pair of sockets: {error}")));
+    match offer {
+        Ok(offer) => Ok((successor, offer)),
+        Err(reason) => {
+            running.resume();
+            Err(reason)
+        }
+    }
+}
+
+impl Term<'_> {
+    /// Hands everything over; takes it back when the other process fails at the last moment.
+    pub(super) async fn replace(
+        &mut self,
+        running: Running,
+        replacing: Replacing,
+        service: &Service,
+    ) -> Result<End> {
+        let Replacing { mut successor, offer, patience, keeping } = replacing;
+        let (renewal, begin) = (running.renewal(), Instant::now());
+        let (handover, remainder) = running.hand_over(offer, patience).await;
+        self.pid_file = None;
+        let max_wait_time = self.settings.max_wait_time;
+        if let Err(reason) = successor.take_over(&handover).await {
+            drop(successor);
+            tracing::error!("not reloaded, and everything is taken back: {reason}");
+            renewal.failed(reason);
+            service.ready();
+            tokio::spawn(remainder.end(max_wait_time));
+            return Ok(End::Returned(handover));
+        }
+        let pid = successor.release();
+        renewal.done(pid);
+        service.replaced(pid);
+        let pause = begin.elapsed().as_millis();
+        tracing::info!("reloaded: process {pid} serves, after a pause of {pause} ms");
+        drop(handover);
+        // In the foreground, the keeper tells it.
+        if self.again.swap(false, Ordering::Relaxed) && self.keeper(service).is_none() {
+            tell(pid, Signal::USR1);
+        }
+        if let Some(mut keeper) = keeping {
+            let (ended, ()) = tokio::join!(keeper.keep(), remainder.end(max_wait_time));
+            return ended.map(|()| End::Replaced);
+        }
+        tokio::select! {
+            () = remainder.end(max_wait_time) => {}
+            () = self.signals.insist(&self.log) => {}
+        }
+        Ok(End::Replaced)
+    }
+
+    /// The process that stays in the foreground for the server that takes the place of this one, if one has to.
+    pub(super) fn keeper(&self, service: &Service) -> Option<u32> {
+        let is_needed = !self.start.detached && !service.is_there();
+        is_needed.then(|| self.start.keeper.unwrap_or_else(std::process::id))
+    }
+}
+
+fn tell(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
+        tracing::warn!("the new process does not hear the signal: {error}");
+    }
+}
