@@ -5,6 +5,7 @@ mod good;
 
 use std::fs;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -74,9 +75,12 @@ fn under(attack: impl FnOnce(&Server)) {
     let is_over = AtomicBool::new(false);
     let attacked = thread::scope(|scope| {
         let working = scope.spawn(|| good.work(500, || !is_over.load(Ordering::Relaxed)));
-        attack(&server);
+        // Also when the attack panics: nobody would end otherwise.
+        let attacked = catch_unwind(AssertUnwindSafe(|| attack(&server)));
         is_over.store(true, Ordering::Relaxed);
-        working.join().unwrap()
+        let times = working.join().unwrap();
+        attacked.unwrap_or_else(|panic| resume_unwind(panic));
+        times
     });
     let status = status_of(&server, 1);
     let after = (descriptors_down_to(before.0, &server), memory(&server, "VmRSS"));

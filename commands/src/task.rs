@@ -13,6 +13,7 @@ mod flush;
 mod forget;
 mod functions;
 mod list;
+mod patience;
 mod pid_file;
 mod reload;
 mod restart;

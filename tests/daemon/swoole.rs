@@ -9,7 +9,7 @@ use crate::harness::server::Server;
 
 /// With a word of the sentence that refuses it.
 const REFUSED: [(&str, &str); 12] = [
-    ("max_request = 10000", "not restarted"),
+    ("max_request = 10000", "need no restart"),
     ("task_max_request = 10000", "not restarted"),
     ("dispatch_mode = 2", "first idle worker"),
     ("task_ipc_mode = 3", "within one process"),

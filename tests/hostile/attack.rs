@@ -66,7 +66,9 @@ pub(super) fn never_read(server: &Server) {
             Ok(count) => (sent, refused) = (sent + count, 0),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 refused += 1;
-                assert!(server.connect().send("{\"function\":\"noop\"}\n").line().contains("queued"));
+                let answer = server.connect().send("{\"function\":\"noop\"}\n").line();
+                // What waits may fill the memory that tasks may take.
+                assert!(answer.contains("queued") || answer.contains("\"busy\""), "{answer}");
             }
             Err(_) => break,
         }

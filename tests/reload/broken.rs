@@ -36,6 +36,8 @@ fn settings_that_make_no_sense_leave_everything_as_it_was() {
         ("default_function = \"sned_mail\"\n", "send_mail"),
         ("ssl_cert_file = \"none.pem\"\nssl_key_file = \"none.pem\"\n", "none.pem"),
         ("log_file = \"/dev/null/server.log\"\n", "/dev/null/server.log"),
+        ("queue_file = \"runtime/other.db\"\n", "the queue is not "),
+        ("durability = \"memory\"\n", "the queue is not "),
         // Found out only when the queue has been handed over, and taken back.
         ("pid_file = \"/dev/null/server.pid\"\n", "/dev/null/server.pid"),
         ("[[listeners]]\nhost = \"192.0.2.1\"\nport = 1\ninsecure = true\n", "192.0.2.1:1"),

@@ -1,44 +1,34 @@
 //! `task:reload`: lets the program as it is by now take the place of the running server.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use framework::client::{Address, Reloading};
-use framework::humantime::format_duration;
 use framework::prelude::*;
 use framework::server::{Reload as News, ReloadPhase};
 
-use super::server_address::{ServerAddress, ended, parse_duration};
+use super::patience::Patience;
+use super::server_address::{ServerAddress, ended};
 use super::stop::{control_socket, waiting};
 
 /// Put a new program or new settings to work without losing anything
 ///
 /// The server starts its program anew, with the options that it was started with. The new process looks whether it
 /// understands the settings and every waiting task; running tasks end; then it gets the sockets and the queue. No
-/// connection is refused meanwhile, and whoever waits for a result gets it. If something is not right, the old process
-/// goes on as before, and this says why.
+/// connection is refused meanwhile, and whoever waits for a result gets it. If something is not right, or a running task
+/// takes longer than it may, the old process goes on as before, and this says why.
 #[derive(Args, Command)]
 #[command(name = "task:reload")]
 struct Reload {
-    /// Give running tasks up at once; they run again in the new process
-    #[arg(long, conflicts_with = "timeout")]
-    now: bool,
-    /// How long running tasks may take, such as 30s, before the reload is called off [default: max_wait_time of
-    /// config/server.toml]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    timeout: Option<Duration>,
-    /// Where the server listens [default: this project's own server, by its control_socket]
-    #[arg(long, value_name = "HOST:PORT")]
-    address: Option<Address>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 impl Execute for Reload {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         // Without asking the server; it would find the same.
         app.config()?.check_all()?;
-        let patience = if self.now { Some(Duration::ZERO) } else { self.timeout };
-        let patience = patience.map(|patience| format_duration(patience).to_string());
-        let address = self.address.map_or_else(|| control_socket(app).map(Address::Unix), Ok)?;
+        let patience = self.patience.named();
+        let address = self.patience.address.map_or_else(|| control_socket(app).map(Address::Unix), Ok)?;
         let client = ServerAddress::at(Some(address)).connect(app).await?;
         let mut reloading = client.reload(patience.as_deref()).await.map_err(ended)?;
         let news = follow(&mut reloading, output).await?;

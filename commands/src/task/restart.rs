@@ -1,11 +1,8 @@
 //! `task:restart`: ends the task server and starts it again as it was.
 
-use std::time::Duration;
-
-use framework::client::Address;
 use framework::prelude::*;
 
-use super::server_address::parse_duration;
+use super::patience::Patience;
 use super::start::daemon::launch;
 use super::stop::stop;
 
@@ -15,15 +12,8 @@ use super::stop::stop;
 #[derive(Args, Command)]
 #[command(name = "task:restart")]
 struct Restart {
-    /// Give running tasks up at once; they run again after the start
-    #[arg(long, conflicts_with = "timeout")]
-    now: bool,
-    /// How long running tasks may take, such as 30s [default: max_wait_time of config/server.toml]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    timeout: Option<Duration>,
-    /// Where the server listens [default: this project's own server, by its control_socket]
-    #[arg(long, value_name = "HOST:PORT")]
-    address: Option<Address>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 impl Execute for Restart {
@@ -31,8 +21,7 @@ impl Execute for Restart {
         let config = app.config()?;
         // Settings that are wrong would leave nothing to go back to.
         config.check_all()?;
-        let patience = if self.now { Some(Duration::ZERO) } else { self.timeout };
-        let arguments = match stop(app, self.address, patience, output).await {
+        let arguments = match stop(app, &self.patience, output).await {
             Ok(farewell) => farewell.map(|farewell| farewell.arguments).unwrap_or_default(),
             Err(error) if Exit::of(&error) == Exit::NotRunning => {
                 output.note("No task server is running; one is started.");

@@ -13,8 +13,9 @@ use framework::prelude::*;
 use framework::server::{Farewell, Phase, ServerSettings};
 use rustix::process::Signal;
 
+use super::patience::Patience;
 use super::pid_file::{Holder, PidFile};
-use super::server_address::{ServerAddress, ended, parse_duration};
+use super::server_address::{ServerAddress, ended};
 use super::start::daemon::PID_FILE;
 
 /// Stop the task server
@@ -24,34 +25,21 @@ use super::start::daemon::PID_FILE;
 #[derive(Args, Command)]
 #[command(name = "task:stop")]
 struct Stop {
-    /// Give running tasks up at once; they run again after the next start
-    #[arg(long, conflicts_with = "timeout")]
-    now: bool,
-    /// How long running tasks may take, such as 30s [default: max_wait_time of config/server.toml]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    timeout: Option<Duration>,
-    /// Where the server listens [default: this project's own server, by its control_socket]
-    #[arg(long, value_name = "HOST:PORT")]
-    address: Option<Address>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 impl Execute for Stop {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let patience = if self.now { Some(Duration::ZERO) } else { self.timeout };
-        stop(app, self.address, patience, output).await.map(|_| ())
+        stop(app, &self.patience, output).await.map(|_| ())
     }
 }
 
 /// Stops the server and waits for its end; what it said last, unless it could not be asked.
-pub(super) async fn stop(
-    app: &App,
-    address: Option<Address>,
-    patience: Option<Duration>,
-    output: &mut Output,
-) -> Result<Option<Farewell>> {
+pub(super) async fn stop(app: &App, patience: &Patience, output: &mut Output) -> Result<Option<Farewell>> {
     // This project's own, wherever it listens: another one may have the port.
-    let (is_here, address) = match address {
-        Some(address) => (false, address),
+    let (is_here, address) = match &patience.address {
+        Some(address) => (false, address.clone()),
         None => (true, Address::Unix(control_socket(app)?)),
     };
     let client = match ServerAddress::at(Some(address)).connect_if_running(app).await {
@@ -66,8 +54,7 @@ pub(super) async fn stop(
         }
         Err(error) => return Err(error),
     };
-    let words = patience.map(|patience| format_duration(patience).to_string());
-    match client.stop(words.as_deref()).await {
+    match client.stop(patience.named().as_deref()).await {
         Ok(mut leaving) => follow(&mut leaving, output).await,
         Err(error) if is_here && is_cut(&error) => hung_up(app, patience, output).await.map(|()| None),
         Err(error) => Err(ended(error)),
@@ -128,7 +115,7 @@ pub(super) fn waiting(patience_ms: u64, running: &BTreeMap<String, u64>) -> Stri
 }
 
 /// Nobody listens where the server should be: it may be about to start or to end, or listen elsewhere.
-async fn stop_unasked(app: &App, patience: Option<Duration>, output: &mut Output) -> Result<()> {
+async fn stop_unasked(app: &App, patience: &Patience, output: &mut Output) -> Result<()> {
     let path = pid_file(app)?;
     let Some(holder) = PidFile::holder(&path) else {
         let stale =
@@ -140,7 +127,7 @@ async fn stop_unasked(app: &App, patience: Option<Duration>, output: &mut Output
     ));
     // Never "at once", as often as it comes.
     holder.signal(Signal::QUIT)?;
-    if patience == Some(Duration::ZERO) {
+    if patience.is_none() {
         holder.signal(Signal::TERM)?;
     }
     gone(&path, holder).await;
@@ -174,7 +161,7 @@ fn is_cut(error: &ClientError) -> bool {
 }
 
 /// Somebody else has told it before us.
-async fn hung_up(app: &App, patience: Option<Duration>, output: &mut Output) -> Result<()> {
+async fn hung_up(app: &App, patience: &Patience, output: &mut Output) -> Result<()> {
     match PidFile::holder(&pid_file(app)?) {
         Some(_) => stop_unasked(app, patience, output).await,
         None => {

@@ -1,10 +1,11 @@
 //! The process whose place this one is to take.
 
 use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use framework::prelude::*;
 use framework::server::{GivenSocket, Handover};
-use std::os::fd::AsFd;
 
 use super::passing::Passing;
 use super::successor::{Estate, Word};
@@ -27,12 +28,12 @@ impl Predecessor {
         Ok(Self { passing })
     }
 
-    /// Says that this process can serve, and waits until everything is handed over.
+    /// Says that this process can serve, with the queue in this file if it is in one, and waits until everything is handed over.
     ///
     /// # Errors
     /// When the other one has thought better of it.
-    pub(super) async fn estate(&mut self) -> Result<Handover> {
-        self.passing.tell(&Word::Prepared, &[]).await?;
+    pub(super) async fn estate(&mut self, queue: Option<PathBuf>) -> Result<Handover> {
+        self.passing.tell(&Word::Prepared(queue), &[]).await?;
         let estate = self.passing.hear().await.context("hearing of what is handed over")?;
         let Estate { places, awaited } = estate.context("the server has kept its place")?;
         let mut passed = self.passing.sockets();

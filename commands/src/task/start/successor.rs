@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ pub(super) struct Successor {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Word {
-    /// It can serve, as far as it knows.
-    Prepared,
+    /// It can serve, as far as it knows, with the queue in this file; none is the memory of its process.
+    Prepared(Option<PathBuf>),
     /// It serves.
     Ready,
     /// It cannot.
@@ -76,13 +77,18 @@ impl Successor {
         Ok(Self { child: Some(child), passing: Passing::over(ours).context("talking to the new process")? })
     }
 
-    /// Waits until it has looked at configuration, handlers and waiting tasks.
+    /// Waits until it has looked at configuration, handlers and waiting tasks, of the queue in this file.
     ///
     /// # Errors
     /// Why it cannot take this process's place.
-    pub(super) async fn prepared(&mut self) -> Result<(), String> {
+    pub(super) async fn prepared(&mut self, queue: &Path) -> Result<(), String> {
         match self.word().await? {
-            Word::Prepared => Ok(()),
+            Word::Prepared(Some(other)) if other == queue => Ok(()),
+            Word::Prepared(_) => Err(format!(
+                "by the new settings the queue is not {} any more (queue_file, durability), and what waits there would \
+                 stay behind: use task:restart if that is meant",
+                queue.display()
+            )),
             word => Err(self.odd(&word)),
         }
     }

@@ -3,6 +3,7 @@
 mod replacing;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,11 +19,9 @@ use framework::server::{
 use framework::store::sqlite::{InUse, QueueFile};
 use framework::task::Handlers;
 
-use self::replacing::{Replacing, offer};
 use super::super::check::check_waiting;
 use super::super::pid_file::PidFile;
 use super::super::server_address::address_of;
-use super::keeper::Keeper;
 use super::predecessor::Predecessor;
 use super::service::Service;
 use super::signals::Signals;
@@ -94,16 +93,22 @@ impl Term<'_> {
     /// Looks at everything that can be looked at while the other process serves, and then takes its place.
     async fn prepare(&mut self, predecessor: &mut Predecessor) -> Result<Handover> {
         check_start(&self.settings, self.config, &self.handlers)?;
-        let file = self.config.root().join(&self.settings.queue_file);
-        if self.settings.durability != Durability::Memory && file.exists() {
-            check_waiting(&QueueFile::open(&file)?, &self.handlers)?;
+        let queue = self.queue();
+        if let Some(file) = queue.as_ref().filter(|file| file.exists()) {
+            check_waiting(&QueueFile::open(file)?, &self.handlers)?;
         }
         tokio::select! {
-            handover = predecessor.estate() => handover,
+            handover = predecessor.estate(queue) => handover,
             () = self.signals.stop(&self.log, || {}, || self.again.store(true, Ordering::Relaxed)) => {
                 Err(Exit::Interrupted.because("the server was told to stop while it started"))
             }
         }
+    }
+
+    /// The file that tasks survive in, if they survive.
+    fn queue(&self) -> Option<PathBuf> {
+        let survives = self.settings.durability != Durability::Memory;
+        survives.then(|| self.config.root().join(&self.settings.queue_file))
     }
 
     async fn open(&self, handover: Handover) -> Result<Running> {
@@ -172,22 +177,16 @@ impl Term<'_> {
             };
             service.reloading();
             let asked = running.asked_to_stop();
-            let arguments = self.start.arguments_to_succeed(self.output);
-            let keeper = self.keeper(service);
-            // From before its first child on.
-            let keeping = (keeper == Some(std::process::id())).then(Keeper::new).transpose()?;
-            let offered = tokio::select! {
-                offered = offer(&mut running, self.config, &arguments, keeper, patience) => offered,
+            let replacement = self.replacement(service, patience);
+            let prepared = tokio::select! {
+                prepared = replacement.prepare(&mut running, self.config) => prepared,
                 patience = asked => return self.stop(running, Some(patience), service).await,
                 () = self.signals.stop(&self.log, || {}, || self.again.store(true, Ordering::Relaxed)) => {
                     return self.stop(running, None, service).await;
                 }
             };
-            match offered {
-                Ok((successor, offer)) => {
-                    let replacing = Replacing { successor, offer, patience, keeping };
-                    return self.replace(running, replacing, service).await;
-                }
+            match prepared {
+                Ok(prepared) => return self.replace(running, prepared, service).await,
                 Err(reason) => {
                     tracing::error!("not reloaded, and everything goes on as before: {reason}");
                     renewal.failed(reason);

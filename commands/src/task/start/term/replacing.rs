@@ -1,5 +1,6 @@
 //! How a process gives its place as the server to another.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,57 +15,74 @@ use super::super::service::Service;
 use super::super::successor::Successor;
 use super::{End, Term};
 
-/// What is needed to let another process serve.
-pub(super) struct Replacing {
-    pub(super) successor: Successor,
-    pub(super) offer: Offer,
-    pub(super) patience: Duration,
-    /// For a first process in the foreground, which stays there.
-    pub(super) keeping: Option<Keeper>,
+/// How another process is to be started.
+pub(super) struct Replacement {
+    arguments: Vec<String>,
+    /// The file that tasks survive in.
+    queue: Option<PathBuf>,
+    /// The process that stays in the foreground for it, if one has to.
+    keeper: Option<u32>,
+    /// How long running tasks may take.
+    patience: Duration,
 }
 
-/// Gets everything ready to be handed over; when it cannot be, the server goes on as it was.
-pub(super) async fn offer(
-    running: &mut Running,
-    config: &Config,
-    arguments: &[String],
-    keeper: Option<u32>,
+/// What is needed to let it serve, which can then fail in it alone.
+pub(super) struct Prepared {
+    successor: Successor,
+    offer: Offer,
     patience: Duration,
-) -> Result<(Successor, Offer), String> {
-    if let Some(reason) = running.holds().await {
-        return Err(reason);
-    }
-    tracing::info!("reloading: a new process looks whether it can serve");
-    let mut successor = Successor::start(config, arguments, keeper).map_err(|error| format!("{error:#}"))?;
-    successor.prepared().await?;
-    running.drain(patience).await.map_err(|running| {
-        let patience = framework::humantime::format_duration(patience);
-        format!(
-            "after {patience} there still runs: {running}; --timeout waits longer, and --now gives them up, to run \
-             again"
-        )
-    })?;
-    let offer = successor
-        .lives()
-        .and_then(|()| running.offer().map_err(|error| format!("making a pair of sockets: {error}")));
-    match offer {
-        Ok(offer) => Ok((successor, offer)),
-        Err(reason) => {
-            running.resume();
-            Err(reason)
+    /// For a first process in the foreground, which stays there.
+    keeping: Option<Keeper>,
+}
+
+impl Replacement {
+    /// Gets everything ready to be handed over; when it cannot be, the server goes on as it was.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub(super) async fn prepare(self, running: &mut Running, config: &Config) -> Result<Prepared, String> {
+        let Self { arguments, queue, keeper, patience } = self;
+        let held = running.holds().await;
+        let queue = queue.filter(|_| held.is_none()).ok_or_else(|| held.unwrap_or_default())?;
+        tracing::info!("reloading: a new process looks whether it can serve");
+        let said = |error: anyhow::Error| format!("{error:#}");
+        // From before its first child on.
+        let keeping = (keeper == Some(std::process::id())).then(Keeper::new).transpose().map_err(said)?;
+        let mut successor = Successor::start(config, &arguments, keeper).map_err(said)?;
+        successor.prepared(&queue).await?;
+        running.drain(patience).await.map_err(|running| {
+            let patience = framework::humantime::format_duration(patience);
+            format!(
+                "after {patience} there still runs: {running}; --timeout waits longer, and --now gives them up, to run \
+                 again"
+            )
+        })?;
+        let offer = || running.offer().map_err(|error| format!("making a pair of sockets: {error}"));
+        match successor.lives().and_then(|()| offer()) {
+            Ok(offer) => Ok(Prepared { successor, offer, patience, keeping }),
+            Err(reason) => {
+                running.resume();
+                Err(reason)
+            }
         }
     }
 }
 
 impl Term<'_> {
+    /// How a process is started that takes the place of this one.
+    pub(super) fn replacement(&self, service: &Service, patience: Duration) -> Replacement {
+        let arguments = self.start.arguments_to_succeed(self.output);
+        Replacement { arguments, queue: self.queue(), keeper: self.keeper(service), patience }
+    }
+
     /// Hands everything over; takes it back when the other process fails at the last moment.
     pub(super) async fn replace(
         &mut self,
         running: Running,
-        replacing: Replacing,
+        prepared: Prepared,
         service: &Service,
     ) -> Result<End> {
-        let Replacing { mut successor, offer, patience, keeping } = replacing;
+        let Prepared { mut successor, offer, patience, keeping } = prepared;
         let (renewal, begin) = (running.renewal(), Instant::now());
         let (handover, remainder) = running.hand_over(offer, patience).await;
         self.pid_file = None;
@@ -99,7 +117,7 @@ impl Term<'_> {
     }
 
     /// The process that stays in the foreground for the server that takes the place of this one, if one has to.
-    pub(super) fn keeper(&self, service: &Service) -> Option<u32> {
+    fn keeper(&self, service: &Service) -> Option<u32> {
         let is_needed = !self.start.detached && !service.is_there();
         is_needed.then(|| self.start.keeper.unwrap_or_else(std::process::id))
     }
