@@ -128,7 +128,7 @@ fn with_silent_mail() -> (TcpListener, Daemon) {
     let mail = format!("transport = \"smtp\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n");
     project.write("config/mail.toml", &mail);
     let daemon = Daemon::start(project, "");
-    let mail = r#"{"function":"send_mail","args":{"to":"b@example.com","title":"Hi","content":"Hello"}}"#;
+    let mail = r#"{"function":"send_mail","args":{"to":"b@example.com","title":"Hi","content":"Hello"},"attempts":1}"#;
     assert_eq!(daemon.client().send(format!("{mail}\n")).json()["status"], "queued");
     (listener, daemon)
 }

@@ -22,13 +22,57 @@ fn a_service_manager_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
         let count = manager.recv(&mut word).unwrap();
         String::from_utf8(word[..count].to_vec()).unwrap()
     };
-    // It may live before it is ready.
-    let first = std::iter::repeat_with(hear).find(|word| word != "WATCHDOG=1");
-    assert_eq!(first.unwrap(), "READY=1");
+    assert_eq!(hear(), "READY=1");
     assert_eq!([hear(), hear()], ["WATCHDOG=1", "WATCHDOG=1"]);
     server.signal(Signal::TERM);
     while hear() != "STOPPING=1" {}
     assert_eq!(server.exit_code(), Some(0));
+}
+
+/// Ends whatever server a project has by then.
+struct Ending<'a>(&'a Project);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.think("task:stop --now");
+    }
+}
+
+#[test]
+fn a_service_manager_hears_of_a_reload_and_which_process_is_the_server_then() {
+    let project = Project::new();
+    let path = project.path("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "20000")];
+    let mut server = Server::with_environment(project, "--foreground", &variables);
+    // A word that is not about life alone.
+    let hear = || {
+        std::iter::repeat_with(|| {
+            let mut word = [0; 64];
+            let count = manager.recv(&mut word).unwrap();
+            String::from_utf8(word[..count].to_vec()).unwrap()
+        })
+        .find(|word| word != "WATCHDOG=1")
+        .unwrap()
+    };
+    assert_eq!(hear(), "READY=1");
+    server.project.write("config/server.toml", "default_function = \"sned_mail\"\n");
+    server.project.think("task:reload").exits(1);
+    assert_eq!([hear(), hear()], ["RELOADING=1", "READY=1"]);
+    server.project.write("config/server.toml", "");
+    server.project.think("task:reload").exits(0);
+    assert_eq!(hear(), "RELOADING=1");
+    let word = hear();
+    assert_eq!(server.exit_code(), Some(0), "the one that was replaced ends");
+    let ending = Ending(&server.project);
+    let pid = server.project.think("task:status --json --address unix:runtime/server.sock").exits(0).stdout;
+    let pid = serde_json::from_str::<Value>(&pid).unwrap()["pid"].clone();
+    assert_eq!(word, format!("MAINPID={pid}\nREADY=1"));
+    // It lives, and says so.
+    let mut life = [0; 64];
+    let count = manager.recv(&mut life).unwrap();
+    assert_eq!(&life[..count], b"WATCHDOG=1");
+    drop(ending);
 }
 
 #[test]
