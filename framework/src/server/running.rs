@@ -60,6 +60,8 @@ pub(super) struct Work {
     rest: watch::Sender<bool>,
     halt: watch::Sender<bool>,
     pullers: Vec<JoinHandle<()>>,
+    /// Whether a task that was given up goes on all the same, as a blocking one may.
+    is_stuck: bool,
     notifier: JoinHandle<()>,
     /// What goes on beside the rooms for as long as they need it.
     beside: Vec<JoinHandle<()>>,
@@ -84,6 +86,7 @@ pub struct Remainder {
     telling: Option<JoinHandle<()>>,
     /// Dropped when nobody is to wait any more.
     patience: Option<oneshot::Sender<()>>,
+    is_stuck: bool,
 }
 
 /// What is needed to give everything away, which can then not fail any more.
@@ -115,7 +118,7 @@ impl Work {
         hearing: Hearing,
     ) -> Self {
         let (rest, _) = watch::channel(true);
-        Self { crews, threads, rest, halt, pullers: Vec::new(), notifier, beside, hearing }
+        Self { crews, threads, rest, halt, pullers: Vec::new(), is_stuck: false, notifier, beside, hearing }
     }
 
     pub(super) fn beside(&mut self, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
@@ -147,10 +150,13 @@ impl Work {
         timeout_at(deadline, join_all(&mut self.pullers)).await.is_ok()
     }
 
-    /// Gives up the tasks under way; `false` when one does not let go of its thread.
-    async fn give_up(&mut self) -> bool {
+    /// Gives up the tasks under way.
+    async fn give_up(&mut self) {
         self.halt.send_replace(true);
-        self.rest(Instant::now() + GRACE).await
+        self.is_stuck = !self.rest(Instant::now() + GRACE).await;
+        if self.is_stuck {
+            tracing::warn!("a task does not let go of its thread");
+        }
     }
 
     /// Lets the rooms end one after the other, each when the one before it is gone and its inbox is empty; `false` when
@@ -215,9 +221,7 @@ impl Running {
         // Those of a store that survives the process find nothing more to pull.
         if !self.work.ended(deadline).await {
             tracing::warn!("running tasks are given up after {patience:?}");
-            if !self.work.give_up().await {
-                tracing::warn!("a task does not let go of its thread");
-            }
+            self.work.give_up().await;
         }
         let notified = self.work.close(deadline).await;
         self.work.hearing.dismiss("The server stops before the task has ended.");
@@ -271,12 +275,15 @@ impl Running {
         let deadline = Instant::now() + patience;
         let renewal = self.renewal.clone();
         let telling = tokio::spawn(async move { renewal.tell(deadline).await });
-        let ended = match patience.is_zero() {
-            true => self.work.give_up().await,
+        let is_over = match patience.is_zero() {
+            true => {
+                self.work.give_up().await;
+                true
+            }
             false => self.work.rest(deadline).await,
         };
         telling.abort();
-        if ended || patience.is_zero() {
+        if is_over {
             return Ok(());
         }
         let running = super::witnesses::running(&self.store).await;
@@ -317,7 +324,7 @@ impl Running {
         self.flush().await;
         let tickets = self.store.release().await;
         self.work.end().await;
-        let Self { pools, listener, telling, work: Work { hearing, .. }, .. } = self;
+        let Self { pools, listener, telling, work: Work { hearing, is_stuck, .. }, .. } = self;
         let waiting = tickets.into_iter().filter_map(|(task, ticket)| {
             let waiter = hearing.waiters.take(ticket)?;
             Some((task, waiter, false))
@@ -327,13 +334,16 @@ impl Running {
         handover.awaited = relay.awaited();
         let (patience, over) = oneshot::channel();
         let relay = pools[0].spawn(relay.hear(ours, async { drop(over.await) }));
-        (handover, Remainder { _pools: pools, hearing, listener, relay, telling, patience: Some(patience) })
+        let patience = Some(patience);
+        (handover, Remainder { _pools: pools, hearing, listener, relay, telling, patience, is_stuck })
     }
 }
 
 impl Remainder {
     /// Waits until the last client has its answer, or `patience` is over; then the others are told that none will come.
+    /// Nobody waits beside a task that was given up and goes on: it ends with this process, and runs in the next one.
     pub async fn end(mut self, patience: Duration) {
+        let patience = if self.is_stuck { Duration::ZERO } else { patience };
         if timeout(patience, self.answered()).await.is_err() {
             let Self { hearing, patience, .. } = &mut self;
             *patience = None;
