@@ -13,9 +13,9 @@ use super::stop::{control_socket, waiting};
 /// Put a new program or new settings to work without losing anything
 ///
 /// The server starts its program anew, with the options that it was started with. The new process looks whether it
-/// understands the settings and every waiting task; running tasks end; then it gets the sockets and the queue. No
-/// connection is refused meanwhile, and whoever waits for a result gets it. If something is not right, or a running task
-/// takes longer than it may, the old process goes on as before, and this says why.
+/// understands the settings and every waiting task; running tasks end, and new ones are accepted but wait; then it gets
+/// the sockets and the queue. No connection is refused meanwhile, and whoever waits for a result gets it. If something is
+/// not right, or a running task takes longer than it may, the old process goes on as before, and this says why.
 #[derive(Args, Command)]
 #[command(name = "task:reload")]
 struct Reload {
