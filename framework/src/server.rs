@@ -46,11 +46,12 @@ use anyhow::{Context, Result};
 use tokio::sync::{mpsc, watch};
 
 pub use access::Scope;
+pub use audience::Awaited;
 pub use connection::Connection;
 pub use ending::{Farewell, Phase};
 pub use events::{AnyEvents, Events, Finished};
 pub use given::GivenSocket;
-pub use handover::{Awaited, Handover};
+pub use handover::Handover;
 pub use listener::AlreadyRunning;
 pub use peer::Peer;
 pub use renewal::{Reload, ReloadPhase, Renewal};

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use self::batches::Batches;
 use self::gallery::Gallery;
 use self::seats::Seats;
+pub use self::succession::Awaited;
 use super::events::Finished;
 use super::outbox::{Outbox, Place};
 use super::waiters::Waiter;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream as Connected;
 
-use super::audience::Audience;
+use super::audience::{Audience, Awaited};
 use super::given::GivenSocket;
 use super::outbox::{End, Outbox};
 use super::waiters::Waiter;
@@ -28,14 +28,6 @@ pub struct Handover {
     pub awaited: Vec<Awaited>,
     /// Where to tell of these.
     pub line: Option<UnixStream>,
-}
-
-/// A task that somebody waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Awaited {
-    pub task: TaskId,
-    /// Whether its progress and log lines are wanted as well as its end.
-    pub listens: bool,
 }
 
 /// Seats whom the server before has told of, before any task can end, and tells that one what becomes of them.

@@ -3,12 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Audience, Follower, Notes};
 use crate::protocol::Refusal;
-use crate::server::handover::Awaited;
 use crate::server::outbox::{Outbox, Place};
 use crate::server::waiters::Waiter;
 use crate::task::TaskId;
+
+/// A task that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaited {
+    pub task: TaskId,
+    /// Whether its progress and log lines are wanted as well as its end.
+    pub listens: bool,
+}
 
 impl Audience {
     /// Seats the followers of another server, who know already what was before.
