@@ -3,6 +3,7 @@
 mod broken;
 mod given;
 mod load;
+mod rust;
 mod waiting;
 
 use std::net::TcpListener;
