@@ -20,7 +20,7 @@ impl Client {
     /// as long as `patience` says, such as `10s`, and keeps the rest for its next start.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when this client may not ask for it.
+    /// [`ClientError::Refused`](super::ClientError::Refused) when this client may not ask for it.
     pub async fn stop(&self, patience: Option<&str>) -> Result<Leaving> {
         let mut dialogue =
             self.ask_apart(&json!({ "command": "stop", "id": 0, "timeout": patience })).await?;
