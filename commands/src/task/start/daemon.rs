@@ -61,11 +61,18 @@ pub(in crate::task) fn launch(config: &Config, arguments: &[String], output: &mu
     }
 }
 
-/// The program's own file, by the name that it was called by if that is a whole path: a link on the way may point to a
-/// newer version by now.
+/// The program's own file, by the path that it was called by if there is one: a link on the way may point to a newer
+/// version by now.
 pub(super) fn program() -> Result<PathBuf> {
-    let called = std::env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
-    called.map_or_else(|| std::env::current_exe().context("finding the program's own file"), Ok)
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let called = called.filter(|path| path.components().count() > 1 && path.is_file());
+    if let Some(path) = called {
+        return std::path::absolute(path).context("finding the program's own file");
+    }
+    let own = std::env::current_exe().context("finding the program's own file")?;
+    // What Linux says of a file that another one has replaced.
+    let replaced = own.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    Ok(replaced.map_or_else(|| own.clone(), PathBuf::from))
 }
 
 /// The option that makes another one say as much.
