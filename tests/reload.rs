@@ -78,6 +78,30 @@ fn a_signal_reloads_as_the_command_does() {
 }
 
 #[test]
+fn the_pid_file_is_there_all_the_while_and_goes_when_the_settings_name_another() {
+    let mut daemon = started("");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let path = daemon.project.path("runtime/server.pid");
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(path.exists());
+            }
+        });
+        (0..3).for_each(|_| reload(&mut daemon));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        looking.join().unwrap();
+    });
+    assert!(!daemon.project.read("runtime/server.log").contains("left behind"));
+    let config = daemon.project.read("config/server.toml");
+    daemon.project.write("config/server.toml", &format!("{config}pid_file = \"other.pid\"\n"));
+    daemon.think("task:reload").exits(0);
+    daemon.wait();
+    assert!(!path.exists());
+    daemon.pid = daemon.project.read("other.pid").trim().parse().unwrap();
+}
+
+#[test]
 fn twenty_reloads_leave_one_process_and_no_open_file() {
     let mut daemon = started("");
     reload(&mut daemon);
@@ -220,7 +244,10 @@ fn a_signal_during_a_reload_is_answered_by_another_one() {
     daemon.project.write("config/server.toml", &format!("{config}task_worker_num = 3\n"));
     daemon.signal(Signal::USR1);
     drop(first);
-    daemon.replaced();
-    while Daemon::status(&daemon)["workers"]["total"] != 3 {}
-    daemon.replaced();
+    daemon.wait();
+    // A connection that the second reload finds idle is closed, and asks again.
+    let answer =
+        || serde_json::from_str::<Value>(&daemon.think("task:status --json").stdout).unwrap_or_default();
+    let status = std::iter::repeat_with(answer).find(|status| status["workers"]["total"] == 3).unwrap();
+    daemon.pid = status["pid"].as_u64().unwrap() as u32;
 }

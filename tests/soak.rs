@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fastrand::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::figures::Figures;
 use self::tally::Tally;
@@ -205,10 +205,23 @@ fn told(tally: &Tally, ledger: &Value) -> String {
     )
 }
 
+/// Gives up the batches whose client was cut off before it could seal them: their tasks would wait for ever.
+fn give_up_batches(client: &mut crate::harness::server::Client) {
+    let mut ask = |command: Value| client.send(format!("{command}\n")).json()["result"].take();
+    let waiting = ask(json!({ "command": "list", "state": "waiting", "limit": 1_000 }));
+    for task in waiting.as_array().unwrap() {
+        let batch = ask(json!({ "command": "show", "task": task["id"] }))["batch"].take();
+        if batch.is_u64() {
+            ask(json!({ "command": "cancel", "batch": batch }));
+        }
+    }
+}
+
 /// The ledger, once nothing waits or runs any more.
 fn drained(daemon: &Daemon) -> Value {
     let mut client = daemon.client();
     loop {
+        give_up_batches(&mut client);
         let ledger = client.send("{\"command\":\"status\"}\n").json()["result"]["ledger"].take();
         if ledger["waiting"] == 0 && ledger["running"] == 0 {
             return ledger;

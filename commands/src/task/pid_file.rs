@@ -18,6 +18,8 @@ use rustix::process::{
 pub(super) struct PidFile {
     path: PathBuf,
     file: File,
+    /// Whether the file stays, for the process that locks it next.
+    stays: bool,
     /// What was found in it, if it had been left behind.
     pub(super) found: Option<String>,
 }
@@ -56,8 +58,14 @@ impl PidFile {
                 .and_then(|()| file.rewind())
                 .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()))
                 .with_context(context)?;
-            return Ok(Self { path: path.to_owned(), file, found });
+            return Ok(Self { path: path.to_owned(), file, stays: false, found });
         }
+    }
+
+    /// Lets another process have the file, which is there all the while.
+    pub(super) fn release(mut self) -> Released {
+        self.stays = true;
+        Released(self.path.clone())
     }
 
     /// Who holds the file at `path`; `None`: nobody, or there is no such file.
@@ -66,9 +74,22 @@ impl PidFile {
     }
 }
 
+/// A file that another process may have by now.
+pub(super) struct Released(PathBuf);
+
+impl Released {
+    /// Removes it if it still names this process: the other one has another file, or none.
+    pub(super) fn clear(self) {
+        let pid = fs::read_to_string(&self.0).unwrap_or_default();
+        if pid.trim() == std::process::id().to_string() {
+            drop(fs::remove_file(&self.0));
+        }
+    }
+}
+
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if is_same(&self.file, &self.path) {
+        if !self.stays && is_same(&self.file, &self.path) {
             drop(fs::remove_file(&self.path));
         }
     }

@@ -58,6 +58,9 @@ impl Term<'_> {
         mut predecessor: Option<&mut Predecessor>,
         service: &Service,
     ) -> Result<()> {
+        if let Some(found) = self.pid_file.as_ref().and_then(|file| file.found.as_ref()) {
+            tracing::info!("{found}");
+        }
         let mut handover = match &mut predecessor {
             Some(predecessor) => self.prepare(predecessor).await?,
             None => Handover { sockets: given()?, ..Handover::default() },
@@ -65,9 +68,6 @@ impl Term<'_> {
         loop {
             if self.pid_file.is_none() {
                 self.pid_file = take_pid_file(&self.settings, self.config)?;
-            }
-            if let Some(found) = self.pid_file.as_ref().and_then(|file| file.found.as_ref()) {
-                tracing::info!("{found}");
             }
             let running = self.open(handover).await?;
             if let Err(error) = self.announce(&running, predecessor.take()).await {

@@ -10,6 +10,7 @@ use framework::prelude::*;
 use framework::server::{Offer, Running};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::super::super::pid_file::{PidFile, Released};
 use super::super::keeper::Keeper;
 use super::super::service::Service;
 use super::super::successor::Successor;
@@ -85,7 +86,7 @@ impl Term<'_> {
         let Prepared { mut successor, offer, patience, keeping } = prepared;
         let (renewal, begin) = (running.renewal(), Instant::now());
         let (handover, remainder) = running.hand_over(offer, patience).await;
-        self.pid_file = None;
+        let pid_file = self.pid_file.take().map(PidFile::release);
         let max_wait_time = self.settings.max_wait_time;
         if let Err(reason) = successor.take_over(&handover).await {
             drop(successor);
@@ -96,6 +97,7 @@ impl Term<'_> {
             return Ok(End::Returned(handover));
         }
         let pid = successor.release();
+        pid_file.into_iter().for_each(Released::clear);
         renewal.done(pid);
         service.replaced(pid);
         let pause = begin.elapsed().as_millis();
