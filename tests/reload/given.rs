@@ -49,6 +49,8 @@ fn a_socket_of_the_file_system_stays_when_the_server_ends() {
     let mut server = Killed(command(&project, listener).spawn().unwrap());
     let lines = lines_of(server.0.stderr.take().unwrap());
     assert!(lines.iter().any(|line| line.contains("unix:given.sock")));
+    // Also when it is another process that ends.
+    project.think("task:reload").exits(0);
     project.think("task:stop").exits(0);
     assert!(server.0.wait().unwrap().success());
     assert!(path.exists() && UnixStream::connect(&path).is_err());

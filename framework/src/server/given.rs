@@ -17,6 +17,8 @@ pub struct GivenSocket {
     /// Where the settings of the server before this one had it, such as `127.0.0.1:0`; `None` from a service manager,
     /// where its address tells.
     pub place: Option<String>,
+    /// Whether a service manager has opened it, whose its file is, if it has one.
+    pub is_managed: bool,
     pub socket: OwnedFd,
 }
 
@@ -56,7 +58,7 @@ impl Given {
     /// # Errors
     /// When a service manager gave something that they do not name: whoever connects there would wait for ever.
     pub(super) fn close(self) -> Result<()> {
-        for GivenSocket { place, socket } in self.0 {
+        for GivenSocket { place, socket, .. } in self.0 {
             match place {
                 Some(place) => tracing::info!("no longer listening on {place}"),
                 None => {

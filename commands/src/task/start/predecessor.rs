@@ -8,7 +8,7 @@ use framework::prelude::*;
 use framework::server::{GivenSocket, Handover};
 
 use super::passing::Passing;
-use super::successor::{Estate, Word};
+use super::successor::{Described, Estate, Word};
 
 /// The other process, which serves until this one is prepared.
 pub(super) struct Predecessor {
@@ -35,12 +35,12 @@ impl Predecessor {
     pub(super) async fn estate(&mut self, queue: Option<PathBuf>) -> Result<Handover> {
         self.passing.tell(&Word::Prepared(queue), &[]).await?;
         let estate = self.passing.hear().await.context("hearing of what is handed over")?;
-        let Estate { places, awaited } = estate.context("the server has kept its place")?;
+        let Estate { sockets: described, awaited } = estate.context("the server has kept its place")?;
         let mut passed = self.passing.sockets();
-        let mut sockets = Vec::with_capacity(places.len());
-        for place in places {
+        let mut sockets = Vec::with_capacity(described.len());
+        for Described { place, is_managed } in described {
             let socket = passed.next().context("a socket has got lost on its way")?;
-            sockets.push(GivenSocket { place, socket });
+            sockets.push(GivenSocket { place, is_managed, socket });
         }
         Ok(Handover { sockets, awaited, line: passed.next().map(Into::into) })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use framework::config::Config;
 use framework::prelude::*;
-use framework::server::{Awaited, Handover};
+use framework::server::{Awaited, GivenSocket, Handover};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -45,8 +45,15 @@ pub(super) enum Word {
 /// What it is told, with the sockets, and the line of those who wait as the last of them.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Estate {
-    pub(super) places: Vec<Option<String>>,
+    pub(super) sockets: Vec<Described>,
     pub(super) awaited: Vec<Awaited>,
+}
+
+/// A socket, in words.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Described {
+    pub(super) place: Option<String>,
+    pub(super) is_managed: bool,
 }
 
 impl Successor {
@@ -110,8 +117,10 @@ impl Successor {
     /// Why it does not; it has ended then.
     pub(super) async fn take_over(&mut self, handover: &Handover) -> Result<(), String> {
         let sockets = &handover.sockets;
-        let places = sockets.iter().map(|socket| socket.place.clone()).collect();
-        let estate = Estate { places, awaited: handover.awaited.clone() };
+        let describe =
+            |socket: &GivenSocket| Described { place: socket.place.clone(), is_managed: socket.is_managed };
+        let estate =
+            Estate { sockets: sockets.iter().map(describe).collect(), awaited: handover.awaited.clone() };
         let line = handover.line.as_ref().map(AsFd::as_fd);
         let sockets: Vec<_> = sockets.iter().map(|socket| socket.socket.as_fd()).chain(line).collect();
         let told = self.passing.tell(&estate, &sockets).await;

@@ -244,7 +244,7 @@ impl Term<'_> {
 /// What a service manager has opened for the server.
 fn given() -> Result<Vec<GivenSocket>> {
     let sockets = ServiceManager::sockets()?;
-    Ok(sockets.into_iter().map(|socket| GivenSocket { place: None, socket }).collect())
+    Ok(sockets.into_iter().map(|socket| GivenSocket { place: None, is_managed: true, socket }).collect())
 }
 
 /// A queue that another server uses is one that is running already.

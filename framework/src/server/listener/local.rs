@@ -43,6 +43,11 @@ impl Entry {
         Self { name: name.into(), identity: identity(&path), path, is_left: AtomicBool::new(false) }
     }
 
+    /// Whether the file is left where it is.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_left.load(Ordering::SeqCst)
+    }
+
     /// Leaves the file where it is: whoever has the socket removes it.
     pub(super) fn leave(&self) {
         self.is_left.store(true, Ordering::SeqCst);
@@ -55,8 +60,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let is_left = self.is_left.load(Ordering::SeqCst);
-        if !is_left && self.identity.is_some() && identity(&self.path) == self.identity {
+        if !self.is_left() && self.identity.is_some() && identity(&self.path) == self.identity {
             drop(fs::remove_file(&self.path));
         }
     }
@@ -89,7 +93,7 @@ pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListen
 /// Goes on listening on a path relative to the root. The file of a service manager's socket is not ours to remove.
 pub(super) fn go_on(root: &Path, name: &Path, given: GivenSocket) -> (UnixListener, Entry) {
     let entry = Entry::at(root, name);
-    if given.place.is_none() {
+    if given.is_managed {
         entry.leave();
     }
     (UnixListener::from(given.socket), entry)

@@ -89,11 +89,11 @@ impl Socket {
     /// # Errors
     /// When there are no more file descriptors.
     pub(crate) fn share(&self) -> io::Result<GivenSocket> {
-        let socket = match &self.kind {
-            Kind::Tcp { socket, .. } => socket.as_fd(),
-            Kind::Unix { socket, .. } => socket.as_fd(),
+        let (socket, is_managed) = match &self.kind {
+            Kind::Tcp { socket, .. } => (socket.as_fd(), false),
+            Kind::Unix { socket, entry } => (socket.as_fd(), entry.is_left()),
         };
-        Ok(GivenSocket { place: Some(self.place.clone()), socket: socket.try_clone_to_owned()? })
+        Ok(GivenSocket { place: Some(self.place.clone()), is_managed, socket: socket.try_clone_to_owned()? })
     }
 
     /// Lets the socket outlive this hold of it, with everything that belongs to it.
