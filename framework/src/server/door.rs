@@ -93,12 +93,12 @@ impl Door {
     }
 
     /// Looks now whether tokens or certificates have changed.
-    pub(super) fn reload(&self) {
+    pub(super) fn reread(&self) {
         if let Some(guard) = &self.guard {
-            guard.tokens.reload();
+            guard.tokens.reread();
         }
         if let Some(tls) = &self.tls {
-            tls.reload();
+            tls.reread();
         }
     }
 

@@ -199,7 +199,7 @@ impl Running {
     /// Looks now whether the files of tokens and certificates have changed, which it otherwise does when somebody
     /// connects. What cannot be used leaves what was in force, and is logged.
     pub fn reread(&self) {
-        self.doors.iter().for_each(|door| door.reload());
+        self.doors.iter().for_each(|door| door.reread());
     }
 
     /// Ends the server in the order of the rooms: no new requests, then no new tasks, then the running tasks

@@ -54,7 +54,7 @@ impl<T> Watched<T> {
     }
 
     /// Looks at the files at once.
-    pub(super) fn reload(&self) {
+    pub(super) fn reread(&self) {
         self.look(&mut self.state.lock().expect("reading a file does not panic"));
     }
 
@@ -100,18 +100,18 @@ mod tests {
             move || Ok(fs::read_to_string(&file)?.parse::<u32>()?)
         };
         let watched = Watched::open("number", vec![file.clone()], read).unwrap();
-        let reloaded = || {
-            watched.reload();
+        let reread = || {
+            watched.reread();
             *watched.current()
         };
         write("22");
-        assert_eq!(reloaded(), 22);
+        assert_eq!(reread(), 22);
         write("broken");
-        assert_eq!(reloaded(), 22);
+        assert_eq!(reread(), 22);
         fs::remove_file(&file).unwrap();
-        assert_eq!(reloaded(), 22);
+        assert_eq!(reread(), 22);
         write("4444");
-        assert_eq!(reloaded(), 4444);
+        assert_eq!(reread(), 4444);
         fs::remove_dir_all(directory).unwrap();
     }
 }

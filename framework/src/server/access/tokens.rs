@@ -65,9 +65,9 @@ impl Tokens {
     }
 
     /// Looks at the file now, not when its time has come.
-    pub(crate) fn reload(&self) {
+    pub(crate) fn reread(&self) {
         if let Some(file) = &self.file {
-            file.reload();
+            file.reread();
         }
     }
 }
