@@ -9,17 +9,17 @@ pub(crate) struct AsyncTask;
 
 impl Events for AsyncTask {
     async fn on_start(&self) -> Result<()> {
-        moment!("Start");
+        app_log!("Start");
         Ok(())
     }
 
     async fn on_connect(&self, _connection: &Connection) {
-        moment!("Connect");
+        app_log!("Connect");
     }
 
     async fn on_receive(&self, connection: &Connection, data: Bytes) -> Result<()> {
         let text = String::from_utf8_lossy(&data);
-        moment!("message: {text} from Client: {}", connection.number());
+        app_log!("message: {text} from Client: {}", connection.number());
         let id = if text.trim_start().starts_with('{') {
             connection.default_task(data.clone()).await?
         } else {
@@ -30,22 +30,24 @@ impl Events for AsyncTask {
     }
 
     async fn on_task(&self, attempt: &Attempt) -> Outcome {
-        moment!("Dispatch AsyncTask: id={}", attempt.id());
+        app_log!("Dispatch AsyncTask: id={}", attempt.id());
         let outcome = attempt.run().await;
-        moment!("{}, Task Completed", attempt.id());
+        app_log!("{}, Task Completed", attempt.id());
         outcome
     }
 
     async fn on_finish(&self, finished: &Finished) {
         match finished.outcome() {
-            Outcome::Done(_) => moment!("AsyncTask[{}] Finish: {}", finished.id(), finished.outcome().text()),
+            Outcome::Done(_) => {
+                app_log!("AsyncTask[{}] Finish: {}", finished.id(), finished.outcome().text())
+            }
             Outcome::Failed(failure) => {
-                moment!("AsyncTask[{}] {:?}: {}", finished.id(), finished.state(), failure.message);
+                app_log!("AsyncTask[{}] {:?}: {}", finished.id(), finished.state(), failure.message);
             }
         }
     }
 
     async fn on_close(&self, _connection: &Connection) {
-        moment!("Close");
+        app_log!("Close");
     }
 }

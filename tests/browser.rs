@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use framework::config::Config;
 use framework::prelude::*;
 use framework::protocol::Durability;
-use framework::server::{Running, Server, ServerSettings};
+use framework::server::{Server, ServerHandle, ServerSettings};
 use framework::task::Handlers;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ impl Handle for Slow {
     }
 }
 
-async fn start(root: &std::path::Path, events: Pages) -> Running {
+async fn start(root: &std::path::Path, events: Pages) -> ServerHandle {
     let settings = ServerSettings { durability: Durability::Memory, port: 0, ..ServerSettings::default() };
     let handlers = Arc::new(Handlers::collect().unwrap());
     let config = Config::at(root, []);

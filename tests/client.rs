@@ -156,7 +156,7 @@ fn status_reports_the_server_and_a_ledger_that_balances() {
 #[test]
 fn the_ledger_balances_at_every_moment_under_load() {
     let project = Project::new();
-    project.write("config/server.toml", "moments = false\n");
+    project.write("config/server.toml", "app_log = false\n");
     let server = Server::with(project, "");
     let mut load = server
         .project
@@ -183,7 +183,7 @@ fn the_ledger_balances_at_every_moment_under_load() {
 #[test]
 fn the_bench_measures_the_server_and_the_machine() {
     let project = Project::new();
-    project.write("config/server.toml", "moments = false\n");
+    project.write("config/server.toml", "app_log = false\n");
     let server = Server::with(project, "");
     let ran = server
         .think(&["task:bench", "-c", "2", "-d", "2", "-t", "0.1", "--wait", "--echo", "--json"])

@@ -217,7 +217,7 @@ fn stop_shows_what_it_waits_for_and_now_waits_for_nothing() {
 fn a_stop_under_load_loses_no_task_that_was_acknowledged() {
     let project = project();
     let config = project.read("config/server.toml");
-    project.write("config/server.toml", &format!("{config}moments = false\n"));
+    project.write("config/server.toml", &format!("{config}app_log = false\n"));
     let daemon = Daemon::start(project, "");
     let clients: Vec<_> = (0..4).map(|_| daemon.client()).collect();
     let (begun, begin) = std::sync::mpsc::channel();

@@ -99,7 +99,7 @@ fn a_client_that_hangs_up_in_the_middle_of_a_line_disturbs_nobody() {
 #[test]
 fn a_client_that_never_reads_is_held_back_and_others_are_served() {
     let project = Project::new();
-    project.write("config/server.toml", "output_buffer_max = \"1MiB\"\nmoments = false\n");
+    project.write("config/server.toml", "max_output_buffer = \"1MiB\"\nmoments = false\n");
     let mut server = Server::with(project, "");
     let mut deaf = server.connect();
     deaf.stream().set_nonblocking(true).unwrap();
@@ -130,7 +130,7 @@ fn ten_thousand_idle_connections_are_no_burden() {
     const COUNT: usize = 10_000;
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let project = Project::new();
-    project.write("config/server.toml", "moments = false\n");
+    project.write("config/server.toml", "app_log = false\n");
     let server = Server::with(project, "");
     let idle: Vec<_> = (0..COUNT).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     assert!(server.connect().send("busy\n").line().contains("busy"));

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use framework::protocol::{Frames, Lines, Message, Opening, Page};
+use framework::protocol::{DetectedProtocol, FrameDecoder, LineDecoder, Message, MessageBatch};
 use rustix::process::Signal;
 
 use self::traffic::Traffic;
@@ -44,16 +44,16 @@ fn pieces<'a>(random: &mut Rng, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
 
 fn lines(random: &mut Rng) {
     let bytes = Traffic::lines(random).spoiled(random);
-    let (mut whole, mut cut) = (Lines::new(LIMIT), Lines::new(LIMIT));
-    let texts = |page: &Page| {
+    let (mut whole, mut cut) = (LineDecoder::new(LIMIT), LineDecoder::new(LIMIT));
+    let texts = |page: &MessageBatch| {
         // One read may bring a line of any length; the session refuses those beyond the limit.
         let fits = |line: &&[u8]| line.len() <= LIMIT;
-        Page::lines(&page.bytes).filter(fits).map(<[u8]>::to_vec).collect::<Vec<_>>()
+        MessageBatch::lines(&page.bytes).filter(fits).map(<[u8]>::to_vec).collect::<Vec<_>>()
     };
     let mut expected = texts(&whole.feed(&bytes));
     let mut found: Vec<_> =
         pieces(random, &bytes).into_iter().flat_map(|piece| texts(&cut.feed(piece))).collect();
-    let rest = |lines: &mut Lines| lines.finish().map(|rest| rest.to_vec());
+    let rest = |lines: &mut LineDecoder| lines.finish().map(|rest| rest.to_vec());
     expected.extend(rest(&mut whole));
     found.extend(rest(&mut cut));
     assert_eq!(expected, found);
@@ -61,8 +61,9 @@ fn lines(random: &mut Rng) {
 
 fn frames(random: &mut Rng) {
     let bytes = Traffic::frames(random).spoiled(random);
-    let (mut whole, mut cut) = (Frames::new(LIMIT), Frames::new(LIMIT));
-    let texts = |page: &Page| Frames::messages(&page.bytes).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let (mut whole, mut cut) = (FrameDecoder::new(LIMIT), FrameDecoder::new(LIMIT));
+    let texts =
+        |page: &MessageBatch| FrameDecoder::messages(&page.bytes).map(<[u8]>::to_vec).collect::<Vec<_>>();
     let expected = texts(&whole.feed(&bytes));
     let found: Vec<_> =
         pieces(random, &bytes).into_iter().flat_map(|piece| texts(&cut.feed(piece))).collect();
@@ -73,14 +74,15 @@ fn frames(random: &mut Rng) {
 
 fn openings(random: &mut Rng) {
     let bytes = Traffic::any(random).spoiled(random);
-    let told: Vec<_> = (0..=bytes.len().min(16)).filter_map(|end| Opening::told_by(&bytes[..end])).collect();
+    let told: Vec<_> =
+        (0..=bytes.len().min(16)).filter_map(|end| DetectedProtocol::told_by(&bytes[..end])).collect();
     assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "what was told once stays so");
     assert!(bytes.len() < 8 || !told.is_empty(), "eight bytes tell all");
 }
 
 fn messages(random: &mut Rng) {
     let bytes = Traffic::lines(random).spoiled(random);
-    for line in Page::lines(&bytes) {
+    for line in MessageBatch::lines(&bytes) {
         match Message::parse(line) {
             Ok(Message::Command(mut request)) => {
                 drop(request.take::<u64>("task", "a number"));

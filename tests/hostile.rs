@@ -24,7 +24,7 @@ fn server() -> Server {
     Authority::new().issue("localhost").write(&project, "server");
     project.write(
         "config/server.toml",
-        "moments = false\nlog_level = \"off\"\ndurability = \"memory\"\nmemory_max = \"128MB\"\nssl_cert_file = \"server.crt\"\n\
+        "app_log = false\nlog_level = \"off\"\ndurability = \"memory\"\nmemory_max = \"128MB\"\nssl_cert_file = \"server.crt\"\n\
          ssl_key_file = \"server.key\"\nauth_timeout = \"1h\"\n",
     );
     Server::with(project, "")

@@ -15,7 +15,7 @@ use crate::harness::server::Server;
 
 fn with_settings(settings: &str) -> Server {
     let project = Project::new();
-    project.write("config/server.toml", &format!("moments = false\n{settings}"));
+    project.write("config/server.toml", &format!("app_log = false\n{settings}"));
     Server::with(project, "")
 }
 
@@ -63,7 +63,7 @@ fn who_waits_gets_the_result_or_why_there_is_none() {
     assert_eq!((&failed.json()["code"], &failed.json()["task_id"]), (&json!("failed"), &json!(2)));
     assert_eq!(failed.header("content-type"), Some("application/problem+json"));
     let too_long = curl(&server, &["--json", "1", "/tasks/echo?wait=6m"]).is(400).json();
-    assert_eq!(too_long["detail"], "\"wait\" must be at most 5m (http_wait_max).");
+    assert_eq!(too_long["detail"], "\"wait\" must be at most 5m (max_http_wait).");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_options_of_a_task_stand_in_the_query() {
     let story = curl(&server, &["/tasks/0"]).is(200).json();
     for (field, value) in [
         ("priority", json!(9)),
-        ("attempts_max", json!(3)),
+        ("max_attempts", json!(3)),
         ("timeout_ms", json!(30_000)),
         ("concurrency_key", json!("a b")),
         ("then", json!(["echo", "noop"])),

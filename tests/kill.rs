@@ -54,7 +54,7 @@ fn a_server_is_killed_until_somebody_stops_it() {
 fn kill(times: usize, seed: u64) {
     let mut random = Rng::with_seed(seed);
     let project = Project::new();
-    let settings = "keep_count = 10000000\nqueue_file = \"runtime/queue.db\"\n";
+    let settings = "retention_count = 10000000\nqueue_file = \"runtime/queue.db\"\n";
     project.write("config/server.toml", settings);
     let record = Mutex::new(Record::default());
     let mut lives = Vec::new();

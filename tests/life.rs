@@ -11,11 +11,11 @@ mod restarting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framework::client::{Client, Ended, Request};
+use framework::client::{Client, Request, TaskEnd};
 use framework::config::Config;
 use framework::prelude::*;
 use framework::protocol::Durability;
-use framework::server::{AnyEvents, Running, Server, ServerSettings, Stopped};
+use framework::server::{DynEvents, Server, ServerHandle, ServerSettings, ShutdownReport};
 use framework::store::{State, Store};
 use framework::task::Handlers;
 use serde_json::value::{RawValue, to_raw_value};
@@ -26,7 +26,7 @@ use handlers::Gate;
 
 /// A server in this process, so that tests can bring handlers of their own.
 struct House {
-    running: Running,
+    running: ServerHandle,
     address: String,
     store: Arc<dyn Store>,
     root: tempfile::TempDir,
@@ -49,7 +49,7 @@ impl House {
         let server = Server {
             config,
             handlers,
-            events: Arc::new(events) as Arc<dyn AnyEvents>,
+            events: Arc::new(events) as Arc<dyn DynEvents>,
             store: store.clone(),
             settings: ServerSettings { port: 0, ..settings },
         };
@@ -59,7 +59,7 @@ impl House {
     }
 
     /// Stops the server, and has let go of its store then.
-    async fn close(self) -> (tempfile::TempDir, Stopped) {
+    async fn close(self) -> (tempfile::TempDir, ShutdownReport) {
         (self.root, self.running.stop().await)
     }
 
@@ -69,7 +69,7 @@ impl House {
     }
 
     /// Runs one task to its end.
-    async fn run(&self, function: &str, args: serde_json::Value) -> Ended {
+    async fn run(&self, function: &str, args: serde_json::Value) -> TaskEnd {
         let mut client = self.client().await;
         let id = client.send_awaited(&request(function, args)).await.unwrap();
         let (ended, outcome) = client.ended().await.unwrap();
@@ -98,16 +98,16 @@ fn request(function: &str, args: serde_json::Value) -> Request {
     Request::new(Some(function.to_owned()), to_raw_value(&args).unwrap())
 }
 
-fn done(outcome: Ended) -> Box<RawValue> {
+fn done(outcome: TaskEnd) -> Box<RawValue> {
     match outcome {
-        Ended::Done(result) => result,
+        TaskEnd::Done(result) => result,
         other => panic!("{other:?}"),
     }
 }
 
-fn failed(outcome: Ended) -> String {
+fn failed(outcome: TaskEnd) -> String {
     match outcome {
-        Ended::Failed(error) => error,
+        TaskEnd::Failed(error) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -206,7 +206,7 @@ async fn a_slow_task_does_not_hold_up_those_behind_it() {
 
 #[tokio::test]
 async fn a_full_queue_is_told_with_the_time_to_come_back() {
-    let settings = ServerSettings { queue_max_length: Some(2), task_worker_num: 1, ..settings() };
+    let settings = ServerSettings { max_queue_length: Some(2), task_worker_num: 1, ..settings() };
     let house = House::with(settings, ()).await;
     let gate = Gate::new();
     let mut client = house.client().await;
@@ -217,7 +217,7 @@ async fn a_full_queue_is_told_with_the_time_to_come_back() {
     assert_eq!(outcomes[..2], [Ok(1), Ok(2)]);
     for refusal in &outcomes[2..] {
         let refusal = refusal.as_ref().unwrap_err();
-        assert_eq!(refusal.code, framework::protocol::Code::Busy);
+        assert_eq!(refusal.code, framework::protocol::ErrorCode::Busy);
         assert!(refusal.retry_after_ms.is_some_and(|wait| (100..=10_000).contains(&wait)), "{refusal:?}");
     }
     gate.open();
@@ -234,8 +234,8 @@ async fn many_requests_keep_their_order_and_each_has_its_own_outcome() {
     ];
     let outcomes = house.client().await.send_many(&requests).await.unwrap();
     assert_eq!(outcomes[0], Ok(0));
-    assert_eq!(outcomes[1].as_ref().unwrap_err().code, framework::protocol::Code::UnknownFunction);
-    assert_eq!(outcomes[2].as_ref().unwrap_err().code, framework::protocol::Code::BadArguments);
+    assert_eq!(outcomes[1].as_ref().unwrap_err().code, framework::protocol::ErrorCode::UnknownFunction);
+    assert_eq!(outcomes[2].as_ref().unwrap_err().code, framework::protocol::ErrorCode::BadArguments);
     assert_eq!(outcomes[3], Ok(1));
 }
 
@@ -335,7 +335,7 @@ async fn callbacks_that_panic_harm_nothing_else() {
     assert_eq!(done(house.run("test_shout", serde_json::json!("b")).await).get(), "\"B\"");
     let answer = house.client().await.send_raw(b"raw\n").await.unwrap();
     assert!(String::from_utf8(answer).unwrap().contains("on_receive panicked"));
-    assert_eq!(house.running.stop().await, Stopped { left: 0, kept: false });
+    assert_eq!(house.running.stop().await, ShutdownReport { left: 0, kept: false });
 }
 
 #[tokio::test]
@@ -351,7 +351,7 @@ async fn a_stop_lets_running_and_waiting_tasks_finish_and_answers_them() {
     gate.open();
     assert_eq!(client.ended().await.unwrap().0, 0);
     assert_eq!(client.ended().await.unwrap().0, 1);
-    assert_eq!(stop.await.unwrap(), Stopped { left: 0, kept: false });
+    assert_eq!(stop.await.unwrap(), ShutdownReport { left: 0, kept: false });
 }
 
 #[tokio::test]
@@ -362,7 +362,7 @@ async fn a_stop_gives_up_what_does_not_end_and_says_how_much() {
     let mut client = house.client().await;
     client.send(&request("test_gate", gate.name())).await.unwrap();
     gate.entered().await;
-    assert_eq!(house.running.stop().await, Stopped { left: 1, kept: false });
+    assert_eq!(house.running.stop().await, ShutdownReport { left: 1, kept: false });
 }
 
 #[tokio::test]

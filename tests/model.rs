@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use framework::store::{BatchState, Line, Policy, Rate, State, Token, Verdict};
+use framework::store::{BatchState, Disposition, LeaseToken, Rate, State, StoreOptions, WorkerGroup};
 use framework::task::{Handlers, TaskId};
 
 use drafts::QUEUES;
@@ -59,7 +59,7 @@ async fn schedule(kind: Kind, seed: u64, handlers: Arc<Handlers>, played: &RefCe
     let policy = policy(&mut random, &flavour);
     let opened = Opened::new(kind, policy, handlers);
     let mut player = Player::new(opened);
-    let mut tokens: Vec<(TaskId, Token)> = Vec::new();
+    let mut tokens: Vec<(TaskId, LeaseToken)> = Vec::new();
     for _ in 0..random.usize(5..60) {
         let mut choice =
             Choice { random: &mut random, plain: &player.plain, flavour: &flavour, tokens: &tokens };
@@ -101,7 +101,7 @@ async fn finish(player: &mut Player, played: &RefCell<Vec<Step>>) -> Result<()> 
         let done = |(id, sheet): (TaskId, &plain::Sheet)| Settled {
             task: id,
             token: sheet.lease.expect("what runs is leased").token,
-            verdict: Verdict::Done("null".into()),
+            verdict: Disposition::Done("null".into()),
             follow: Vec::new(),
         };
         let settle = Step::Settle(player.plain.in_state(State::Running).map(done).collect());
@@ -113,18 +113,18 @@ async fn finish(player: &mut Player, played: &RefCell<Vec<Step>>) -> Result<()> 
     Ok(())
 }
 
-fn policy(random: &mut Rng, flavour: &Flavour) -> Policy {
-    let own = |queue: &str| Line::Queue(queue.to_owned());
+fn policy(random: &mut Rng, flavour: &Flavour) -> StoreOptions {
+    let own = |queue: &str| WorkerGroup::Queue(queue.to_owned());
     let lines = match random.u8(..4) {
-        0 => vec![own(QUEUES[1]), Line::Others],
-        1 => vec![Line::Others, own(QUEUES[0]), own(QUEUES[2])],
-        _ => vec![Line::Others],
+        0 => vec![own(QUEUES[1]), WorkerGroup::Others],
+        1 => vec![WorkerGroup::Others, own(QUEUES[0]), own(QUEUES[2])],
+        _ => vec![WorkerGroup::Others],
     };
-    let defaults = Policy::default();
+    let defaults = StoreOptions::default();
     let may_forget = !flavour.jumps && random.u8(..4) == 0;
-    Policy {
+    StoreOptions {
         limit: if random.u8(..4) == 0 { random.usize(3..12) } else { defaults.limit },
-        memory_max: defaults.memory_max,
+        max_memory: defaults.max_memory,
         lines,
         weights: match random.bool() {
             true => BTreeMap::from([(QUEUES[0].to_owned(), random.u32(1..10))]),
@@ -138,12 +138,12 @@ fn policy(random: &mut Rng, flavour: &Flavour) -> Policy {
             _ => BTreeMap::new(),
         },
         lease: Duration::from_secs(if flavour.leases { 30 } else { 10 * 24 * 60 * 60 }),
-        key_window: match flavour.jumps {
+        idempotency_window: match flavour.jumps {
             true => LONG * 10_000,
             false => Duration::from_secs(random.u64(10..100)),
         },
-        keep_time: if may_forget { Duration::from_secs(30) } else { LONG * 10_000 },
-        keep_count: if may_forget { random.usize(1..10) } else { defaults.keep_count },
+        retention_time: if may_forget { Duration::from_secs(30) } else { LONG * 10_000 },
+        retention_count: if may_forget { random.usize(1..10) } else { defaults.retention_count },
     }
 }
 

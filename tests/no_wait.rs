@@ -112,7 +112,7 @@ fn what_was_handed_over_survives_the_end_of_the_server() {
 fn a_thousand_are_a_thousand_tasks_also_of_clients_that_are_killed_at_once() {
     const CALLERS: usize = 8;
     let project = Project::new();
-    project.write("config/server.toml", "moments = false\n");
+    project.write("config/server.toml", "app_log = false\n");
     let server = Server::with(project, "");
     let send = |number: usize| {
         let mut command = handing_over(&server.project, &server.address, &["echo", "\"a\""]);
@@ -150,7 +150,7 @@ fn a_thousand_that_close_with_their_answer_unread_are_a_thousand_tasks() {
 fn a_client_of_many_lines_stays_as_long_as_it_is_answered() {
     const LINES: u64 = 20_000;
     let project = Project::new();
-    project.write("config/server.toml", "moments = false\n");
+    project.write("config/server.toml", "app_log = false\n");
     let server = Server::with(project, "");
     let mut command = handing_over(&server.project, &server.address, &["-"]);
     let mut client = command.args(PATIENCE).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -178,13 +178,13 @@ fn a_server_that_takes_nothing_is_not_waited_for_for_ever() {
     let address = mute.local_addr().unwrap().to_string();
     let project = Project::new();
     let mut command = handing_over(&project, &address, &["-"]);
-    command.env("THINK_CLIENT_ANSWER_TIMEOUT", "100ms").stdin(Stdio::piped()).stderr(Stdio::piped());
+    command.env("THINK_CLIENT_REPLY_TIMEOUT", "100ms").stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut client = command.spawn().unwrap();
     // More than any buffers of the system hold.
     client.stdin.take().unwrap().write_all(&vec![b'a'; 64 << 20]).unwrap();
     let output = client.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && stderr.contains("answer_timeout"), "{stderr}");
+    assert!(output.status.code() == Some(1) && stderr.contains("reply_timeout"), "{stderr}");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use framework::protocol::{Code, Durability};
-use framework::store::{Clock, Settlement, Store, Verdict};
+use framework::protocol::{Durability, ErrorCode};
+use framework::store::{Clock, Disposition, Settlement, Store};
 use framework::task::{Handlers, NewTask};
 
 use disk::Disk;
@@ -106,11 +106,11 @@ async fn a_sync_that_fails_ends_the_acceptance_of_tasks_until_the_next_start() {
 
     load.disk().fail_to_sync(true);
     let refused = store.push(vec![shout(&handlers)]).await[0].clone().unwrap_err();
-    assert_eq!(refused.code, Code::StorageFailed, "{refused}");
+    assert_eq!(refused.code, ErrorCode::StorageFailed, "{refused}");
     // Nobody knows what such a disk has kept, even if it says that it is well again.
     load.disk().fail_to_sync(false);
     let refused = store.push(vec![shout(&handlers)]).await[0].clone().unwrap_err();
-    assert_eq!(refused.code, Code::StorageFailed, "{refused}");
+    assert_eq!(refused.code, ErrorCode::StorageFailed, "{refused}");
     let counts = store.counts().await;
     assert!(counts.trouble.is_some_and(|trouble| trouble.contains("disk")), "status says so");
     drop(store);
@@ -139,12 +139,12 @@ async fn a_full_disk_refuses_tasks_and_settles_others_and_is_well_when_there_is_
             Err(refused) => break refused,
         }
     };
-    assert_eq!(refused.code, Code::StorageFull, "{refused}");
+    assert_eq!(refused.code, ErrorCode::StorageFull, "{refused}");
     assert!(store.counts().await.trouble.is_some());
     let done = Settlement {
         task: leases[0].task.id,
         token: leases[0].token,
-        verdict: Verdict::Done(bytes::Bytes::from_static(b"1")),
+        verdict: Disposition::Done(bytes::Bytes::from_static(b"1")),
         started_ms: 0,
         ran: Duration::ZERO,
         follow: Vec::new(),

@@ -79,7 +79,7 @@ fn a_question_mark_explains_the_wire() {
 #[test]
 fn the_moments_can_be_turned_off() {
     let project = Project::new();
-    project.write("config/server.toml", "moments = false\n");
+    project.write("config/server.toml", "app_log = false\n");
     let mut server = Server::with(project, "");
     assert_eq!(server.connect().send("quiet\n").end().rest(), "Message from Server: quiet, task_id: 0\n");
     server.signal(Signal::INT);

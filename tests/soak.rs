@@ -27,7 +27,7 @@ use self::weather::Weather;
 use crate::daemon::guard::{Daemon, project_with};
 
 /// Small where it matters: what is kept, how large a log gets, and how long a stop waits.
-const SETTINGS: &str = "moments = false\nkeep_count = 100000\nkey_window = \"1m\"\nmax_wait_time = \"5s\"\n\
+const SETTINGS: &str = "app_log = false\nkeep_count = 100000\nkey_window = \"1m\"\nmax_wait_time = \"5s\"\n\
                         log_rotation = \"1MB\"\nlog_keep = 3\n";
 /// Who comes again and again, and how many of them at a time.
 const CLIENTS: [(&str, usize, Client); 6] = [

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framework::protocol::{Code, Durability};
-use framework::store::sqlite::Opening;
+use framework::protocol::{Durability, ErrorCode};
+use framework::store::sqlite::SqliteOptions;
 use framework::store::{
-    Cancelled, Change, Changed, Clock, Found, Lease, Memory, Policy, Question, ScheduleNote, ScheduleStory,
-    Settlement, Sqlite, State, Store, Target, Verdict,
+    AdminCommand, AdminResult, Cancelled, Clock, Disposition, Lease, Memory, Query, QueryResult,
+    ScheduleInfo, ScheduleNote, Settlement, Sqlite, State, Store, StoreOptions, TaskSelector,
 };
 use framework::task::{Handlers, NewTask, TaskId};
 
 /// Every store there is, empty.
 fn stores() -> Vec<Arc<dyn Store>> {
-    let policy = Policy { limit: 1_000, ..Policy::default() };
+    let policy = StoreOptions { limit: 1_000, ..StoreOptions::default() };
     let handlers = Arc::new(Handlers::collect().unwrap());
     let folder = tempfile::TempDir::new().unwrap().keep();
     let sqlite =
-        Sqlite::open(Opening::at(folder.join("queue.db")), policy.clone(), handlers.clone()).unwrap();
+        Sqlite::open(SqliteOptions::at(folder.join("queue.db")), policy.clone(), handlers.clone()).unwrap();
     vec![Arc::new(Memory::new(policy, handlers, Clock::machine())), Arc::new(sqlite)]
 }
 
@@ -28,7 +28,7 @@ fn tasks(count: usize) -> Vec<NewTask> {
     (0..count).map(|_| task()).collect()
 }
 
-fn settled(lease: &Lease, verdict: Verdict) -> Settlement {
+fn settled(lease: &Lease, verdict: Disposition) -> Settlement {
     Settlement {
         task: lease.task.id,
         token: lease.token,
@@ -61,7 +61,7 @@ async fn what_is_returned_comes_first_again_in_its_order_and_without_counting_th
     for store in stores() {
         store.push(tasks(4)).await;
         let leases = store.take(0, 3).await;
-        let returned = leases.iter().map(|lease| settled(lease, Verdict::Return)).collect();
+        let returned = leases.iter().map(|lease| settled(lease, Disposition::Return)).collect();
         assert_eq!(store.settle(returned).await, [true; 3]);
         let again = store.take(0, 4).await;
         assert_eq!(ids(&again), [0, 1, 2, 3]);
@@ -75,15 +75,18 @@ async fn an_old_token_changes_nothing() {
         store.push(tasks(1)).await;
         let old = store.take(0, 1).await.remove(0);
         store
-            .settle(vec![settled(&old, Verdict::Retry { pause: Duration::ZERO, error: "not yet".into() })])
+            .settle(vec![settled(
+                &old,
+                Disposition::Retry { pause: Duration::ZERO, error: "not yet".into() },
+            )])
             .await;
         assert!(store.ready(0).await);
         let new = store.take(0, 1).await.remove(0);
         assert_eq!((old.attempt, new.attempt), (1, 2));
-        let late = settled(&old, Verdict::Failed("late".into()));
+        let late = settled(&old, Disposition::Failed("late".into()));
         assert_eq!(store.settle(vec![late]).await, [false]);
-        assert_eq!(store.settle(vec![settled(&new, Verdict::Done("1".into()))]).await, [true]);
-        assert_eq!(store.settle(vec![settled(&new, Verdict::Done("1".into()))]).await, [false]);
+        assert_eq!(store.settle(vec![settled(&new, Disposition::Done("1".into()))]).await, [true]);
+        assert_eq!(store.settle(vec![settled(&new, Disposition::Done("1".into()))]).await, [false]);
         let ledger = store.counts().await.ledger;
         assert_eq!((ledger.accepted, ledger.done, ledger.failed), (1, 1, 0));
         assert_eq!(ledger.accepted, ledger.sum());
@@ -100,13 +103,13 @@ async fn what_is_noted_of_a_schedule_adds_up() {
             ScheduleNote { paused: Some(true), ..blank },
             ScheduleNote { seen_ms: Some(i64::MAX as u64), ..blank },
         ] {
-            let change = Change::Schedule { name: "daily".to_owned(), note };
-            assert_eq!(store.change(change).await, Ok(Changed::Done));
+            let change = AdminCommand::Schedule { name: "daily".to_owned(), note };
+            assert_eq!(store.change(change).await, Ok(AdminResult::Done));
         }
-        let Found::Schedules(stories) = store.find(Question::Schedules).await.unwrap() else { panic!() };
+        let QueryResult::Schedules(stories) = store.find(Query::Schedules).await.unwrap() else { panic!() };
         let name = "daily".to_owned();
         let (seen_ms, fired_ms, task) = (Some(i64::MAX as u64), Some(9), Some(3));
-        assert_eq!(stories, [ScheduleStory { name, seen_ms, fired_ms, task, paused: true }]);
+        assert_eq!(stories, [ScheduleInfo { name, seen_ms, fired_ms, task, paused: true }]);
     }
 }
 
@@ -125,12 +128,14 @@ async fn a_closed_store_takes_nothing_in_and_says_when_there_is_no_more() {
 #[tokio::test]
 async fn a_task_that_is_cancelled_while_its_worker_gives_it_back_ends_and_is_told_of() {
     for store in stores() {
-        for verdict in [Verdict::Return, Verdict::Retry { pause: Duration::ZERO, error: "not yet".into() }] {
+        for verdict in
+            [Disposition::Return, Disposition::Retry { pause: Duration::ZERO, error: "not yet".into() }]
+        {
             store.push(tasks(1)).await;
             let lease = store.take(0, 1).await.remove(0);
             let id = lease.task.id;
-            let cancelled = store.change(Change::Cancel(Target::Task(id))).await;
-            assert_eq!(cancelled, Ok(Changed::Cancelled(Cancelled::Aborted)));
+            let cancelled = store.change(AdminCommand::Cancel(TaskSelector::Task(id))).await;
+            assert_eq!(cancelled, Ok(AdminResult::Cancelled(Cancelled::Aborted)));
             assert_eq!(store.settle(vec![settled(&lease, verdict)]).await, [true]);
             let departed = store.departed().await;
             assert_eq!((departed[0].task.id, departed[0].state), (id, State::Cancelled));
@@ -143,18 +148,21 @@ async fn a_task_that_is_cancelled_while_its_worker_gives_it_back_ends_and_is_tol
 #[tokio::test]
 async fn a_store_in_memory_takes_only_so_many_bytes() {
     let handlers = Arc::new(Handlers::collect().unwrap());
-    let policy = Policy { memory_max: 2_000, ..Policy::default() };
+    let policy = StoreOptions { max_memory: 2_000, ..StoreOptions::default() };
     let store = Memory::new(policy, handlers.clone(), Clock::machine());
     let text = |size: usize| Bytes::from(format!("\"{}\"", "x".repeat(size)));
     let task = |size| NewTask::from_json(&handlers, Some("test_shout"), text(size)).unwrap();
     let accepted = store.push(vec![task(1_000), task(1_000), task(100)]).await;
     let refused = accepted[1].as_ref().unwrap_err();
-    assert_eq!(refused.code, Code::Busy);
-    assert!(refused.message.contains("memory_max") && accepted[0].is_ok() && accepted[2].is_ok());
+    assert_eq!(refused.code, ErrorCode::Busy);
+    assert!(refused.message.contains("max_memory") && accepted[0].is_ok() && accepted[2].is_ok());
     let lease = store.take(0, 1).await.remove(0);
-    let story = |id| store.find(Question::Task(id));
-    let done = settled(&lease, Verdict::Done(text(1_000)));
+    let story = |id| store.find(Query::Task(id));
+    let done = settled(&lease, Disposition::Done(text(1_000)));
     assert_eq!(store.settle(vec![done]).await, [true]);
-    assert!(matches!(story(lease.task.id).await, Ok(Found::Nothing)), "a story as long as that is not kept");
+    assert!(
+        matches!(story(lease.task.id).await, Ok(QueryResult::Nothing)),
+        "a story as long as that is not kept"
+    );
     assert!(store.push(vec![task(1_000)]).await[0].is_ok(), "there is room again");
 }

@@ -95,7 +95,7 @@ fn the_whole_story_of_a_task_is_shown() {
     fail(&server);
     let story = parsed(&server.think(&["task:show", "0", "--json"]).exits(0));
     assert_eq!(
-        (&story["state"], &story["attempts"], &story["attempts_max"]),
+        (&story["state"], &story["attempts"], &story["max_attempts"]),
         (&json!("failed"), &json!(1), &json!(1))
     );
     assert_eq!(story["history"][0]["pid"], server.pid());

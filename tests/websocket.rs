@@ -54,7 +54,7 @@ fn help_is_one_message() {
 #[test]
 fn many_messages_at_once_are_answered_in_their_order() {
     const COUNT: usize = 20_000;
-    let server = with_settings("moments = false\n");
+    let server = with_settings("app_log = false\n");
     let mut peer = Peer::connect(&server);
     let mut writing = peer.another();
     let writer = std::thread::spawn(move || {
@@ -151,13 +151,13 @@ fn a_ping_is_answered_with_what_it_holds() {
 
 #[test]
 fn a_peer_that_never_reads_its_results_is_closed_and_counted() {
-    let server = with_settings("output_buffer_max = \"64KiB\"\nmoments = false\n");
+    let server = with_settings("max_output_buffer = \"64KiB\"\nmoments = false\n");
     let mut deaf = Peer::connect(&server);
     let text = "x".repeat(10_000);
     let request = json!({"function": "echo", "args": text, "id": 1, "reply": "result"}).to_string();
     // Far more than the buffers of both systems hold.
     while deaf.socket.send(Message::text(&request)).is_ok() {}
-    assert_eq!(server.status()["limits"]["output_buffer_max"], 1);
+    assert_eq!(server.status()["limits"]["max_output_buffer"], 1);
     assert_eq!(
         server.connect().send("others\n").line().split(',').next(),
         Some("Message from Server: others")

@@ -23,7 +23,7 @@ impl Handle for BatchEnded {
         let Self { batch, name, total, done, .. } = &self;
         let not_done = self.failed + self.cancelled + self.expired;
         let told = format!("Batch {batch} ({name}) has ended: {done} of {total} done, {not_done} not");
-        moment!("{told}");
+        app_log!("{told}");
         Ok(told)
     }
 }

@@ -4,7 +4,7 @@ mod config;
 mod help;
 mod list;
 mod make;
-mod people;
+mod format;
 mod queue;
 mod schedule;
 mod task;

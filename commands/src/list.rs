@@ -47,7 +47,7 @@ struct Listed {
 }
 
 impl Listed {
-    fn of(entry: &'static Entry) -> Self {
+    fn of(entry: &'static CommandEntry) -> Self {
         let command = entry.describe();
         Self {
             name: entry.name,

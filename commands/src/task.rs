@@ -1,6 +1,6 @@
 //! The task server and its clients.
 
-mod again;
+mod watch_option;
 mod arguments;
 mod batch;
 mod batches;
@@ -8,12 +8,12 @@ mod bench;
 mod cancel;
 mod check;
 mod connections;
-mod each;
+mod report_each;
 mod flush;
 mod forget;
 mod functions;
 mod list;
-mod patience;
+mod shutdown_options;
 mod pid_file;
 mod reload;
 mod restart;
@@ -21,7 +21,7 @@ mod retry;
 mod run;
 mod send;
 pub(crate) mod server_address;
-mod several;
+mod task_selection;
 mod show;
 mod start;
 mod status;

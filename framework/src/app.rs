@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::config::Config;
 use crate::input::Input;
-use crate::server::AnyEvents;
+use crate::server::DynEvents;
 
 /// The program as its users know it.
 #[derive(Debug, Clone)]
@@ -72,8 +72,8 @@ impl App {
 
     /// The program's callbacks of the server; the defaults if [`Console::events`](crate::console::Console::events)
     /// was given none.
-    pub fn events(&self) -> Arc<dyn AnyEvents> {
-        self.get::<Arc<dyn AnyEvents>>().cloned().unwrap_or_else(|| Arc::new(()))
+    pub fn events(&self) -> Arc<dyn DynEvents> {
+        self.get::<Arc<dyn DynEvents>>().cloned().unwrap_or_else(|| Arc::new(()))
     }
 
     /// Questions to the person at the terminal.

@@ -68,30 +68,30 @@
 //!
 //! A request that no server can be found for is tried again for `retry_time`, at all addresses in turn, in pauses that
 //! grow. One that has left is sent again only if that does no harm: when it only asks, or when it has a key. A task
-//! that is sent without a key gets one, unless `key_sends` is off; so it is accepted once, however often it is sent,
-//! for as long as the server remembers keys (`key_window`, a day by default). What cannot be known is told as
+//! that is sent without a key gets one, unless `auto_idempotency_keys` is off; so it is accepted once, however often it is sent,
+//! for as long as the server remembers keys (`idempotency_window`, a day by default). What cannot be known is told as
 //! [`ClientError::Unknown`]. Waits and followings, also those of batches, survive a restart of the server.
 //!
 //! Dropping a future at any point leaks nothing: a request that has not left does not leave any more, and the answer to
 //! one that has is thrown away. The task itself goes on; [`Client::cancel`] ends it.
 
 mod address;
-mod commands;
+mod admin;
 mod connection;
-mod dialogue;
+mod dedicated;
 mod driver;
-mod entry;
+mod in_flight;
 mod error;
-mod follow;
-mod follow_batch;
-mod line;
-mod parting;
+mod events;
+mod batch_events;
+mod channel;
+mod no_wait;
 mod pipeline;
 mod pool;
 mod reload;
 mod request;
-mod sending;
-mod sent;
+mod send;
+mod task_handle;
 mod settings;
 mod stop;
 mod tls;
@@ -103,23 +103,23 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub use address::{Address, Addresses};
+pub use batch_events::{BatchEvent, BatchEvents};
 pub use error::ClientError;
-pub use follow::{Following, News};
-pub use follow_batch::{BatchNews, FollowingBatch};
-pub use parting::Parting;
-pub use pipeline::{Pipeline, Refused};
-pub use reload::Reloading;
+pub use events::{TaskEvent, TaskEvents};
+pub use no_wait::NoWaitOutcome;
+pub use pipeline::{Pipeline, RejectedTask};
+pub use reload::ReloadProgress;
 pub use request::{IntoRequest, Request};
-pub use sending::Sending;
-pub use sent::{Ended, Sent};
+pub use send::SendBuilder;
 pub use settings::ClientSettings;
-pub use stop::Leaving;
+pub use stop::ShutdownProgress;
+pub use task_handle::{TaskEnd, TaskHandle};
 
-use crate::protocol::{Refusal, ReplyMode};
+use crate::protocol::{ReplyMode, RequestError};
 use crate::task::TaskId;
-use entry::Heard;
 use error::Result;
-use pool::{Pool, Ticket};
+use in_flight::ChannelEvent;
+use pool::{PendingRequest, Pool};
 
 /// A few connections to a server, for any number of callers. Clones share them; the last one that goes closes them.
 #[derive(Debug, Clone)]
@@ -163,8 +163,8 @@ impl Client {
     /// # Errors
     /// Awaiting it fails with [`ClientError::Refused`] when nothing was accepted, and with [`ClientError::Unknown`]
     /// when that cannot be known.
-    pub fn send<'a>(&'a self, task: impl IntoRequest<'a>) -> Sending<'a> {
-        Sending::new(self, task.into_request())
+    pub fn send<'a>(&'a self, task: impl IntoRequest<'a>) -> SendBuilder<'a> {
+        SendBuilder::new(self, task.into_request())
     }
 
     /// Hands over many tasks; the outcomes are in the order of the tasks, each with its own, and so are the ids.
@@ -174,12 +174,12 @@ impl Client {
     pub async fn send_many<'a, T: IntoRequest<'a>>(
         &self,
         tasks: impl IntoIterator<Item = T>,
-    ) -> Result<Vec<Result<TaskId, Refusal>>> {
+    ) -> Result<Vec<Result<TaskId, RequestError>>> {
         let line = self.pool.line(None);
         let mut outcomes = Vec::new();
         let mut sent = VecDeque::new();
         for task in tasks {
-            if sent.len() >= self.pool.settings.in_flight_max {
+            if sent.len() >= self.pool.settings.max_in_flight {
                 outcomes.push(outcome(&mut sent).await?);
             }
             let order = self.order(&*task.into_request()?, ReplyMode::Ack);
@@ -204,7 +204,7 @@ impl Client {
             writer.write_all(data).await?;
             writer.shutdown().await
         };
-        let limit = self.pool.settings.answer_max_length as u64;
+        let limit = self.pool.settings.max_reply_length as u64;
         let mut answers = (&mut reader).take(limit);
         let read = answers.read_to_end(&mut reply);
         let exchange = tokio::try_join!(sent, read);
@@ -226,10 +226,10 @@ impl Client {
 }
 
 /// The outcome of the first of these.
-async fn outcome(sent: &mut VecDeque<Ticket>) -> Result<Result<TaskId, Refusal>> {
+async fn outcome(sent: &mut VecDeque<PendingRequest>) -> Result<Result<TaskId, RequestError>> {
     let Some(mut ticket) = sent.pop_front() else { unreachable!("somebody asks for an outcome of nothing") };
     match ticket.next().await {
-        Heard::Answer(answer) => Ok(sending::accepted(answer)),
-        Heard::Lost(error) | Heard::Failed(error) => Err(error),
+        ChannelEvent::Answer(answer) => Ok(send::accepted(answer)),
+        ChannelEvent::Lost(error) | ChannelEvent::Failed(error) => Err(error),
     }
 }

@@ -1,6 +1,6 @@
 //! A command, and the registry of all of them.
 
-mod arguments;
+mod parse_args;
 mod exit;
 mod name;
 mod registry;
@@ -12,9 +12,9 @@ use anyhow::Result;
 use clap::ArgMatches;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-pub use arguments::{Arguments, Derived};
-pub use exit::{Exit, Stop};
+pub use exit::{Exit, ExitError};
 pub use name::{BadName, check_name};
+pub use parse_args::{ParseArgs, ViaClap};
 pub use registry::{NotFound, Registry, RegistryError};
 
 use crate::app::App;
@@ -44,13 +44,13 @@ pub trait Execute: Sized + Send {
     label = "this is not a command",
     note = "write `#[derive(Args, Command)] #[command(name = \"..\")]` above `{Self}`"
 )]
-pub trait Declared {
-    const ENTRY: &'static Entry;
+pub trait CommandMeta {
+    const ENTRY: &'static CommandEntry;
 }
 
 /// A command as the registry knows it: `#[derive(Command)]` submits one per struct.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CommandEntry {
     pub name: &'static str,
     pub package: &'static str,
     pub file: &'static str,
@@ -61,13 +61,13 @@ pub struct Entry {
 }
 
 /// An entry on its way to the registry.
-pub struct Submitted(pub &'static Entry);
+pub struct CommandRegistration(pub &'static CommandEntry);
 
-inventory::collect!(Submitted);
+inventory::collect!(CommandRegistration);
 
-impl Entry {
+impl CommandEntry {
     /// The entry of `C`; `_` stands for the way in which it reads its arguments.
-    pub const fn of<C: Execute + Arguments<Way> + 'static, Way>(
+    pub const fn of<C: Execute + ParseArgs<Way> + 'static, Way>(
         name: &'static str,
         package: &'static str,
         file: &'static str,
@@ -101,7 +101,7 @@ impl Entry {
     }
 }
 
-fn run<'a, C: Execute + Arguments<Way> + 'static, Way>(
+fn run<'a, C: Execute + ParseArgs<Way> + 'static, Way>(
     matches: &ArgMatches,
     app: &'a App,
     output: &'a mut Output,

@@ -6,18 +6,18 @@
 
 pub mod duration;
 mod environment;
-mod expectation;
-mod explain;
-mod fields;
-mod invalid;
+mod serde_messages;
+mod provenance;
+mod schema_fields;
+mod validation;
 mod names;
-mod nearest;
+mod did_you_mean;
 mod problem;
 mod read;
 mod root;
 mod secret;
 mod section;
-mod service;
+mod systemd;
 pub mod size;
 
 use std::fmt;
@@ -26,14 +26,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+pub use did_you_mean::did_you_mean;
 use environment::Environment;
-pub use explain::{Explained, Setting};
-pub use invalid::{Checks, Invalid};
-pub use nearest::nearest;
 pub use problem::{Origin, Problem, Problems};
+pub use provenance::{Provenance, Setting};
 pub use secret::Secret;
-pub use section::{Registered, Section};
-pub use service::ServiceManager;
+pub use section::{Section, SectionEntry};
+pub use systemd::Systemd;
+pub use validation::{Invalid, Validator};
 
 /// Where settings come from: the project's root and the environment of the process. Cheap to clone.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ impl Config {
     /// When there is no such directory, or a `THINK_` variable is not UTF-8.
     pub fn locate() -> Result<Self> {
         let environment = Environment::of_process()?;
-        let root = root::find(&root::Clues::of_process())?;
+        let root = root::find(&root::RootHints::of_process())?;
         Ok(Self { sources: Arc::new(Sources { root, environment }) })
     }
 
@@ -215,7 +215,7 @@ mod tests {
         const REPLACED: &'static [(&'static str, &'static str)] = &[("old_way", "use `port`")];
 
         fn check(&self) -> Result<(), Invalid> {
-            Checks::new()
+            Validator::new()
                 .range("port", self.port, 1..=u16::MAX)
                 .not_empty("name", self.name.as_deref())
                 .done()

@@ -1,9 +1,9 @@
 //! From the command line to an exit code.
 
-mod called;
+mod output;
 mod globals;
 mod help;
-mod invocation;
+mod parse;
 mod panic;
 mod report;
 mod tester;
@@ -15,18 +15,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-pub use called::Called;
 pub use globals::global_options;
 pub use help::help;
+pub use output::CommandOutput;
 pub use tester::Tester;
 
 use self::help::help_for;
-use self::invocation::{Invocation, Request};
+use self::parse::{Invocation, Request};
 use crate::app::{App, Program};
-use crate::command::{Declared, Entry, Exit, Registry, RegistryError};
+use crate::command::{CommandEntry, CommandMeta, Exit, Registry, RegistryError};
 use crate::input::Input;
 use crate::output::{Colours, Output};
-use crate::server::{AnyEvents, Events};
+use crate::server::{DynEvents, Events};
 
 /// The command that runs when none is named.
 const DEFAULT_COMMAND: &str = "list";
@@ -43,9 +43,9 @@ const DEFAULT_COMMAND: &str = "list";
 #[derive(Clone)]
 pub struct Console {
     program: Program,
-    added: Vec<&'static Entry>,
+    added: Vec<&'static CommandEntry>,
     root: Option<PathBuf>,
-    events: Arc<dyn AnyEvents>,
+    events: Arc<dyn DynEvents>,
 }
 
 impl Default for Console {
@@ -76,7 +76,7 @@ impl Console {
 
     /// Adds a command by hand: for tests, and for platforms without life before `main`.
     #[must_use]
-    pub fn command<C: Declared>(mut self) -> Self {
+    pub fn command<C: CommandMeta>(mut self) -> Self {
         self.added.push(C::ENTRY);
         self
     }
@@ -134,12 +134,12 @@ impl Console {
         &self,
         name: impl Into<OsString>,
         arguments: impl IntoIterator<Item = A>,
-    ) -> Called {
+    ) -> CommandOutput {
         let arguments = std::iter::once(name.into()).chain(arguments.into_iter().map(Into::into));
         self.call_answering(arguments.collect(), Input::none()).await
     }
 
-    async fn call_answering(&self, arguments: Vec<OsString>, input: Input) -> Called {
+    async fn call_answering(&self, arguments: Vec<OsString>, input: Input) -> CommandOutput {
         let invocation = self.read(&arguments);
         let globals = invocation.globals;
         let input = if globals.no_interaction { Input::none() } else { input };
@@ -147,7 +147,7 @@ impl Console {
         let mut output = Output::captured(globals.verbosity(), colours);
         let exit = self.perform(invocation, input, &mut output).await;
         let printed = output.into_captured();
-        Called { exit, stdout: printed.stdout, stderr: printed.stderr }
+        CommandOutput { exit, stdout: printed.stdout, stderr: printed.stderr }
     }
 
     fn read(&self, arguments: &[OsString]) -> Invocation {

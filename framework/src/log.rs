@@ -1,16 +1,16 @@
 //! Logs: one line per event, to stderr or to a file, as text or as JSON.
 //!
-//! A moment is what the server's users watch, such as `Client: Connect.`; [`moment!`](crate::moment) logs one. In
+//! A moment is what the server's users watch, such as `Client: Connect.`; [`app_log!`](crate::app_log) logs one. In
 //! text on stderr it stands bare, without time and level; whatever is in it, it is one line. An outcome is what the
 //! server itself says of each task that has ended. What a handler logs carries the id of its task.
 
-mod book;
+mod buffer;
 mod escape;
 mod file;
 mod json;
-mod outcomes;
+mod outcome_lines;
 mod rotation;
-mod subject;
+mod task_scope;
 mod text;
 
 use std::io;
@@ -30,22 +30,22 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, fmt as lines};
 
-pub(crate) use outcomes::{EndedTask, outcomes};
+pub(crate) use outcome_lines::{EndedTask, outcomes};
 pub use rotation::Rotation;
-pub(crate) use subject::{About, about};
+pub(crate) use task_scope::{TaskScope, with_task};
 
-use book::{Book, Writing};
+use buffer::{LogBuffer, WriterThread};
 use file::LogFile;
 use json::Json;
 use text::Text;
 
 /// The target of all moments.
-pub const MOMENT: &str = "moment";
+pub const APP_LOG: &str = "app_log";
 
-/// Logs a moment: `moment!("message: {text} from Client: {number}")`. Costs nothing while moments are off.
+/// Logs a moment: `app_log!("message: {text} from Client: {number}")`. Costs nothing while moments are off.
 #[macro_export]
-macro_rules! moment {
-    ($($message:tt)+) => { $crate::log::tracing::info!(target: $crate::log::MOMENT, $($message)+) };
+macro_rules! app_log {
+    ($($message:tt)+) => { $crate::log::tracing::info!(target: $crate::log::APP_LOG, $($message)+) };
 }
 
 /// How a process logs.
@@ -54,7 +54,7 @@ pub struct Logging {
     pub level: Level,
     pub format: Format,
     /// Whether moments are logged; they also need the level `info` at least.
-    pub moments: bool,
+    pub app_log: bool,
     /// Whether each end of a task is logged; this also needs the level `info` at least.
     pub outcomes: bool,
     /// Appended to, and created when missing along with its directory; `None` is stderr.
@@ -72,7 +72,7 @@ impl Default for Logging {
         Self {
             level: Level::Info,
             format: Format::Text,
-            moments: true,
+            app_log: true,
             outcomes: false,
             file: None,
             rotation: Rotation::None,
@@ -84,7 +84,7 @@ impl Default for Logging {
 
 /// The log of a process, written to its end when dropped.
 #[must_use = "what is logged reaches the file as long as this lives"]
-pub struct Log(Option<Writing>);
+pub struct LogGuard(Option<WriterThread>);
 
 /// What is logged: this and everything more severe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
@@ -136,7 +136,7 @@ impl Logging {
     ///
     /// # Errors
     /// When the file cannot be opened, or logging has been started already.
-    pub fn start(self) -> Result<Log> {
+    pub fn start(self) -> Result<LogGuard> {
         let (book, writing) = self.open()?.unzip();
         let writer = match book.clone() {
             Some(book) => BoxMakeWriter::new(Arc::new(book)),
@@ -144,16 +144,16 @@ impl Logging {
         };
         tracing::subscriber::set_global_default(self.subscriber(writer)).context("starting to log")?;
         if self.outcomes && self.level >= Level::Info {
-            outcomes::log_outcomes(self.format, book);
+            outcome_lines::log_outcomes(self.format, book);
         }
-        Ok(Log(writing))
+        Ok(LogGuard(writing))
     }
 
-    fn open(&self) -> Result<Option<(Book, Writing)>> {
+    fn open(&self) -> Result<Option<(LogBuffer, WriterThread)>> {
         let Some(path) = &self.file else { return Ok(None) };
         let file = LogFile::open(path, self.rotation, self.keep)?;
         let format = self.format;
-        Book::open(file, self.buffer_max, move |text| match format {
+        LogBuffer::open(file, self.buffer_max, move |text| match format {
             Format::Text => text::remark(text),
             Format::Json => json::remark(text),
         })
@@ -178,13 +178,13 @@ impl Logging {
 
     /// What is enabled. Decided once per place in the code, so that what is off costs one load.
     fn targets(&self) -> Targets {
-        let moments = self.moments && self.level >= Level::Info;
+        let moments = self.app_log && self.level >= Level::Info;
         let moments = if moments { LevelFilter::INFO } else { LevelFilter::OFF };
-        Targets::new().with_default(self.level.filter()).with_target(MOMENT, moments)
+        Targets::new().with_default(self.level.filter()).with_target(APP_LOG, moments)
     }
 }
 
-impl Log {
+impl LogGuard {
     /// Whether it goes into a file.
     pub fn is_file(&self) -> bool {
         self.0.is_some()
@@ -192,17 +192,17 @@ impl Log {
 
     /// Opens the file by its name again, as after logrotate has moved it away.
     pub fn reopen(&self) {
-        self.0.iter().for_each(Writing::reopen);
+        self.0.iter().for_each(WriterThread::reopen);
     }
 
     /// Waits until all that was logged so far has been written, or counted as lost.
     pub fn flush(&self) {
-        self.0.iter().for_each(Writing::flush);
+        self.0.iter().for_each(WriterThread::flush);
     }
 
     /// Lets the process's own stdout and stderr go into the file, wherever it goes from now on.
     pub fn take_streams(&self) {
-        self.0.iter().for_each(Writing::take_streams);
+        self.0.iter().for_each(WriterThread::take_streams);
     }
 }
 
@@ -252,14 +252,14 @@ mod tests {
     #[test]
     fn a_moment_stands_bare() {
         let (text, number) = ("hello", 1);
-        let lines = logged(Logging::default(), || moment!("message: {text} from Client: {number}"));
+        let lines = logged(Logging::default(), || app_log!("message: {text} from Client: {number}"));
         assert_eq!(lines, "message: hello from Client: 1\n");
     }
 
     #[test]
     fn a_moment_is_one_line_whatever_is_in_it() {
         let text = "a\nb\r\t\u{1b}[31mred\u{9b}2J \u{202e}ü→😀 \\";
-        let lines = logged(Logging::default(), || moment!("{text}"));
+        let lines = logged(Logging::default(), || app_log!("{text}"));
         assert_eq!(lines, "a\\nb\\r\\t\\u{1b}[31mred\\u{9b}2J \\u{202e}ü→😀 \\\n");
     }
 
@@ -280,14 +280,14 @@ mod tests {
         let lines = logged(logging, || {
             let span = info_span!("attempt", task = 12, note = tracing::field::Empty).entered();
             span.record("note", "late");
-            moment!("a\n\u{9b}\"b\"");
+            app_log!("a\n\u{9b}\"b\"");
             error!(target: "here", ok = true, share = 0.5, debt = -1, none = f64::NAN, "gone");
         });
         let lines: Vec<serde_json::Value> =
             lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["message"], "a\n\u{9b}\"b\"");
-        assert_eq!(lines[0]["target"], "moment");
+        assert_eq!(lines[0]["target"], "app_log");
         assert!(humantime::parse_rfc3339(lines[1]["time"].as_str().unwrap()).is_ok());
         assert_eq!(lines[1]["level"], "ERROR");
         let fields = serde_json::json!({ "ok": true, "share": 0.5, "debt": -1, "none": "NaN" });
@@ -299,25 +299,25 @@ mod tests {
     #[test]
     fn a_line_of_json_carries_no_terminal_control() {
         let logging = Logging { format: Format::Json, ..Logging::default() };
-        let lines = logged(logging, || moment!("\u{1b}[31m\u{9b}\u{7f}"));
+        let lines = logged(logging, || app_log!("\u{1b}[31m\u{9b}\u{7f}"));
         assert!(!lines.trim_end().contains(char::is_control), "{lines:?}");
     }
 
     #[test]
     fn moments_that_are_off_are_not_even_formatted() {
-        for (level, moments) in [(Level::Info, false), (Level::Warn, true), (Level::Off, true)] {
+        for (level, app_log) in [(Level::Info, false), (Level::Warn, true), (Level::Off, true)] {
             let count = AtomicU32::new(0);
-            let logging = Logging { level, moments, ..Logging::default() };
-            let lines = logged(logging, || moment!("{}", Shown(&count)));
+            let logging = Logging { level, app_log, ..Logging::default() };
+            let lines = logged(logging, || app_log!("{}", Shown(&count)));
             assert_eq!((lines.as_str(), count.into_inner()), ("", 0), "{level:?}");
         }
     }
 
     #[test]
     fn moments_can_be_off_while_other_lines_are_on() {
-        let logging = Logging { moments: false, ..Logging::default() };
+        let logging = Logging { app_log: false, ..Logging::default() };
         let lines = logged(logging, || {
-            moment!("hidden");
+            app_log!("hidden");
             info!("shown");
             debug!("too fine");
         });
@@ -346,20 +346,20 @@ mod tests {
             }
         }
         let subscriber = Logging::default().subscriber(|| Full);
-        tracing::subscriber::with_default(subscriber, || moment!("lost"));
+        tracing::subscriber::with_default(subscriber, || app_log!("lost"));
     }
 
     #[test]
     fn a_line_about_a_task_carries_its_id() {
         let lines = logged(Logging::default(), || {
-            about(12, || info!("sent"));
-            about(12, || moment!("bare"));
+            with_task(12, || info!("sent"));
+            with_task(12, || app_log!("bare"));
             info!("other");
         });
         let lines: Vec<_> = lines.lines().collect();
         assert!(lines[0].ends_with("sent task=12") && lines[1] == "bare" && lines[2].ends_with("other"));
         let lines = logged(Logging { format: Format::Json, ..Logging::default() }, || {
-            about(12, || info!("sent"));
+            with_task(12, || info!("sent"));
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(&lines).unwrap()["task"], 12);
     }
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn a_moment_in_a_file_has_its_time() {
         let logging = Logging { file: Some("server.log".into()), ..Logging::default() };
-        let lines = logged(logging, || moment!("Connect"));
+        let lines = logged(logging, || app_log!("Connect"));
         assert!(lines.ends_with("Z  INFO moment: Connect\n"), "{lines}");
     }
 
@@ -384,7 +384,7 @@ mod tests {
                 scope.spawn(move || {
                     let text = letter.repeat(500);
                     tracing::dispatcher::with_default(&dispatch, || {
-                        (0..250).for_each(|_| moment!("{text}"));
+                        (0..250).for_each(|_| app_log!("{text}"));
                     });
                 });
             }

@@ -6,9 +6,9 @@ pub use clap::{self, Args};
 pub use framework_macros::{Command, Task};
 
 pub use crate::app::App;
-pub use crate::command::{Entry, Execute, Exit, Registry};
+pub use crate::app_log;
+pub use crate::command::{CommandEntry, Execute, Exit, Registry};
 pub use crate::console::Console;
-pub use crate::moment;
 pub use crate::output::Output;
 pub use crate::server::{Connection, Events, Finished};
 pub use crate::task::{Attempt, Handle, HandleBlocking, Outcome};

@@ -1,20 +1,20 @@
 //! Bytes to requests, replies to bytes; no sockets.
 
 mod command;
-mod frames;
-mod lines;
-mod opening;
-mod refusal;
+mod frame_decoder;
+mod line_decoder;
+mod detect;
+mod error;
 mod reply;
 mod request;
 
 pub use command::CommandRequest;
-pub use frames::Frames;
-pub use lines::{Lines, Page};
-pub use opening::Opening;
-pub use refusal::{Code, Refusal};
-pub use reply::{Answer, Durability, Reply, Status};
-pub use request::{Message, Misunderstood, RareRequest, ReplyMode, TaskRequest, When};
+pub use detect::DetectedProtocol;
+pub use error::{ErrorCode, RequestError};
+pub use frame_decoder::FrameDecoder;
+pub use line_decoder::{LineDecoder, MessageBatch};
+pub use reply::{Durability, Reply, ReplyWriter, Status};
+pub use request::{ExtraFields, Message, ParseError, ReplyMode, TaskRequest, TimeSpec};
 
 /// What `?` and Enter answer: the wire in a dozen lines, for a person at a terminal.
 pub const HELP: &str = "\

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use cron::Cron;
-pub use settings::{Arguments, Entry, Expression, ScheduleSettings, Timezone};
+pub use settings::{Arguments, Expression, ScheduleEntry, ScheduleSettings, Timezone};
 
 use crate::config::Origin;
-use crate::protocol::{Code, Refusal};
-use crate::task::{Handler, Missed, NewTask, Overlap};
+use crate::protocol::{ErrorCode, RequestError};
+use crate::task::{Handler, MissedRunPolicy, NewTask, OverlapPolicy};
 
 /// How many missed runs are made up for at most.
 pub const MISSED_MAX: usize = 1_000;
@@ -28,8 +28,8 @@ pub struct Schedule {
     pub args: Bytes,
     pub queue: &'static str,
     pub cron: Cron,
-    pub missed: Missed,
-    pub overlap: Overlap,
+    pub missed: MissedRunPolicy,
+    pub overlap: OverlapPolicy,
     /// One that is switched off has no next run, but can be run by hand.
     pub enabled: bool,
     /// Where it stands.
@@ -48,11 +48,11 @@ impl Schedule {
     /// At most [`MISSED_MAX`], the last ones; a single one if they may not overlap.
     pub fn due(&self, since_ms: u64, now_ms: u64) -> Vec<u64> {
         let limit = match (self.missed, self.overlap) {
-            (Missed::All, Overlap::Allow) => MISSED_MAX,
+            (MissedRunPolicy::All, OverlapPolicy::Allow) => MISSED_MAX,
             _ => 1,
         };
         let mut times = self.cron.between(since_ms, now_ms, limit);
-        if self.missed == Missed::Skip {
+        if self.missed == MissedRunPolicy::Skip {
             times.retain(|time| now_ms - time <= ON_TIME_MS);
         }
         times
@@ -94,10 +94,10 @@ impl Schedules {
 
     /// # Errors
     /// When there is none of this name; suggests the near one.
-    pub fn find(&self, name: &str) -> Result<&Schedule, Refusal> {
+    pub fn find(&self, name: &str) -> Result<&Schedule, RequestError> {
         let found = self.0.binary_search_by(|schedule| schedule.name.as_str().cmp(name));
         found.map(|index| &self.0[index]).map_err(|_| {
-            Refusal::new(Code::UnknownTask, format!("There is no schedule \"{name}\"."))
+            RequestError::new(ErrorCode::UnknownTask, format!("There is no schedule \"{name}\"."))
                 .suggesting(name, self.0.iter().map(|schedule| schedule.name.as_str()))
         })
     }

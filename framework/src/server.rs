@@ -12,32 +12,32 @@
 //! run on threads of their own, so that a handler which burns CPU delays no acknowledgement.
 
 mod access;
-mod audience;
+mod subscriptions;
 mod connection;
-mod door;
-mod ending;
+mod policy;
+mod shutdown;
 mod events;
 mod finisher;
-mod given;
+mod inherited_sockets;
 mod handover;
 mod listener;
 mod notifier;
 mod outbox;
 mod peer;
-mod pool;
-mod queue;
-mod ready;
-mod renewal;
-mod running;
-mod roster;
+mod runtime;
+mod intake;
+mod poll;
+mod reload;
+mod handle;
+mod connections;
 mod scheduler;
 mod session;
 mod settings;
 mod status;
 mod stream;
 mod waiters;
-mod watched;
-mod witnesses;
+mod reloadable;
+mod progress_listeners;
 mod worker;
 
 use std::sync::Arc;
@@ -46,44 +46,44 @@ use anyhow::{Context, Result};
 use tokio::sync::{mpsc, watch};
 
 pub use access::Scope;
-pub use audience::Awaited;
 pub use connection::Connection;
-pub use ending::{Farewell, Phase};
-pub use events::{AnyEvents, Events, Finished};
-pub use given::GivenSocket;
+pub use connections::ConnectionInfo;
+pub use events::{DynEvents, Events, Finished};
+pub use handle::{DrainingServer, PreparedHandover, ServerHandle, ShutdownReport};
 pub use handover::Handover;
+pub use inherited_sockets::InheritedSocket;
 pub use listener::AlreadyRunning;
 pub use peer::Peer;
-pub use renewal::{Reload, ReloadPhase, Renewal};
-pub use roster::ConnectionStory;
-pub use running::{Offer, Remainder, Running, Stopped};
+pub use reload::{ReloadControl, ReloadPhase, ReloadStatus};
 pub use settings::{Auth, ListenerSettings, Protocol, QueueRate, ServerSettings};
+pub use shutdown::{ShutdownPhase, ShutdownStatus};
 pub use status::{Address, Connections, OpenFiles, Percentiles, Rates, Status, Threads, Workers};
+pub use subscriptions::PendingWaiter;
 
 use crate::config::Config;
 use crate::schedule::Schedules;
 use crate::store::{Clock, Store};
-use crate::task::{Handlers, Workshop, remember_panics};
-use ending::Ending;
-use given::Given;
-use listener::{Entrance, Listener};
-use pool::Pool;
-use queue::Queue;
-use running::{Hearing, Work};
+use crate::task::{AttemptContext, Handlers, remember_panics};
+use handle::{ReplyTargets, WorkerRuntime};
+use inherited_sockets::InheritedSockets;
+use intake::Intake;
+use listener::{BoundListener, Listener};
+use runtime::ThreadPool;
 use scheduler::Scheduler;
-use session::Hall;
-use status::{Bench, Board};
-use worker::{Crew, Leases};
+use session::SessionContext;
+use shutdown::ShutdownControl;
+use status::{Metrics, WorkerGroupStats};
+use worker::{Leases, WorkerPool};
 
 /// How many batches may lie between two rooms.
-const DOOR: usize = 256;
+const CHANNEL_CAPACITY: usize = 256;
 
 /// What a server is made of.
 pub struct Server {
     pub config: Config,
     pub settings: ServerSettings,
     pub handlers: Arc<Handlers>,
-    pub events: Arc<dyn AnyEvents>,
+    pub events: Arc<dyn DynEvents>,
     pub store: Arc<dyn Store>,
 }
 
@@ -93,7 +93,7 @@ impl Server {
     /// # Errors
     /// When an address cannot be listened on, a file of the settings cannot be used, threads cannot be started,
     /// or `on_start` fails.
-    pub async fn start(self) -> Result<Running> {
+    pub async fn start(self) -> Result<ServerHandle> {
         self.succeed(Handover::default()).await
     }
 
@@ -101,22 +101,22 @@ impl Server {
     ///
     /// # Errors
     /// As there, and when a socket of a service manager is none that the settings name.
-    pub async fn succeed(self, handover: Handover) -> Result<Running> {
+    pub async fn succeed(self, handover: Handover) -> Result<ServerHandle> {
         remember_panics();
         status::raise_limit(self.settings.max_connection);
         let schedules = check(&self.settings, &self.config, &self.handlers)?;
         let benches = self.benches();
-        let io = Pool::new("io", self.settings.worker_num, 0)?;
+        let io = ThreadPool::new("io", self.settings.worker_num, 0)?;
         let blocking = benches.iter().map(|bench| bench.count).sum();
-        let tasks = Pool::new("task", self.settings.task_threads, blocking)?;
+        let tasks = ThreadPool::new("task", self.settings.task_threads, blocking)?;
         let threads = Threads { io: self.settings.worker_num, task: self.settings.task_threads };
-        let board = Arc::new(Board::new(self.store.clone(), benches, threads));
+        let board = Arc::new(Metrics::new(self.store.clone(), benches, threads));
         // Within the pool, whose reactor the sockets belong to from now on.
-        let (limits, given) = (board.limits.clone(), Given::from(handover.sockets));
+        let (limits, given) = (board.limits.clone(), InheritedSockets::from(handover.sockets));
         let opening = listener::open(self.settings.clone(), self.config.clone(), limits, given);
         let entrances = io.spawn(opening).await??;
         let default_function = self.settings.default_function.clone();
-        let queue = Queue::new(self.store.clone(), self.handlers.clone(), default_function, board.clone());
+        let queue = Intake::new(self.store.clone(), self.handlers.clone(), default_function, board.clone());
         let scheduler =
             Scheduler::open(schedules, queue.clone(), self.store.clone(), Clock::machine()).await?;
         self.events.start().await.context("on_start")?;
@@ -130,29 +130,29 @@ impl Server {
             telling = Some(io.spawn(seated));
         }
         let running = self.let_in(entrances, [io, tasks], queue, Arc::new(scheduler), board, work);
-        Ok(Running { telling, ..running })
+        Ok(ServerHandle { telling, ..running })
     }
 
-    fn benches(&self) -> Vec<Bench> {
+    fn benches(&self) -> Vec<WorkerGroupStats> {
         let lines = self.settings.lines();
-        lines.iter().map(|(line, count)| Bench::new(settings::name(line), *count)).collect()
+        lines.iter().map(|(line, count)| WorkerGroupStats::new(settings::name(line), *count)).collect()
     }
 
     /// Opens the rooms behind the queue: workers, finisher and notifier.
-    fn work(&self, tasks: &Pool, board: &Arc<Board>) -> Work {
+    fn work(&self, tasks: &ThreadPool, board: &Arc<Metrics>) -> WorkerRuntime {
         let (halt, halted) = watch::channel(false);
-        let (to_finisher, from_workers) = mpsc::channel(DOOR);
-        let (to_notifier, from_finisher) = mpsc::channel(DOOR);
-        let hearing = Hearing::new(&self.store);
-        let Hearing { waiters, audience } = &hearing;
+        let (to_finisher, from_workers) = mpsc::channel(CHANNEL_CAPACITY);
+        let (to_notifier, from_finisher) = mpsc::channel(CHANNEL_CAPACITY);
+        let hearing = ReplyTargets::new(&self.store);
+        let ReplyTargets { waiters, audience } = &hearing;
         let (events, config, handlers) = (self.events.clone(), self.config.clone(), self.handlers.clone());
         let notifier = notifier::run(events.clone(), waiters.clone(), audience.clone(), from_finisher);
         let finisher = finisher::run(self.store.clone(), board.clone(), from_workers, to_notifier);
-        let workshop = Arc::new(Workshop { config, handlers, audience: audience.clone() });
+        let workshop = Arc::new(AttemptContext { config, handlers, audience: audience.clone() });
         let leases = Arc::new(Leases::new(self.store.clone()));
         let lease = self.settings.policy().lease;
         let beside = vec![tasks.spawn(finisher), tasks.spawn(leases.clone().keep(lease))];
-        let crews = board.benches.iter().enumerate().map(|(line, bench)| Crew {
+        let crews = board.benches.iter().enumerate().map(|(line, bench)| WorkerPool {
             store: self.store.clone(),
             events: events.clone(),
             workshop: workshop.clone(),
@@ -165,19 +165,19 @@ impl Server {
             halt: halted.clone(),
         });
         let crews = crews.map(Arc::new).collect();
-        Work::new(crews, self.settings.task_threads, halt, tasks.spawn(notifier), beside, hearing)
+        WorkerRuntime::new(crews, self.settings.task_threads, halt, tasks.spawn(notifier), beside, hearing)
     }
 
     /// Opens the rooms before it: the sessions, and the listener that owns them.
     fn let_in(
         self,
-        entrances: Vec<Entrance>,
-        [io, tasks]: [Pool; 2],
-        queue: Queue,
+        entrances: Vec<BoundListener>,
+        [io, tasks]: [ThreadPool; 2],
+        queue: Intake,
         scheduler: Arc<Scheduler>,
-        board: Arc<Board>,
-        mut work: Work,
-    ) -> Running {
+        board: Arc<Metrics>,
+        mut work: WorkerRuntime,
+    ) -> ServerHandle {
         let (stop, stopped) = watch::channel(false);
         let (guard, reading) = mpsc::channel(1);
         let sockets = entrances.iter().map(|entrance| entrance.socket.clone()).collect();
@@ -190,9 +190,9 @@ impl Server {
             io.spawn(work.hearing.audience.batches.clone().tell_on()),
             io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
         ]);
-        let ending = Arc::new(Ending::new(self.store.clone(), max_wait_time));
-        let renewal = Arc::new(Renewal::new(self.store.clone(), max_wait_time));
-        let hall = Arc::new(Hall {
+        let ending = Arc::new(ShutdownControl::new(self.store.clone(), max_wait_time));
+        let renewal = Arc::new(ReloadControl::new(self.store.clone(), max_wait_time));
+        let hall = Arc::new(SessionContext {
             ending: ending.clone(),
             renewal: renewal.clone(),
             settings: self.settings,
@@ -206,7 +206,7 @@ impl Server {
         });
         let listener = io.spawn(Listener { hall, stop: stopped, reading: guard }.run(entrances));
         work.begin(&tasks);
-        Running {
+        ServerHandle {
             pools: [io, tasks],
             addresses,
             sockets,

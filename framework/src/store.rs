@@ -1,17 +1,17 @@
 //! Where tasks survive: a handful of verbs, each on a batch.
 
-mod bell;
-mod books;
-mod change;
+mod wakeups;
+mod index;
+mod admin;
 mod clock;
-mod counts;
+mod stats;
 mod memory;
-mod names;
-mod order;
-mod policy;
+mod intern;
+mod ready_queues;
+mod options;
 pub mod sqlite;
-mod story;
-mod telling;
+mod views;
+mod view_parts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::protocol::{Durability, Refusal};
-use crate::task::{NewTask, Task, TaskId, Ticket};
+use crate::protocol::{Durability, RequestError};
+use crate::task::{NewTask, TaskId, TaskRecord, WaiterId};
 
-pub use change::{Cancelled, Change, Changed, ScheduleNote, Target};
+pub use admin::{AdminCommand, AdminResult, Cancelled, ScheduleNote, TaskSelector};
 pub use clock::{Clock, Now};
-pub use counts::{Counts, Depth, Ledger};
 pub use memory::Memory;
-pub use policy::{Line, Policy, Rate};
+pub use options::{Rate, StoreOptions, WorkerGroup};
 pub use sqlite::Sqlite;
-pub use story::{
-    AttemptStory, BatchState, BatchStory, Filter, Found, Question, QueueStory, ScheduleStory, State, Story,
-    Summary,
+pub use stats::{Ledger, QueueDepth, StoreStats};
+pub use views::{
+    AttemptInfo, BatchInfo, BatchState, Filter, Query, QueryResult, QueueInfo, ScheduleInfo, State,
+    TaskDetails, TaskSummary,
 };
 
 /// Where tasks survive. Every verb takes a batch, and is atomic for each task of it.
@@ -49,40 +49,40 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// What is accepted is as durable as [`Store::durability`] says when this returns, and can be taken; who
     /// sleeps in [`Store::ready`] may learn of it only from [`Store::ring`].
-    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, Refusal>>>;
+    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>>;
 
     /// Wakes whoever waits for what was pushed. Apart from `push`, so that many pushes can share one waking.
     fn ring(&self);
 
-    /// Waits until there is something to take for this line of workers (its place in [`Policy::lines`]);
+    /// Waits until there is something to take for this line of workers (its place in [`StoreOptions::lines`]);
     /// `false` when the store is closed and there never will be. May be cancelled at any time.
     fn ready(&self, line: usize) -> BoxFuture<'_, bool>;
 
     /// Leases up to `limit` of the line's tasks that are due, in the order of work; none if there are none.
-    /// A lease ends after [`Policy::lease`] unless it is renewed, and the task can be taken again.
+    /// A lease ends after [`StoreOptions::lease`] unless it is renewed, and the task can be taken again.
     ///
     /// Must not be cancelled: a lease taken and dropped is a task that nobody runs.
     fn take(&self, line: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
 
-    /// Prolongs leases by [`Policy::lease`] from now; `false` for one that is not held any more.
-    fn renew(&self, leases: Vec<(TaskId, Token)>) -> BoxFuture<'_, Vec<bool>>;
+    /// Prolongs leases by [`StoreOptions::lease`] from now; `false` for one that is not held any more.
+    fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>>;
 
     /// Writes what became of leases. `false` for one whose token is not the current one: it changed nothing.
     /// What it wrote is durable soon: a crash before that runs the task again.
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>>;
 
     /// Changes what is there on behalf of people; durable when this returns.
-    fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, Refusal>>;
+    fn change(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>>;
 
     /// Waits for tasks that ended without an attempt of theirs: cancelled while they waited, expired, set aside
     /// because their process died. Each is told once, to one caller. May be cancelled at any time.
-    fn departed(&self) -> BoxFuture<'_, Vec<Departed>>;
+    fn departed(&self) -> BoxFuture<'_, Vec<TerminatedTask>>;
 
     /// Answers a question about what is there; sees everything that happened before it was asked.
-    fn find(&self, question: Question) -> BoxFuture<'_, Result<Found, Refusal>>;
+    fn find(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>>;
 
     /// How many tasks are where, all counted at one moment.
-    fn counts(&self) -> BoxFuture<'_, Counts>;
+    fn counts(&self) -> BoxFuture<'_, StoreStats>;
 
     /// Writes what is still on its way to the disk; all that happened before is durable when this returns, as far
     /// as the disk lets it be.
@@ -95,7 +95,7 @@ pub trait Store: Send + Sync + 'static {
     /// Lets another process have what survives this one, after [`Store::flush`]: nothing is locked any more when this
     /// returns, and whatever is asked, settled or changed from then on is refused or forgotten. Gives the waiting
     /// tasks that carry a ticket, which only this process knows of.
-    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, Ticket)>>;
+    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>>;
 }
 
 /// What a push came to.
@@ -109,20 +109,20 @@ pub struct Accepted {
 /// The right to run one attempt of a task.
 #[derive(Debug)]
 pub struct Lease {
-    pub task: Arc<Task>,
+    pub task: Arc<TaskRecord>,
     /// 1 for the first attempt; those in which the process died count.
     pub attempt: u32,
     /// Names this attempt among all others.
-    pub token: Token,
+    pub token: LeaseToken,
     /// Where the attempt is marked as running.
-    pub mark: Mark,
+    pub mark: RunningMarker,
 }
 
 /// Where an attempt is marked as running, so that it is known after a crash which ones were.
 #[derive(Debug, Default)]
-pub struct Mark(Option<(Arc<sqlite::Slots>, u32, TaskId)>);
+pub struct RunningMarker(Option<(Arc<sqlite::RunningSlots>, u32, TaskId)>);
 
-impl Mark {
+impl RunningMarker {
     /// Marks the attempt as running, from when it begins until it is settled: for the handlers of tasks that are
     /// only leased have not been called yet.
     pub fn begin(&self) {
@@ -134,12 +134,12 @@ impl Mark {
 
 /// Names one attempt; a settlement with an older one is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Token(pub u64);
+pub struct LeaseToken(pub u64);
 
 /// A task that ended without an attempt of its own.
 #[derive(Debug)]
-pub struct Departed {
-    pub task: Arc<Task>,
+pub struct TerminatedTask {
+    pub task: Arc<TaskRecord>,
     /// A terminal one.
     pub state: State,
     /// Why, for people.
@@ -150,8 +150,8 @@ pub struct Departed {
 #[derive(Debug)]
 pub struct Settlement {
     pub task: TaskId,
-    pub token: Token,
-    pub verdict: Verdict,
+    pub token: LeaseToken,
+    pub verdict: Disposition,
     /// When the attempt began, in milliseconds since 1970, and how long it took.
     pub started_ms: u64,
     pub ran: Duration,
@@ -161,7 +161,7 @@ pub struct Settlement {
 
 /// Where a task goes after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Disposition {
     /// It has ended with this result.
     Done(Bytes),
     /// It has ended with this error.
@@ -174,7 +174,7 @@ pub enum Verdict {
     Return,
 }
 
-impl Verdict {
+impl Disposition {
     /// Whether the task has ended with it.
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Done(_) | Self::Failed(_) | Self::Cancelled)

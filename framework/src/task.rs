@@ -1,14 +1,14 @@
 //! The vocabulary: a task, its attempts and outcomes, and the handlers that run them.
 
-mod afterwards;
+mod follow_ups;
 mod attempt;
 mod due;
 mod handler;
-mod notes;
+mod progress;
 mod outcome;
 mod panic;
 mod schema;
-mod timetable;
+mod cron_spec;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,19 +18,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-pub use afterwards::PUSHES_MAX;
 pub use attempt::Attempt;
-pub(crate) use attempt::{Audience, Workshop};
+pub(crate) use attempt::{AttemptContext, ProgressSink};
+pub use cron_spec::{CronSpec, MissedRunPolicy, OverlapPolicy};
 pub use due::{Due, now_ms};
-pub use handler::{Function, Handle, HandleBlocking, Handler, Handlers, Options};
-pub use notes::{LINES_MAX, LogLine, Notes, Progress, TEXT_MAX};
+pub use follow_ups::PUSHES_MAX;
+pub use handler::{Handle, HandleBlocking, Handler, Handlers, Task, TaskOptions};
 pub use outcome::{Failure, Outcome, Retry, no_retry, retry_after};
 pub(crate) use panic::{caught, remember_panics};
-pub use schema::{AnyValue, FunctionStory, SchemaOf, TimetableStory, schema_of};
-pub use timetable::{Missed, Overlap, Timetable};
+pub use progress::{LINES_MAX, LogLine, Progress, ProgressLog, TEXT_MAX};
+pub use schema::{AnyValue, CronInfo, HandlerInfo, SchemaOf, schema_of};
 
-use crate::protocol::{RareRequest, Refusal, TaskRequest};
-use afterwards::Afterwards;
+use crate::protocol::{ExtraFields, RequestError, TaskRequest};
+use follow_ups::FollowUps;
 
 /// Names a task: rising from 0, never reused.
 pub type TaskId = u64;
@@ -42,7 +42,7 @@ pub type BatchId = u64;
 ///
 /// Travels with the task so that nobody has to look up, once per task, whether somebody waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket(pub std::num::NonZeroU64);
+pub struct WaiterId(pub std::num::NonZeroU64);
 
 /// A task that is checked and complete, but not accepted yet.
 #[derive(Clone)]
@@ -59,14 +59,14 @@ pub struct NewTask {
     pub attempts: u32,
     /// The longest an attempt may take; `None` is for ever.
     pub timeout: Option<Duration>,
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<WaiterId>,
     /// What only few tasks have.
-    pub rare: Option<Box<Rare>>,
+    pub rare: Option<Box<ExtraOptions>>,
 }
 
 /// What only few tasks have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rare {
+pub struct ExtraOptions {
     /// Instead of the handler's own.
     pub backoff: Option<Duration>,
     /// The task ends as expired if no attempt has begun by then; counted from its acceptance.
@@ -85,7 +85,7 @@ impl NewTask {
     ///
     /// # Errors
     /// When `task` does not serialize to JSON.
-    pub fn of<T: Function>(handlers: &Handlers, task: &T) -> Result<Self, Refusal> {
+    pub fn of<T: Task>(handlers: &Handlers, task: &T) -> Result<Self, RequestError> {
         let args = serde_json::to_vec(task).map_err(|error| handler::bad_arguments(T::NAME, &error))?;
         Ok(Self::with_defaults(handlers.find(T::NAME)?, args.into()))
     }
@@ -99,7 +99,7 @@ impl NewTask {
         request: &TaskRequest,
         default_function: Option<&str>,
         page: &Bytes,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, RequestError> {
         let name =
             request.function.as_deref().or(default_function).ok_or_else(handler::no_default_function)?;
         let handler = handlers.find(name)?;
@@ -119,7 +119,7 @@ impl NewTask {
             due: request.due.map_or(defaults.due, Due::from),
             attempts: request.attempts.unwrap_or(defaults.attempts),
             timeout: request.timeout.or(defaults.timeout),
-            rare: request.rare.as_ref().map(|rare| Rare::from_request(handlers, rare)).transpose()?,
+            rare: request.rare.as_ref().map(|rare| ExtraOptions::from_request(handlers, rare)).transpose()?,
             ..defaults
         })
     }
@@ -128,7 +128,7 @@ impl NewTask {
     ///
     /// # Errors
     /// When the function is none or unknown, or `args` is not JSON or does not fit the handler.
-    pub fn from_json(handlers: &Handlers, function: Option<&str>, args: Bytes) -> Result<Self, Refusal> {
+    pub fn from_json(handlers: &Handlers, function: Option<&str>, args: Bytes) -> Result<Self, RequestError> {
         let handler = handlers.find(function.ok_or_else(handler::no_default_function)?)?;
         handler.check(&args)?;
         Ok(Self::with_defaults(handler, args))
@@ -160,13 +160,13 @@ impl NewTask {
     }
 
     /// Room for what only few tasks have.
-    pub fn rare_mut(&mut self) -> &mut Rare {
+    pub fn rare_mut(&mut self) -> &mut ExtraOptions {
         self.rare.get_or_insert_default()
     }
 }
 
-impl Rare {
-    fn from_request(handlers: &Handlers, request: &RareRequest) -> Result<Box<Self>, Refusal> {
+impl ExtraOptions {
+    fn from_request(handlers: &Handlers, request: &ExtraFields) -> Result<Box<Self>, RequestError> {
         for function in &request.then {
             handlers.find(function)?;
         }
@@ -182,7 +182,7 @@ impl Rare {
 }
 
 /// An accepted task.
-pub struct Task {
+pub struct TaskRecord {
     pub id: TaskId,
     pub new: NewTask,
     /// For durations within this process.
@@ -200,18 +200,18 @@ pub struct Task {
     cancel_requested: AtomicBool,
     cancel_signal: Notify,
     has_told: AtomicBool,
-    told: Mutex<Option<Box<Told>>>,
+    told: Mutex<Option<Box<ProgressState>>>,
 }
 
 /// What the handlers of a task have told.
 #[derive(Default)]
-struct Told {
-    notes: Notes,
+struct ProgressState {
+    notes: ProgressLog,
     /// What is to follow this attempt, if it is done.
-    afterwards: Afterwards,
+    afterwards: FollowUps,
 }
 
-impl Task {
+impl TaskRecord {
     pub fn new(id: TaskId, new: NewTask, accepted: Instant, accepted_ms: u64) -> Self {
         Self {
             id,
@@ -302,31 +302,31 @@ impl Task {
     }
 
     /// What its handlers have told so far.
-    pub fn notes(&self) -> Option<Box<Notes>> {
+    pub fn notes(&self) -> Option<Box<ProgressLog>> {
         let told = self.told()?;
         told.as_ref().filter(|told| !told.notes.is_empty()).map(|told| Box::new(told.notes.clone()))
     }
 
-    pub(crate) fn note<T>(&self, note: impl FnOnce(&mut Notes) -> T) -> T {
+    pub(crate) fn note<T>(&self, note: impl FnOnce(&mut ProgressLog) -> T) -> T {
         note(&mut self.tell().get_or_insert_default().notes)
     }
 
-    fn afterwards<T>(&self, change: impl FnOnce(&mut Afterwards) -> T) -> T {
+    fn afterwards<T>(&self, change: impl FnOnce(&mut FollowUps) -> T) -> T {
         change(&mut self.tell().get_or_insert_default().afterwards)
     }
 
-    fn take_afterwards(&self, attempt: u32) -> Option<Afterwards> {
+    fn take_afterwards(&self, attempt: u32) -> Option<FollowUps> {
         let mut told = self.told()?;
         let afterwards = told.as_mut().map(|told| &mut told.afterwards)?;
         afterwards.is_of(attempt).then(|| std::mem::take(afterwards))
     }
 
     /// What was told, without a lock for the many tasks that never tell anything.
-    fn told(&self) -> Option<MutexGuard<'_, Option<Box<Told>>>> {
+    fn told(&self) -> Option<MutexGuard<'_, Option<Box<ProgressState>>>> {
         self.has_told.load(Ordering::Acquire).then(|| self.tell())
     }
 
-    fn tell(&self) -> MutexGuard<'_, Option<Box<Told>>> {
+    fn tell(&self) -> MutexGuard<'_, Option<Box<ProgressState>>> {
         self.has_told.store(true, Ordering::Release);
         self.told.lock().expect("no one panics while holding what was told")
     }
@@ -338,7 +338,7 @@ impl fmt::Debug for NewTask {
     }
 }
 
-impl fmt::Debug for Task {
+impl fmt::Debug for TaskRecord {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         write!(formatter, "task {} of {}", self.id, self.new.handler.name)
     }

@@ -149,7 +149,7 @@ mod tests {
     fn a_macro_belongs_to_the_module_that_holds_it() {
         let library = made_up("framework/src/lib.rs", "pub mod config;\npub mod log;");
         let log = made_up("framework/src/log.rs", "#[macro_export]\nmacro_rules! moment { () => {} }");
-        let config = made_up("framework/src/config.rs", "fn f() { crate::moment!() }");
+        let config = made_up("framework/src/config.rs", "fn f() { crate::app_log!() }");
         assert_eq!(reading_order(&[library, log, config]).len(), 1);
     }
 

@@ -13,7 +13,7 @@ use crate::websocket::peer::Peer;
 /// A server that says nothing about what it does.
 fn quiet() -> Server {
     let project = Project::new();
-    project.write("config/server.toml", "moments = false\n");
+    project.write("config/server.toml", "app_log = false\n");
     // A mail cannot be put into a folder that is a file.
     project.write("mail", "");
     project.write("config/mail.toml", "folder = \"mail\"\n");

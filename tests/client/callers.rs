@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use framework::client::{Client, ClientError, ClientSettings, Ended, Request};
-use framework::protocol::Code;
+use framework::client::{Client, ClientError, ClientSettings, Request, TaskEnd};
+use framework::protocol::ErrorCode;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -63,7 +63,7 @@ async fn many_callers_share_a_few_connections_and_each_gets_its_own_result() {
 #[tokio::test]
 async fn a_request_that_nobody_waits_for_any_more_does_not_leave() {
     let server = quick();
-    let client = client(&server, |settings| settings.in_flight_max = 8);
+    let client = client(&server, |settings| settings.max_in_flight = 8);
     for _ in 0..10_000 {
         // Once around, and the future is dropped before anything could be written.
         assert!(client.send(later()).into_future().now_or_never().is_none());
@@ -80,7 +80,7 @@ async fn ten_thousand_dropped_waits_leave_nothing_behind_on_either_side() {
     project.write("config/server.toml", "durability = \"memory\"\nmoments = false\nin_flight_max = 100\n");
     let server = Server::with(project, "");
     let client = client(&server, |settings| {
-        (settings.connections, settings.in_flight_max, settings.awaited_max) = (1, 64, 64);
+        (settings.connections, settings.max_in_flight, settings.max_awaited) = (1, 64, 64);
     });
     for _ in 0..200 {
         let sent = join_all((0..50).map(|_| async { client.send(later()).awaited().await })).await;
@@ -108,8 +108,8 @@ async fn a_wait_that_was_given_up_can_be_begun_again() {
         }
     }
     client.cancel(sent.id()).await.unwrap();
-    assert!(matches!(sent.ended().await.unwrap(), Ended::Cancelled(_)));
-    assert!(matches!(sent.ended().await.unwrap(), Ended::Cancelled(_)), "it stays known");
+    assert!(matches!(sent.ended().await.unwrap(), TaskEnd::Cancelled(_)));
+    assert!(matches!(sent.ended().await.unwrap(), TaskEnd::Cancelled(_)), "it stays known");
     let error = sent.wait::<String>().await.unwrap_err();
     assert!(error.to_string().contains("task 0 was cancelled"), "{error}");
 }
@@ -117,7 +117,7 @@ async fn a_wait_that_was_given_up_can_be_begun_again() {
 #[tokio::test]
 async fn many_tasks_have_their_outcomes_in_order_with_the_refused_among_them() {
     let server = quick();
-    let client = client(&server, |settings| settings.in_flight_max = 7);
+    let client = client(&server, |settings| settings.max_in_flight = 7);
     let requests: Vec<_> = (0..100)
         .map(|number| request(if number % 3 == 1 { "ehco" } else { "echo" }, json!(number.to_string())))
         .collect();
@@ -130,7 +130,7 @@ async fn many_tasks_have_their_outcomes_in_order_with_the_refused_among_them() {
                 next += 1;
             }
             Err(refusal) => {
-                assert_eq!((refusal.code, number % 3), (Code::UnknownFunction, 1));
+                assert_eq!((refusal.code, number % 3), (ErrorCode::UnknownFunction, 1));
             }
         }
     }
@@ -151,7 +151,7 @@ async fn the_options_of_one_time_reach_the_server() {
     assert_eq!(sent.id(), again.id(), "a key of the caller's own counts");
     let story = client.show(sent.id()).await.unwrap();
     let task = &story.summary;
-    assert_eq!((task.priority, &*task.queue, story.attempts_max), (9, "mail", 2));
+    assert_eq!((task.priority, &*task.queue, story.max_attempts), (9, "mail", 2));
     let error = client.send(&echo).then("ehco").await.unwrap_err();
     assert!(matches!(&error, ClientError::Refused(refusal) if refusal.suggestion.as_deref() == Some("echo")));
 }

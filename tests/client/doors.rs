@@ -2,14 +2,14 @@
 
 use framework::client::{Client, ClientError, ClientSettings};
 use framework::config::Secret;
-use framework::protocol::Code;
+use framework::protocol::ErrorCode;
 
 use super::callers::later;
 use super::encrypted::Certificates;
 use crate::harness::server::Server;
 use crate::harness::{Project, Ran};
 
-fn code(error: &ClientError) -> Option<Code> {
+fn code(error: &ClientError) -> Option<ErrorCode> {
     match error {
         ClientError::Refused(refusal) => Some(refusal.code),
         _ => None,
@@ -26,12 +26,12 @@ async fn a_token_opens_what_its_scopes_name() {
     };
     let sender = client("open-sesame-and-let-me-in");
     let mut sent = sender.send(later()).awaited().await.unwrap();
-    assert_eq!(code(&sender.cancel(sent.id()).await.unwrap_err()), Some(Code::Forbidden));
+    assert_eq!(code(&sender.cancel(sent.id()).await.unwrap_err()), Some(ErrorCode::Forbidden));
     let following = sender.follow(sent.id()).await.unwrap();
     assert_eq!(following.state(), "waiting");
     for stranger in [client("hocus pocus"), client("")] {
         let error = stranger.send(later()).await.unwrap_err();
-        assert_eq!(code(&error), Some(Code::Unauthorized), "{error:?}");
+        assert_eq!(code(&error), Some(ErrorCode::Unauthorized), "{error:?}");
     }
     tokio::select! {
         biased;

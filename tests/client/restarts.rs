@@ -4,7 +4,7 @@ use std::net;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use framework::client::{BatchNews, Client, ClientError, ClientSettings, Ended, News, Request};
+use framework::client::{BatchEvent, Client, ClientError, ClientSettings, Request, TaskEnd, TaskEvent};
 use framework::store::BatchState;
 use rustix::process::Signal;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ fn dead() -> String {
 
 fn quiet() -> Server {
     let project = Project::new();
-    project.write("config/server.toml", "moments = false\n");
+    project.write("config/server.toml", "app_log = false\n");
     Server::with(project, "")
 }
 
@@ -76,14 +76,14 @@ async fn a_task_is_followed_over_the_death_of_the_server() {
     assert_eq!(following.state(), "waiting");
     let _server = killed(server, &relay);
     let news = following.next().await.unwrap();
-    assert!(matches!(news, Some(News::Lost(ClientError::Io { .. }))), "{news:?}");
+    assert!(matches!(news, Some(TaskEvent::Lost(ClientError::Io { .. }))), "{news:?}");
     let news = following.next().await.unwrap();
-    assert!(matches!(&news, Some(News::Again { state }) if state == "waiting"), "{news:?}");
+    assert!(matches!(&news, Some(TaskEvent::Again { state }) if state == "waiting"), "{news:?}");
     client.cancel(sent.id()).await.unwrap();
     let news = following.next().await.unwrap();
-    assert!(matches!(news, Some(News::Ended(Ended::Cancelled(_)))), "{news:?}");
+    assert!(matches!(news, Some(TaskEvent::Ended(TaskEnd::Cancelled(_)))), "{news:?}");
     assert!(following.next().await.unwrap().is_none());
-    assert!(matches!(sent.ended().await.unwrap(), Ended::Cancelled(_)), "so is a wait");
+    assert!(matches!(sent.ended().await.unwrap(), TaskEnd::Cancelled(_)), "so is a wait");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_server_that_stops_is_waited_for_like_one_that_died() {
     // A question is asked again on the next connection; a change would not be.
     client.status().await.unwrap();
     client.cancel(0).await.unwrap();
-    assert!(matches!(waiting.await.unwrap().unwrap(), Ended::Cancelled(_)));
+    assert!(matches!(waiting.await.unwrap().unwrap(), TaskEnd::Cancelled(_)));
 }
 
 #[tokio::test]
@@ -156,24 +156,24 @@ async fn a_batch_is_followed_over_the_death_and_the_stop_of_the_server() {
     assert_eq!((following.story().state, following.story().total), (BatchState::Open, 3));
     let server = killed(server, &relay);
     let news = following.next().await.unwrap();
-    assert!(matches!(news, Some(BatchNews::Lost(ClientError::Io { .. }))), "{news:?}");
+    assert!(matches!(news, Some(BatchEvent::Lost(ClientError::Io { .. }))), "{news:?}");
     let again = following.next().await.unwrap();
-    assert!(matches!(&again, Some(BatchNews::Again(story)) if story.total == 3), "{again:?}");
+    assert!(matches!(&again, Some(BatchEvent::Again(story)) if story.total == 3), "{again:?}");
 
     server.signal(Signal::TERM);
     let news = following.next().await.unwrap();
-    assert!(matches!(news, Some(BatchNews::Lost(_))), "{news:?}");
+    assert!(matches!(news, Some(BatchEvent::Lost(_))), "{news:?}");
     relay.turn_to(None);
     let server = server.again("");
     relay.turn_to(Some(&server.address));
     let again = following.next().await.unwrap();
-    assert!(matches!(&again, Some(BatchNews::Again(story)) if story.total == 3), "{again:?}");
+    assert!(matches!(&again, Some(BatchEvent::Again(story)) if story.total == 3), "{again:?}");
 
     client.seal_batch(batch).await.unwrap();
     let ended = loop {
         match following.next().await.unwrap() {
-            Some(BatchNews::Progress(_)) => {}
-            Some(BatchNews::Ended(story)) => break story,
+            Some(BatchEvent::Progress(_)) => {}
+            Some(BatchEvent::Ended(story)) => break story,
             news => panic!("{news:?}"),
         }
     };

@@ -66,11 +66,11 @@ async fn who_answers_something_else_is_told_from_a_task_server() {
 async fn a_server_that_never_answers_is_not_waited_for_for_ever() {
     let mute = Stranger::saying(b"").await;
     let client = mute.client(|settings| {
-        (settings.answer_timeout, settings.retry_time) = (Duration::from_millis(20), Duration::ZERO);
+        (settings.reply_timeout, settings.retry_time) = (Duration::from_millis(20), Duration::ZERO);
     });
     let error = client.status().await.unwrap_err();
     assert!(matches!(error, ClientError::Io { .. }), "a question can be asked again: {error:?}");
-    assert!(error.source().unwrap().to_string().contains("answer_timeout"), "{error:?}");
+    assert!(error.source().unwrap().to_string().contains("reply_timeout"), "{error:?}");
     let error = client.send(later()).await.unwrap_err();
     assert!(matches!(error, ClientError::Unknown { .. }), "a task may have been accepted: {error:?}");
     assert_eq!(client.pending(), 0);
@@ -82,7 +82,7 @@ async fn a_server_that_never_answers_is_left_for_the_next_address() {
     let addresses = format!("{},{}", mute.address, server.address);
     let client = |shared_store| {
         let settings = ClientSettings {
-            answer_timeout: Duration::from_millis(200),
+            reply_timeout: Duration::from_millis(200),
             shared_store,
             ..ClientSettings::to(&addresses).unwrap()
         };
@@ -112,9 +112,9 @@ async fn a_token_that_nobody_takes_notice_of_is_not_waited_for_for_ever() {
 #[tokio::test]
 async fn an_answer_that_is_too_long_ends_the_connection() {
     let endless = Stranger::saying(&[b'{'; 5000]).await;
-    let client = endless.client(|settings| settings.answer_max_length = 1_024);
+    let client = endless.client(|settings| settings.max_reply_length = 1_024);
     let error = client.status().await.unwrap_err();
-    assert!(error.to_string().contains("longer than answer_max_length"), "{error}");
+    assert!(error.to_string().contains("longer than max_reply_length"), "{error}");
 }
 
 #[test]

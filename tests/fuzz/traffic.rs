@@ -1,7 +1,7 @@
 //! Valid traffic of every protocol, and the mistakes that are made in it.
 
 use fastrand::Rng;
-use framework::protocol::Frames;
+use framework::protocol::FrameDecoder;
 
 /// Requests of every kind.
 const MESSAGES: [&str; 16] = [
@@ -65,7 +65,7 @@ impl Traffic {
     pub(super) fn frames(random: &mut Rng) -> Self {
         let mut bytes = Vec::new();
         for message in several(random) {
-            Frames::write(message.as_bytes(), &mut bytes);
+            FrameDecoder::write(message.as_bytes(), &mut bytes);
         }
         Self { head: Vec::new(), bytes }
     }

@@ -11,7 +11,7 @@ use crate::harness::{Ran, house};
 #[test]
 fn schemathesis_finds_no_difference_between_the_document_and_the_server() {
     // So long that no time which the document allows is too long.
-    let server = with_settings("http_wait_max = \"80years\"\n");
+    let server = with_settings("max_http_wait = \"80years\"\n");
     let python = Ran::of(&mut Command::new(house().join("tests/install"))).exits(0).stdout;
     let ran = Ran::of(
         Command::new(python.trim_end().replace("bin/python", "bin/schemathesis"))

@@ -104,7 +104,7 @@ fn whoever_follows_all_tasks_hears_of_every_end() {
 
 #[test]
 fn a_silent_stream_shows_that_it_is_alive() {
-    let server = with_settings("http_event_pause = \"1ms\"\n");
+    let server = with_settings("http_sse_keepalive = \"1ms\"\n");
     let mut listener = Listener::of(&server, "/events");
     for _ in 0..10 {
         assert_eq!(listener.line(), ": here");

@@ -41,12 +41,12 @@ fn a_head_that_is_too_long_is_refused() {
     for request in [long, many] {
         let response = ask(&server, &request).is(431);
         assert_eq!(response.header("content-type"), Some("application/problem+json"));
-        assert!(response.json()["detail"].as_str().unwrap().contains("http_header_max"));
+        assert!(response.json()["detail"].as_str().unwrap().contains("max_http_header"));
     }
-    assert_eq!(limit(&server, "http_header_max"), 2);
+    assert_eq!(limit(&server, "max_http_header"), 2);
     let url = format!("/healthz?{}", "x".repeat(9_000));
     assert_eq!(curl(&server, &[&url]).is(414).json()["code"], "too_long");
-    assert_eq!(limit(&server, "http_url_max"), 1);
+    assert_eq!(limit(&server, "max_http_url"), 1);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn lines_that_stop_coming_are_told_so_after_those_that_came() {
 
 #[test]
 fn a_full_queue_says_when_to_come_back() {
-    let server = with_settings("queue_max_length = 1\n");
+    let server = with_settings("max_queue_length = 1\n");
     curl(&server, &["--json", "\"x\"", "/tasks/echo?delay=1h"]).is(202);
     let busy = curl(&server, &["--json", "\"x\"", "/tasks/echo?delay=1h"]).is(503);
     assert_eq!(busy.json()["code"], "busy");

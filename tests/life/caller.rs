@@ -1,12 +1,12 @@
 //! A client that remembers which ends it waits for.
 
-use framework::client::{Client, ClientError, Ended, Request, Sent};
+use framework::client::{Client, ClientError, Request, TaskEnd, TaskHandle};
 use framework::task::TaskId;
 
 /// A client, and the tasks whose ends it waits for.
 pub(super) struct Caller {
     client: Client,
-    awaited: Vec<Sent>,
+    awaited: Vec<TaskHandle>,
 }
 
 impl std::ops::Deref for Caller {
@@ -33,7 +33,7 @@ impl Caller {
     }
 
     /// The next end of a task that is awaited.
-    pub(super) async fn ended(&mut self) -> Result<(TaskId, Ended), ClientError> {
+    pub(super) async fn ended(&mut self) -> Result<(TaskId, TaskEnd), ClientError> {
         let ends: Vec<_> = self.awaited.iter_mut().map(|sent| Box::pin(sent.ended())).collect();
         let (ended, index, _) = futures_util::future::select_all(ends).await;
         let id = self.awaited.remove(index).id();

@@ -1,17 +1,17 @@
 //! Cancelled tasks: at once, dropped where they stand, or asked to stop.
 
-use framework::store::{Cancelled, Change, Changed, Target};
+use framework::store::{AdminCommand, AdminResult, Cancelled, TaskSelector};
 use serde::{Deserialize, Serialize};
 
 use super::*;
 
-async fn cancel(house: &House, id: u64) -> Changed {
-    house.store.change(Change::Cancel(Target::Task(id))).await.unwrap()
+async fn cancel(house: &House, id: u64) -> AdminResult {
+    house.store.change(AdminCommand::Cancel(TaskSelector::Task(id))).await.unwrap()
 }
 
 #[track_caller]
-fn cancelled(outcome: Ended) {
-    assert!(matches!(outcome, Ended::Cancelled(_)), "{outcome:?}");
+fn cancelled(outcome: TaskEnd) {
+    assert!(matches!(outcome, TaskEnd::Cancelled(_)), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn a_waiting_task_is_cancelled_at_once_and_its_client_and_on_finish_are_to
             ..request("test_shout", serde_json::json!("x"))
         };
         let id = client.send_awaited(&later).await.unwrap();
-        assert_eq!(cancel(&house, id).await, Changed::Cancelled(Cancelled::AtOnce));
+        assert_eq!(cancel(&house, id).await, AdminResult::Cancelled(Cancelled::AtOnce));
         cancelled(client.ended().await.unwrap().1);
         assert_eq!(told.recv().await, Some((id, State::Cancelled)));
         assert_eq!(house.ledger().await.cancelled, 1);
@@ -41,7 +41,7 @@ async fn a_running_async_task_is_dropped_where_it_stands() {
         let mut client = house.client().await;
         let id = client.send_awaited(&request("test_gate", gate.name())).await.unwrap();
         gate.entered().await;
-        assert_eq!(cancel(&house, id).await, Changed::Cancelled(Cancelled::Aborted));
+        assert_eq!(cancel(&house, id).await, AdminResult::Cancelled(Cancelled::Aborted));
         cancelled(client.ended().await.unwrap().1);
         assert_eq!(told.recv().await, Some((id, State::Cancelled)));
         assert_eq!(client.status().await.unwrap().workers.busy, 0, "its worker is free again");
@@ -73,7 +73,7 @@ async fn a_blocking_task_is_asked_to_stop_and_never_tried_again() {
             let args = serde_json::json!([gate.name(), succeeds]);
             let id = client.send_awaited(&request("test_blocks_until_asked", args)).await.unwrap();
             gate.entered().await;
-            assert_eq!(cancel(&house, id).await, Changed::Cancelled(Cancelled::Requested));
+            assert_eq!(cancel(&house, id).await, AdminResult::Cancelled(Cancelled::Requested));
             let outcome = client.ended().await.unwrap().1;
             match succeeds {
                 true => assert_eq!(done(outcome).get(), "null"),

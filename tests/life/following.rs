@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use framework::client::{ClientError, News};
-use framework::protocol::Code;
-use framework::store::{Change, Found, Question, Target};
+use framework::client::{ClientError, TaskEvent};
+use framework::protocol::ErrorCode;
+use framework::store::{AdminCommand, Query, QueryResult, TaskSelector};
 use framework::task::NewTask;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,8 @@ async fn what_an_attempt_pushes_is_accepted_with_its_end_and_only_if_it_is_done(
 async fn an_attempt_by_hand_needs_no_server() {
     let handlers = Arc::new(Handlers::collect().unwrap());
     let new = NewTask::from_json(&handlers, Some("test_pushes"), "null".into()).unwrap();
-    let task = Arc::new(framework::task::Task::new(7, NewTask { attempts: 1, ..new }, Instant::now(), 0));
+    let task =
+        Arc::new(framework::task::TaskRecord::new(7, NewTask { attempts: 1, ..new }, Instant::now(), 0));
     let attempt = Attempt::alone(task, 1, Config::at("/no/project", []), handlers);
     let outcome = attempt.run().await;
     assert_eq!(outcome.text(), "result");
@@ -70,7 +71,7 @@ async fn progress_and_log_are_kept_with_the_task() {
         client.send_awaited(&request("test_tells", gate.name())).await.unwrap();
         gate.entered().await;
         for state in [State::Running, State::Done] {
-            let Found::Task(story) = house.store.find(Question::Task(id)).await.unwrap() else { panic!() };
+            let QueryResult::Task(story) = house.store.find(Query::Task(id)).await.unwrap() else { panic!() };
             assert_eq!(story.summary.state, state);
             let progress = story.notes.progress.unwrap();
             assert_eq!((progress.percent, &*progress.text), (50.0, "1 of 2"));
@@ -96,14 +97,14 @@ async fn a_task_is_followed_from_its_last_progress_to_its_end() {
         let mut following = follower.follow(id).await.unwrap();
         assert_eq!(following.state(), "running");
         let news = following.next().await.unwrap();
-        let Some(News::Progress { percent, text }) = news else { panic!("{news:?}") };
+        let Some(TaskEvent::Progress { percent, text }) = news else { panic!("{news:?}") };
         assert_eq!((percent, &*text), (50.0, "1 of 2"));
         gate.open();
         let news = following.next().await.unwrap();
-        let Some(News::Log { attempt, text }) = news else { panic!("{news:?}") };
+        let Some(TaskEvent::Log { attempt, text }) = news else { panic!("{news:?}") };
         assert_eq!((attempt, &*text), (1, "third line"));
         let news = following.next().await.unwrap();
-        assert!(matches!(news, Some(News::Ended(Ended::Done(_)))), "{news:?}");
+        assert!(matches!(news, Some(TaskEvent::Ended(TaskEnd::Done(_)))), "{news:?}");
         assert!(following.next().await.unwrap().is_none());
         assert_eq!(
             follower.follow(id).await.unwrap().state(),
@@ -119,7 +120,7 @@ async fn a_task_that_does_not_exist_cannot_be_followed() {
         let house = House::with(settings, ()).await;
         let error = house.client().await.follow(7).await.unwrap_err();
         assert!(
-            matches!(&error, ClientError::Refused(refusal) if refusal.code == Code::UnknownTask),
+            matches!(&error, ClientError::Refused(refusal) if refusal.code == ErrorCode::UnknownTask),
             "{error:?}"
         );
     }
@@ -137,9 +138,9 @@ async fn who_follows_a_task_that_waits_learns_of_its_cancel() {
         let id = client.send(&later).await.unwrap();
         let mut following = client.follow(id).await.unwrap();
         assert_eq!(following.state(), "waiting");
-        house.store.change(Change::Cancel(Target::Task(id))).await.unwrap();
+        house.store.change(AdminCommand::Cancel(TaskSelector::Task(id))).await.unwrap();
         let news = following.next().await.unwrap();
-        assert!(matches!(news, Some(News::Ended(Ended::Cancelled(_)))), "{news:?}");
+        assert!(matches!(news, Some(TaskEvent::Ended(TaskEnd::Cancelled(_)))), "{news:?}");
     }
 }
 

@@ -36,7 +36,7 @@ async fn a_queue_that_nobody_takes_from_stops_the_start() {
         config: Config::at("/no/project", []),
         store: settings.open_store(&Config::at("/no/project", []), handlers.clone()).unwrap(),
         handlers,
-        events: Arc::new(()) as Arc<dyn AnyEvents>,
+        events: Arc::new(()) as Arc<dyn DynEvents>,
         settings: ServerSettings { port: 0, ..settings },
     };
     let error = server.start().await.err().unwrap();

@@ -1,6 +1,6 @@
 //! What a request may say beyond its function: keys, times, and what is to follow.
 
-use framework::store::{Found, Question};
+use framework::store::{Query, QueryResult};
 
 use super::*;
 
@@ -108,7 +108,7 @@ async fn a_task_that_nobody_begins_in_time_has_expired() {
         let late = Request { expires: Some("1ms".into()), ..request("test_shout", serde_json::json!("x")) };
         client.send_awaited(&late).await.unwrap();
         let (id, outcome) = client.ended().await.unwrap();
-        assert!(matches!(outcome, Ended::Expired(_)), "{outcome:?}");
+        assert!(matches!(outcome, TaskEnd::Expired(_)), "{outcome:?}");
         assert_eq!(told.recv().await, Some((id, State::Expired)));
         gate.open();
     }
@@ -189,12 +189,12 @@ impl Handle for Echoes {
 }
 
 /// The outcome of a task that has ended.
-pub(super) async fn result_of(house: &House, id: u64) -> Ended {
-    let Found::Task(story) = house.store.find(Question::Task(id)).await.unwrap() else {
+pub(super) async fn result_of(house: &House, id: u64) -> TaskEnd {
+    let QueryResult::Task(story) = house.store.find(Query::Task(id)).await.unwrap() else {
         panic!("there is no task {id}")
     };
     match story.summary.state {
-        State::Done => Ended::Done(story.result.unwrap()),
-        _ => Ended::Failed(story.summary.error.unwrap()),
+        State::Done => TaskEnd::Done(story.result.unwrap()),
+        _ => TaskEnd::Failed(story.summary.error.unwrap()),
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use framework::store::{BatchStory, Departed, Depth, Filter, Found, Question, State, Story};
+use framework::store::{
+    BatchInfo, Filter, Query, QueryResult, QueueDepth, State, TaskDetails, TerminatedTask,
+};
 use framework::task::TaskId;
 use futures_util::FutureExt;
 
@@ -73,7 +75,7 @@ impl Player {
                 false => store.departed().now_or_never(),
             };
             let Some(told) = told else { break };
-            for Departed { task, state, error } in told {
+            for TerminatedTask { task, state, error } in told {
                 let id = task.id;
                 let expected = self.plain.departures.remove(&id);
                 ensure!(expected.is_some(), "task {id} is said to have ended as {state:?}: {error}");
@@ -88,9 +90,9 @@ impl Player {
 
     async fn check_batches(&self) -> Result<()> {
         for (id, expected) in &self.plain.batches {
-            let found = self.opened.store().find(Question::Batch(*id)).await;
-            let Ok(Found::Batch(found)) = found else { bail!("batch {id} is not found: {found:?}") };
-            let BatchStory { total, done, failed, cancelled, expired, .. } = *found;
+            let found = self.opened.store().find(Query::Batch(*id)).await;
+            let Ok(QueryResult::Batch(found)) = found else { bail!("batch {id} is not found: {found:?}") };
+            let BatchInfo { total, done, failed, cancelled, expired, .. } = *found;
             let numbers = (total, done, failed, cancelled, expired);
             let e = expected;
             ensure!(
@@ -104,14 +106,14 @@ impl Player {
     }
 
     async fn check_task(&self, id: TaskId) -> Result<()> {
-        let found = self.opened.store().find(Question::Task(id)).await;
+        let found = self.opened.store().find(Query::Task(id)).await;
         match (self.plain.tasks.get(&id), found) {
-            (None, Ok(Found::Nothing) | Err(_)) => Ok(()),
-            (Some(sheet), Ok(Found::Nothing) | Err(_)) => {
+            (None, Ok(QueryResult::Nothing) | Err(_)) => Ok(()),
+            (Some(sheet), Ok(QueryResult::Nothing) | Err(_)) => {
                 ensure!(self.plain.may_be_gone(sheet), "it is not found, and was {sheet:#?}");
                 Ok(())
             }
-            (Some(sheet), Ok(Found::Task(story))) => {
+            (Some(sheet), Ok(QueryResult::Task(story))) => {
                 ensure!(!sheet.is_forgotten, "it is found although it is forgotten");
                 is_told(sheet, &story).with_context(|| format!("{story:#?}"))
             }
@@ -122,8 +124,8 @@ impl Player {
     async fn check_lists(&self) -> Result<()> {
         for state in State::ALL.into_iter().map(Some).chain([None]) {
             let filter = Filter { state, limit: 10_000, ..Filter::default() };
-            let found = self.opened.store().find(Question::Tasks(filter)).await;
-            let Ok(Found::Tasks(found)) = found else { bail!("{state:?} tasks: {found:?}") };
+            let found = self.opened.store().find(Query::Tasks(filter)).await;
+            let Ok(QueryResult::Tasks(found)) = found else { bail!("{state:?} tasks: {found:?}") };
             let found: Vec<_> = found.iter().map(|summary| summary.id).collect();
             let of_state = |(_, sheet): &(&TaskId, &Sheet)| state.is_none_or(|state| sheet.state == state);
             let listed = self.plain.tasks.iter().rev().filter(of_state);
@@ -151,9 +153,9 @@ impl Player {
 
     /// `None`: it is not there any more, and may be if it has ended.
     async fn state(&self, id: TaskId) -> Result<Option<State>> {
-        match self.opened.store().find(Question::Task(id)).await {
-            Ok(Found::Task(story)) => Ok(Some(story.summary.state)),
-            Ok(Found::Nothing) | Err(_) => Ok(None),
+        match self.opened.store().find(Query::Task(id)).await {
+            Ok(QueryResult::Task(story)) => Ok(Some(story.summary.state)),
+            Ok(QueryResult::Nothing) | Err(_) => Ok(None),
             other => bail!("task {id} is {other:?}"),
         }
     }
@@ -200,16 +202,16 @@ fn touched(step: &Step, next_id: TaskId) -> Vec<TaskId> {
     let mut ids = match step {
         Step::Push(drafts) => (next_id.saturating_sub(drafts.len() as u64)..next_id).collect(),
         Step::Settle(settled) => settled.iter().map(|settled| settled.task).collect(),
-        Step::Cancel(framework::store::Target::Task(id)) => vec![*id],
-        Step::Retry(framework::store::Target::Task(id)) => vec![*id],
-        Step::Forget(framework::store::Target::Task(id)) => vec![*id],
+        Step::Cancel(framework::store::TaskSelector::Task(id)) => vec![*id],
+        Step::Retry(framework::store::TaskSelector::Task(id)) => vec![*id],
+        Step::Forget(framework::store::TaskSelector::Task(id)) => vec![*id],
         _ => Vec::new(),
     };
     ids.push(next_id);
     ids
 }
 
-fn is_told(sheet: &Sheet, story: &Story) -> Result<()> {
+fn is_told(sheet: &Sheet, story: &TaskDetails) -> Result<()> {
     let draft = &sheet.draft;
     let summary = &story.summary;
     ensure!(summary.state == sheet.state, "it should be {:?}", sheet.state);
@@ -233,8 +235,8 @@ fn is_told(sheet: &Sheet, story: &Story) -> Result<()> {
     Ok(())
 }
 
-fn depths(plain: &Plain) -> BTreeMap<&'static str, Depth> {
-    let mut depths = BTreeMap::<_, Depth>::new();
+fn depths(plain: &Plain) -> BTreeMap<&'static str, QueueDepth> {
+    let mut depths = BTreeMap::<_, QueueDepth>::new();
     for queue in super::drafts::QUEUES {
         depths.entry(queue).or_default().paused = plain.paused.contains(queue);
     }

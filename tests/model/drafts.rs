@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use framework::inventory;
 use framework::prelude::*;
-use framework::task::{BatchId, Due, Function, Handler, Handlers, NewTask, Options};
+use framework::task::{BatchId, Due, Handler, Handlers, NewTask, Task, TaskOptions};
 use serde::{Deserialize, Serialize};
 
 pub(super) const QUEUES: [&str; 3] = ["model_a", "model_b", "model_c"];
@@ -32,9 +32,10 @@ handler!(Last, name = "model_last", queue = "model_b", priority = 7);
 #[derive(Serialize, Deserialize)]
 struct Keyed(serde_json::Value);
 
-impl Function for Keyed {
+impl Task for Keyed {
     const NAME: &'static str = KEYED;
-    const OPTIONS: Options = Options { queue: "model_c", concurrency: TOGETHER as u32, ..Options::DEFAULT };
+    const OPTIONS: TaskOptions =
+        TaskOptions { queue: "model_c", concurrency: TOGETHER as u32, ..TaskOptions::DEFAULT };
 }
 
 inventory::submit!(Handler::of::<Keyed>(env!("CARGO_PKG_NAME"), file!(), line!()));

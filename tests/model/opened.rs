@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use framework::protocol::Durability;
-use framework::store::sqlite::Opening;
-use framework::store::{Clock, Memory, Policy, Sqlite, Store};
+use framework::store::sqlite::SqliteOptions;
+use framework::store::{Clock, Memory, Sqlite, Store, StoreOptions};
 use framework::task::Handlers;
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 /// A store that is open.
 pub(super) struct Opened {
     kind: Kind,
-    pub(super) policy: Policy,
+    pub(super) policy: StoreOptions,
     pub(super) clock: Clock,
     pub(super) handlers: Arc<Handlers>,
     /// `None` between two processes.
@@ -28,7 +28,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn new(kind: Kind, policy: Policy, handlers: Arc<Handlers>) -> Self {
+    pub(super) fn new(kind: Kind, policy: StoreOptions, handlers: Arc<Handlers>) -> Self {
         // The first day of 2026.
         let clock = Clock::fake(1_767_225_600_000);
         let mut opened =
@@ -73,7 +73,8 @@ impl Opened {
             Kind::Sqlite => {
                 let file = self.directory.path().join("queue.db");
                 // Power stays on here; power_cut.rs is about that.
-                let opening = Opening { durability: Durability::Async, clock, ..Opening::at(file) };
+                let opening =
+                    SqliteOptions { durability: Durability::Async, clock, ..SqliteOptions::at(file) };
                 Arc::new(Sqlite::open(opening, policy, handlers).unwrap())
             }
         });

@@ -1,8 +1,10 @@
 //! What people change: played on a store and on the plain model.
 
 use anyhow::{Result, bail, ensure};
-use framework::protocol::Refusal;
-use framework::store::{BatchState, Cancelled, Change, Changed, Found, Question, State, Target};
+use framework::protocol::RequestError;
+use framework::store::{
+    AdminCommand, AdminResult, BatchState, Cancelled, Query, QueryResult, State, TaskSelector,
+};
 use framework::task::{BatchId, TaskId};
 
 use super::drafts::{Draft, PLAIN};
@@ -26,7 +28,7 @@ impl Player {
     }
 
     /// A change that was answered is on the disk.
-    async fn ask(&mut self, change: Change) -> Result<Changed, Refusal> {
+    async fn ask(&mut self, change: AdminCommand) -> Result<AdminResult, RequestError> {
         let answer = self.opened.store().change(change).await;
         if answer.is_ok() {
             self.is_sure();
@@ -34,21 +36,23 @@ impl Player {
         answer
     }
 
-    async fn cancel(&mut self, target: &Target) -> Result<Vec<Draft>> {
-        let change = Change::Cancel(target.clone());
+    async fn cancel(&mut self, target: &TaskSelector) -> Result<Vec<Draft>> {
+        let change = AdminCommand::Cancel(target.clone());
         let answer = self.ask(change).await;
         match target {
-            Target::Task(id) => self.cancelled(*id, answer),
-            Target::Batch(id) => self.batch_cancelled(*id, answer),
-            Target::Failed { .. } => bail!("what failed is not cancelled"),
+            TaskSelector::Task(id) => self.cancelled(*id, answer),
+            TaskSelector::Batch(id) => self.batch_cancelled(*id, answer),
+            TaskSelector::Failed { .. } => bail!("what failed is not cancelled"),
         }
     }
 
-    fn cancelled(&mut self, id: TaskId, answer: Result<Changed, Refusal>) -> Result<Vec<Draft>> {
+    fn cancelled(&mut self, id: TaskId, answer: Result<AdminResult, RequestError>) -> Result<Vec<Draft>> {
         let state = self.plain.tasks.get(&id).map(|sheet| sheet.state);
         match (state, answer) {
-            (Some(State::Waiting), Ok(Changed::Cancelled(Cancelled::AtOnce))) => Ok(self.cancel_waiting(id)),
-            (Some(State::Running), Ok(Changed::Cancelled(answer))) => {
+            (Some(State::Waiting), Ok(AdminResult::Cancelled(Cancelled::AtOnce))) => {
+                Ok(self.cancel_waiting(id))
+            }
+            (Some(State::Running), Ok(AdminResult::Cancelled(answer))) => {
                 let steady = self.plain.steady();
                 let sheet = self.sheet(id);
                 let expected = match sheet.draft.is_blocking() {
@@ -77,7 +81,11 @@ impl Player {
         self.plain.end(id, State::Cancelled)
     }
 
-    fn batch_cancelled(&mut self, id: BatchId, answer: Result<Changed, Refusal>) -> Result<Vec<Draft>> {
+    fn batch_cancelled(
+        &mut self,
+        id: BatchId,
+        answer: Result<AdminResult, RequestError>,
+    ) -> Result<Vec<Draft>> {
         let Some(batch) = self.plain.batches.get(&id) else {
             ensure!(answer.is_err(), "batch {id}, which does not exist, was cancelled");
             return Ok(Vec::new());
@@ -85,7 +93,7 @@ impl Player {
         if batch.state == BatchState::Ended && answer.is_err() {
             return Ok(Vec::new());
         }
-        let Ok(Changed::Tasks(count)) = answer else { bail!("cancelling batch {id} came to {answer:?}") };
+        let Ok(AdminResult::Tasks(count)) = answer else { bail!("cancelling batch {id} came to {answer:?}") };
         let waiting = self.those(|sheet| sheet.draft.batch == Some(id) && sheet.state == State::Waiting);
         let running = self.those(|sheet| sheet.draft.batch == Some(id) && sheet.state == State::Running);
         let expected = waiting.len()..=waiting.len() + running.len();
@@ -104,28 +112,30 @@ impl Player {
         Ok(follow)
     }
 
-    async fn retry(&mut self, target: &Target) -> Result<Vec<Draft>> {
+    async fn retry(&mut self, target: &TaskSelector) -> Result<Vec<Draft>> {
         let may_try = |state| matches!(state, State::Failed | State::Cancelled | State::Expired);
         let wanted = match target {
-            Target::Task(id) => self.those_of(&[*id], |sheet| may_try(sheet.state)),
-            Target::Batch(id) => self.those(|sheet| sheet.draft.batch == Some(*id) && may_try(sheet.state)),
-            Target::Failed { queue } => {
+            TaskSelector::Task(id) => self.those_of(&[*id], |sheet| may_try(sheet.state)),
+            TaskSelector::Batch(id) => {
+                self.those(|sheet| sheet.draft.batch == Some(*id) && may_try(sheet.state))
+            }
+            TaskSelector::Failed { queue } => {
                 let is_here = |sheet: &Sheet| queue.as_ref().is_none_or(|queue| sheet.draft.queue == *queue);
                 self.those(|sheet| sheet.state == State::Failed && is_here(sheet))
             }
         };
         let certain = wanted.iter().filter(|id| !self.plain.may_be_gone(&self.plain.tasks[id])).count();
-        let answer = self.ask(Change::Retry(target.clone())).await;
+        let answer = self.ask(AdminCommand::Retry(target.clone())).await;
         let count = match answer {
-            Ok(Changed::Tasks(count)) => count as usize,
+            Ok(AdminResult::Tasks(count)) => count as usize,
             Err(_) if certain == 0 => 0,
             answer => bail!("trying {target:?} again came to {answer:?}"),
         };
         ensure!((certain..=wanted.len()).contains(&count), "{count} of {wanted:?} are tried again");
         let (mut again, mut left) = (0, Vec::new());
         for id in wanted {
-            let found = self.opened.store().find(Question::Task(id)).await;
-            if let Ok(Found::Task(story)) = &found
+            let found = self.opened.store().find(Query::Task(id)).await;
+            if let Ok(QueryResult::Task(story)) = &found
                 && story.summary.state == State::Waiting
             {
                 again += 1;
@@ -138,19 +148,19 @@ impl Player {
         Ok(Vec::new())
     }
 
-    async fn forget(&mut self, target: &Target) -> Result<Vec<Draft>> {
+    async fn forget(&mut self, target: &TaskSelector) -> Result<Vec<Draft>> {
         let has_ended = |sheet: &Sheet| sheet.state.is_terminal() && !sheet.is_forgotten;
         let wanted = match target {
-            Target::Task(id) => self.those_of(&[*id], has_ended),
-            Target::Batch(id) => self.those(|sheet| sheet.draft.batch == Some(*id) && has_ended(sheet)),
-            Target::Failed { queue } => {
+            TaskSelector::Task(id) => self.those_of(&[*id], has_ended),
+            TaskSelector::Batch(id) => self.those(|sheet| sheet.draft.batch == Some(*id) && has_ended(sheet)),
+            TaskSelector::Failed { queue } => {
                 let is_here = |sheet: &Sheet| queue.as_ref().is_none_or(|queue| sheet.draft.queue == *queue);
                 self.those(|sheet| sheet.state == State::Failed && has_ended(sheet) && is_here(sheet))
             }
         };
         let certain = wanted.iter().filter(|id| !self.plain.may_be_gone(&self.plain.tasks[id])).count();
-        let count = match self.ask(Change::Forget(target.clone())).await {
-            Ok(Changed::Tasks(count)) => count as usize,
+        let count = match self.ask(AdminCommand::Forget(target.clone())).await {
+            Ok(AdminResult::Tasks(count)) => count as usize,
             Err(_) if certain == 0 => return Ok(Vec::new()),
             answer => bail!("forgetting {target:?} came to {answer:?}"),
         };
@@ -164,8 +174,8 @@ impl Player {
     async fn flush(&mut self, queue: Option<&'static str>) -> Result<Vec<Draft>> {
         let is_here = |sheet: &Sheet| queue.is_none_or(|queue| sheet.draft.queue == queue);
         let wanted = self.those(|sheet| sheet.state == State::Waiting && is_here(sheet));
-        let answer = self.ask(Change::Flush { queue: queue.map(str::to_owned) }).await;
-        let Ok(Changed::Tasks(count)) = answer else { bail!("flushing {queue:?} came to {answer:?}") };
+        let answer = self.ask(AdminCommand::Flush { queue: queue.map(str::to_owned) }).await;
+        let Ok(AdminResult::Tasks(count)) = answer else { bail!("flushing {queue:?} came to {answer:?}") };
         ensure!(count as usize == wanted.len(), "{count} of {wanted:?} were flushed");
         let mut follow = Vec::new();
         for id in wanted {
@@ -178,7 +188,7 @@ impl Player {
     }
 
     async fn pause(&mut self, queue: &'static str, paused: bool) -> Result<Vec<Draft>> {
-        let answer = self.ask(Change::Pause { queue: queue.to_owned(), paused }).await;
+        let answer = self.ask(AdminCommand::Pause { queue: queue.to_owned(), paused }).await;
         ensure!(answer.is_ok(), "pausing {queue} came to {answer:?}");
         match paused {
             true => self.plain.paused.insert(queue),
@@ -191,9 +201,10 @@ impl Player {
         let handler = then.map(|name| self.plain.handlers.find(name).unwrap());
         let name = format!("batch \u{e9} {}", self.plain.batches.len());
         let function = PLAIN.to_owned();
-        let change = Change::OpenBatch { name: name.clone(), function: function.clone(), then: handler };
+        let change =
+            AdminCommand::OpenBatch { name: name.clone(), function: function.clone(), then: handler };
         let answer = self.ask(change).await;
-        let Ok(Changed::Batch(id)) = answer else { bail!("opening a batch came to {answer:?}") };
+        let Ok(AdminResult::Batch(id)) = answer else { bail!("opening a batch came to {answer:?}") };
         let last = self.plain.batches.keys().next_back().copied().unwrap_or_default();
         ensure!(id > last, "the batch is {id}, and there was {last}");
         let state = BatchState::Open;
@@ -204,7 +215,7 @@ impl Player {
     }
 
     async fn seal(&mut self, id: BatchId) -> Result<Vec<Draft>> {
-        let answer = self.ask(Change::SealBatch(id)).await;
+        let answer = self.ask(AdminCommand::SealBatch(id)).await;
         ensure!(answer.is_ok(), "sealing batch {id} came to {answer:?}");
         let batch = self.plain.batches.get_mut(&id).expect("only known batches are sealed");
         batch.state = BatchState::Running;

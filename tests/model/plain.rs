@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use framework::store::{BatchState, Clock, Ledger, Policy, State, Token};
+use framework::store::{BatchState, Clock, LeaseToken, Ledger, State, StoreOptions};
 use framework::task::{BatchId, Due, Handlers, TaskId};
 
 use super::drafts::Draft;
@@ -13,7 +13,7 @@ use super::drafts::Draft;
 #[derive(Clone)]
 pub(super) struct Plain {
     pub(super) clock: Clock,
-    pub(super) policy: Policy,
+    pub(super) policy: StoreOptions,
     pub(super) handlers: Arc<Handlers>,
     pub(super) next_id: TaskId,
     pub(super) tasks: BTreeMap<TaskId, Sheet>,
@@ -71,7 +71,7 @@ pub(super) struct Sheet {
 /// The lease on a task.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leased {
-    pub(super) token: Token,
+    pub(super) token: LeaseToken,
     pub(super) until: Duration,
     pub(super) has_begun: bool,
     pub(super) is_cancelled: bool,
@@ -100,7 +100,7 @@ pub(super) struct Batch {
 }
 
 impl Plain {
-    pub(super) fn new(clock: Clock, policy: Policy, handlers: Arc<Handlers>) -> Self {
+    pub(super) fn new(clock: Clock, policy: StoreOptions, handlers: Arc<Handlers>) -> Self {
         Self {
             clock,
             policy,
@@ -181,7 +181,7 @@ impl Plain {
     /// The first task with this key, as long as the key is remembered.
     pub(super) fn known(&self, key: &str) -> Option<TaskId> {
         let (id, since) = self.keys.get(key)?;
-        (self.wall_ms() < since + self.policy.key_window.as_millis() as u64).then_some(*id)
+        (self.wall_ms() < since + self.policy.idempotency_window.as_millis() as u64).then_some(*id)
     }
 
     /// A task ends; gives the tasks that the store accepts because of it.
@@ -288,7 +288,7 @@ impl Plain {
         };
         let late: Vec<_> = self.waiting().filter(|(_, sheet)| late(sheet)).map(|(id, _)| id).collect();
         let mut follow = Vec::new();
-        if self.policy.keep_count < 100 {
+        if self.policy.retention_count < 100 {
             let ended = self.tasks.iter().filter(|(_, sheet)| self.may_be_gone(sheet));
             for id in ended.map(|(id, _)| *id).collect::<Vec<_>>() {
                 self.tasks.get_mut(&id).expect("it has ended").was_in_excess = true;
@@ -324,8 +324,8 @@ impl Plain {
         let newer = self.tasks.values().filter(|other| other.end_ms.is_some_and(|end| end >= at)).count() - 1;
         sheet.is_forgotten
             || sheet.was_in_excess
-            || newer >= self.policy.keep_count
-            || self.wall_ms() >= at + self.policy.keep_time.as_millis() as u64
+            || newer >= self.policy.retention_count
+            || self.wall_ms() >= at + self.policy.retention_time.as_millis() as u64
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
-use framework::protocol::Code;
-use framework::store::{Accepted, Filter, Found, Lease, Question, Settlement, State, Verdict};
+use framework::protocol::ErrorCode;
+use framework::store::{Accepted, Disposition, Filter, Lease, Query, QueryResult, Settlement, State};
 use framework::task::TaskId;
 
 use super::drafts::Draft;
@@ -95,11 +95,11 @@ impl Player {
         Ok(())
     }
 
-    fn refused(&self, draft: &Draft, pushed: usize, code: Code) -> Result<()> {
+    fn refused(&self, draft: &Draft, pushed: usize, code: ErrorCode) -> Result<()> {
         // Whether those of the same push take a place that turn out to be known already is not said.
         let is_full = self.waiting().1 + pushed > self.plain.policy.limit;
         let is_closed = draft.batch.is_some_and(|batch| !self.is_open(batch));
-        ensure!(is_full && code == Code::Busy || is_closed, "{draft:?} was refused as {code:?}");
+        ensure!(is_full && code == ErrorCode::Busy || is_closed, "{draft:?} was refused as {code:?}");
         Ok(())
     }
 
@@ -172,22 +172,22 @@ impl Player {
         let is_cancelled = sheet.lease.take().is_some_and(|lease| lease.is_cancelled);
         match &settled.verdict {
             // Whoever was told that it stops does not see it run again.
-            Verdict::Return | Verdict::Retry { .. } if is_cancelled => {
+            Disposition::Return | Disposition::Retry { .. } if is_cancelled => {
                 self.plain.departures.insert(id, true);
                 self.plain.end(id, State::Cancelled)
             }
-            Verdict::Done(result) => {
+            Disposition::Done(result) => {
                 sheet.result = Some(String::from_utf8(result.to_vec()).expect("results are JSON"));
                 let mut follow = self.plain.end(id, State::Done);
                 follow.extend(settled.follow.iter().cloned());
                 follow
             }
-            Verdict::Failed(error) => {
+            Disposition::Failed(error) => {
                 sheet.error = Some(error.clone());
                 self.plain.end(id, State::Failed)
             }
-            Verdict::Cancelled => self.plain.end(id, State::Cancelled),
-            Verdict::Retry { pause, error } => {
+            Disposition::Cancelled => self.plain.end(id, State::Cancelled),
+            Disposition::Retry { pause, error } => {
                 sheet.state = State::Waiting;
                 sheet.failures += 1;
                 sheet.error = Some(error.clone());
@@ -197,7 +197,7 @@ impl Player {
                 sheet.is_in_order = false;
                 Vec::new()
             }
-            Verdict::Return => {
+            Disposition::Return => {
                 sheet.state = State::Waiting;
                 sheet.is_returned = true;
                 sheet.may_expire = true;
@@ -225,7 +225,7 @@ impl Player {
         self.plain.end(id, if lease.is_cancelled { State::Cancelled } else { State::Failed })
     }
 
-    async fn renew(&mut self, leases: &[(TaskId, framework::store::Token)]) -> Result<()> {
+    async fn renew(&mut self, leases: &[(TaskId, framework::store::LeaseToken)]) -> Result<()> {
         let answers = self.opened.store().renew(leases.to_vec()).await;
         ensure!(answers.len() == leases.len(), "{} answers to {} leases", answers.len(), leases.len());
         let until = self.plain.steady() + self.plain.policy.lease;
@@ -251,7 +251,7 @@ impl Player {
             return Ok(());
         }
         let filter = Filter { limit: expected.len() + 1, ..Filter::default() };
-        let Ok(Found::Tasks(newest)) = self.opened.store().find(Question::Tasks(filter)).await else {
+        let Ok(QueryResult::Tasks(newest)) = self.opened.store().find(Query::Tasks(filter)).await else {
             bail!("the newest tasks are not found")
         };
         let mut new: Vec<_> =
@@ -266,7 +266,8 @@ impl Player {
             };
             let draft = expected.remove(index);
             if let Some(batch) = draft.completes {
-                let Ok(Found::Batch(batch)) = self.opened.store().find(Question::Batch(batch)).await else {
+                let Ok(QueryResult::Batch(batch)) = self.opened.store().find(Query::Batch(batch)).await
+                else {
                     bail!("batch {batch} is not found")
                 };
                 ensure!(batch.then_task == Some(id), "{batch:?} does not name its completion {id}");
@@ -277,9 +278,9 @@ impl Player {
         Ok(())
     }
 
-    pub(super) async fn story(&self, id: TaskId) -> Result<framework::store::Story> {
-        match self.opened.store().find(Question::Task(id)).await {
-            Ok(Found::Task(story)) => Ok(*story),
+    pub(super) async fn story(&self, id: TaskId) -> Result<framework::store::TaskDetails> {
+        match self.opened.store().find(Query::Task(id)).await {
+            Ok(QueryResult::Task(story)) => Ok(*story),
             other => bail!("task {id} is not found: {other:?}"),
         }
     }

@@ -9,7 +9,7 @@ use super::drafts::Draft;
 use super::plain::{Plain, When};
 use super::player::{CRASHES_MAX, Player};
 use super::steps::{Settled, Step};
-use framework::store::Verdict;
+use framework::store::Disposition;
 
 impl Player {
     pub(super) async fn restart(&mut self, crash: bool) -> Result<()> {
@@ -44,7 +44,7 @@ impl Player {
         let settled = |(id, lease): (_, &framework::store::Lease)| Settled {
             task: id,
             token: lease.token,
-            verdict: Verdict::Return,
+            verdict: Disposition::Return,
             follow: Vec::new(),
         };
         let all: Vec<_> = self.leases.iter().map(|(id, lease)| settled((*id, lease))).collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use framework::store::{BatchState, State, Target, Token, Verdict};
+use framework::store::{BatchState, Disposition, LeaseToken, State, TaskSelector};
 use framework::task::{BatchId, Due, TaskId};
 
 use super::drafts::{BLOCKING, Draft, KEYED, LAST, PLAIN, QUEUES};
@@ -20,10 +20,10 @@ pub(super) enum Step {
     /// The handlers of these are called.
     Begin(Vec<TaskId>),
     Settle(Vec<Settled>),
-    Renew(Vec<(TaskId, Token)>),
-    Cancel(Target),
-    Retry(Target),
-    Forget(Target),
+    Renew(Vec<(TaskId, LeaseToken)>),
+    Cancel(TaskSelector),
+    Retry(TaskSelector),
+    Forget(TaskSelector),
     Flush(Option<&'static str>),
     Pause(&'static str, bool),
     OpenBatch {
@@ -43,8 +43,8 @@ pub(super) enum Step {
 #[derive(Debug, Clone)]
 pub(super) struct Settled {
     pub(super) task: TaskId,
-    pub(super) token: Token,
-    pub(super) verdict: Verdict,
+    pub(super) token: LeaseToken,
+    pub(super) verdict: Disposition,
     pub(super) follow: Vec<Draft>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Choice<'a> {
     pub(super) plain: &'a Plain,
     pub(super) flavour: &'a Flavour,
     /// Tokens that were given once, current or not.
-    pub(super) tokens: &'a [(TaskId, Token)],
+    pub(super) tokens: &'a [(TaskId, LeaseToken)],
 }
 
 impl Choice<'_> {
@@ -188,7 +188,12 @@ impl Choice<'_> {
             && settled.iter().all(|other| other.task != task)
         {
             // Perhaps long settled, perhaps of a process that died.
-            settled.push(Settled { task, token, verdict: Verdict::Failed("late".into()), follow: vec![] });
+            settled.push(Settled {
+                task,
+                token,
+                verdict: Disposition::Failed("late".into()),
+                follow: vec![],
+            });
         }
         (!settled.is_empty()).then_some(Step::Settle(settled))
     }
@@ -198,17 +203,18 @@ impl Choice<'_> {
         let lease = sheet.lease.expect("what runs is leased");
         let verdict = match self.random.u8(..10) {
             // Who was asked to stop does, or is done before it hears of it.
-            0..6 if lease.is_cancelled => Verdict::Cancelled,
-            _ if lease.is_cancelled => Verdict::Done(self.random.u32(..).to_string().into()),
-            0..5 => Verdict::Done(self.random.u32(..).to_string().into()),
-            5 => Verdict::Failed(format!("failure {}", self.random.u16(..))),
-            6..8 => Verdict::Retry {
+            0..6 if lease.is_cancelled => Disposition::Cancelled,
+            _ if lease.is_cancelled => Disposition::Done(self.random.u32(..).to_string().into()),
+            0..5 => Disposition::Done(self.random.u32(..).to_string().into()),
+            5 => Disposition::Failed(format!("failure {}", self.random.u16(..))),
+            6..8 => Disposition::Retry {
                 pause: Duration::from_millis(self.random.u64(..3_000)),
                 error: "not yet".to_owned(),
             },
-            _ => Verdict::Return,
+            _ => Disposition::Return,
         };
-        let follows = self.flavour.chains && matches!(verdict, Verdict::Done(_)) && self.random.u8(..3) == 0;
+        let follows =
+            self.flavour.chains && matches!(verdict, Disposition::Done(_)) && self.random.u8(..3) == 0;
         let follow = match follows {
             true => (0..self.random.usize(1..3)).map(|_| Draft { key: None, ..self.draft() }).collect(),
             false => Vec::new(),
@@ -241,7 +247,7 @@ impl Choice<'_> {
 
     fn people(&mut self) -> Step {
         let queue = Some(self.queue()).filter(|_| self.random.bool());
-        let failed = Target::Failed { queue: queue.map(str::to_owned) };
+        let failed = TaskSelector::Failed { queue: queue.map(str::to_owned) };
         match (self.random.u8(..12), self.target()) {
             (0..4, Some(target)) => Step::Retry(target),
             (4..7, Some(target)) => Step::Forget(target),
@@ -251,13 +257,13 @@ impl Choice<'_> {
         }
     }
 
-    fn target(&mut self) -> Option<Target> {
+    fn target(&mut self) -> Option<TaskSelector> {
         let batches: Vec<_> = self.plain.batches.keys().copied().collect();
         if !batches.is_empty() && self.random.u8(..4) == 0 {
-            return self.random.choice(batches).map(Target::Batch);
+            return self.random.choice(batches).map(TaskSelector::Batch);
         }
         // Now and then one that there is not.
-        (self.plain.next_id > 0).then(|| Target::Task(self.random.u64(..=self.plain.next_id)))
+        (self.plain.next_id > 0).then(|| TaskSelector::Task(self.random.u64(..=self.plain.next_id)))
     }
 
     fn batch(&mut self) -> Step {

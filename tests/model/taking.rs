@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use framework::store::{Lease, Line, State};
+use framework::store::{Lease, State, WorkerGroup};
 use framework::task::TaskId;
 
 use super::drafts::TOGETHER;
@@ -137,9 +137,12 @@ impl Plain {
     }
 
     fn line_of(&self, queue: &str) -> usize {
-        let own =
-            self.policy.lines.iter().position(|line| matches!(line, Line::Queue(name) if name == queue));
-        own.or_else(|| self.policy.lines.iter().position(|line| *line == Line::Others)).unwrap_or(0)
+        let own = self
+            .policy
+            .lines
+            .iter()
+            .position(|line| matches!(line, WorkerGroup::Queue(name) if name == queue));
+        own.or_else(|| self.policy.lines.iter().position(|line| *line == WorkerGroup::Others)).unwrap_or(0)
     }
 
     fn has_free_key(&self, sheet: &Sheet) -> bool {

@@ -11,10 +11,10 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use framework::protocol::Durability;
-use framework::store::sqlite::Opening;
+use framework::store::sqlite::SqliteOptions;
 use framework::store::{
-    Cancelled, Change, Changed, Clock, Filter, Found, Policy, Question, Settlement, Sqlite, State, Store,
-    Target, Verdict,
+    AdminCommand, AdminResult, Cancelled, Clock, Disposition, Filter, Query, QueryResult, Settlement, Sqlite,
+    State, Store, StoreOptions, TaskSelector,
 };
 use framework::task::{Handlers, NewTask, TaskId};
 
@@ -72,13 +72,13 @@ impl Load {
     }
 
     pub(super) fn open(&self, clock: Clock) -> anyhow::Result<Sqlite> {
-        let opening = Opening {
+        let opening = SqliteOptions {
             durability: self.durability,
             clock,
             vfs: Some(VFS.to_owned()),
-            ..Opening::at(self.directory.path().join("queue.db"))
+            ..SqliteOptions::at(self.directory.path().join("queue.db"))
         };
-        Sqlite::open(opening, Policy::default(), self.handlers.clone())
+        Sqlite::open(opening, StoreOptions::default(), self.handlers.clone())
     }
 
     /// Works until the power goes, starts again, and says what is wrong then.
@@ -192,14 +192,14 @@ impl Load {
             let mut ends = Vec::new();
             let settle = |lease: &framework::store::Lease| {
                 let verdict = match random.borrow_mut().u8(..10) {
-                    0 => Verdict::Return,
-                    1 => Verdict::Failed("out of luck".to_owned()),
-                    2 => Verdict::Retry { pause: Duration::ZERO, error: "not yet".to_owned() },
-                    _ => Verdict::Done(Bytes::from_static(b"true")),
+                    0 => Disposition::Return,
+                    1 => Disposition::Failed("out of luck".to_owned()),
+                    2 => Disposition::Retry { pause: Duration::ZERO, error: "not yet".to_owned() },
+                    _ => Disposition::Done(Bytes::from_static(b"true")),
                 };
                 match &verdict {
-                    Verdict::Done(_) => ends.push((lease.task.id, State::Done)),
-                    Verdict::Failed(_) => ends.push((lease.task.id, State::Failed)),
+                    Disposition::Done(_) => ends.push((lease.task.id, State::Done)),
+                    Disposition::Failed(_) => ends.push((lease.task.id, State::Failed)),
                     _ => {}
                 }
                 let (task, token) = (lease.task.id, lease.token);
@@ -226,8 +226,8 @@ impl Load {
             };
             let Some(id) = id else { continue };
             let settled = self.settled();
-            let answer = store.change(Change::Cancel(Target::Task(id))).await;
-            if answer == Ok(Changed::Cancelled(Cancelled::AtOnce)) && !disk.is_off() {
+            let answer = store.change(AdminCommand::Cancel(TaskSelector::Task(id))).await;
+            if answer == Ok(AdminResult::Cancelled(Cancelled::AtOnce)) && !disk.is_off() {
                 let mut known = self.known.borrow_mut();
                 known.insert(id, Known::Sure(State::Cancelled));
                 Self::is_sure(&mut known, &settled);
@@ -243,7 +243,7 @@ impl Load {
             return Err(format!("{ledger:?} does not balance"));
         }
         let filter = Filter { limit: usize::MAX >> 1, ..Filter::default() };
-        let Ok(Found::Tasks(tasks)) = store.find(Question::Tasks(filter)).await else {
+        let Ok(QueryResult::Tasks(tasks)) = store.find(Query::Tasks(filter)).await else {
             return Err("the tasks cannot be listed".to_owned());
         };
         let states: BTreeMap<_, _> = tasks.iter().map(|task| (task.id, task.state)).collect();

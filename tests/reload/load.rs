@@ -92,7 +92,7 @@ fn knock(address: &str, seen: &Seen) {
 
 #[test]
 fn a_hundred_thousand_tasks_run_once_each_through_reloads_at_full_load() {
-    let mut daemon = started("log_buffer_max = \"512MB\"\nlog_rotation = \"none\"\n");
+    let mut daemon = started("max_log_buffer = \"512MB\"\nlog_rotation = \"none\"\n");
     let address = daemon.status()["addresses"][0]["address"].as_str().unwrap().to_owned();
     let seen = Arc::new(Seen::default());
     let clients: Vec<_> = (0..CLIENTS)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use framework::client::{BatchNews, Client, ClientSettings, Request};
+use framework::client::{BatchEvent, Client, ClientSettings, Request};
 use framework::store::BatchState;
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
@@ -62,7 +62,7 @@ async fn a_batch_is_followed_into_the_new_process() {
     client.seal_batch(batch).await.unwrap();
     let ended = loop {
         match following.next().await.unwrap() {
-            Some(BatchNews::Ended(story)) => break story,
+            Some(BatchEvent::Ended(story)) => break story,
             Some(_) => {}
             None => panic!("the batch of task {} has no end", sent.id()),
         }

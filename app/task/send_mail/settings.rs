@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use framework::config::{Checks, Invalid, Secret, Section, duration};
+use framework::config::{Invalid, Secret, Section, Validator, duration};
 use serde::{Deserialize, Serialize};
 
 use super::address::MailAddress;
@@ -90,7 +90,7 @@ impl Section for MailSettings {
                 self.host
             )
         };
-        Checks::new()
+        Validator::new()
             .not_empty("host", Some(&self.host))
             .not_empty("user", self.user.as_deref())
             .that("tls", !in_clear_text, sentence)

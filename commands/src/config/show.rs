@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use framework::config::{Explained, Problems, Setting, nearest};
+use framework::config::{Problems, Provenance, Setting, did_you_mean};
 use framework::output::Style;
 use framework::prelude::*;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ impl Execute for Show {
         let config = app.config()?;
         let mut problems = config.strays();
         let mut readable = Vec::new();
-        for Explained { section, settings } in self.select(config.explain())? {
+        for Provenance { section, settings } in self.select(config.explain())? {
             match settings {
                 Ok(settings) => readable.push((section, settings)),
                 Err(more) => problems.extend(more),
@@ -41,11 +41,11 @@ impl Execute for Show {
 }
 
 impl Show {
-    fn select(&self, all: Vec<Explained>) -> Result<Vec<Explained>> {
+    fn select(&self, all: Vec<Provenance>) -> Result<Vec<Provenance>> {
         let Some(wanted) = &self.section else { return Ok(all) };
         let names: Vec<_> = all.iter().map(|explained| explained.section).collect();
         if !names.contains(&wanted.as_str()) {
-            let hint = match nearest(wanted, names.iter().copied()) {
+            let hint = match did_you_mean(wanted, names.iter().copied()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("there are: {}", names.join(", ")),
             };

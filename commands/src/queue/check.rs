@@ -4,7 +4,7 @@ use framework::prelude::*;
 use serde_json::json;
 
 use super::queue_file::QueuePath;
-use crate::people::counted;
+use crate::format::pluralize;
 
 /// Check the file that tasks survive in
 ///
@@ -35,7 +35,7 @@ impl Execute for Check {
             output.success(format_args!("{} is in order.", path.display()));
             return Ok(());
         }
-        let found = counted(findings.len() as u64, "finding");
+        let found = pluralize(findings.len() as u64, "finding");
         let file = path.display();
         Err(Exit::Failed.because(format!(
             "{file} is damaged: {found}. Stop the server and run: ./think queue:repair, which keeps the old file"

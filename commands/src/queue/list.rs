@@ -2,7 +2,7 @@
 
 use framework::prelude::*;
 
-use crate::task::server_address::{ServerAddress, ended};
+use crate::task::server_address::{ServerAddress, exit_error};
 
 /// List the queues
 ///
@@ -20,7 +20,7 @@ struct List {
 
 impl Execute for List {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let queues = self.server.connect(app).await?.queues().await.map_err(ended)?;
+        let queues = self.server.connect(app).await?.queues().await.map_err(exit_error)?;
         if self.json {
             return Ok(output.json(&queues)?);
         }

@@ -3,7 +3,7 @@
 use framework::prelude::*;
 use serde_json::json;
 
-use crate::task::server_address::{ServerAddress, ended};
+use crate::task::server_address::{ServerAddress, exit_error};
 
 /// Stop taking tasks from a queue
 ///
@@ -22,7 +22,7 @@ struct Pause {
 
 impl Execute for Pause {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        self.server.connect(app).await?.pause(&self.queue).await.map_err(ended)?;
+        self.server.connect(app).await?.pause(&self.queue).await.map_err(exit_error)?;
         match self.json {
             true => output.json(&json!({ "queue": self.queue, "paused": true }))?,
             false => {

@@ -1,7 +1,7 @@
 //! `queue:repair`: saves what can be read of a damaged file.
 
 use framework::prelude::*;
-use framework::store::sqlite::{InUse, Repaired, Unread, repair};
+use framework::store::sqlite::{LostRows, QueueLocked, RepairReport, repair};
 use serde_json::{Value, json};
 
 use super::queue_file::QueuePath;
@@ -23,7 +23,7 @@ struct Repair {
 impl Execute for Repair {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let path = self.queue.resolve(app)?;
-        let repaired = repair(&path).map_err(|error| match error.downcast_ref::<InUse>() {
+        let repaired = repair(&path).map_err(|error| match error.downcast_ref::<QueueLocked>() {
             Some(in_use) => Exit::AlreadyRunning.because(format!("{in_use}; stop it first")),
             None => error,
         })?;
@@ -39,7 +39,7 @@ impl Execute for Repair {
     }
 }
 
-fn print(repaired: &Repaired, output: &mut Output) {
+fn print(repaired: &RepairReport, output: &mut Output) {
     let rows: Vec<_> =
         repaired.saved.iter().map(|(table, rows)| [(*table).to_owned(), rows.to_string()]).collect();
     output.table(["table", "rows saved"], &rows);
@@ -48,16 +48,16 @@ fn print(repaired: &Repaired, output: &mut Output) {
     }
     output.line("");
     let number = |number: i64| if number == i64::MAX { "the last".to_owned() } else { number.to_string() };
-    let row = |Unread { table, from, to, error }: &Unread| {
+    let row = |LostRows { table, from, to, error }: &LostRows| {
         [(*table).to_owned(), number(*from), number(*to), error.clone()]
     };
     let rows: Vec<_> = repaired.unread.iter().map(row).collect();
     output.table(["not read from", "from", "to", "because"], &rows);
 }
 
-fn as_json(repaired: &Repaired) -> Value {
+fn as_json(repaired: &RepairReport) -> Value {
     let saved = repaired.saved.iter().map(|(table, rows)| ((*table).to_owned(), json!(rows)));
-    let unread = |Unread { table, from, to, error }: &Unread| json!({ "table": table, "from": from, "to": to, "error": error });
+    let unread = |LostRows { table, from, to, error }: &LostRows| json!({ "table": table, "from": from, "to": to, "error": error });
     json!({
         "kept": repaired.kept,
         "saved": saved.collect::<serde_json::Map<_, _>>(),

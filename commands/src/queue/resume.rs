@@ -3,7 +3,7 @@
 use framework::prelude::*;
 use serde_json::json;
 
-use crate::task::server_address::{ServerAddress, ended};
+use crate::task::server_address::{ServerAddress, exit_error};
 
 /// Take tasks from a paused queue again
 ///
@@ -22,7 +22,7 @@ struct Resume {
 
 impl Execute for Resume {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        self.server.connect(app).await?.resume(&self.queue).await.map_err(ended)?;
+        self.server.connect(app).await?.resume(&self.queue).await.map_err(exit_error)?;
         match self.json {
             true => output.json(&json!({ "queue": self.queue, "paused": false }))?,
             false => output.success(format_args!("The queue {} is not paused any more.", self.queue)),

@@ -2,12 +2,12 @@
 
 use framework::prelude::*;
 use framework::schedule::{Schedule, Schedules};
-use framework::store::ScheduleStory;
-use framework::task::{Handlers, Missed, Overlap, TaskId, now_ms};
+use framework::store::ScheduleInfo;
+use framework::task::{Handlers, MissedRunPolicy, OverlapPolicy, TaskId, now_ms};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::task::server_address::{ServerAddress, ended};
+use crate::task::server_address::{ServerAddress, exit_error};
 
 /// List the schedules with their next runs
 ///
@@ -30,7 +30,7 @@ impl Execute for List {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let schedules = Schedules::collect(app.config()?, &Handlers::collect()?)?;
         let stories = match self.server.connect_if_running(app).await? {
-            Some(client) => Some(client.schedules().await.map_err(ended)?),
+            Some(client) => Some(client.schedules().await.map_err(exit_error)?),
             None => None,
         };
         let lines = schedules.iter().map(|schedule| Line::of(schedule, stories.as_deref(), self.next));
@@ -60,8 +60,8 @@ struct Line<'a> {
     queue: &'a str,
     cron: &'a str,
     timezone: &'a str,
-    missed: Missed,
-    overlap: Overlap,
+    missed: MissedRunPolicy,
+    overlap: OverlapPolicy,
     enabled: bool,
     /// Where it stands.
     from: String,
@@ -73,7 +73,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(schedule: &'a Schedule, stories: Option<&[ScheduleStory]>, count: u8) -> Result<Self> {
+    fn of(schedule: &'a Schedule, stories: Option<&[ScheduleInfo]>, count: u8) -> Result<Self> {
         let story = stories.and_then(|stories| stories.iter().find(|story| story.name == schedule.name));
         let paused = stories.map(|_| story.is_some_and(|story| story.paused));
         let count = if paused == Some(true) { 0 } else { count.into() };

@@ -3,7 +3,7 @@
 use framework::prelude::*;
 use serde_json::json;
 
-use crate::task::server_address::{ServerAddress, ended};
+use crate::task::server_address::{ServerAddress, exit_error};
 
 /// Stop making tasks of a schedule
 ///
@@ -23,7 +23,7 @@ struct Pause {
 
 impl Execute for Pause {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        self.server.connect(app).await?.pause_schedule(&self.name).await.map_err(ended)?;
+        self.server.connect(app).await?.pause_schedule(&self.name).await.map_err(exit_error)?;
         match self.json {
             true => output.json(&json!({ "schedule": self.name, "paused": true }))?,
             false => {

@@ -3,7 +3,7 @@
 use framework::prelude::*;
 use serde_json::json;
 
-use crate::task::server_address::{ServerAddress, ended};
+use crate::task::server_address::{ServerAddress, exit_error};
 
 /// Make tasks of a paused schedule again
 ///
@@ -22,7 +22,7 @@ struct Resume {
 
 impl Execute for Resume {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        self.server.connect(app).await?.resume_schedule(&self.name).await.map_err(ended)?;
+        self.server.connect(app).await?.resume_schedule(&self.name).await.map_err(exit_error)?;
         match self.json {
             true => output.json(&json!({ "schedule": self.name, "paused": false }))?,
             false => output.success(format_args!("The schedule {} is not paused any more.", self.name)),

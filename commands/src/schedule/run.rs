@@ -3,7 +3,7 @@
 use framework::prelude::*;
 use serde_json::json;
 
-use crate::task::server_address::{ServerAddress, ended};
+use crate::task::server_address::{ServerAddress, exit_error};
 
 /// Run a schedule now
 ///
@@ -22,7 +22,7 @@ struct Run {
 
 impl Execute for Run {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let id = self.server.connect(app).await?.run_schedule(&self.name).await.map_err(ended)?;
+        let id = self.server.connect(app).await?.run_schedule(&self.name).await.map_err(exit_error)?;
         match self.json {
             true => output.json(&json!({ "schedule": self.name, "task_id": id }))?,
             false => output.line(id),

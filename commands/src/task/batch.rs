@@ -1,11 +1,11 @@
 //! `task:batch`: hands over a file of tasks as one batch, and follows it to its end.
 
-mod bad;
+mod bad_lines;
 mod columns;
-pub(super) mod follow;
-mod lines;
-mod rows;
-mod source;
+pub(super) mod progress_bar;
+mod ndjson;
+mod csv_rows;
+mod reader;
 mod upload;
 
 use std::ffi::OsStr;
@@ -18,12 +18,12 @@ use framework::task::Handlers;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use self::bad::BadLines;
-use self::follow::{Follow, PATIENCE};
-use self::source::Form;
+use self::bad_lines::BadLines;
+use self::progress_bar::{Follow, PATIENCE};
+use self::reader::Form;
 use self::upload::Upload;
 use super::server_address::ServerAddress;
-use crate::people::tasks;
+use crate::format::count_tasks;
 
 /// Hand over a file of tasks as one batch
 ///
@@ -71,8 +71,8 @@ const ENVELOPE: usize = 1024;
 impl Execute for Batch {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let settings: ServerSettings = app.config()?.section()?;
-        let mut interrupt = follow::listen()?;
-        let pieces = source::read(Form {
+        let mut interrupt = progress_bar::listen()?;
+        let pieces = reader::read(Form {
             path: self.file.clone(),
             csv: self.csv || self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")),
             limit: settings.package_max_length.saturating_sub(ENVELOPE),
@@ -91,7 +91,7 @@ impl Execute for Batch {
         if self.detach {
             return self.print_detached(sealed.batch, sealed.accepted, &sealed.bad, output);
         }
-        output.note(format_args!("batch {}: {} accepted", sealed.batch, tasks(sealed.accepted)));
+        output.note(format_args!("batch {}: {} accepted", sealed.batch, count_tasks(sealed.accepted)));
         let client = self.server.client_for(app, PATIENCE)?;
         Follow { batch: sealed.batch, json: self.json }.run(&client, &mut interrupt, output).await
     }

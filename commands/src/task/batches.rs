@@ -3,8 +3,8 @@
 use framework::prelude::*;
 use framework::store::BatchState;
 
-use super::server_address::{ServerAddress, ended};
-use crate::people::{percent, time, time_if};
+use super::server_address::{ServerAddress, exit_error};
+use crate::format::{format_timestamp, percent, time_if};
 
 /// List the last batches, the newest first
 #[derive(Args, Command)]
@@ -23,7 +23,7 @@ struct Batches {
 impl Execute for Batches {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        let batches = client.batches(self.limit.into()).await.map_err(ended)?;
+        let batches = client.batches(self.limit.into()).await.map_err(exit_error)?;
         if self.json {
             return Ok(output.json(&batches)?);
         }
@@ -48,7 +48,7 @@ impl Execute for Batches {
                     batch.total.to_string(),
                     batch.done.to_string(),
                     failed.to_string(),
-                    time(batch.opened_ms),
+                    format_timestamp(batch.opened_ms),
                     time_if(batch.ended_ms),
                 ]
             })

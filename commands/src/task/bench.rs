@@ -1,6 +1,6 @@
 //! `task:bench`: how fast the server is, and how fast it could be.
 
-mod echo;
+mod baseline;
 mod load;
 mod noop;
 
@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
 use self::load::{Load, Measured};
-use super::server_address::{ServerAddress, ended, parse_duration};
+use super::server_address::{ServerAddress, exit_error, parse_duration};
 
 /// Put a load on the server and measure it
 ///
@@ -57,7 +57,7 @@ impl Execute for Bench {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let address = self.server.resolve(app)?;
         let mut client = self.server.connect(app).await?;
-        let before = client.status().await.map_err(ended)?.ledger;
+        let before = client.status().await.map_err(exit_error)?.ledger;
         let echo = match self.echo {
             true => Some(measure(self.echo_load(), threads, Some(self.bare_server(app)?)).await?),
             false => None,
@@ -109,11 +109,11 @@ impl Bench {
 
     fn bare_server(&self, app: &App) -> Result<BareServer> {
         let folder = || Ok::<_, anyhow::Error>(app.config()?.root().join("runtime"));
-        Ok(BareServer { file: if self.sync { Some(echo::file(&folder()?)?) } else { None } })
+        Ok(BareServer { file: if self.sync { Some(baseline::file(&folder()?)?) } else { None } })
     }
 
     fn echo_load(&self) -> Load {
-        Load { expected: echo::ANSWER.trim_ascii_end(), ..self.load(String::new()) }
+        Load { expected: baseline::ANSWER.trim_ascii_end(), ..self.load(String::new()) }
     }
 
     fn request(&self, extra: &str) -> Vec<u8> {
@@ -136,7 +136,7 @@ async fn measure(mut load: Load, threads: usize, bare: Option<BareServer>) -> Re
         // The bare server has threads apart from those of the load, as the real one has.
         let server = runtime(threads)?;
         if let Some(BareServer { file }) = bare {
-            load.address = server.block_on(echo::listen(file))?.to_string();
+            load.address = server.block_on(baseline::listen(file))?.to_string();
         }
         let measured = runtime(threads)?.block_on(load.run());
         server.shutdown_background();
@@ -156,7 +156,7 @@ async fn drained(client: &mut Client, before: &Ledger) -> Result<Ledger> {
     let open = before.waiting + before.running;
     let wait = async {
         loop {
-            let ledger = client.status().await.map_err(ended)?.ledger;
+            let ledger = client.status().await.map_err(exit_error)?.ledger;
             if ledger.waiting + ledger.running <= open {
                 return Ok(ledger);
             }

@@ -5,9 +5,9 @@ use framework::store::Cancelled;
 use framework::task::{BatchId, TaskId};
 use serde_json::json;
 
-use super::each::{Each, Told};
-use super::server_address::{ServerAddress, ended};
-use crate::people::tasks;
+use super::report_each::{ItemOutcome, ItemReport};
+use super::server_address::{ServerAddress, exit_error};
+use crate::format::count_tasks;
 
 /// Cancel tasks, or a batch
 ///
@@ -33,14 +33,14 @@ impl Execute for Cancel {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
         if let Some(batch) = self.batch {
-            let count = client.cancel_batch(batch).await.map_err(ended)?;
+            let count = client.cancel_batch(batch).await.map_err(exit_error)?;
             match self.json {
                 true => output.json(&json!({ "batch": batch, "tasks": count }))?,
-                false => output.line(format_args!("batch {batch}: {} cancelled", tasks(count))),
+                false => output.line(format_args!("batch {batch}: {} cancelled", count_tasks(count))),
             }
             return Ok(());
         }
-        let mut each = Each::new(self.json, "cancelled");
+        let mut each = ItemReport::new(self.json, "cancelled");
         for &id in &self.ids {
             each.tell(id, client.cancel(id).await, told, output)?;
         }
@@ -48,8 +48,8 @@ impl Execute for Cancel {
     }
 }
 
-fn told(cancelled: &Cancelled) -> Told {
-    Told::Worked(match cancelled {
+fn told(cancelled: &Cancelled) -> ItemOutcome {
+    ItemOutcome::Worked(match cancelled {
         Cancelled::AtOnce => "cancelled",
         Cancelled::Aborted => "was running; its attempt is dropped",
         Cancelled::Requested => "is asked to stop; it blocks its thread and goes on until it looks",

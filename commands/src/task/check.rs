@@ -7,7 +7,7 @@ use framework::store::sqlite::{QueueFile, WaitingTask};
 use framework::task::{Handlers, TaskId};
 use serde::Serialize;
 
-use crate::people::tasks;
+use crate::format::count_tasks;
 use crate::queue::queue_file::QueuePath;
 
 /// Check that this program still understands the waiting tasks
@@ -29,14 +29,14 @@ struct Check {
 /// # Errors
 /// How many could not, and why; or the file cannot be read.
 pub(super) fn check_waiting(file: &QueueFile, handlers: &Handlers) -> Result<()> {
-    let mut found = Misfits::default();
+    let mut found = CompatibilityReport::default();
     found.waiting = file.waiting(|task| found.look(handlers, &task))?;
     let Some((reason, Reason { task, .. })) = found.reasons.iter().next() else { return Ok(()) };
     bail!(
         "{} of {} waiting would fail, the first of them is {task}: {reason}; ./think task:check tells of all, and those \
          that nobody needs can be cancelled",
         found.misfits,
-        tasks(found.waiting)
+        count_tasks(found.waiting)
     )
 }
 
@@ -45,7 +45,7 @@ const REASONS_MAX: usize = 100;
 
 /// The tasks that would fail, by their reasons.
 #[derive(Default, Serialize)]
-struct Misfits {
+struct CompatibilityReport {
     waiting: u64,
     misfits: u64,
     reasons: BTreeMap<String, Reason>,
@@ -61,17 +61,17 @@ struct Reason {
 impl Execute for Check {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let handlers = Handlers::collect()?;
-        let mut found = Misfits::default();
+        let mut found = CompatibilityReport::default();
         let file = self.queue.open(app)?;
         found.waiting = file.waiting(|task| found.look(&handlers, &task))?;
         if self.json {
             output.json(&found)?;
         } else {
             for (reason, Reason { count, task }) in &found.reasons {
-                output.line(format_args!("{}, the first is {task}: {reason}", tasks(*count)));
+                output.line(format_args!("{}, the first is {task}: {reason}", count_tasks(*count)));
             }
         }
-        let waiting = tasks(found.waiting);
+        let waiting = count_tasks(found.waiting);
         match found.misfits {
             0 => output.success(format_args!("{waiting} waiting: this program understands all.")),
             misfits => {
@@ -82,7 +82,7 @@ impl Execute for Check {
     }
 }
 
-impl Misfits {
+impl CompatibilityReport {
     fn look(&mut self, handlers: &Handlers, task: &WaitingTask) {
         let fits = handlers.find(&task.function).and_then(|handler| handler.check(task.args.as_bytes()));
         let Err(refusal) = fits else { return };

@@ -2,11 +2,11 @@
 
 use framework::client::Client;
 use framework::prelude::*;
-use framework::server::ConnectionStory;
+use framework::server::ConnectionInfo;
 
-use super::again::Again;
-use super::server_address::{ServerAddress, ended};
-use crate::people::span;
+use super::server_address::{ServerAddress, exit_error};
+use super::watch_option::WatchOption;
+use crate::format::format_millis;
 
 /// List the connections of the task server, the oldest first
 ///
@@ -24,7 +24,7 @@ struct ListConnections {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    again: Again,
+    again: WatchOption,
     #[command(flatten)]
     server: ServerAddress,
 }
@@ -54,11 +54,11 @@ impl Execute for ListConnections {
     }
 }
 
-async fn list(client: &Client, mut after: Option<u64>, limit: usize) -> Result<Vec<ConnectionStory>> {
-    let mut connections: Vec<ConnectionStory> = Vec::new();
+async fn list(client: &Client, mut after: Option<u64>, limit: usize) -> Result<Vec<ConnectionInfo>> {
+    let mut connections: Vec<ConnectionInfo> = Vec::new();
     loop {
         let wanted = (limit - connections.len()).min(PAGE);
-        let page = client.connections(after, wanted).await.map_err(ended)?;
+        let page = client.connections(after, wanted).await.map_err(exit_error)?;
         let is_last = page.len() < wanted;
         connections.extend(page);
         if is_last || connections.len() == limit {
@@ -68,9 +68,9 @@ async fn list(client: &Client, mut after: Option<u64>, limit: usize) -> Result<V
     }
 }
 
-fn print(connections: &[ConnectionStory], has_more: bool, output: &mut Output) {
+fn print(connections: &[ConnectionInfo], has_more: bool, output: &mut Output) {
     let Some(last) = connections.last() else { return output.note("There are no such connections.") };
-    let row = |connection: &ConnectionStory| {
+    let row = |connection: &ConnectionInfo| {
         [
             connection.id.to_string(),
             connection.peer.clone(),
@@ -79,8 +79,8 @@ fn print(connections: &[ConnectionStory], has_more: bool, output: &mut Output) {
             connection.bytes_out.to_string(),
             connection.queued.to_string(),
             connection.in_flight.to_string(),
-            span(connection.idle_ms as f64),
-            span(connection.connected_ms as f64),
+            format_millis(connection.idle_ms as f64),
+            format_millis(connection.connected_ms as f64),
         ]
     };
     let headings =
@@ -92,7 +92,7 @@ fn print(connections: &[ConnectionStory], has_more: bool, output: &mut Output) {
 }
 
 /// `lines`, `http, TLS`; nothing of who has said nothing.
-fn protocol(connection: &ConnectionStory) -> String {
+fn protocol(connection: &ConnectionInfo) -> String {
     let tls = connection.tls.then_some("TLS");
     let spoken = connection.protocol.map(|protocol| protocol.name()).into_iter().chain(tls);
     spoken.collect::<Vec<_>>().join(", ")

@@ -3,8 +3,8 @@
 use framework::prelude::*;
 use serde_json::json;
 
-use super::server_address::{ServerAddress, ended};
-use crate::people::tasks;
+use super::server_address::{ServerAddress, exit_error};
+use crate::format::count_tasks;
 
 /// Cancel all waiting tasks of a queue, or of all queues
 ///
@@ -29,21 +29,22 @@ impl Execute for Flush {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
         if !self.force {
-            let queues = client.queues().await.map_err(ended)?;
+            let queues = client.queues().await.map_err(exit_error)?;
             let is_meant = |name: &str| self.queue.as_deref().is_none_or(|queue| queue == name);
             let meant = queues.iter().filter(|queue| is_meant(&queue.name));
             let count = meant.map(|queue| queue.depth.waiting + queue.depth.delayed).sum();
             let place =
                 self.queue.as_ref().map_or("all queues".to_owned(), |queue| format!("the queue {queue}"));
-            let question = format!("Cancel {} waiting in {place}, and keep nothing of them?", tasks(count));
+            let question =
+                format!("Cancel {} waiting in {place}, and keep nothing of them?", count_tasks(count));
             if !app.input().confirm(output, &question, false)? {
                 return Err(Exit::Failed.because("nothing was cancelled; --force does it without asking"));
             }
         }
-        let count = client.flush(self.queue.as_deref()).await.map_err(ended)?;
+        let count = client.flush(self.queue.as_deref()).await.map_err(exit_error)?;
         match self.json {
             true => output.json(&json!({ "tasks": count }))?,
-            false => output.line(format_args!("cancelled: {}", tasks(count))),
+            false => output.line(format_args!("cancelled: {}", count_tasks(count))),
         }
         Ok(())
     }

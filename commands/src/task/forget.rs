@@ -3,7 +3,7 @@
 use framework::prelude::*;
 
 use super::server_address::ServerAddress;
-use super::several::{Several, Verb};
+use super::task_selection::{BulkAction, TaskSelection};
 
 /// Remove ended tasks, with all that is kept of them
 ///
@@ -12,7 +12,7 @@ use super::several::{Several, Verb};
 #[command(name = "task:forget")]
 struct Forget {
     #[command(flatten)]
-    tasks: Several,
+    tasks: TaskSelection,
     #[command(flatten)]
     server: ServerAddress,
 }
@@ -20,6 +20,6 @@ struct Forget {
 impl Execute for Forget {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        self.tasks.change(Verb::Forget, &client, output).await
+        self.tasks.change(BulkAction::Forget, &client, output).await
     }
 }

@@ -2,11 +2,11 @@
 
 use framework::output::Style;
 use framework::prelude::*;
-use framework::task::{FunctionStory, Handlers};
+use framework::task::{HandlerInfo, Handlers};
 
 use super::arguments::{Argument, Kind, arguments, first_paragraph};
 use super::show::facts;
-use crate::people::{beginning, span};
+use crate::format::{format_millis, truncate};
 
 /// List the functions, or show one with its arguments
 ///
@@ -46,17 +46,17 @@ impl Execute for Functions {
     }
 }
 
-fn print_all(stories: &[FunctionStory], output: &mut Output) {
-    let row = |story: &FunctionStory| {
+fn print_all(stories: &[HandlerInfo], output: &mut Output) {
+    let row = |story: &HandlerInfo| {
         let description = story.description.as_deref().map(first_paragraph).unwrap_or_default();
-        [story.name.clone(), story.queue.clone(), beginning(&description, 80)]
+        [story.name.clone(), story.queue.clone(), truncate(&description, 80)]
     };
     let rows: Vec<_> = stories.iter().map(row).collect();
     output.table(["function", "queue", "description"], &rows);
 }
 
-fn print(story: &FunctionStory, output: &mut Output) {
-    let milliseconds = |ms: u64| span(ms as f64);
+fn print(story: &HandlerInfo, output: &mut Output) {
+    let milliseconds = |ms: u64| format_millis(ms as f64);
     let lasts = story.timeout_ms.map_or("for ever".to_owned(), milliseconds);
     let attempts = format!("{}, each at most {lasts}", story.attempts);
     let timetable = story.timetable.as_ref();

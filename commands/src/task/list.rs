@@ -1,13 +1,13 @@
 //! `task:list`: tasks in a line each.
 
 use framework::client::Client;
-use framework::config::nearest;
+use framework::config::did_you_mean;
 use framework::prelude::*;
-use framework::store::{Filter, State, Summary};
+use framework::store::{Filter, State, TaskSummary};
 use framework::task::{BatchId, TaskId};
 
-use super::server_address::{ServerAddress, ended};
-use crate::people::{beginning, time, time_if};
+use super::server_address::{ServerAddress, exit_error};
+use crate::format::{format_timestamp, time_if, truncate};
 
 /// List tasks, the newest first
 #[derive(Args, Command)]
@@ -84,13 +84,13 @@ struct Pages {
 }
 
 impl Pages {
-    async fn next(&mut self) -> Result<Option<Vec<Summary>>> {
+    async fn next(&mut self) -> Result<Option<Vec<TaskSummary>>> {
         if self.left == 0 {
             return Ok(None);
         }
         let limit = self.left.min(PAGE);
         self.filter.limit = limit as usize;
-        let tasks = self.client.list(&self.filter).await.map_err(ended)?;
+        let tasks = self.client.list(&self.filter).await.map_err(exit_error)?;
         let is_last = (tasks.len() as u64) < limit;
         self.left = if is_last { 0 } else { self.left - limit };
         self.filter.before = tasks.last().map(|task| task.id);
@@ -99,7 +99,7 @@ impl Pages {
 }
 
 /// One array, however many pages it takes.
-fn print_json(tasks: &[Summary], is_first: bool, output: &mut Output) -> Result<()> {
+fn print_json(tasks: &[TaskSummary], is_first: bool, output: &mut Output) -> Result<()> {
     for (index, task) in tasks.iter().enumerate() {
         output.text(if is_first && index == 0 { "[" } else { ",\n" });
         output.text(serde_json::to_string(task)?);
@@ -107,7 +107,7 @@ fn print_json(tasks: &[Summary], is_first: bool, output: &mut Output) -> Result<
     Ok(())
 }
 
-fn print(tasks: &[Summary], output: &mut Output) {
+fn print(tasks: &[TaskSummary], output: &mut Output) {
     let rows: Vec<_> = tasks
         .iter()
         .map(|task| {
@@ -118,9 +118,9 @@ fn print(tasks: &[Summary], output: &mut Output) {
                 task.queue.clone(),
                 task.priority.to_string(),
                 task.attempts.to_string(),
-                time(task.accepted_ms),
+                format_timestamp(task.accepted_ms),
                 time_if(task.ended_ms.or(task.due_ms)),
-                beginning(task.error.as_deref().unwrap_or_default(), 60),
+                truncate(task.error.as_deref().unwrap_or_default(), 60),
             ]
         })
         .collect();
@@ -132,7 +132,7 @@ fn print(tasks: &[Summary], output: &mut Output) {
 /// Reads the name of a state.
 fn parse_state(name: &str) -> Result<State, String> {
     let names = State::ALL.map(State::name);
-    State::ALL.into_iter().find(|state| state.name() == name).ok_or_else(|| match nearest(name, names) {
+    State::ALL.into_iter().find(|state| state.name() == name).ok_or_else(|| match did_you_mean(name, names) {
         Some(near) => format!("there is no such state; did you mean \"{near}\"?"),
         None => format!("there is no such state; there are: {}", names.join(", ")),
     })

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use framework::client::{Address, Reloading};
+use framework::client::{Address, ReloadProgress};
 use framework::prelude::*;
-use framework::server::{Reload as News, ReloadPhase};
+use framework::server::{ReloadPhase, ReloadStatus};
 
-use super::patience::Patience;
-use super::server_address::{ServerAddress, ended};
+use super::server_address::{ServerAddress, exit_error};
+use super::shutdown_options::ShutdownOptions;
 use super::stop::{control_socket, waiting};
 
 /// Put a new program or new settings to work without losing anything
@@ -20,7 +20,7 @@ use super::stop::{control_socket, waiting};
 #[command(name = "task:reload")]
 struct Reload {
     #[command(flatten)]
-    patience: Patience,
+    patience: ShutdownOptions,
 }
 
 impl Execute for Reload {
@@ -30,7 +30,7 @@ impl Execute for Reload {
         let patience = self.patience.named();
         let address = self.patience.address.map_or_else(|| control_socket(app).map(Address::Unix), Ok)?;
         let client = ServerAddress::at(Some(address)).connect(app).await?;
-        let mut reloading = client.reload(patience.as_deref()).await.map_err(ended)?;
+        let mut reloading = client.reload(patience.as_deref()).await.map_err(exit_error)?;
         let news = follow(&mut reloading, output).await?;
         match (news.successor, news.error) {
             (Some(pid), _) => {
@@ -46,9 +46,9 @@ impl Execute for Reload {
 }
 
 /// Shows what is waited for: in place where somebody watches, else when it has changed.
-async fn follow(reloading: &mut Reloading, output: &mut Output) -> Result<News> {
+async fn follow(reloading: &mut ReloadProgress, output: &mut Output) -> Result<ReloadStatus> {
     let mut seen = BTreeMap::new();
-    while let Some(news) = reloading.next().await.map_err(ended)? {
+    while let Some(news) = reloading.next().await.map_err(exit_error)? {
         if news.phase != ReloadPhase::Draining || news.running.is_empty() {
             continue;
         }

@@ -2,7 +2,7 @@
 
 use framework::prelude::*;
 
-use super::patience::Patience;
+use super::shutdown_options::ShutdownOptions;
 use super::start::daemon::launch;
 use super::stop::stop;
 
@@ -13,7 +13,7 @@ use super::stop::stop;
 #[command(name = "task:restart")]
 struct Restart {
     #[command(flatten)]
-    patience: Patience,
+    patience: ShutdownOptions,
 }
 
 impl Execute for Restart {

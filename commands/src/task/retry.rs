@@ -3,7 +3,7 @@
 use framework::prelude::*;
 
 use super::server_address::ServerAddress;
-use super::several::{Several, Verb};
+use super::task_selection::{BulkAction, TaskSelection};
 
 /// Run tasks again that have failed, expired or been cancelled
 ///
@@ -12,7 +12,7 @@ use super::several::{Several, Verb};
 #[command(name = "task:retry")]
 struct Retry {
     #[command(flatten)]
-    tasks: Several,
+    tasks: TaskSelection,
     #[command(flatten)]
     server: ServerAddress,
 }
@@ -20,6 +20,6 @@ struct Retry {
 impl Execute for Retry {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        self.tasks.change(Verb::Retry, &client, output).await
+        self.tasks.change(BulkAction::Retry, &client, output).await
     }
 }

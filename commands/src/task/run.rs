@@ -7,7 +7,7 @@ use framework::task::{Handlers, TaskId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::people::{shown, tasks};
+use crate::format::{count_tasks, escape_control};
 use crate::queue::queue_file::QueuePath;
 
 /// Run one task here, in the foreground, with its exact arguments
@@ -54,7 +54,7 @@ impl Execute for Run {
         let outcome = attempt.run().await;
         let log = task.notes().map(|notes| notes.log).unwrap_or_default();
         for line in log.iter().filter(|line| line.attempt == attempt.number()) {
-            output.note(format_args!("  {}", shown(&line.text)));
+            output.note(format_args!("  {}", escape_control(&line.text)));
         }
         let (result, error) = match &outcome {
             Outcome::Done(result) => (Some(serde_json::from_slice::<&RawValue>(result)?), None),
@@ -67,7 +67,10 @@ impl Execute for Run {
         }
         let pushed = attempt.pushed(&outcome);
         if !pushed.is_empty() {
-            output.warn(format_args!("it pushed {}, which are not handed over", tasks(pushed.len() as u64)));
+            output.warn(format_args!(
+                "it pushed {}, which are not handed over",
+                count_tasks(pushed.len() as u64)
+            ));
         }
         match error {
             Some(error) => Err(Exit::Failed.because(format!("task {id} has failed here: {error}"))),

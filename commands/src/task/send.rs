@@ -8,15 +8,15 @@ use std::io::Read;
 use std::time::Duration;
 
 use framework::clap::Command as Described;
-use framework::client::{Client, Ended, Request};
+use framework::client::{Client, Request, TaskEnd};
 use framework::prelude::*;
-use framework::protocol::{Answer, Status};
+use framework::protocol::{Reply, Status};
 use framework::task::TaskId;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use self::options::Named;
-use super::server_address::{ServerAddress, ended, parse_duration};
+use super::server_address::{ServerAddress, exit_error, parse_duration};
 
 /// Hand a task to the server
 ///
@@ -26,7 +26,7 @@ use super::server_address::{ServerAddress, ended, parse_duration};
 /// typed in telnet, and the answer is printed. `-` stands for the standard input.
 #[derive(Args, Command)]
 #[command(name = "task:send")]
-struct Send {
+struct SendCommand {
     /// The function, or what to send if nothing follows
     #[arg(value_name = "FUNCTION|MESSAGE")]
     message: String,
@@ -83,7 +83,7 @@ struct Send {
     server: ServerAddress,
 }
 
-impl Execute for Send {
+impl Execute for SendCommand {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         match self.read()? {
             message if self.no_wait => self.hand_over(message, app, output).await,
@@ -95,7 +95,7 @@ impl Execute for Send {
                 let client = self.server.connect(app).await?;
                 match self.wait {
                     None => {
-                        let sent = client.send(&*request).await.map_err(ended)?;
+                        let sent = client.send(&*request).await.map_err(exit_error)?;
                         self.print_queued(sent.id(), output)
                     }
                     Some(limit) => self.send_and_wait(client, &request, limit, output).await,
@@ -132,7 +132,7 @@ enum Message {
     Raw(Vec<u8>),
 }
 
-impl Send {
+impl SendCommand {
     fn read(&self) -> Result<Message> {
         let message = || Some(self.message.clone());
         let request = match (&self.args, self.named.is_empty()) {
@@ -201,7 +201,7 @@ impl Send {
         limit: Option<Duration>,
         output: &mut Output,
     ) -> Result<()> {
-        let mut sent = client.send(request).awaited().await.map_err(ended)?;
+        let mut sent = client.send(request).awaited().await.map_err(exit_error)?;
         let id = sent.id();
         if !self.json {
             self.print_queued(id, output)?;
@@ -211,19 +211,19 @@ impl Send {
             Some(limit) => tokio::time::timeout(limit, sent.ended()).await.ok(),
             None => Some(sent.ended().await),
         };
-        match end.transpose().map_err(ended)? {
-            Some(Ended::Done(result)) if self.json => {
+        match end.transpose().map_err(exit_error)? {
+            Some(TaskEnd::Done(result)) if self.json => {
                 Ok(output.json(&Told { result: Some(result), ..Told::new(id, Status::Done) })?)
             }
-            Some(Ended::Done(result)) => {
+            Some(TaskEnd::Done(result)) => {
                 output.line(result.get());
                 Ok(())
             }
-            Some(Ended::Failed(error)) => self.unhappy(id, Status::Failed, "has failed", error, output),
-            Some(Ended::Cancelled(error)) => {
+            Some(TaskEnd::Failed(error)) => self.unhappy(id, Status::Failed, "has failed", error, output),
+            Some(TaskEnd::Cancelled(error)) => {
                 self.unhappy(id, Status::Cancelled, "was cancelled", error, output)
             }
-            Some(Ended::Expired(error)) => self.unhappy(id, Status::Expired, "has expired", error, output),
+            Some(TaskEnd::Expired(error)) => self.unhappy(id, Status::Expired, "has expired", error, output),
             None => {
                 if self.json {
                     self.print_queued(id, output)?;
@@ -290,9 +290,9 @@ async fn send_raw(client: Client, text: &[u8], output: &mut Output) -> Result<()
     if !line.ends_with(b"\n") {
         line.push(b'\n');
     }
-    let reply = client.send_raw(&line).await.map_err(ended)?;
+    let reply = client.send_raw(&line).await.map_err(exit_error)?;
     for line in String::from_utf8_lossy(&reply).lines() {
-        let answer = serde_json::from_str::<Answer>(line).ok().filter(|answer| answer.code.is_some());
+        let answer = serde_json::from_str::<Reply>(line).ok().filter(|answer| answer.code.is_some());
         if let Some(answer) = answer {
             return Err(Exit::Refused.because(answer.refusal().to_string()));
         }

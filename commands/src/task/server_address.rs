@@ -47,19 +47,19 @@ impl ServerAddress {
 
     /// A client that tells every failure at once.
     pub(crate) async fn connect(&self, app: &App) -> Result<Client> {
-        self.open(self.settings(app)?.at_once()).await.map_err(ended)
+        self.open(self.settings(app)?.at_once()).await.map_err(exit_error)
     }
 
     /// A client that waits so long for a server that was there and has gone away, as for a restart.
     pub(crate) async fn connect_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
         let client = self.client_for(app, retry_time)?;
-        client.open().await.map_err(ended)?;
+        client.open().await.map_err(exit_error)?;
         Ok(client)
     }
 
     /// The same, for a server that was there just now.
     pub(crate) fn client_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
-        Client::with(ClientSettings { retry_time, ..self.settings(app)? }).map_err(ended)
+        Client::with(ClientSettings { retry_time, ..self.settings(app)? }).map_err(exit_error)
     }
 
     /// A client that tells every failure at once, for what can do without a server.
@@ -67,7 +67,7 @@ impl ServerAddress {
         match self.open(self.settings(app)?.at_once()).await {
             Ok(client) => Ok(Some(client)),
             Err(ClientError::NotRunning(_)) => Ok(None),
-            Err(error) => Err(ended(error)),
+            Err(error) => Err(exit_error(error)),
         }
     }
 }
@@ -96,7 +96,7 @@ pub(crate) fn address_of(settings: &ServerSettings) -> String {
 }
 
 /// The exit code that belongs to a client's failure.
-pub(crate) fn ended(error: ClientError) -> anyhow::Error {
+pub(crate) fn exit_error(error: ClientError) -> anyhow::Error {
     match &error {
         ClientError::NotRunning(_) => {
             Exit::NotRunning.because(format!("{error}; start one with: ./think task:start"))

@@ -1,12 +1,12 @@
 //! `task:show`: the whole story of a task, or of a batch.
 
 mod batch;
-mod story;
+mod task;
 
 use framework::prelude::*;
 use framework::task::{BatchId, TaskId};
 
-use super::server_address::{ServerAddress, ended};
+use super::server_address::{ServerAddress, exit_error};
 
 /// Show the whole story of a task
 ///
@@ -33,17 +33,17 @@ impl Execute for Show {
         let client = self.server.connect(app).await?;
         match (self.id, self.batch) {
             (_, Some(id)) => {
-                let story = client.batch(id).await.map_err(ended)?;
+                let story = client.batch(id).await.map_err(exit_error)?;
                 match self.json {
                     true => output.json(&story)?,
                     false => batch::print(&story, output),
                 }
             }
             (Some(id), None) => {
-                let story = client.show(id).await.map_err(ended)?;
+                let story = client.show(id).await.map_err(exit_error)?;
                 match self.json {
                     true => output.json(&story)?,
-                    false => story::print(&story, output),
+                    false => task::print(&story, output),
                 }
             }
             (None, None) => return Err(Exit::Usage.because("which task?")),

@@ -6,9 +6,9 @@ use framework::humantime::format_duration;
 use framework::prelude::*;
 use framework::server::{OpenFiles, Percentiles, Status, Workers};
 
-use super::again::Again;
-use super::server_address::{ServerAddress, ended};
-use crate::people::span;
+use super::server_address::{ServerAddress, exit_error};
+use super::watch_option::WatchOption;
+use crate::format::format_millis;
 
 /// Show how the task server is doing
 ///
@@ -20,7 +20,7 @@ struct ShowStatus {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    again: Again,
+    again: WatchOption,
     #[command(flatten)]
     server: ServerAddress,
 }
@@ -30,7 +30,7 @@ impl Execute for ShowStatus {
         let client = self.server.connect(app).await?;
         let mut looks = self.again.begin(self.json);
         loop {
-            let status = client.status().await.map_err(ended)?;
+            let status = client.status().await.map_err(exit_error)?;
             looks.separate(output);
             match self.json {
                 true => output.json(&status)?,
@@ -53,7 +53,7 @@ fn show(status: &Status, output: &mut Output) {
 fn describe(status: &Status, output: &mut Output) {
     let Status { threads, workers, connections, rates, .. } = status;
     let uptime = Duration::from_secs(status.uptime_ms / 1000);
-    let oldest = status.oldest_waiting_ms.map_or("none".to_owned(), |ms| span(ms as f64));
+    let oldest = status.oldest_waiting_ms.map_or("none".to_owned(), |ms| format_millis(ms as f64));
     let mut lines = vec![
         ("version", status.version.clone()),
         ("pid", status.pid.to_string()),
@@ -145,7 +145,7 @@ fn workers(status: &Status, output: &mut Output) {
 fn percentiles(percentiles: &Percentiles) -> String {
     match (percentiles.p50, percentiles.p95, percentiles.p99) {
         (Some(p50), Some(p95), Some(p99)) => {
-            format!("p50 {}, p95 {}, p99 {}", span(p50), span(p95), span(p99))
+            format!("p50 {}, p95 {}, p99 {}", format_millis(p50), format_millis(p95), format_millis(p99))
         }
         _ => "nothing in the last minute".to_owned(),
     }

@@ -7,15 +7,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use framework::client::{Address, ClientError, Leaving};
+use framework::client::{Address, ClientError, ShutdownProgress};
 use framework::humantime::format_duration;
 use framework::prelude::*;
-use framework::server::{Farewell, Phase, ServerSettings};
+use framework::server::{ServerSettings, ShutdownPhase, ShutdownStatus};
 use rustix::process::Signal;
 
-use super::patience::Patience;
 use super::pid_file::{Holder, PidFile};
-use super::server_address::{ServerAddress, ended};
+use super::server_address::{ServerAddress, exit_error};
+use super::shutdown_options::ShutdownOptions;
 use super::start::daemon::PID_FILE;
 
 /// Stop the task server
@@ -26,7 +26,7 @@ use super::start::daemon::PID_FILE;
 #[command(name = "task:stop")]
 struct Stop {
     #[command(flatten)]
-    patience: Patience,
+    patience: ShutdownOptions,
 }
 
 impl Execute for Stop {
@@ -36,7 +36,11 @@ impl Execute for Stop {
 }
 
 /// Stops the server and waits for its end; what it said last, unless it could not be asked.
-pub(super) async fn stop(app: &App, patience: &Patience, output: &mut Output) -> Result<Option<Farewell>> {
+pub(super) async fn stop(
+    app: &App,
+    patience: &ShutdownOptions,
+    output: &mut Output,
+) -> Result<Option<ShutdownStatus>> {
     // This project's own, wherever it listens: another one may have the port.
     let (is_here, address) = match &patience.address {
         Some(address) => (false, address.clone()),
@@ -57,11 +61,11 @@ pub(super) async fn stop(app: &App, patience: &Patience, output: &mut Output) ->
     match client.stop(patience.named().as_deref()).await {
         Ok(mut leaving) => follow(&mut leaving, output).await,
         Err(error) if is_here && is_cut(&error) => hung_up(app, patience, output).await.map(|()| None),
-        Err(error) => Err(ended(error)),
+        Err(error) => Err(exit_error(error)),
     }
 }
 
-async fn follow(leaving: &mut Leaving, output: &mut Output) -> Result<Option<Farewell>> {
+async fn follow(leaving: &mut ShutdownProgress, output: &mut Output) -> Result<Option<ShutdownStatus>> {
     let pid = leaving.farewell().pid;
     output.note(format_args!("The task server with pid {pid} stops."));
     let mut seen = BTreeMap::new();
@@ -74,7 +78,7 @@ async fn follow(leaving: &mut Leaving, output: &mut Output) -> Result<Option<Far
                 output.redraw("");
                 return Err(Exit::Failed.because("the server ended before everything was settled"));
             }
-            Err(error) => return Err(ended(error)),
+            Err(error) => return Err(exit_error(error)),
         }
     }
     output.redraw("");
@@ -94,8 +98,8 @@ async fn follow(leaving: &mut Leaving, output: &mut Output) -> Result<Option<Far
 }
 
 /// Shows what is waited for: in place where somebody watches, else when it has changed.
-fn tell(farewell: &Farewell, seen: &mut BTreeMap<String, u64>, output: &mut Output) {
-    if farewell.phase == Phase::Stopped || farewell.running.is_empty() {
+fn tell(farewell: &ShutdownStatus, seen: &mut BTreeMap<String, u64>, output: &mut Output) {
+    if farewell.phase == ShutdownPhase::Stopped || farewell.running.is_empty() {
         return;
     }
     let text = waiting(farewell.patience_ms, &farewell.running);
@@ -115,7 +119,7 @@ pub(super) fn waiting(patience_ms: u64, running: &BTreeMap<String, u64>) -> Stri
 }
 
 /// Nobody listens where the server should be: it may be about to start or to end, or listen elsewhere.
-async fn stop_unasked(app: &App, patience: &Patience, output: &mut Output) -> Result<()> {
+async fn stop_unasked(app: &App, patience: &ShutdownOptions, output: &mut Output) -> Result<()> {
     let path = pid_file(app)?;
     let Some(holder) = PidFile::holder(&path) else {
         let stale =
@@ -161,7 +165,7 @@ fn is_cut(error: &ClientError) -> bool {
 }
 
 /// Somebody else has told it before us.
-async fn hung_up(app: &App, patience: &Patience, output: &mut Output) -> Result<()> {
+async fn hung_up(app: &App, patience: &ShutdownOptions, output: &mut Output) -> Result<()> {
     match PidFile::holder(&pid_file(app)?) {
         Some(_) => stop_unasked(app, patience, output).await,
         None => {

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use framework::client::{Client, ClientError, Ended, Following, News};
+use framework::client::{Client, ClientError, TaskEnd, TaskEvent, TaskEvents};
 use framework::prelude::*;
-use framework::protocol::Code;
-use framework::store::{State, Story};
+use framework::protocol::ErrorCode;
+use framework::store::{State, TaskDetails};
 use framework::task::{BatchId, LogLine, Progress, TaskId};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::batch::follow::{Follow, PATIENCE, listen};
-use super::server_address::{ServerAddress, ended};
-use crate::people::{shown, span, time};
+use super::batch::progress_bar::{Follow, PATIENCE, listen};
+use super::server_address::{ServerAddress, exit_error};
+use crate::format::{escape_control, format_millis, format_timestamp};
 
 /// Follow a task, or a batch, until its end
 ///
@@ -60,7 +60,7 @@ struct WatchTask {
 
 impl WatchTask {
     async fn run(&self, client: &Client, output: &mut Output) -> Result<()> {
-        let following = client.follow(self.id).await.map_err(ended)?;
+        let following = client.follow(self.id).await.map_err(exit_error)?;
         let end = self.follow(client, following, output).await?;
         if self.json {
             match &end.story {
@@ -80,33 +80,33 @@ impl WatchTask {
     }
 
     /// Tells what becomes of the task, until its end.
-    async fn follow(&self, client: &Client, mut following: Following, output: &mut Output) -> Result<End> {
+    async fn follow(&self, client: &Client, mut following: TaskEvents, output: &mut Output) -> Result<End> {
         let mut seen = Seen::default();
         let mut clock = tokio::time::interval(PAUSE);
         loop {
             let news = tokio::select! {
                 biased;
-                news = following.next() => news.map_err(ended)?,
+                news = following.next() => news.map_err(exit_error)?,
                 _ = clock.tick() => None,
             };
-            if let Some(News::Lost(_)) = news {
-                let patience = span(PATIENCE.as_millis() as f64);
+            if let Some(TaskEvent::Lost(_)) = news {
+                let patience = format_millis(PATIENCE.as_millis() as f64);
                 output.note(format_args!("The connection is lost; trying again for {patience}."));
                 continue;
             }
-            if let Some(News::Again { .. }) = news {
+            if let Some(TaskEvent::Again { .. }) = news {
                 output.note("There is a connection again.");
             }
             let story = match client.show(self.id).await {
                 Ok(story) => Some(story),
                 // Nothing is kept of ended tasks.
-                Err(ClientError::Refused(refusal)) if refusal.code == Code::UnknownTask => None,
-                Err(error) => return Err(ended(error)),
+                Err(ClientError::Refused(refusal)) if refusal.code == ErrorCode::UnknownTask => None,
+                Err(error) => return Err(exit_error(error)),
             };
             if let Some(story) = &story {
                 seen.tell(story, output);
             }
-            if let Some(News::Ended(ended)) = news {
+            if let Some(TaskEvent::Ended(ended)) = news {
                 return Ok(End::of(ended, story));
             }
         }
@@ -119,16 +119,16 @@ struct End {
     result: Option<Box<RawValue>>,
     error: Option<String>,
     /// Unless nothing is kept of it.
-    story: Option<Story>,
+    story: Option<TaskDetails>,
 }
 
 impl End {
-    fn of(ended: Ended, story: Option<Story>) -> Self {
+    fn of(ended: TaskEnd, story: Option<TaskDetails>) -> Self {
         let (state, result, error) = match ended {
-            Ended::Done(result) => (State::Done, Some(result), None),
-            Ended::Failed(error) => (State::Failed, None, Some(error)),
-            Ended::Cancelled(error) => (State::Cancelled, None, Some(error)),
-            Ended::Expired(error) => (State::Expired, None, Some(error)),
+            TaskEnd::Done(result) => (State::Done, Some(result), None),
+            TaskEnd::Failed(error) => (State::Failed, None, Some(error)),
+            TaskEnd::Cancelled(error) => (State::Cancelled, None, Some(error)),
+            TaskEnd::Expired(error) => (State::Expired, None, Some(error)),
         };
         // Somebody may have let the task run again.
         let story = story.filter(|story| story.summary.state == state);
@@ -154,12 +154,17 @@ struct Seen {
 }
 
 impl Seen {
-    fn tell(&mut self, story: &Story, output: &mut Output) {
+    fn tell(&mut self, story: &TaskDetails, output: &mut Output) {
         let task = &story.summary;
         for attempt in story.history.iter().skip(self.attempts) {
             if let Some(error) = &attempt.error {
-                let took = attempt.ran_ms.map(|ms| format!(" after {}", span(ms))).unwrap_or_default();
-                output.note(format_args!("attempt {} has failed{took}: {}", attempt.number, shown(error)));
+                let took =
+                    attempt.ran_ms.map(|ms| format!(" after {}", format_millis(ms))).unwrap_or_default();
+                output.note(format_args!(
+                    "attempt {} has failed{took}: {}",
+                    attempt.number,
+                    escape_control(error)
+                ));
             }
         }
         self.attempts = story.history.len();
@@ -167,23 +172,23 @@ impl Seen {
         let state = (task.state, task.attempts);
         if self.state.replace(state) != Some(state) {
             let due = task.due_ms.filter(|_| task.state == State::Waiting);
-            let due = due.map(|due| format!(", due {}", time(due))).unwrap_or_default();
+            let due = due.map(|due| format!(", due {}", format_timestamp(due))).unwrap_or_default();
             output.note(format_args!("{}{due}", task.state.name()));
         }
     }
 
-    fn tell_notes(&mut self, story: &Story, output: &mut Output) {
+    fn tell_notes(&mut self, story: &TaskDetails, output: &mut Output) {
         let log = &story.notes.log;
         // Nothing has a number in a log of which only the end is kept: what follows the last line told is new.
         let told = self.last.as_ref().and_then(|last| log.iter().rposition(|line| line == last));
         for line in log.iter().skip(told.map_or(0, |told| told + 1)) {
-            output.note(format_args!("  {}", shown(&line.text)));
+            output.note(format_args!("  {}", escape_control(&line.text)));
         }
         self.last = log.back().cloned().or(self.last.take());
         if self.progress != story.notes.progress {
             self.progress.clone_from(&story.notes.progress);
             if let Some(progress) = &self.progress {
-                output.note(format_args!("{:>3.0}% {}", progress.percent, shown(&progress.text)));
+                output.note(format_args!("{:>3.0}% {}", progress.percent, escape_control(&progress.text)));
             }
         }
     }

@@ -5,7 +5,7 @@ use quote::quote_spanned;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, Lit, LitStr, Meta, MetaNameValue, Result, Token};
 
-use crate::subject::subject;
+use crate::input::subject;
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let command = subject(input, "Command")?;
@@ -17,9 +17,9 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     })?;
     check(&name)?;
     Ok(quote_spanned! { command.span() =>
-        impl ::framework::command::Declared for #command {
-            const ENTRY: &'static ::framework::command::Entry = {
-                static ENTRY: ::framework::command::Entry = ::framework::command::Entry::of::<#command, _>(
+        impl ::framework::command::CommandMeta for #command {
+            const ENTRY: &'static ::framework::command::CommandEntry = {
+                static ENTRY: ::framework::command::CommandEntry = ::framework::command::CommandEntry::of::<#command, _>(
                     #name,
                     ::core::env!("CARGO_PKG_NAME"),
                     ::core::file!(),
@@ -29,7 +29,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             };
         }
         ::framework::inventory::submit! {
-            ::framework::command::Submitted(<#command as ::framework::command::Declared>::ENTRY)
+            ::framework::command::CommandRegistration(<#command as ::framework::command::CommandMeta>::ENTRY)
         }
     })
 }

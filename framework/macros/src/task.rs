@@ -11,7 +11,7 @@ use quote::{quote, quote_spanned};
 use syn::{DeriveInput, Result};
 
 use self::options::Options;
-use crate::subject::subject;
+use crate::input::subject;
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let task = subject(input, "Task")?;
@@ -27,10 +27,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     };
     let register = if options.blocking { quote!(blocking) } else { quote!(of) };
     Ok(quote_spanned! { task.span() =>
-        impl ::framework::task::Function for #task {
+        impl ::framework::task::Task for #task {
             const NAME: &'static str = #name;
-            const OPTIONS: ::framework::task::Options =
-                ::framework::task::Options { #settings #timetable ..::framework::task::Options::DEFAULT };
+            const OPTIONS: ::framework::task::TaskOptions =
+                ::framework::task::TaskOptions { #settings #timetable ..::framework::task::TaskOptions::DEFAULT };
             #schema
         }
         ::framework::inventory::submit! {

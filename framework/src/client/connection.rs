@@ -14,7 +14,7 @@ use super::error::{ClientError, Result, read_answer, stranger};
 use super::settings::ClientSettings;
 use super::tls::Tls;
 use crate::config::{Secret, Section};
-use crate::protocol::{Answer, Status};
+use crate::protocol::{Reply, Status};
 use crate::server::ServerSettings;
 
 /// A server that vanishes without a word is noticed by the system after about this time, also while all that is
@@ -215,7 +215,7 @@ async fn show(stream: &mut Box<dyn Stream>, name: &str, token: &Secret) -> Resul
     if !said.starts_with(b"{") {
         return Err(stranger(name, &said));
     }
-    let answer: Answer = read_answer(name, &said)?;
+    let answer: Reply = read_answer(name, &said)?;
     match answer.status {
         Status::Ok => Ok(()),
         Status::Error => Err(ClientError::Refused(answer.refusal())),

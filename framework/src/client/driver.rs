@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep_until};
 
+use super::channel::{Channel, DriverState};
 use super::connection::{Connection, Connector, Unreachable, put};
 use super::error::{ClientError, Result, read_answer, stranger};
-use super::line::{Duty, Line};
 use super::settings::ClientSettings;
-use crate::protocol::{Lines, Page};
+use crate::protocol::{LineDecoder, MessageBatch};
 
 /// The pause after the first failed try; it doubles with every further one.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -20,10 +20,10 @@ const READ: usize = 64 * 1024;
 
 /// Keeps a line going until it is aborted.
 pub(super) struct Driver {
-    pub(super) line: Arc<Line>,
+    pub(super) line: Arc<Channel>,
     pub(super) connector: Arc<Connector>,
-    pub(super) answer_timeout: Duration,
-    pub(super) answer_max_length: usize,
+    pub(super) reply_timeout: Duration,
+    pub(super) max_reply_length: usize,
     /// Tries in a row that led to no answer.
     failures: u32,
     /// Whether the server on the other end has said anything yet.
@@ -31,9 +31,9 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(line: Arc<Line>, connector: Arc<Connector>, settings: &ClientSettings) -> Self {
-        let ClientSettings { answer_timeout, answer_max_length, .. } = *settings;
-        Self { line, connector, answer_timeout, answer_max_length, failures: 0, has_spoken: false }
+    pub(super) fn new(line: Arc<Channel>, connector: Arc<Connector>, settings: &ClientSettings) -> Self {
+        let ClientSettings { reply_timeout, max_reply_length, .. } = *settings;
+        Self { line, connector, reply_timeout, max_reply_length, failures: 0, has_spoken: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -99,7 +99,7 @@ impl Driver {
         let address = connector.name(connection.at);
         let broken = |error| ClientError::io(address, error);
         let (mut reader, mut writer) = tokio::io::split(connection.stream);
-        let mut lines = Lines::new(self.answer_max_length);
+        let mut lines = LineDecoder::new(self.max_reply_length);
         let mut buffer = vec![0; READ];
         // Whether something is written that is not flushed.
         let mut has_left = false;
@@ -146,17 +146,23 @@ impl Driver {
                     tokio::task::yield_now().await;
                     is_called = true;
                 }
-                () = sleep_until(quiet_since + self.answer_timeout), if duty.unanswered > 0 => {
-                    let limit = self.answer_timeout;
-                    return Err(ClientError::late(address, format!("no answer within {limit:?} (answer_timeout)")));
+                () = sleep_until(quiet_since + self.reply_timeout), if duty.unanswered > 0 => {
+                    let limit = self.reply_timeout;
+                    return Err(ClientError::late(address, format!("no answer within {limit:?} (reply_timeout)")));
                 }
             }
         }
     }
 
-    fn take_in(&mut self, page: Page, chunk: &[u8], address: &str, duty: Duty) -> Result<Duty> {
+    fn take_in(
+        &mut self,
+        page: MessageBatch,
+        chunk: &[u8],
+        address: &str,
+        duty: DriverState,
+    ) -> Result<DriverState> {
         if page.overflow {
-            return Err(ClientError::foreign(address, "an answer that is longer than answer_max_length"));
+            return Err(ClientError::foreign(address, "an answer that is longer than max_reply_length"));
         }
         // What is no line of ours may never come to a line end.
         if !std::mem::replace(&mut self.has_spoken, true) && !chunk.starts_with(b"{") {
@@ -166,7 +172,7 @@ impl Driver {
             return Ok(duty);
         }
         let answers: Result<Vec<_>> =
-            Page::lines(&page.bytes).map(|line| read_answer(address, line)).collect();
+            MessageBatch::lines(&page.bytes).map(|line| read_answer(address, line)).collect();
         let duty = self.line.hand_out(answers?, address)?;
         self.failures = 0;
         Ok(duty)

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::sent::Ended;
-use crate::protocol::{Answer, Code, Refusal};
+use super::task_handle::TaskEnd;
+use crate::protocol::{ErrorCode, Reply, RequestError};
 use crate::task::TaskId;
 
 /// Why a request has no answer, or not the one hoped for.
@@ -27,7 +27,7 @@ pub enum ClientError {
     Unknown { source: Arc<ClientError> },
     /// The server did not accept the request; nothing was queued.
     #[error(transparent)]
-    Refused(Refusal),
+    Refused(RequestError),
     /// What came back is nothing that a server of this kind says.
     #[error("the server on {address} answered what no task server says: {line:?}")]
     Foreign { address: String, line: String },
@@ -53,7 +53,7 @@ pub enum ClientError {
     Elsewhere { home: String, address: String },
     /// The task has ended without a result.
     #[error("task {task} {ended}")]
-    NotDone { task: TaskId, ended: Ended },
+    NotDone { task: TaskId, ended: TaskEnd },
     /// The task is done, but its result is of another type than was asked for.
     #[error("the result of task {task} is of another type")]
     Unfit { task: TaskId, source: Arc<serde_json::Error> },
@@ -86,7 +86,7 @@ impl ClientError {
     }
 
     /// An answer that makes no sense here.
-    pub(super) fn odd(address: &str, answer: &Answer) -> Self {
+    pub(super) fn odd(address: &str, answer: &Reply) -> Self {
         Self::foreign(address, format!("{answer:?}"))
     }
 
@@ -111,12 +111,12 @@ impl ClientError {
 }
 
 /// Whether what a server refuses for this reason may be accepted later, or by another one.
-pub(super) fn is_passing(code: Code) -> bool {
-    matches!(code, Code::ShuttingDown | Code::TooManyConnections | Code::Busy)
+pub(super) fn is_passing(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::ShuttingDown | ErrorCode::TooManyConnections | ErrorCode::Busy)
 }
 
 /// Reads one line of a server's.
-pub(super) fn read_answer(address: &str, line: &[u8]) -> Result<Answer> {
+pub(super) fn read_answer(address: &str, line: &[u8]) -> Result<Reply> {
     serde_json::from_slice(line).map_err(|_| stranger(address, line))
 }
 

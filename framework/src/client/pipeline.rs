@@ -11,7 +11,7 @@ use super::Client;
 use super::connection::{Stream, put};
 use super::error::{ClientError, Result, read_answer};
 use super::request::{Envelope, Request};
-use crate::protocol::{Answer, Code, Lines, Page, Refusal, ReplyMode, Status};
+use crate::protocol::{ErrorCode, LineDecoder, MessageBatch, Reply, ReplyMode, RequestError, Status};
 use crate::task::BatchId;
 
 /// How many requests, and how many bytes of them, may be without an answer.
@@ -38,14 +38,14 @@ pub struct Pipeline {
     head: Vec<u8>,
     output: Vec<u8>,
     written: usize,
-    answers: Lines,
+    answers: LineDecoder,
     /// Without an answer; an answered one leaves a gap until those before it are answered, too.
     in_flight: VecDeque<Option<Sent>>,
     /// The `id` of the first of these.
     first: u64,
     bytes: usize,
     accepted: u64,
-    refused: Vec<Refused>,
+    refused: Vec<RejectedTask>,
     /// Those that met a full queue, when to try again, and since when there was no room at all.
     again: VecDeque<u64>,
     again_at: Instant,
@@ -62,10 +62,10 @@ struct Sent {
 
 /// A task that was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RejectedTask {
     /// What the task was pushed as.
     pub number: u64,
-    pub refusal: Refusal,
+    pub refusal: RequestError,
 }
 
 impl Client {
@@ -85,7 +85,7 @@ impl Client {
             is_flushed: true,
             output: Vec::new(),
             written: 0,
-            answers: Lines::new(ANSWER_MAX),
+            answers: LineDecoder::new(ANSWER_MAX),
             in_flight: VecDeque::new(),
             first: 0,
             bytes: 0,
@@ -143,7 +143,7 @@ impl Pipeline {
     }
 
     /// Takes what was refused since the last call.
-    pub fn refused(&mut self) -> Vec<Refused> {
+    pub fn refused(&mut self) -> Vec<RejectedTask> {
         std::mem::take(&mut self.refused)
     }
 
@@ -183,8 +183,8 @@ impl Pipeline {
         Ok(())
     }
 
-    fn read(&mut self, page: &Page) -> Result<()> {
-        for line in Page::lines(&page.bytes) {
+    fn read(&mut self, page: &MessageBatch) -> Result<()> {
+        for line in MessageBatch::lines(&page.bytes) {
             let answer = read_answer(&self.address, line)?;
             let index = answer.id.and_then(|id| usize::try_from(id.checked_sub(self.first)?).ok());
             match (index.and_then(|index| self.in_flight.get_mut(index)), answer.status) {
@@ -207,12 +207,12 @@ impl Pipeline {
         }
     }
 
-    fn refuse(&mut self, number: u64, answer: Answer) -> Result<()> {
+    fn refuse(&mut self, number: u64, answer: Reply) -> Result<()> {
         let id = answer.id.unwrap_or_default();
         let refusal = answer.refusal();
-        if refusal.code != Code::Busy || self.is_abandoned {
+        if refusal.code != ErrorCode::Busy || self.is_abandoned {
             self.forget(id);
-            self.refused.push(Refused { number, refusal });
+            self.refused.push(RejectedTask { number, refusal });
             return Ok(());
         }
         let now = Instant::now();

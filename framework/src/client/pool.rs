@@ -5,11 +5,11 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::channel::{Channel, OutgoingRequest};
 use super::connection::{Connection, Connector};
 use super::driver::Driver;
-use super::entry::{Heard, Kind};
 use super::error::Result;
-use super::line::{Line, Order};
+use super::in_flight::{ChannelEvent, RequestKind};
 use super::settings::ClientSettings;
 use crate::task::TaskId;
 
@@ -20,7 +20,7 @@ const STEP: usize = 64;
 pub(super) struct Pool {
     pub(super) settings: ClientSettings,
     pub(super) connector: Arc<Connector>,
-    lines: Vec<Arc<Line>>,
+    lines: Vec<Arc<Channel>>,
     /// The `id` of the next request.
     next: AtomicU64,
     /// What the keys of this client begin with.
@@ -32,7 +32,8 @@ impl Pool {
     /// When the settings make no sense.
     pub(super) fn new(settings: ClientSettings) -> Result<Self> {
         let connector = Arc::new(Connector::new(&settings)?);
-        let lines = (0..settings.connections).map(|_| Arc::new(Line::new(&settings, &connector))).collect();
+        let lines =
+            (0..settings.connections).map(|_| Arc::new(Channel::new(&settings, &connector))).collect();
         // Two hashers that the system's random numbers went into.
         let random = || u128::from(RandomState::new().build_hasher().finish());
         Ok(Self { settings, connector, lines, next: AtomicU64::new(1), name: random() << 64 | random() })
@@ -49,28 +50,37 @@ impl Pool {
     }
 
     /// The line that has the least to do, of those to `home` if there is one.
-    pub(super) fn line(&self, home: Option<usize>) -> Arc<Line> {
-        let is_elsewhere = |line: &Line| home.is_some() && line.at() != home;
+    pub(super) fn line(&self, home: Option<usize>) -> Arc<Channel> {
+        let is_elsewhere = |line: &Channel| home.is_some() && line.at() != home;
         let best = self.lines.iter().min_by_key(|line| (is_elsewhere(line), line.load() / STEP));
         best.expect("there is at least one line").clone()
     }
 
     /// Sends a request.
-    pub(super) async fn begin(self: &Arc<Self>, order: Order) -> Ticket {
+    pub(super) async fn begin(self: &Arc<Self>, order: OutgoingRequest) -> PendingRequest {
         let line = self.line(order.home);
         self.begin_on(line, order).await
     }
 
-    pub(super) async fn begin_on(self: &Arc<Self>, line: Arc<Line>, order: Order) -> Ticket {
+    pub(super) async fn begin_on(
+        self: &Arc<Self>,
+        line: Arc<Channel>,
+        order: OutgoingRequest,
+    ) -> PendingRequest {
         let id = order.id;
         let driver = || Driver::new(line.clone(), self.connector.clone(), &self.settings);
         line.begin(order, || tokio::spawn(driver().run())).await;
-        Ticket { pool: self.clone(), line, id }
+        PendingRequest { pool: self.clone(), line, id }
     }
 
     /// Asks for the end of a task, or for all that becomes of it.
-    pub(super) async fn watch(self: &Arc<Self>, task: TaskId, kind: Kind, home: Option<usize>) -> Ticket {
-        self.begin(Order::watch(self.id(), task, kind, home)).await
+    pub(super) async fn watch(
+        self: &Arc<Self>,
+        task: TaskId,
+        kind: RequestKind,
+        home: Option<usize>,
+    ) -> PendingRequest {
+        self.begin(OutgoingRequest::watch(self.id(), task, kind, home)).await
     }
 
     /// Makes sure that there is a connection.
@@ -121,15 +131,15 @@ impl fmt::Debug for Pool {
 }
 
 /// A request that was sent. Dropping it forgets the request; what is answered then is thrown away.
-pub(super) struct Ticket {
+pub(super) struct PendingRequest {
     pool: Arc<Pool>,
-    line: Arc<Line>,
+    line: Arc<Channel>,
     id: u64,
 }
 
-impl Ticket {
+impl PendingRequest {
     /// Waits for what comes next; nothing is lost when this is dropped.
-    pub(super) async fn next(&mut self) -> Heard {
+    pub(super) async fn next(&mut self) -> ChannelEvent {
         self.line.next(self.id).await
     }
 
@@ -143,13 +153,13 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         self.line.abandon(self.id);
     }
 }
 
-impl fmt::Debug for Ticket {
+impl fmt::Debug for PendingRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         write!(formatter, "request {}", self.id)
     }

@@ -5,14 +5,14 @@ use std::fmt;
 use serde_json::json;
 
 use super::Client;
-use super::dialogue::Dialogue;
+use super::dedicated::DedicatedConnection;
 use super::error::Result;
-use crate::server::{Reload, ReloadPhase};
+use crate::server::{ReloadPhase, ReloadStatus};
 
 /// A server that reloads.
-pub struct Reloading {
-    dialogue: Dialogue,
-    last: Reload,
+pub struct ReloadProgress {
+    dialogue: DedicatedConnection,
+    last: ReloadStatus,
 }
 
 impl Client {
@@ -21,17 +21,17 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`](super::ClientError::Refused) when this client may not ask for it.
-    pub async fn reload(&self, patience: Option<&str>) -> Result<Reloading> {
+    pub async fn reload(&self, patience: Option<&str>) -> Result<ReloadProgress> {
         let command = json!({ "command": "reload", "id": 0, "timeout": patience });
         let mut dialogue = self.ask_apart(&command).await?;
         let last = dialogue.word().await?;
-        Ok(Reloading { dialogue, last })
+        Ok(ReloadProgress { dialogue, last })
     }
 }
 
-impl Reloading {
+impl ReloadProgress {
     /// What was heard last.
-    pub fn reload(&self) -> &Reload {
+    pub fn reload(&self) -> &ReloadStatus {
         &self.last
     }
 
@@ -39,7 +39,7 @@ impl Reloading {
     ///
     /// # Errors
     /// When the server ends meanwhile.
-    pub async fn next(&mut self) -> Result<Option<&Reload>> {
+    pub async fn next(&mut self) -> Result<Option<&ReloadStatus>> {
         if matches!(self.last.phase, ReloadPhase::Reloaded | ReloadPhase::Failed) {
             return Ok(None);
         }
@@ -48,7 +48,7 @@ impl Reloading {
     }
 }
 
-impl fmt::Debug for Reloading {
+impl fmt::Debug for ReloadProgress {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.debug_struct("Reloading").field("last", &self.last).finish_non_exhaustive()
     }

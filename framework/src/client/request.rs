@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::error::{ClientError, Result};
-use crate::protocol::{Code, Refusal, ReplyMode};
-use crate::task::{BatchId, Function};
+use crate::protocol::{ErrorCode, ReplyMode, RequestError};
+use crate::task::{BatchId, Task};
 
 /// A task to hand over.
 #[derive(Debug, Clone, Serialize)]
@@ -70,7 +70,7 @@ impl<'a> IntoRequest<'a> for &'a Request {
     }
 }
 
-impl<'a, T: Function> IntoRequest<'a> for T {
+impl<'a, T: Task> IntoRequest<'a> for T {
     fn into_request(self) -> Result<Cow<'a, Request>> {
         Request::of(&self).map(Cow::Owned)
     }
@@ -101,10 +101,10 @@ impl Request {
     ///
     /// # Errors
     /// [`ClientError::Refused`] when it cannot be written as JSON.
-    pub fn of<T: Function>(task: &T) -> Result<Self> {
+    pub fn of<T: Task>(task: &T) -> Result<Self> {
         let args = to_raw_value(task).map_err(|error| {
             let message = format!("The arguments of \"{}\" cannot be written as JSON: {error}.", T::NAME);
-            ClientError::Refused(Refusal::new(Code::BadArguments, message))
+            ClientError::Refused(RequestError::new(ErrorCode::BadArguments, message))
         })?;
         Ok(Self::new(Some(T::NAME.to_owned()), args))
     }

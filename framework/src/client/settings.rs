@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::address::{Address, Addresses};
-use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
+use crate::config::{Config, Invalid, Secret, Section, Validator, duration, size};
 use crate::server::{Protocol, ServerSettings};
 
 /// Where the server is, how to get in, and how long to try.
@@ -35,27 +35,27 @@ pub struct ClientSettings {
     /// How many connections there are at most; a further one is opened only when those there are have much to do.
     pub connections: usize,
     /// Requests of one connection without an answer; further ones wait.
-    pub in_flight_max: usize,
+    pub max_in_flight: usize,
     /// Ends of tasks awaited on one connection, those that nobody waits for any more included; further ones wait. A
-    /// server stops reading from a connection that awaits as many as its own `in_flight_max`: stay below that.
-    pub awaited_max: usize,
+    /// server stops reading from a connection that awaits as many as its own `max_in_flight`: stay below that.
+    pub max_awaited: usize,
     /// The longest answer, in bytes.
     #[serde(with = "size")]
-    pub answer_max_length: usize,
+    pub max_reply_length: usize,
     /// How long connecting, encrypting and showing the token may take, for one address; also how long a server may be
     /// silent before it is left by who asks for no answer ([`super::Client::hand_over`]).
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
     /// How long a server that owes an answer may be silent before the connection is given up.
     #[serde(with = "duration")]
-    pub answer_timeout: Duration,
+    pub reply_timeout: Duration,
     /// How long a request is tried again while no server can be reached; also how long a wait for an end goes on after
     /// its connection is lost. Zero: not at all.
     #[serde(with = "duration")]
     pub retry_time: Duration,
     /// Whether a task that is sent without a key gets one of its own, so that it can be sent again without running
-    /// twice; as long as the server remembers it (its `key_window`).
-    pub key_sends: bool,
+    /// twice; as long as the server remembers it (its `idempotency_window`).
+    pub auto_idempotency_keys: bool,
 }
 
 impl Default for ClientSettings {
@@ -70,13 +70,13 @@ impl Default for ClientSettings {
             key_file: None,
             server_name: None,
             connections: 4,
-            in_flight_max: 1_024,
-            awaited_max: 1_024,
-            answer_max_length: 64 << 20,
+            max_in_flight: 1_024,
+            max_awaited: 1_024,
+            max_reply_length: 64 << 20,
             connect_timeout: Duration::from_secs(5),
-            answer_timeout: Duration::from_secs(30),
+            reply_timeout: Duration::from_secs(30),
             retry_time: Duration::from_secs(30),
-            key_sends: true,
+            auto_idempotency_keys: true,
         }
     }
 }
@@ -95,7 +95,7 @@ impl Section for ClientSettings {
         let is_given = |addresses: &Addresses| !addresses.0.is_empty();
         let year = |time: Duration| !time.is_zero() && time <= TIME_MAX;
         let bound = || "must be more than nothing and at most a year".to_owned();
-        Checks::new()
+        Validator::new()
             .that("address", self.address.as_ref().is_none_or(is_given), || "must not be empty".to_owned())
             .that("ca_file", !self.tls || self.ca_file.is_some(), || {
                 "must be set with tls = true: the certificate that the server's is signed by, or the server's own"
@@ -106,11 +106,11 @@ impl Section for ClientSettings {
             })
             .not_empty("server_name", self.server_name.as_deref())
             .range("connections", self.connections, 1..=CONNECTIONS_MAX)
-            .range("in_flight_max", self.in_flight_max, 1..=IN_FLIGHT_MAX)
-            .range("awaited_max", self.awaited_max, 1..=IN_FLIGHT_MAX)
-            .range("answer_max_length", self.answer_max_length, 1_024..=BYTES_MAX)
+            .range("max_in_flight", self.max_in_flight, 1..=IN_FLIGHT_MAX)
+            .range("max_awaited", self.max_awaited, 1..=IN_FLIGHT_MAX)
+            .range("max_reply_length", self.max_reply_length, 1_024..=BYTES_MAX)
             .that("connect_timeout", year(self.connect_timeout), bound)
-            .that("answer_timeout", year(self.answer_timeout), bound)
+            .that("reply_timeout", year(self.reply_timeout), bound)
             .that("retry_time", self.retry_time <= TIME_MAX, || "must be at most a year".to_owned())
             .done()
     }
@@ -181,7 +181,7 @@ impl ClientSettings {
     /// For a request now or never: a failure is told at once, and nothing is sent twice.
     #[must_use]
     pub fn at_once(self) -> Self {
-        Self { retry_time: Duration::ZERO, key_sends: false, ..self }
+        Self { retry_time: Duration::ZERO, auto_idempotency_keys: false, ..self }
     }
 }
 

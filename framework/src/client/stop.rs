@@ -5,14 +5,14 @@ use std::fmt;
 use serde_json::json;
 
 use super::Client;
-use super::dialogue::Dialogue;
+use super::dedicated::DedicatedConnection;
 use super::error::Result;
-use crate::server::{Farewell, Phase};
+use crate::server::{ShutdownPhase, ShutdownStatus};
 
 /// A server that stops.
-pub struct Leaving {
-    dialogue: Dialogue,
-    last: Farewell,
+pub struct ShutdownProgress {
+    dialogue: DedicatedConnection,
+    last: ShutdownStatus,
 }
 
 impl Client {
@@ -21,17 +21,17 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`](super::ClientError::Refused) when this client may not ask for it.
-    pub async fn stop(&self, patience: Option<&str>) -> Result<Leaving> {
+    pub async fn stop(&self, patience: Option<&str>) -> Result<ShutdownProgress> {
         let mut dialogue =
             self.ask_apart(&json!({ "command": "stop", "id": 0, "timeout": patience })).await?;
         let last = dialogue.word().await?;
-        Ok(Leaving { dialogue, last })
+        Ok(ShutdownProgress { dialogue, last })
     }
 }
 
-impl Leaving {
+impl ShutdownProgress {
     /// What was heard last.
-    pub fn farewell(&self) -> &Farewell {
+    pub fn farewell(&self) -> &ShutdownStatus {
         &self.last
     }
 
@@ -39,8 +39,8 @@ impl Leaving {
     ///
     /// # Errors
     /// When the server ends before it has settled everything, as at once after a second signal.
-    pub async fn next(&mut self) -> Result<Option<&Farewell>> {
-        if self.last.phase == Phase::Stopped {
+    pub async fn next(&mut self) -> Result<Option<&ShutdownStatus>> {
+        if self.last.phase == ShutdownPhase::Stopped {
             // However it ends: the process has gone.
             self.dialogue.end().await;
             return Ok(None);
@@ -50,7 +50,7 @@ impl Leaving {
     }
 }
 
-impl fmt::Debug for Leaving {
+impl fmt::Debug for ShutdownProgress {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.debug_struct("Leaving").field("last", &self.last).finish_non_exhaustive()
     }

@@ -31,19 +31,19 @@ impl Exit {
     /// # assert!(stop().is_err());
     /// ```
     pub fn because(self, reason: impl Into<Cow<'static, str>>) -> anyhow::Error {
-        Stop { exit: self, reason: Some(reason.into()) }.into()
+        ExitError { exit: self, reason: Some(reason.into()) }.into()
     }
 
     /// The error of a command that ends in this way and has already said why.
     pub fn silently(self) -> anyhow::Error {
-        Stop { exit: self, reason: None }.into()
+        ExitError { exit: self, reason: None }.into()
     }
 
     /// The exit code that an error leads to.
     pub fn of(error: &anyhow::Error) -> Self {
         error
             .chain()
-            .find_map(|cause| match cause.downcast_ref::<Stop>() {
+            .find_map(|cause| match cause.downcast_ref::<ExitError>() {
                 Some(stop) => Some(stop.exit),
                 None => cause.is::<clap::Error>().then_some(Self::Usage),
             })
@@ -60,12 +60,12 @@ impl From<Exit> for ExitCode {
 /// The end of a command with an exit code of its own; made by [`Exit::because`] and [`Exit::silently`].
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", reason.as_deref().unwrap_or("the command has ended"))]
-pub struct Stop {
+pub struct ExitError {
     exit: Exit,
     reason: Option<Cow<'static, str>>,
 }
 
-impl Stop {
+impl ExitError {
     pub(crate) fn is_silent(&self) -> bool {
         self.reason.is_none()
     }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::ptr;
 
 use super::name::check_name;
-use super::{BadName, Entry, Submitted};
+use super::{BadName, CommandEntry, CommandRegistration};
 use crate::app::App;
-use crate::config::nearest;
+use crate::config::did_you_mean;
 
 /// All commands, sorted by name.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    commands: BTreeMap<&'static str, &'static Entry>,
-    aliases: BTreeMap<String, &'static Entry>,
+    commands: BTreeMap<&'static str, &'static CommandEntry>,
+    aliases: BTreeMap<String, &'static CommandEntry>,
     /// Those that help and suggestions do not mention.
     hidden: Vec<&'static str>,
 }
@@ -47,15 +47,15 @@ impl Registry {
     }
 
     /// What registered itself, in no particular order.
-    pub(crate) fn registered() -> impl Iterator<Item = &'static Entry> {
-        inventory::iter::<Submitted>.into_iter().map(|submitted| submitted.0)
+    pub(crate) fn registered() -> impl Iterator<Item = &'static CommandEntry> {
+        inventory::iter::<CommandRegistration>.into_iter().map(|submitted| submitted.0)
     }
 
     /// A registry of just these; one that comes twice counts once.
     ///
     /// # Errors
     /// When two commands share a name or an alias, or one has a name that is none.
-    pub fn of(entries: impl IntoIterator<Item = &'static Entry>) -> Result<Self, RegistryError> {
+    pub fn of(entries: impl IntoIterator<Item = &'static CommandEntry>) -> Result<Self, RegistryError> {
         let mut entries: Vec<_> = entries.into_iter().collect();
         // The linker's order is not the reader's: an error has to be the same in every build.
         entries.sort_by_key(|entry| (entry.name, entry.file, entry.line, ptr::from_ref(*entry)));
@@ -72,7 +72,7 @@ impl Registry {
     ///
     /// # Errors
     /// When there is none or more than one: the error lists those that may have been meant.
-    pub fn find(&self, wanted: &str) -> Result<&'static Entry, NotFound> {
+    pub fn find(&self, wanted: &str) -> Result<&'static CommandEntry, NotFound> {
         if let Some(entry) = self.commands.get(wanted).or_else(|| self.aliases.get(wanted)) {
             return Ok(entry);
         }
@@ -93,7 +93,7 @@ impl Registry {
     }
 
     /// The commands that help mentions, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &'static Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = &'static CommandEntry> {
         self.commands.values().copied().filter(|entry| !self.hidden.contains(&entry.name))
     }
 
@@ -101,12 +101,12 @@ impl Registry {
     fn near(&self, wanted: &str) -> Vec<&'static str> {
         let names = || self.iter().map(|entry| entry.name);
         let same_last_part = names().filter(|name| name.rsplit(':').next() == Some(wanted));
-        let mut near: Vec<_> = same_last_part.chain(nearest(wanted, names())).collect();
+        let mut near: Vec<_> = same_last_part.chain(did_you_mean(wanted, names())).collect();
         near.dedup();
         near
     }
 
-    fn with(mut self, entry: &'static Entry) -> Result<Self, RegistryError> {
+    fn with(mut self, entry: &'static CommandEntry) -> Result<Self, RegistryError> {
         let described = entry.describe();
         for name in std::iter::once(entry.name).chain(described.get_all_aliases()) {
             check_name(name).map_err(|error| RegistryError::Name { place: entry.place(), error })?;
@@ -179,12 +179,12 @@ mod tests {
     }
     does_nothing!(Plain Aliased Hidden);
 
-    static START: Entry = Entry::of::<Plain, _>("task:start", "app", "app/start.rs", 3);
-    static STATUS: Entry = Entry::of::<Plain, _>("task:status", "app", "app/status.rs", 3);
-    static STOP: Entry = Entry::of::<Plain, _>("task:stop", "app", "app/stop.rs", 3);
-    static HELLO: Entry = Entry::of::<Plain, _>("demo:hello", "app", "app/hello.rs", 3);
-    static LIST: Entry = Entry::of::<Aliased, _>("list", "app", "app/list.rs", 3);
-    static SECRET: Entry = Entry::of::<Hidden, _>("secret", "app", "app/secret.rs", 3);
+    static START: CommandEntry = CommandEntry::of::<Plain, _>("task:start", "app", "app/start.rs", 3);
+    static STATUS: CommandEntry = CommandEntry::of::<Plain, _>("task:status", "app", "app/status.rs", 3);
+    static STOP: CommandEntry = CommandEntry::of::<Plain, _>("task:stop", "app", "app/stop.rs", 3);
+    static HELLO: CommandEntry = CommandEntry::of::<Plain, _>("demo:hello", "app", "app/hello.rs", 3);
+    static LIST: CommandEntry = CommandEntry::of::<Aliased, _>("list", "app", "app/list.rs", 3);
+    static SECRET: CommandEntry = CommandEntry::of::<Hidden, _>("secret", "app", "app/secret.rs", 3);
 
     fn registry() -> Registry {
         Registry::of([&STOP, &HELLO, &SECRET, &START, &LIST, &STATUS]).unwrap()
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn two_commands_of_one_name_are_an_error_that_names_both_places() {
-        static OTHER: Entry = Entry::of::<Plain, _>("task:stop", "other", "other/stop.rs", 9);
+        static OTHER: CommandEntry = CommandEntry::of::<Plain, _>("task:stop", "other", "other/stop.rs", 9);
         let error = Registry::of([&OTHER, &STOP]).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -257,8 +257,8 @@ mod tests {
 
     #[test]
     fn an_alias_that_is_another_commands_name_or_alias_is_an_error_too() {
-        static NAMED: Entry = Entry::of::<Plain, _>("l", "other", "other/l.rs", 9);
-        static ALIASED: Entry = Entry::of::<Aliased, _>("look", "other", "other/look.rs", 9);
+        static NAMED: CommandEntry = CommandEntry::of::<Plain, _>("l", "other", "other/l.rs", 9);
+        static ALIASED: CommandEntry = CommandEntry::of::<Aliased, _>("look", "other", "other/look.rs", 9);
         assert!(Registry::of([&NAMED, &LIST]).is_err());
         assert!(Registry::of([&ALIASED, &LIST]).is_err());
     }
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_bad_name_is_refused_with_its_place() {
-        static BAD: Entry = Entry::of::<Plain, _>("Task Stop", "app", "app/bad.rs", 7);
+        static BAD: CommandEntry = CommandEntry::of::<Plain, _>("Task Stop", "app", "app/bad.rs", 7);
         let error = Registry::of([&BAD]).unwrap_err().to_string();
         assert!(error.starts_with("app/bad.rs:7: \"Task Stop\" is no name for a command"), "{error}");
     }

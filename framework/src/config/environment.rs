@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
-use super::nearest::nearest;
+use super::did_you_mean::did_you_mean;
 use super::problem::{Origin, Problems};
-use super::section::Registered;
+use super::section::SectionEntry;
 
 const PREFIX: &str = "THINK_";
 pub(super) const ROOT: &str = "THINK_ROOT";
@@ -44,7 +44,7 @@ impl Environment {
         self.0.iter().filter_map(move |(name, value)| {
             let key = key_of(name, section)?;
             // `mail_queue` has a say before `mail` on THINK_MAIL_QUEUE_SIZE.
-            let taken = Registered::all()
+            let taken = SectionEntry::all()
                 .iter()
                 .any(|other| other.name.len() > section.len() && key_of(name, other.name).is_some());
             (!taken).then(|| (name.as_str(), key.to_ascii_lowercase(), value.as_str()))
@@ -78,7 +78,7 @@ fn key_of<'a>(name: &'a str, section: &str) -> Option<&'a str> {
 }
 
 fn suggestion(name: &str) -> String {
-    let sections = Registered::all();
+    let sections = SectionEntry::all();
     let names: Vec<_> = sections.iter().map(|section| section.name).collect();
     let variables = sections
         .iter()
@@ -87,11 +87,11 @@ fn suggestion(name: &str) -> String {
     // The prefix that all of them share would make all of them look alike.
     let known: Vec<_> = variables.map(|variable| variable[PREFIX.len()..].to_owned()).collect();
     let name = &name[PREFIX.len()..];
-    let near_variable = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+    let near_variable = did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned);
     let near_section = || {
         let mut splits = name.match_indices('_').map(|(end, _)| (&name[..end], &name[end..]));
         splits.find_map(|(section, key)| {
-            Some(nearest(section, names.iter().copied())?.to_ascii_uppercase() + key)
+            Some(did_you_mean(section, names.iter().copied())?.to_ascii_uppercase() + key)
         })
     };
     match near_variable.or_else(near_section) {

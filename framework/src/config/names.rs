@@ -1,9 +1,9 @@
 //! The names that a section knows, and what to say of any other.
 
 use super::Section;
+use super::did_you_mean::did_you_mean;
 use super::environment::variable;
-use super::fields::keys;
-use super::nearest::nearest;
+use super::schema_fields::keys;
 
 /// The keys of one section, and those that it knows to refuse.
 pub(super) struct Names {
@@ -69,7 +69,7 @@ impl Names {
     }
 
     fn nearest(&self, name: &str) -> Option<&str> {
-        nearest(name, self.known.iter().map(String::as_str))
+        did_you_mean(name, self.known.iter().map(String::as_str))
     }
 
     fn list(&self) -> String {

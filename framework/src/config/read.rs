@@ -10,10 +10,10 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::invalid::Invalid;
 use super::names::Names;
 use super::problem::{Origin, Problems};
-use super::{Config, Section, expectation};
+use super::validation::Invalid;
+use super::{Config, Section, serde_messages};
 
 /// A section as it was read.
 pub(super) struct Reading<S> {
@@ -81,7 +81,8 @@ impl<'text, S: Section> Reader<'text, S> {
             } else if let Err(error) = alone::<S>(&key, &value) {
                 // A list or table may be wrong in one of its later lines.
                 let span = error.span().filter(|inner| !inner.is_empty()).unwrap_or(span);
-                self.problems.add(place(span), format!("`{key}` {}", expectation::explain(error.message())));
+                self.problems
+                    .add(place(span), format!("`{key}` {}", serde_messages::explain(error.message())));
             } else {
                 self.insert(&key, value, place(span));
             }
@@ -98,7 +99,7 @@ impl<'text, S: Section> Reader<'text, S> {
             match from_text::<S>(&key, text) {
                 Ok(value) => self.insert(&key, value, place),
                 Err(error) => {
-                    let message = format!("`{key}` {}", expectation::explain(error.message()));
+                    let message = format!("`{key}` {}", serde_messages::explain(error.message()));
                     self.problems.add(place, message);
                 }
             }

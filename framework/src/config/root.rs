@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::environment::ROOT;
 
 /// What tells where the project is.
-pub(super) struct Clues {
+pub(super) struct RootHints {
     /// `THINK_ROOT`.
     pub(super) wish: Option<OsString>,
     pub(super) current: Option<PathBuf>,
@@ -17,7 +17,7 @@ pub(super) struct Clues {
     pub(super) program: Option<PathBuf>,
 }
 
-impl Clues {
+impl RootHints {
     #[expect(clippy::disallowed_methods, reason = "this is where `config` reads the environment")]
     pub(super) fn of_process() -> Self {
         Self {
@@ -28,7 +28,7 @@ impl Clues {
     }
 }
 
-pub(super) fn find(clues: &Clues) -> Result<PathBuf> {
+pub(super) fn find(clues: &RootHints) -> Result<PathBuf> {
     // An empty variable is one that is not set, as everywhere.
     if let Some(wish) = clues.wish.as_ref().filter(|wish| !wish.is_empty()) {
         let wish = Path::new(wish);
@@ -64,25 +64,25 @@ mod tests {
     use super::*;
     use crate::config::tests::Project;
 
-    fn from(current: &Path) -> Clues {
-        Clues { wish: None, current: Some(current.to_owned()), program: None }
+    fn from(current: &Path) -> RootHints {
+        RootHints { wish: None, current: Some(current.to_owned()), program: None }
     }
 
     #[test]
     fn the_wish_decides_and_must_exist() {
         let project = Project::new();
         let elsewhere = project.directory("elsewhere");
-        let clues = Clues { wish: Some(elsewhere.clone().into()), ..from(&project.root) };
+        let clues = RootHints { wish: Some(elsewhere.clone().into()), ..from(&project.root) };
         assert_eq!(find(&clues).unwrap(), elsewhere);
 
-        let clues = Clues { wish: Some("/no/such/place".into()), ..from(&project.root) };
+        let clues = RootHints { wish: Some("/no/such/place".into()), ..from(&project.root) };
         assert!(find(&clues).unwrap_err().to_string().starts_with("THINK_ROOT is /no/such/place"));
     }
 
     #[test]
     fn an_empty_wish_is_none() {
         let project = Project::new();
-        let clues = Clues { wish: Some("".into()), ..from(&project.root) };
+        let clues = RootHints { wish: Some("".into()), ..from(&project.root) };
         assert_eq!(find(&clues).unwrap(), project.root);
     }
 
@@ -91,10 +91,10 @@ mod tests {
         let (here, there) = (Project::new(), Project::new());
         let deep = here.directory("app/task");
         let program = there.directory("target/release").join("think");
-        let clues = Clues { program: Some(program.clone()), ..from(&deep) };
+        let clues = RootHints { program: Some(program.clone()), ..from(&deep) };
         assert_eq!(find(&clues).unwrap(), here.root);
 
-        let clues = Clues { program: Some(program), ..from(Path::new("/")) };
+        let clues = RootHints { program: Some(program), ..from(Path::new("/")) };
         assert_eq!(find(&clues).unwrap(), there.root);
     }
 

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::explain::Setting;
-use super::invalid::Invalid;
 use super::problem::Problems;
-use super::{Config, explain, fields};
+use super::provenance::Setting;
+use super::validation::Invalid;
+use super::{Config, provenance, schema_fields};
 
 /// The settings of `config/NAME.toml`.
 ///
@@ -39,15 +39,15 @@ pub trait Section: Default + Serialize + DeserializeOwned + Send + Sync + 'stati
 }
 
 /// A section that `config:show` and [`Config::check_all`] know of.
-pub struct Registered {
+pub struct SectionEntry {
     pub name: &'static str,
     pub(super) keys: fn() -> Vec<String>,
     pub(super) explain: fn(&Config) -> Result<Vec<Setting>, Problems>,
 }
 
-impl Registered {
+impl SectionEntry {
     pub const fn of<S: Section>() -> Self {
-        Self { name: S::NAME, keys: fields::keys::<S>, explain: explain::settings::<S> }
+        Self { name: S::NAME, keys: schema_fields::keys::<S>, explain: provenance::settings::<S> }
     }
 
     /// All registered sections, by name.
@@ -58,12 +58,12 @@ impl Registered {
     }
 }
 
-inventory::collect!(Registered);
+inventory::collect!(SectionEntry);
 
 /// Makes a [`Section`] known by name: `framework::section!(MailSettings);`
 #[macro_export]
 macro_rules! section {
     ($section:ty) => {
-        $crate::inventory::submit! { $crate::config::Registered::of::<$section>() }
+        $crate::inventory::submit! { $crate::config::SectionEntry::of::<$section>() }
     };
 }

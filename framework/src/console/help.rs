@@ -8,17 +8,17 @@ use clap::builder::{StyledStr, Styles};
 
 use super::globals::Globals;
 use crate::app::Program;
-use crate::command::Entry;
+use crate::command::CommandEntry;
 
 const TEMPLATE: &str = "{about-with-newline}\n{usage-heading}\n  {usage}\n\n{all-args}\n";
 
 /// What `-h` and `help NAME` print: description, usage, arguments, options, global options.
-pub fn help(program: &Program, entry: &Entry) -> StyledStr {
+pub fn help(program: &Program, entry: &CommandEntry) -> StyledStr {
     help_for(program, entry, &[])
 }
 
 /// As [`help`], with the options that depend on these words.
-pub(super) fn help_for(program: &Program, entry: &Entry, words: &[OsString]) -> StyledStr {
+pub(super) fn help_for(program: &Program, entry: &CommandEntry, words: &[OsString]) -> StyledStr {
     let mut command = describe(program, entry, words);
     if let Some(all) = command.get_long_about().cloned() {
         command = command.about(all);
@@ -29,7 +29,7 @@ pub(super) fn help_for(program: &Program, entry: &Entry, words: &[OsString]) -> 
 }
 
 /// The command as it is parsed: with the global options, under the name that its user types, for these words.
-pub(super) fn describe(program: &Program, entry: &Entry, words: &[OsString]) -> Command {
+pub(super) fn describe(program: &Program, entry: &CommandEntry, words: &[OsString]) -> Command {
     entry
         .extend(Globals::declare(entry.describe()), words)
         .bin_name(format!("{} {}", program.name, entry.name))

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::command::{Exit, Stop};
+use crate::command::{Exit, ExitError};
 use crate::output::Output;
 
 /// Prints the error with its causes, and tells how the program ends.
 pub(super) fn failure(error: &anyhow::Error, output: &mut Output) -> Exit {
-    let silent = error.downcast_ref::<Stop>().is_some_and(Stop::is_silent);
+    let silent = error.downcast_ref::<ExitError>().is_some_and(ExitError::is_silent);
     if !silent {
         output.error(text(error));
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::thread;
 
-use super::{Called, Console, runtime};
+use super::{CommandOutput, Console, runtime};
 use crate::input::Input;
 
 /// Runs commands in the tests of a project.
@@ -55,7 +55,7 @@ impl Tester {
     /// # Panics
     /// When a quotation has no end.
     #[track_caller]
-    pub fn run(&self, line: &str) -> Called {
+    pub fn run(&self, line: &str) -> CommandOutput {
         self.run_words(words(line).expect("a quotation in the command line has no end"))
     }
 
@@ -63,7 +63,7 @@ impl Tester {
     ///
     /// # Panics
     /// When there are no threads to be had from the operating system.
-    pub fn run_words<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> Called {
+    pub fn run_words<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> CommandOutput {
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
         let input = Input::answering(self.answers.clone());
         // A thread of its own, so that it works from a test that is asynchronous itself.

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::{Console, Tester};
 use crate::app::App;
-use crate::command::{Declared, Entry, Execute, Exit, Registry};
+use crate::command::{CommandEntry, CommandMeta, Execute, Exit, Registry};
 use crate::output::Output;
 
 /// Derives and implements a command in few words.
@@ -71,7 +71,7 @@ command!("test:root" Root {} (self, app, output) {
     Ok(())
 });
 
-fn run(line: &str) -> super::Called {
+fn run(line: &str) -> super::CommandOutput {
     Tester::new(Console::new()).run(line)
 }
 
@@ -141,18 +141,18 @@ fn verbosity_is_the_sum_of_all_v() {
 
 struct ByHand;
 
-impl Declared for ByHand {
-    const ENTRY: &'static Entry = {
-        static ENTRY: Entry = Entry::of::<Say, _>("hand:say", "shop", "shop/say.rs", 1);
+impl CommandMeta for ByHand {
+    const ENTRY: &'static CommandEntry = {
+        static ENTRY: CommandEntry = CommandEntry::of::<Say, _>("hand:say", "shop", "shop/say.rs", 1);
         &ENTRY
     };
 }
 
 struct Twin;
 
-impl Declared for Twin {
-    const ENTRY: &'static Entry = {
-        static ENTRY: Entry = Entry::of::<Say, _>("test:say", "shop", "shop/say.rs", 1);
+impl CommandMeta for Twin {
+    const ENTRY: &'static CommandEntry = {
+        static ENTRY: CommandEntry = CommandEntry::of::<Say, _>("test:say", "shop", "shop/say.rs", 1);
         &ENTRY
     };
 }

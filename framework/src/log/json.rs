@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use super::escape::is_hidden;
-use super::subject::subject;
+use super::task_scope::subject;
 
 pub(super) struct Json;
 

@@ -10,9 +10,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::MOMENT;
+use super::APP_LOG;
 use super::escape::Escaped;
-use super::subject::subject;
+use super::task_scope::subject;
 
 #[derive(Clone, Copy)]
 pub(super) struct Text {
@@ -41,7 +41,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        if metadata.target() == MOMENT && !self.is_stamped {
+        if metadata.target() == APP_LOG && !self.is_stamped {
             self.format_fields(writer.by_ref(), event)?;
             return writer.write_char('\n');
         }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::refusal::{Code, Refusal};
+use super::error::{ErrorCode, RequestError};
 
 /// A JSON object with `"command"`; its other fields are taken out one by one by whoever knows the command.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl<'a> CommandRequest<'a> {
     ///
     /// # Errors
     /// When a field stands twice, or the command is no string.
-    pub(super) fn read(line: &'a [u8]) -> Result<Self, Refusal> {
+    pub(super) fn read(line: &'a [u8]) -> Result<Self, RequestError> {
         let Object(mut fields) = serde_json::from_slice(line).map_err(|error| bad(format!("{error}.")))?;
         let mut names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
         names.sort_unstable();
@@ -48,7 +48,7 @@ impl<'a> CommandRequest<'a> {
         &mut self,
         name: &'static str,
         expected: &str,
-    ) -> Result<Option<T>, Refusal> {
+    ) -> Result<Option<T>, RequestError> {
         match extract(&mut self.fields, name) {
             Some(value) if value.get() != "null" => match serde_json::from_str(value.get()) {
                 Ok(value) => Ok(Some(value)),
@@ -62,7 +62,11 @@ impl<'a> CommandRequest<'a> {
     ///
     /// # Errors
     /// When it is not there, or its value is something else.
-    pub fn need<T: Deserialize<'a>>(&mut self, name: &'static str, expected: &str) -> Result<T, Refusal> {
+    pub fn need<T: Deserialize<'a>>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+    ) -> Result<T, RequestError> {
         match self.take(name, expected)? {
             Some(value) => Ok(value),
             None => Err(bad(format!("The command \"{}\" needs \"{name}\", {expected}.", self.command))),
@@ -73,7 +77,7 @@ impl<'a> CommandRequest<'a> {
     ///
     /// # Errors
     /// When there are others: the first is named, with the near one.
-    pub fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+    pub fn only(&self, known: &[&str]) -> Result<(), RequestError> {
         let Some((name, _)) = self.fields.iter().find(|(name, _)| !known.contains(&&**name)) else {
             return Ok(());
         };
@@ -82,8 +86,8 @@ impl<'a> CommandRequest<'a> {
     }
 }
 
-fn bad(message: impl Into<String>) -> Refusal {
-    Refusal::new(Code::BadRequest, message)
+fn bad(message: impl Into<String>) -> RequestError {
+    RequestError::new(ErrorCode::BadRequest, message)
 }
 
 fn extract<'a>(fields: &mut Vec<(Cow<'a, str>, &'a RawValue)>, name: &str) -> Option<&'a RawValue> {
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_by_name() {
-        let refused = |result: Result<u64, Refusal>| result.unwrap_err().to_string();
+        let refused = |result: Result<u64, RequestError>| result.unwrap_err().to_string();
         assert_eq!(
             refused(read(r#"{"command":"show","task":"x"}"#).need("task", "a task's id")),
             "\"task\" must be a task's id."

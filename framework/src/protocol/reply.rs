@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::refusal::{Code, Refusal};
+use super::error::{ErrorCode, RequestError};
 
 /// What a reply says of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,11 +61,11 @@ impl Durability {
 
 /// A reply as the server writes it. Every method appends one line.
 #[derive(Debug)]
-pub struct Reply<'a> {
+pub struct ReplyWriter<'a> {
     buffer: &'a mut Vec<u8>,
 }
 
-impl<'a> Reply<'a> {
+impl<'a> ReplyWriter<'a> {
     pub fn new(buffer: &'a mut Vec<u8>) -> Self {
         Self { buffer }
     }
@@ -122,7 +122,7 @@ impl<'a> Reply<'a> {
     }
 
     /// `{"id":..,"status":"error","code":"busy","error":"..",..}`: nothing was accepted.
-    pub fn refused(self, id: Option<&str>, refusal: &Refusal) {
+    pub fn refused(self, id: Option<&str>, refusal: &RequestError) {
         let reply = self.open(id).raw(b"\"status\":\"error\",");
         let start = reply.buffer.len();
         // The refusal writes an object of its own; its opening brace makes way for the fields before it.
@@ -163,9 +163,9 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// A reply as a client reads it: the union of what [`Reply`] writes.
+/// A reply as a client reads it: the union of what [`ReplyWriter`] writes.
 #[derive(Debug, Deserialize)]
-pub struct Answer {
+pub struct Reply {
     /// The request's own `id`, as this crate's client numbers its requests.
     #[serde(default)]
     pub id: Option<u64>,
@@ -190,7 +190,7 @@ pub struct Answer {
     #[serde(default)]
     pub text: Option<String>,
     #[serde(default)]
-    pub code: Option<Code>,
+    pub code: Option<ErrorCode>,
     #[serde(default)]
     pub error: Option<String>,
     #[serde(default)]
@@ -199,11 +199,11 @@ pub struct Answer {
     pub retry_after_ms: Option<u64>,
 }
 
-impl Answer {
+impl Reply {
     /// The refusal that an answer of [`Status::Error`] carries.
-    pub fn refusal(self) -> Refusal {
-        Refusal {
-            code: self.code.unwrap_or(Code::Internal),
+    pub fn refusal(self) -> RequestError {
+        RequestError {
+            code: self.code.unwrap_or(ErrorCode::Internal),
             message: self.error.unwrap_or_else(|| "The server gave no reason.".into()),
             suggestion: self.suggestion,
             retry_after_ms: self.retry_after_ms,
@@ -215,9 +215,9 @@ impl Answer {
 mod tests {
     use super::*;
 
-    fn written(write: impl FnOnce(Reply)) -> String {
+    fn written(write: impl FnOnce(ReplyWriter)) -> String {
         let mut buffer = Vec::new();
-        write(Reply::new(&mut buffer));
+        write(ReplyWriter::new(&mut buffer));
         String::from_utf8(buffer).unwrap()
     }
 
@@ -252,7 +252,8 @@ mod tests {
             written(|reply| reply.batch(id, Status::Ended, &[3])),
             "{\"id\":\"a\",\"status\":\"ended\",\"batch\":[3]}\n"
         );
-        let refusal = Refusal { retry_after_ms: Some(100), ..Refusal::new(Code::Busy, "Full.") };
+        let refusal =
+            RequestError { retry_after_ms: Some(100), ..RequestError::new(ErrorCode::Busy, "Full.") };
         assert_eq!(
             written(|reply| reply.refused(Some("7"), &refusal)),
             "{\"id\":7,\"status\":\"error\",\"code\":\"busy\",\"error\":\"Full.\",\"retry_after_ms\":100}\n"

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use self::value::{bad, key, moment, names, number, read, span, text, when};
 use super::command::CommandRequest;
-use super::refusal::Refusal;
+use super::error::RequestError;
 
 /// What one message asks for; borrowed from its bytes.
 #[derive(Debug)]
@@ -43,18 +43,18 @@ pub struct TaskRequest<'a> {
     /// 0 to 9; 9 is taken first.
     pub priority: Option<u8>,
     /// When it may start at the earliest: the wire's `delay` or `at`.
-    pub due: Option<When>,
+    pub due: Option<TimeSpec>,
     pub attempts: Option<u32>,
     pub timeout: Option<Duration>,
     /// What only few requests have.
-    pub rare: Option<Box<RareRequest<'a>>>,
+    pub rare: Option<Box<ExtraFields<'a>>>,
 }
 
 /// What only few requests have.
 #[derive(Debug, Default)]
-pub struct RareRequest<'a> {
+pub struct ExtraFields<'a> {
     /// When the task ends as expired if no attempt has begun; counted from its acceptance.
-    pub expires: Option<When>,
+    pub expires: Option<TimeSpec>,
     /// 1 to 256 bytes: a second request with it is the first one again.
     pub key: Option<Cow<'a, str>>,
     /// 1 to 256 bytes: only so many tasks with it run at once as the handler's `concurrency` says.
@@ -69,7 +69,7 @@ pub struct RareRequest<'a> {
 
 /// A span from now on, or a time of the clock on the wall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum TimeSpec {
     After(Duration),
     /// In milliseconds since 1970 in UTC.
     At(u64),
@@ -99,15 +99,15 @@ impl ReplyMode {
 
 /// A request that is not understood, with the `id` to echo in the error.
 #[derive(Debug)]
-pub struct Misunderstood<'a> {
-    pub refusal: Refusal,
+pub struct ParseError<'a> {
+    pub refusal: RequestError,
     pub id: Option<&'a RawValue>,
 }
 
 impl<'a> Message<'a> {
     /// Reads one message. Only an object that names a `function` or a `command` can be misunderstood; whatever
     /// else it is, it is data.
-    pub fn parse(line: &'a [u8]) -> Result<Self, Misunderstood<'a>> {
+    pub fn parse(line: &'a [u8]) -> Result<Self, ParseError<'a>> {
         match line.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(b'{') => {}
             Some(b'?') if line.trim_ascii() == b"?" => return Ok(Self::Help),
@@ -121,15 +121,15 @@ impl<'a> Message<'a> {
             (_, Some(_)) => CommandRequest::read(line).and_then(check_id).map(Self::Command),
             (None, None) => Ok(Self::Data(line)),
         };
-        read.map_err(|refusal| Misunderstood { refusal, id: id.filter(|id| is_scalar(id)) })
+        read.map_err(|refusal| ParseError { refusal, id: id.filter(|id| is_scalar(id)) })
     }
 }
 
-fn check_id(request: CommandRequest) -> Result<CommandRequest, Refusal> {
+fn check_id(request: CommandRequest) -> Result<CommandRequest, RequestError> {
     scalar(request.id).map(|()| request)
 }
 
-fn scalar(id: Option<&RawValue>) -> Result<(), Refusal> {
+fn scalar(id: Option<&RawValue>) -> Result<(), RequestError> {
     match id {
         Some(id) if !is_scalar(id) => Err(bad("\"id\" must be a string, a number, true, false or null.")),
         _ => Ok(()),
@@ -184,7 +184,7 @@ const FIELDS: [&str; 16] = [
 ];
 
 impl<'a> Fields<'a> {
-    fn task(self, function: &'a RawValue) -> Result<TaskRequest<'a>, Refusal> {
+    fn task(self, function: &'a RawValue) -> Result<TaskRequest<'a>, RequestError> {
         self.check()?;
         Ok(TaskRequest {
             function: text("function", "a string or null", Some(function))?,
@@ -200,19 +200,19 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn due(&self) -> Result<Option<When>, Refusal> {
+    fn due(&self) -> Result<Option<TimeSpec>, RequestError> {
         match (span("delay", self.delay)?, moment("at", self.at)?) {
             (Some(_), Some(_)) => Err(bad("A task has a \"delay\" or an \"at\", not both.")),
-            (delay, at) => Ok(delay.map(When::After).or(at.map(When::At))),
+            (delay, at) => Ok(delay.map(TimeSpec::After).or(at.map(TimeSpec::At))),
         }
     }
 
-    fn rare(&self) -> Result<Option<Box<RareRequest<'a>>>, Refusal> {
+    fn rare(&self) -> Result<Option<Box<ExtraFields<'a>>>, RequestError> {
         let fields = [self.expires, self.key, self.concurrency_key, self.backoff, self.batch, self.then];
         if fields.iter().all(Option::is_none) {
             return Ok(None);
         }
-        Ok(Some(Box::new(RareRequest {
+        Ok(Some(Box::new(ExtraFields {
             expires: when("expires", self.expires)?,
             key: key("key", self.key)?,
             concurrency_key: key("concurrency_key", self.concurrency_key)?,
@@ -222,7 +222,7 @@ impl<'a> Fields<'a> {
         })))
     }
 
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), RequestError> {
         if let Some(name) = &self.unknown {
             let refusal = bad(format!("A request has no field \"{name}\"."));
             return Err(refusal.suggesting(name, FIELDS));

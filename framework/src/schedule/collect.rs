@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Cron, Entry, Schedule, ScheduleSettings, Schedules};
-use crate::config::{Checks, Config, Origin};
-use crate::protocol::{Code, TaskRequest};
-use crate::task::{Handlers, NewTask, Timetable};
+use super::{Cron, Schedule, ScheduleEntry, ScheduleSettings, Schedules};
+use crate::config::{Config, Origin, Validator};
+use crate::protocol::{ErrorCode, TaskRequest};
+use crate::task::{CronSpec, Handlers, NewTask};
 
 impl Schedules {
     /// The schedules of config/schedule.toml and of `#[task(cron = ..)]`, whose name is the handler's; a table of
@@ -20,7 +20,7 @@ impl Schedules {
     pub fn collect(config: &Config, handlers: &Handlers) -> Result<Self> {
         let mut schedules = BTreeMap::new();
         config.section_checked::<ScheduleSettings>(|settings| {
-            let mut checks = Checks::new();
+            let mut checks = Validator::new();
             for (name, entry) in &settings.schedules {
                 match assemble(name, entry, handlers, Origin::File("config/schedule.toml".to_owned())) {
                     Ok(schedule) => drop(schedules.insert(name.clone(), schedule)),
@@ -34,7 +34,7 @@ impl Schedules {
                 continue;
             }
             let place = Origin::Line(handler.file.to_owned(), handler.line as usize);
-            match assemble(handler.name, &Entry::default(), handlers, place.clone()) {
+            match assemble(handler.name, &ScheduleEntry::default(), handlers, place.clone()) {
                 Ok(schedule) => drop(schedules.insert(handler.name.to_owned(), schedule)),
                 Err(sentence) => bail!("{place}: the schedule of \"{}\" {sentence}", handler.name),
             }
@@ -44,13 +44,18 @@ impl Schedules {
 }
 
 /// A schedule, or the rest of a sentence that begins with its name.
-fn assemble(name: &str, entry: &Entry, handlers: &Handlers, origin: Origin) -> Result<Schedule, String> {
+fn assemble(
+    name: &str,
+    entry: &ScheduleEntry,
+    handlers: &Handlers,
+    origin: Origin,
+) -> Result<Schedule, String> {
     let own = handlers.find(name).ok().and_then(|handler| handler.options.timetable);
     let task = task(name, entry, handlers)?;
     let expression = entry.cron.as_ref().map(|cron| cron.0.as_str()).or(own.map(|own| own.cron));
     let expression =
         expression.ok_or("has no cron: write when it runs, such as cron = \"0 9 * * mon-fri\"")?;
-    let defaults = own.unwrap_or(Timetable::of(""));
+    let defaults = own.unwrap_or(CronSpec::of(""));
     let timezone = entry.timezone.as_ref().map_or(defaults.timezone, |timezone| &timezone.0);
     Ok(Schedule {
         name: name.to_owned(),
@@ -66,7 +71,7 @@ fn assemble(name: &str, entry: &Entry, handlers: &Handlers, origin: Origin) -> R
 }
 
 /// The task that a client would get who asked for the same; checked like it.
-fn task(name: &str, entry: &Entry, handlers: &Handlers) -> Result<NewTask, String> {
+fn task(name: &str, entry: &ScheduleEntry, handlers: &Handlers) -> Result<NewTask, String> {
     let function = entry.function.as_deref().unwrap_or(name);
     let page = Bytes::from(entry.args.as_ref().map_or("null".to_owned(), |args| args.0.to_string()));
     let args: &RawValue = serde_json::from_slice(&page).map_err(|error| format!("has bad args: {error}"))?;
@@ -78,7 +83,9 @@ fn task(name: &str, entry: &Entry, handlers: &Handlers) -> Result<NewTask, Strin
     };
     NewTask::from_request(handlers, &request, None, &page).map_err(|refusal| {
         let hint = match (refusal.code, &entry.function) {
-            (Code::UnknownFunction, None) => " Write which one it runs, such as function = \"send_mail\".",
+            (ErrorCode::UnknownFunction, None) => {
+                " Write which one it runs, such as function = \"send_mail\"."
+            }
             _ => "",
         };
         format!("makes no task: {refusal}{hint}")

@@ -6,7 +6,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::config::nearest;
+use crate::config::did_you_mean;
 
 /// Times of a clock on the wall, such as `0 9 * * mon-fri` in `Asia/Shanghai`.
 ///
@@ -97,7 +97,7 @@ fn milliseconds(time: &Zoned) -> Option<u64> {
 pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| {
         let known: Vec<_> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
-        let hint = match nearest(name, known.iter().map(String::as_str)) {
+        let hint = match did_you_mean(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => "a time zone is called such as \"Asia/Shanghai\" or \"UTC\"".to_owned(),
         };

@@ -8,19 +8,19 @@ use serde_json::{Map, Value};
 
 use super::cron::{parse, zone};
 use crate::config::Section;
-use crate::task::{Missed, Overlap};
+use crate::task::{MissedRunPolicy, OverlapPolicy};
 
 /// The schedules by their names, each a table of config/schedule.toml.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ScheduleSettings {
-    pub schedules: BTreeMap<String, Entry>,
+    pub schedules: BTreeMap<String, ScheduleEntry>,
 }
 
 /// What one table says; what it leaves out is as the handler of the table's name has it in `#[task(cron = ..)]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Entry {
+pub struct ScheduleEntry {
     /// Whose tasks are made; by default the function of the schedule's own name.
     pub function: Option<String>,
     /// Its arguments; by default `null`, or `{}` where that does not fit.
@@ -30,16 +30,16 @@ pub struct Entry {
     /// Where: a name of the IANA database, such as `Asia/Shanghai`; by default UTC.
     pub timezone: Option<Timezone>,
     /// What becomes of the times at which no server ran: `skip`, `once` (the default) or `all`.
-    pub missed: Option<Missed>,
+    pub missed: Option<MissedRunPolicy>,
     /// Whether there is a task although the one of the time before has not ended: `allow` (the default) or `skip`.
-    pub overlap: Option<Overlap>,
+    pub overlap: Option<OverlapPolicy>,
     /// By default the function's own.
     pub queue: Option<String>,
     /// `false` switches the schedule off, also one of `#[task(cron = ..)]`.
     pub enabled: bool,
 }
 
-impl Default for Entry {
+impl Default for ScheduleEntry {
     /// Leaves everything to the handler, and is switched on.
     fn default() -> Self {
         Self {

@@ -100,10 +100,13 @@ fn a_table_of_the_file_is_a_schedule() {
     .unwrap();
     let morning = schedules.find("morning").unwrap();
     assert_eq!((morning.handler.name, &morning.args[..]), ("test_greet", &b"{\"whom\":\"Ada\"}"[..]));
-    assert_eq!((morning.queue, morning.missed, morning.overlap), ("post", Missed::All, Overlap::Allow));
+    assert_eq!(
+        (morning.queue, morning.missed, morning.overlap),
+        ("post", MissedRunPolicy::All, OverlapPolicy::Allow)
+    );
     assert_eq!((morning.cron.expression(), morning.cron.timezone()), ("0 9 * * mon-fri", "Asia/Shanghai"));
     let refusal = schedules.find("mourning").unwrap_err();
-    assert_eq!((refusal.code, refusal.suggestion.as_deref()), (Code::UnknownTask, Some("morning")));
+    assert_eq!((refusal.code, refusal.suggestion.as_deref()), (ErrorCode::UnknownTask, Some("morning")));
 }
 
 #[test]
@@ -111,7 +114,10 @@ fn a_handler_with_a_cron_is_a_schedule_of_its_name() {
     let schedules = collect("").unwrap();
     let sweep = schedules.find("test_sweep").unwrap();
     assert_eq!((sweep.cron.expression(), sweep.cron.timezone()), ("0 4 * * *", "Europe/Berlin"));
-    assert_eq!((sweep.missed, sweep.overlap, &sweep.args[..]), (Missed::Skip, Overlap::Skip, &b"null"[..]));
+    assert_eq!(
+        (sweep.missed, sweep.overlap, &sweep.args[..]),
+        (MissedRunPolicy::Skip, OverlapPolicy::Skip, &b"null"[..])
+    );
     assert!(sweep.origin.to_string().contains("schedule/tests.rs:"), "{}", sweep.origin);
 }
 
@@ -120,7 +126,7 @@ fn a_table_of_a_handlers_name_goes_before_what_the_handler_says() {
     let schedules = collect("[test_sweep]\ncron = \"0 5 * * *\"\nqueue = \"post\"\n").unwrap();
     let sweep = schedules.find("test_sweep").unwrap();
     assert_eq!((sweep.cron.expression(), sweep.cron.timezone()), ("0 5 * * *", "Europe/Berlin"));
-    assert_eq!((sweep.queue, sweep.missed), ("post", Missed::Skip));
+    assert_eq!((sweep.queue, sweep.missed), ("post", MissedRunPolicy::Skip));
 
     let schedules = collect("[test_sweep]\nenabled = false\n").unwrap();
     assert_eq!(schedules.find("test_sweep").unwrap().next(0), None);

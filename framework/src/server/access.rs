@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::nearest;
-use crate::protocol::{Code, Refusal};
+use crate::config::did_you_mean;
+use crate::protocol::{ErrorCode, RequestError};
 pub(super) use tokens::{Tokens, check_list as check_tokens};
 
 /// A right that a token gives.
@@ -56,11 +56,11 @@ impl Access {
 
     /// # Errors
     /// `unauthorized` before a token was shown, `forbidden` when it does not give this right.
-    pub(super) fn check(self, needed: Scope) -> Result<(), Refusal> {
+    pub(super) fn check(self, needed: Scope) -> Result<(), RequestError> {
         let has = match (self, needed) {
             (Self::Unknown, _) => {
-                return Err(Refusal::new(
-                    Code::Unauthorized,
+                return Err(RequestError::new(
+                    ErrorCode::Unauthorized,
                     "This server wants to know who you are: send {\"command\":\"auth\",\"token\":\"..\"} first.",
                 ));
             }
@@ -73,7 +73,7 @@ impl Access {
             true => Ok(()),
             false => {
                 let message = format!("The token does not have the scope \"{needed}\", which this needs.");
-                Err(Refusal::new(Code::Forbidden, message))
+                Err(RequestError::new(ErrorCode::Forbidden, message))
             }
         }
     }
@@ -85,7 +85,7 @@ impl FromStr for Scope {
     fn from_str(name: &str) -> Result<Self, String> {
         const ALL: [Scope; 3] = [Scope::Send, Scope::Inspect, Scope::Admin];
         ALL.into_iter().find(|scope| scope.to_string() == name).ok_or_else(|| {
-            match nearest(name, ["send", "inspect", "admin"]) {
+            match did_you_mean(name, ["send", "inspect", "admin"]) {
                 Some(near) => format!("\"{name}\" is no scope; did you mean \"{near}\"?"),
                 None => format!("\"{name}\" is no scope; the scopes are: send, inspect, admin"),
             }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::intake::Intake;
 use super::outbox::{Outbox, Slot};
 use super::peer::Peer;
-use super::queue::Queue;
-use crate::protocol::{Refusal, Reply};
-use crate::task::{Function, NewTask, TaskId};
+use crate::protocol::{ReplyWriter, RequestError};
+use crate::task::{NewTask, Task, TaskId};
 
 /// A client's connection. Cheap to clone, and may be kept: what is sent after its end is dropped.
 #[derive(Clone)]
@@ -21,12 +21,12 @@ pub struct Connection {
 struct Inner {
     number: u64,
     peer: Peer,
-    queue: Queue,
+    queue: Intake,
     outbox: Arc<Outbox>,
 }
 
 impl Connection {
-    pub(super) fn new(number: u64, peer: Peer, queue: Queue, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(number: u64, peer: Peer, queue: Intake, outbox: Arc<Outbox>) -> Self {
         Self { inner: Arc::new(Inner { number, peer, queue, outbox }), slot: None }
     }
 
@@ -43,8 +43,8 @@ impl Connection {
     /// Hands over a task; it is as durable as the store makes it when this returns its id.
     ///
     /// # Errors
-    /// A [`Refusal`], with nothing queued: unknown function, queue full, server shutting down.
-    pub async fn task<T: Function>(&self, task: T) -> Result<TaskId, Refusal> {
+    /// A [`RequestError`], with nothing queued: unknown function, queue full, server shutting down.
+    pub async fn task<T: Task>(&self, task: T) -> Result<TaskId, RequestError> {
         self.inner.queue.push_one(NewTask::of(self.inner.queue.handlers(), &task)?).await
     }
 
@@ -52,7 +52,7 @@ impl Connection {
     ///
     /// # Errors
     /// Also when there is no default function, or the arguments do not fit it.
-    pub async fn default_task(&self, args: Bytes) -> Result<TaskId, Refusal> {
+    pub async fn default_task(&self, args: Bytes) -> Result<TaskId, RequestError> {
         self.inner.queue.push_one(self.inner.queue.default_task(args)?).await
     }
 
@@ -68,10 +68,10 @@ impl Connection {
     }
 
     /// Ends the place of one message, with an error if its callback failed.
-    pub(super) fn close_slot(&self, slot: Slot, error: Option<&Refusal>) {
+    pub(super) fn close_slot(&self, slot: Slot, error: Option<&RequestError>) {
         let mut bytes = Vec::new();
         if let Some(refusal) = error {
-            Reply::new(&mut bytes).refused(None, refusal);
+            ReplyWriter::new(&mut bytes).refused(None, refusal);
         }
         self.inner.outbox.close(slot, &bytes);
     }

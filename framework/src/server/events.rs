@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::connection::Connection;
-use super::ready::at_once;
-use crate::protocol::{Code, Refusal, Reply, Status};
+use super::poll::at_once;
+use crate::protocol::{ErrorCode, ReplyWriter, RequestError, Status};
 use crate::store::State;
-use crate::task::{Attempt, Outcome, Task, TaskId, Ticket};
+use crate::task::{Attempt, Outcome, TaskId, TaskRecord, WaiterId};
 
 /// What a program does at the six moments of the server; each has a default.
 pub trait Events: Send + Sync + 'static {
@@ -32,7 +32,7 @@ pub trait Events: Send + Sync + 'static {
     /// `default_function`, answered with its id.
     ///
     /// Several of these may be under way for one connection; their replies keep the order of the messages. An
-    /// error is answered as an error line, a [`Refusal`] with its own code.
+    /// error is answered as an error line, a [`RequestError`] with its own code.
     fn on_receive(&self, connection: &Connection, data: Bytes) -> impl Future<Output = Result<()>> + Send {
         async move {
             let id = connection.default_task(data).await?;
@@ -63,7 +63,7 @@ impl Events for () {}
 /// A task that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    pub(super) task: Arc<Task>,
+    pub(super) task: Arc<TaskRecord>,
     pub(super) state: State,
     pub(super) attempts: u32,
     pub(super) outcome: Outcome,
@@ -102,7 +102,7 @@ impl Finished {
 
     /// Appends the line for a client that waits.
     pub(super) fn tell(&self, id: Option<&str>, bytes: &mut Vec<u8>) {
-        let reply = Reply::new(bytes);
+        let reply = ReplyWriter::new(bytes);
         match (&self.outcome, self.state) {
             (Outcome::Done(result), _) => reply.done(id, self.id(), result),
             (Outcome::Failed(failure), state) => {
@@ -116,7 +116,7 @@ impl Finished {
         }
     }
 
-    pub(super) fn ticket(&self) -> Option<Ticket> {
+    pub(super) fn ticket(&self) -> Option<WaiterId> {
         self.task.new.ticket
     }
 }
@@ -124,14 +124,14 @@ impl Finished {
 /// The callbacks without their type: the one seam where rooms meet the program.
 ///
 /// A future is boxed once per call here; for tasks that end at once that is all they cost.
-pub trait AnyEvents: Send + Sync {
+pub trait DynEvents: Send + Sync {
     fn start(&self) -> BoxFuture<'_, Result<()>>;
     fn connect<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()>;
     fn receive(
         self: Arc<Self>,
         connection: Connection,
         data: Bytes,
-    ) -> BoxFuture<'static, Result<(), Refusal>>;
+    ) -> BoxFuture<'static, Result<(), RequestError>>;
     fn task(self: Arc<Self>, attempt: Attempt) -> BoxFuture<'static, Outcome>;
     fn finish(self: Arc<Self>, batch: Vec<Finished>) -> BoxFuture<'static, ()>;
     fn close<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()>;
@@ -142,7 +142,7 @@ async fn guarded<F: Future>(callback: F) -> Option<F::Output> {
     AssertUnwindSafe(callback).catch_unwind().await.ok()
 }
 
-impl<E: Events> AnyEvents for E {
+impl<E: Events> DynEvents for E {
     fn start(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.on_start())
     }
@@ -155,7 +155,7 @@ impl<E: Events> AnyEvents for E {
         self: Arc<Self>,
         connection: Connection,
         data: Bytes,
-    ) -> BoxFuture<'static, Result<(), Refusal>> {
+    ) -> BoxFuture<'static, Result<(), RequestError>> {
         Box::pin(async move {
             let panicked = || Err(anyhow!("on_receive panicked"));
             let received = guarded(self.on_receive(&connection, data)).await.unwrap_or_else(panicked);
@@ -163,7 +163,7 @@ impl<E: Events> AnyEvents for E {
                 Ok(refusal) => refusal,
                 Err(error) => {
                     tracing::warn!("on_receive of {connection:?}: {error:#}");
-                    Refusal::new(Code::Internal, format!("{error:#}"))
+                    RequestError::new(ErrorCode::Internal, format!("{error:#}"))
                 }
             })
         })

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::events::Finished;
-use super::ready::at_once;
-use super::status::Board;
-use crate::store::{Departed, Lease, Settlement, State, Store, Verdict};
+use super::poll::at_once;
+use super::status::Metrics;
+use crate::store::{Disposition, Lease, Settlement, State, Store, TerminatedTask};
 use crate::task::{Due, NewTask, Outcome, Retry, now_ms};
 
 /// How many outcomes are settled together at most.
@@ -20,7 +20,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
 const PAUSE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// An attempt that is over.
-pub(super) struct Ended {
+pub(super) struct AttemptEnd {
     pub(super) lease: Lease,
     /// `None`: the attempt did not come to anything and does not count.
     pub(super) outcome: Option<Outcome>,
@@ -32,18 +32,18 @@ pub(super) struct Ended {
 
 /// A moment on both clocks, read once for all that are settled together.
 #[derive(Clone, Copy)]
-struct Moment {
+struct TimeStamps {
     instant: Instant,
     ms: u64,
 }
 
-impl Ended {
+impl AttemptEnd {
     /// The lease goes back as if it had not been taken, unless somebody wants the task not to go on.
     pub(super) fn given_up(lease: Lease, started: Instant, ended: Instant) -> Self {
         Self { lease, outcome: None, follow: Vec::new(), started, ended }
     }
 
-    fn settlement(&mut self, now: Moment) -> Settlement {
+    fn settlement(&mut self, now: TimeStamps) -> Settlement {
         let started_ms = now.instant.saturating_duration_since(self.started).as_millis() as u64;
         Settlement {
             task: self.lease.task.id,
@@ -56,14 +56,14 @@ impl Ended {
     }
 
     /// A task that was to be cancelled is done if its attempt was faster, and in no other case goes on.
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> Disposition {
         match &self.outcome {
-            Some(Outcome::Done(result)) => Verdict::Done(result.clone()),
-            _ if self.lease.task.is_cancel_requested() => Verdict::Cancelled,
-            None => Verdict::Return,
+            Some(Outcome::Done(result)) => Disposition::Done(result.clone()),
+            _ if self.lease.task.is_cancel_requested() => Disposition::Cancelled,
+            None => Disposition::Return,
             Some(Outcome::Failed(failure)) => match self.pause(failure.retry) {
-                Some(pause) => Verdict::Retry { pause, error: failure.message.clone() },
-                None => Verdict::Failed(failure.message.clone()),
+                Some(pause) => Disposition::Retry { pause, error: failure.message.clone() },
+                None => Disposition::Failed(failure.message.clone()),
             },
         }
     }
@@ -90,8 +90,8 @@ fn backoff(base: Duration, attempt: u32) -> Duration {
 /// Settles what comes from the workers until the last of them is gone, and passes on what ended without them.
 pub(super) async fn run(
     store: Arc<dyn Store>,
-    board: Arc<Board>,
-    mut inbox: mpsc::Receiver<Vec<Ended>>,
+    board: Arc<Metrics>,
+    mut inbox: mpsc::Receiver<Vec<AttemptEnd>>,
     notifier: mpsc::Sender<Vec<Finished>>,
 ) {
     let mut departed = store.departed();
@@ -115,7 +115,7 @@ pub(super) async fn run(
 }
 
 /// What else has come, up to the size of a group.
-fn gather(mut group: Vec<Ended>, inbox: &mut mpsc::Receiver<Vec<Ended>>) -> Vec<Ended> {
+fn gather(mut group: Vec<AttemptEnd>, inbox: &mut mpsc::Receiver<Vec<AttemptEnd>>) -> Vec<AttemptEnd> {
     while group.len() < GROUP {
         let Ok(mut more) = inbox.try_recv() else { break };
         group.append(&mut more);
@@ -130,27 +130,27 @@ async fn tell(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>) {
 }
 
 /// Settles a group, and gives those of it whose tasks have ended.
-async fn settle(store: &dyn Store, board: &Board, mut group: Vec<Ended>) -> Vec<Finished> {
-    let now = Moment { instant: Instant::now(), ms: now_ms() };
+async fn settle(store: &dyn Store, board: &Metrics, mut group: Vec<AttemptEnd>) -> Vec<Finished> {
+    let now = TimeStamps { instant: Instant::now(), ms: now_ms() };
     let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(now)).collect();
     let states: Vec<_> = settlements.iter().map(|settlement| state(&settlement.verdict)).collect();
     let settled = store.settle(settlements).await;
-    board.record(group.iter().filter(|ended| ended.outcome.is_some()).map(Ended::latencies));
+    board.record(group.iter().filter(|ended| ended.outcome.is_some()).map(AttemptEnd::latencies));
     let ends = group.into_iter().zip(settled.into_iter().zip(states));
     ends.filter_map(|(ended, (settled, state))| settled.then(|| ended.finished(state)).flatten()).collect()
 }
 
 /// `None`: the task has not ended.
-fn state(verdict: &Verdict) -> Option<State> {
+fn state(verdict: &Disposition) -> Option<State> {
     match verdict {
-        Verdict::Done(_) => Some(State::Done),
-        Verdict::Failed(_) => Some(State::Failed),
-        Verdict::Cancelled => Some(State::Cancelled),
-        Verdict::Retry { .. } | Verdict::Return => None,
+        Disposition::Done(_) => Some(State::Done),
+        Disposition::Failed(_) => Some(State::Failed),
+        Disposition::Cancelled => Some(State::Cancelled),
+        Disposition::Retry { .. } | Disposition::Return => None,
     }
 }
 
-impl Ended {
+impl AttemptEnd {
     /// How long the task waited for its first attempt, and how long this attempt took.
     fn latencies(&self) -> (Option<Duration>, Duration) {
         let task = &self.lease.task;
@@ -181,9 +181,9 @@ impl Ended {
     }
 }
 
-impl From<Departed> for Finished {
-    fn from(departed: Departed) -> Self {
-        let Departed { task, state, error } = departed;
+impl From<TerminatedTask> for Finished {
+    fn from(departed: TerminatedTask) -> Self {
+        let TerminatedTask { task, state, error } = departed;
         Self {
             state,
             outcome: Outcome::failed(error, Retry::Never),

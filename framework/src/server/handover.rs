@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream as Connected;
 
-use super::audience::{Audience, Awaited};
-use super::given::GivenSocket;
-use super::outbox::{End, Outbox};
+use super::inherited_sockets::InheritedSocket;
+use super::outbox::{Outbox, OutboxState};
+use super::subscriptions::{PendingWaiter, Subscriptions};
 use super::waiters::Waiter;
-use crate::protocol::{Code, Refusal, Status};
+use crate::protocol::{ErrorCode, RequestError, Status};
 use crate::task::TaskId;
 
 /// More bytes of news than these for a process that does not read them end the telling.
@@ -23,9 +23,9 @@ const NEWS_MAX: usize = 256 << 20;
 /// What a server takes over from the one before it, or from a service manager; nothing by default.
 #[derive(Debug, Default)]
 pub struct Handover {
-    pub sockets: Vec<GivenSocket>,
+    pub sockets: Vec<InheritedSocket>,
     /// Tasks whose ends clients of the server before still wait for.
-    pub awaited: Vec<Awaited>,
+    pub awaited: Vec<PendingWaiter>,
     /// Where to tell of these.
     pub line: Option<UnixStream>,
 }
@@ -35,8 +35,8 @@ pub struct Handover {
 /// # Errors
 /// When the line cannot be used.
 pub(super) fn seat(
-    audience: &Arc<Audience>,
-    awaited: &[Awaited],
+    audience: &Arc<Subscriptions>,
+    awaited: &[PendingWaiter],
     line: UnixStream,
 ) -> Result<impl Future<Output = ()> + use<>> {
     line.set_nonblocking(true)?;
@@ -60,7 +60,7 @@ async fn tell(outbox: &Outbox, line: Connected) -> std::io::Result<()> {
     let telling = async {
         loop {
             outbox.changed().await;
-            if outbox.collect(&mut news) != End::Open {
+            if outbox.collect(&mut news) != OutboxState::Open {
                 return Err(std::io::ErrorKind::TimedOut.into());
             }
             writer.write_all(&news).await?;
@@ -87,7 +87,7 @@ struct Listener {
 
 /// What the other server tells.
 #[derive(Deserialize)]
-struct News<'a> {
+struct RelayEvent<'a> {
     task_id: TaskId,
     status: Status,
     #[serde(borrow)]
@@ -103,10 +103,10 @@ impl Relay {
         Self { waiting: by_task }
     }
 
-    pub(super) fn awaited(&self) -> Vec<Awaited> {
+    pub(super) fn awaited(&self) -> Vec<PendingWaiter> {
         let awaited = self.waiting.iter().map(|(task, listeners)| {
             let listens = listeners.iter().any(|listener| listener.listens);
-            Awaited { task: *task, listens }
+            PendingWaiter { task: *task, listens }
         });
         awaited.collect()
     }
@@ -118,7 +118,7 @@ impl Relay {
             () = over => {}
         }
         let reason = "The server was reloaded while the task waited: ask for its result again.";
-        let refusal = Refusal::new(Code::ShuttingDown, reason);
+        let refusal = RequestError::new(ErrorCode::ShuttingDown, reason);
         let left = self.waiting.into_values().flatten();
         left.for_each(|listener| listener.waiter.refuse(&refusal));
     }
@@ -140,7 +140,7 @@ impl Relay {
 
     /// `false`: nothing more will come, as when the other server stops.
     fn pass(&mut self, line: &[u8]) -> bool {
-        let Ok(news) = serde_json::from_slice::<News>(line) else { return false };
+        let Ok(news) = serde_json::from_slice::<RelayEvent>(line) else { return false };
         if matches!(news.status, Status::Progress | Status::Log) {
             let listeners = self.waiting.get(&news.task_id).into_iter().flatten();
             for listener in listeners.filter(|listener| listener.listens) {

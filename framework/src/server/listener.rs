@@ -1,8 +1,8 @@
 //! Accepts connections within the limits, and owns their sessions.
 
-mod entrance;
-mod house;
-mod local;
+mod bind;
+mod limits;
+mod unix;
 mod socket;
 
 use std::io;
@@ -12,24 +12,24 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use self::house::{House, Seat};
+use self::limits::{ConnectionLimiter, ConnectionPermit};
 use super::connection::Connection;
-use super::door::Door;
 use super::outbox::Outbox;
-use super::ready::raised;
-use super::session::{Hall, Session};
+use super::policy::ListenerPolicy;
+use super::poll::raised;
+use super::session::{Session, SessionContext};
 use super::stream::Stream;
 
-pub(super) use self::entrance::{Entrance, check, open};
-pub use self::local::AlreadyRunning;
+pub(super) use self::bind::{BoundListener, check, open};
 pub(super) use self::socket::Socket;
+pub use self::unix::AlreadyRunning;
 
 /// How long to wait when the system gives no more sockets.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The first room: the entrances, and the sessions of all who came through them.
 pub(super) struct Listener {
-    pub(super) hall: Arc<Hall>,
+    pub(super) hall: Arc<SessionContext>,
     /// Becomes true when nobody is let in any more and the sessions are to stop reading.
     pub(super) stop: watch::Receiver<bool>,
     /// Every session holds one until no request can come from it any more.
@@ -38,12 +38,12 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Lets clients in through all entrances until it is told to stop, then waits for its sessions.
-    pub(super) async fn run(self, entrances: Vec<Entrance>) {
+    pub(super) async fn run(self, entrances: Vec<BoundListener>) {
         let Self { hall, stop, reading } = self;
-        let house = Arc::new(House::new(&hall));
+        let house = Arc::new(ConnectionLimiter::new(&hall));
         let mut porters = JoinSet::new();
         for entrance in entrances {
-            let porter = Porter { hall: hall.clone(), house: house.clone(), stop: stop.clone() };
+            let porter = AcceptLoop { hall: hall.clone(), house: house.clone(), stop: stop.clone() };
             porters.spawn(porter.attend(entrance, reading.clone()));
         }
         drop(reading);
@@ -52,15 +52,15 @@ impl Listener {
 }
 
 /// Attends to one entrance.
-struct Porter {
-    hall: Arc<Hall>,
-    house: Arc<House>,
+struct AcceptLoop {
+    hall: Arc<SessionContext>,
+    house: Arc<ConnectionLimiter>,
     stop: watch::Receiver<bool>,
 }
 
-impl Porter {
-    async fn attend(self, entrance: Entrance, reading: mpsc::Sender<()>) {
-        let Entrance { socket, door } = entrance;
+impl AcceptLoop {
+    async fn attend(self, entrance: BoundListener, reading: mpsc::Sender<()>) {
+        let BoundListener { socket, door } = entrance;
         let mut sessions = JoinSet::new();
         let mut stop = self.stop.clone();
         let mut reading = Some(reading);
@@ -83,9 +83,14 @@ impl Porter {
         while sessions.join_next().await.is_some() {}
     }
 
-    fn session(&self, seat: &Seat, door: &Arc<Door>, reading: mpsc::Sender<()>) -> Session {
+    fn session(
+        &self,
+        seat: &ConnectionPermit,
+        door: &Arc<ListenerPolicy>,
+        reading: mpsc::Sender<()>,
+    ) -> Session {
         let hall = self.hall.clone();
-        let outbox = Arc::new(Outbox::new(hall.settings.output_buffer_max));
+        let outbox = Arc::new(Outbox::new(hall.settings.max_output_buffer));
         let connection =
             Connection::new(seat.guest.number, seat.guest.peer, hall.queue.clone(), outbox.clone());
         seat.guest.hears_from(&outbox);
@@ -102,7 +107,7 @@ impl Porter {
     }
 }
 
-async fn serve(seat: Seat, session: Session, stream: Stream) {
+async fn serve(seat: ConnectionPermit, session: Session, stream: Stream) {
     session.run(stream).await;
     drop(seat);
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::audience::Audience;
-use super::events::{AnyEvents, Finished};
-use super::ready::at_once;
+use super::events::{DynEvents, Finished};
+use super::poll::at_once;
+use super::subscriptions::Subscriptions;
 use super::waiters::Waiters;
 use crate::log::{EndedTask, outcomes};
 use crate::task::Outcome;
@@ -17,9 +17,9 @@ const CALLBACKS: usize = 1024;
 
 /// Tells of what comes from the finisher until that is gone.
 pub(super) async fn run(
-    events: Arc<dyn AnyEvents>,
+    events: Arc<dyn DynEvents>,
     waiters: Arc<Waiters>,
-    audience: Arc<Audience>,
+    audience: Arc<Subscriptions>,
     mut inbox: mpsc::Receiver<Vec<Finished>>,
 ) {
     let bound = Arc::new(Semaphore::new(CALLBACKS));

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use futures_util::task::AtomicWaker;
 
-use crate::protocol::{Frames, Page, Refusal, Reply};
+use crate::protocol::{FrameDecoder, MessageBatch, ReplyWriter, RequestError};
 
 /// The answers of one connection on their way out; filled from anywhere, emptied by its session.
 ///
@@ -29,7 +29,7 @@ pub(super) struct Slot(u64);
 
 /// How an answer that comes later keeps its place.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum ReplyOrder {
     /// It says itself which request it belongs to.
     Anywhere,
     /// It is the whole of this slot.
@@ -42,11 +42,11 @@ pub(super) enum Place {
 struct State {
     framing: Framing,
     ready: Vec<u8>,
-    slots: VecDeque<Held>,
+    slots: VecDeque<SlotState>,
     first: u64,
     /// Answers that somebody has promised and not yet given.
     awaited: usize,
-    end: End,
+    end: OutboxState,
 }
 
 /// How messages are told apart on their way out. Inside, all of them are lines.
@@ -61,19 +61,19 @@ impl Framing {
     fn write(self, lines: &[u8], bytes: &mut Vec<u8>) {
         match self {
             Self::Lines => bytes.extend_from_slice(lines),
-            Self::Frames => Page::lines(lines).for_each(|line| self.one(line, bytes)),
+            Self::Frames => MessageBatch::lines(lines).for_each(|line| self.one(line, bytes)),
         }
     }
 
     fn one(self, message: &[u8], bytes: &mut Vec<u8>) {
-        if !Frames::write(message, bytes) {
+        if !FrameDecoder::write(message, bytes) {
             tracing::warn!("an answer of {} bytes is too long for a frame and is dropped", message.len());
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct SlotState {
     bytes: Vec<u8>,
     after: Vec<u8>,
     complete: bool,
@@ -81,7 +81,7 @@ struct Held {
 
 /// Whether the connection still takes answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum End {
+pub(super) enum OutboxState {
     #[default]
     Open,
     /// The session is gone; answers are dropped.
@@ -107,7 +107,7 @@ impl Outbox {
     /// Reserves the next place.
     pub(super) fn open(&self) -> Slot {
         let mut state = self.state();
-        state.slots.push_back(Held::default());
+        state.slots.push_back(SlotState::default());
         Slot(state.first + state.slots.len() as u64 - 1)
     }
 
@@ -160,9 +160,9 @@ impl Outbox {
     }
 
     /// Adds the reason why the session goes no further.
-    pub(super) fn refuse(&self, refusal: &Refusal) {
+    pub(super) fn refuse(&self, refusal: &RequestError) {
         let mut line = Vec::new();
-        Reply::new(&mut line).refused(None, refusal);
+        ReplyWriter::new(&mut line).refused(None, refusal);
         self.append(&line);
     }
 
@@ -197,15 +197,15 @@ impl Outbox {
     }
 
     /// Gives promised answers, many at a time.
-    pub(super) fn answer<'a>(&self, answers: impl Iterator<Item = (Place, &'a [u8])>) {
+    pub(super) fn answer<'a>(&self, answers: impl Iterator<Item = (ReplyOrder, &'a [u8])>) {
         let mut state = self.state();
         let framing = state.framing;
         for (place, lines) in answers {
             state.awaited = state.awaited.saturating_sub(1);
             match place {
-                Place::Anywhere => framing.write(lines, &mut state.ready),
-                Place::Within(slot) => state.complete(slot, lines),
-                Place::After(slot) => match state.held(slot) {
+                ReplyOrder::Anywhere => framing.write(lines, &mut state.ready),
+                ReplyOrder::Within(slot) => state.complete(slot, lines),
+                ReplyOrder::After(slot) => match state.held(slot) {
                     Some((_, held)) => framing.write(lines, &mut held.after),
                     None => framing.write(lines, &mut state.ready),
                 },
@@ -215,7 +215,7 @@ impl Outbox {
     }
 
     /// Moves what can go out to the end of `output`.
-    pub(super) fn collect(&self, output: &mut Vec<u8>) -> End {
+    pub(super) fn collect(&self, output: &mut Vec<u8>) -> OutboxState {
         let mut state = self.state();
         if output.is_empty() {
             std::mem::swap(output, &mut state.ready);
@@ -253,14 +253,14 @@ impl Outbox {
     /// The session ends: whatever comes from now on has nobody to go to.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
-        *state = State { end: End::Gone, first: u64::MAX, ..State::default() };
+        *state = State { end: OutboxState::Gone, first: u64::MAX, ..State::default() };
     }
 
     fn announce(&self, mut state: MutexGuard<State>) {
         match state.end {
-            End::Open if state.len() > self.limit => state.end = End::Overflowed,
-            End::Open => {}
-            End::Gone | End::Overflowed => state.ready.clear(),
+            OutboxState::Open if state.len() > self.limit => state.end = OutboxState::Overflowed,
+            OutboxState::Open => {}
+            OutboxState::Gone | OutboxState::Overflowed => state.ready.clear(),
         }
         drop(state);
         self.wake();
@@ -269,7 +269,7 @@ impl Outbox {
 
 impl State {
     /// A slot that has not gone out yet, and whether it is the first.
-    fn held(&mut self, slot: Slot) -> Option<(bool, &mut Held)> {
+    fn held(&mut self, slot: Slot) -> Option<(bool, &mut SlotState)> {
         let index = usize::try_from(slot.0.checked_sub(self.first)?).ok()?;
         self.slots.get_mut(index).map(|held| (index == 0, held))
     }
@@ -323,7 +323,7 @@ mod tests {
         let outbox = Outbox::new(1024);
         outbox.promise(1);
         let slot = outbox.open();
-        outbox.answer([(Place::After(slot), &b"done"[..])].into_iter());
+        outbox.answer([(ReplyOrder::After(slot), &b"done"[..])].into_iter());
         assert_eq!(sent(&outbox), "");
         outbox.close(slot, b"queued ");
         assert_eq!(sent(&outbox), "queued done");
@@ -351,7 +351,7 @@ mod tests {
     fn more_than_the_limit_ends_the_connection() {
         let outbox = Outbox::new(4);
         outbox.write(None, b"12345");
-        assert_eq!(outbox.collect(&mut Vec::new()), End::Overflowed);
+        assert_eq!(outbox.collect(&mut Vec::new()), OutboxState::Overflowed);
         outbox.abandon();
         outbox.write(None, b"x");
         assert_eq!(sent(&outbox), "");

@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::queue::Queue;
-use super::ready::raised;
-use crate::protocol::Refusal;
+use super::intake::Intake;
+use super::poll::raised;
+use crate::protocol::RequestError;
 use crate::schedule::{Schedule, Schedules};
-use crate::store::{Accepted, Change, Clock, Found, Question, ScheduleNote, ScheduleStory, Store};
-use crate::task::{Overlap, TaskId};
+use crate::store::{Accepted, AdminCommand, Clock, Query, QueryResult, ScheduleInfo, ScheduleNote, Store};
+use crate::task::{OverlapPolicy, TaskId};
 
 /// The longest sleep: so soon it is noticed that somebody has set the clock, or that a store accepts tasks again.
 const STEP: Duration = Duration::from_secs(1);
@@ -26,16 +26,16 @@ const FOREVER_MS: u64 = i64::MAX as u64;
 /// The schedules and how far each is.
 pub(super) struct Scheduler {
     schedules: Schedules,
-    queue: Queue,
+    queue: Intake,
     store: Arc<dyn Store>,
     clock: Clock,
     /// In the order of the schedules. Held during a push, so that a pause is one for everybody who knows of it.
-    hands: Mutex<Vec<Hand>>,
+    hands: Mutex<Vec<ScheduleState>>,
 }
 
 /// How far a schedule is.
 #[derive(Debug, Default)]
-struct Hand {
+struct ScheduleState {
     /// Times up to this one are done with.
     seen_ms: u64,
     /// The first time after it; `None` if it never comes or the schedule is switched off.
@@ -51,12 +51,12 @@ impl Scheduler {
     /// Takes up the schedules where they were left; one that was not there before begins now.
     pub(super) async fn open(
         schedules: Schedules,
-        queue: Queue,
+        queue: Intake,
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> Result<Self> {
-        let stories = match store.find(Question::Schedules).await.context("reading the schedules' times")? {
-            Found::Schedules(stories) => stories,
+        let stories = match store.find(Query::Schedules).await.context("reading the schedules' times")? {
+            QueryResult::Schedules(stories) => stories,
             _ => Vec::new(),
         };
         let scheduler = Self { schedules, queue, store, clock, hands: Mutex::default() };
@@ -71,7 +71,7 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    async fn take_up(&self, schedule: &Schedule, story: Option<&ScheduleStory>, now_ms: u64) -> Hand {
+    async fn take_up(&self, schedule: &Schedule, story: Option<&ScheduleInfo>, now_ms: u64) -> ScheduleState {
         let seen_ms = story.and_then(|story| story.seen_ms).filter(|&seen_ms| seen_ms != FOREVER_MS);
         let seen_ms = match (seen_ms, schedule.enabled) {
             (Some(seen_ms), true) => seen_ms,
@@ -81,7 +81,7 @@ impl Scheduler {
                 seen_ms
             }
         };
-        Hand {
+        ScheduleState {
             seen_ms,
             next_ms: schedule.next(seen_ms),
             task: story.and_then(|story| story.task),
@@ -91,7 +91,7 @@ impl Scheduler {
     }
 
     /// What is no schedule any more owes nothing if it is one again some day.
-    async fn leave_alone(&self, stories: &[ScheduleStory]) {
+    async fn leave_alone(&self, stories: &[ScheduleInfo]) {
         let gone = stories.iter().filter(|story| self.schedules.find(&story.name).is_err());
         for story in gone.filter(|story| story.seen_ms != Some(FOREVER_MS)) {
             self.jot(&story.name, seen(FOREVER_MS)).await;
@@ -131,7 +131,7 @@ impl Scheduler {
     }
 
     /// After a clock that was far ahead has been put right, the schedule would otherwise wait for that time.
-    async fn set_back(&self, schedule: &Schedule, hand: &mut Hand, now_ms: u64) {
+    async fn set_back(&self, schedule: &Schedule, hand: &mut ScheduleState, now_ms: u64) {
         if !schedule.enabled || hand.seen_ms <= now_ms.saturating_add(SET_BACK_MS) {
             return;
         }
@@ -145,7 +145,7 @@ impl Scheduler {
     }
 
     /// Makes the tasks of the times that have come.
-    async fn fire(&self, schedule: &Schedule, hand: &mut Hand, now_ms: u64) {
+    async fn fire(&self, schedule: &Schedule, hand: &mut ScheduleState, now_ms: u64) {
         let times = schedule.due(hand.seen_ms, now_ms);
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
             tracing::info!("schedule {}: a run was missed and is skipped", schedule.name);
@@ -168,7 +168,7 @@ impl Scheduler {
     }
 
     /// Pushes a task for each time, and notes how far that went.
-    async fn push(&self, schedule: &Schedule, hand: &mut Hand, times: &[u64]) {
+    async fn push(&self, schedule: &Schedule, hand: &mut ScheduleState, times: &[u64]) {
         let tasks = times.iter().map(|&time| schedule.at(time)).collect();
         let mut fired = None;
         let mut refused = None;
@@ -196,10 +196,10 @@ impl Scheduler {
     }
 
     /// The task of the run before, if it is in the way.
-    async fn overlapping(&self, schedule: &Schedule, hand: &Hand) -> Option<TaskId> {
-        let task = hand.task.filter(|_| schedule.overlap == Overlap::Skip)?;
-        match self.store.find(Question::Task(task)).await {
-            Ok(Found::Task(story)) if !story.summary.state.is_terminal() => Some(task),
+    async fn overlapping(&self, schedule: &Schedule, hand: &ScheduleState) -> Option<TaskId> {
+        let task = hand.task.filter(|_| schedule.overlap == OverlapPolicy::Skip)?;
+        match self.store.find(Query::Task(task)).await {
+            Ok(QueryResult::Task(story)) if !story.summary.state.is_terminal() => Some(task),
             // One that is not kept any more has ended.
             Ok(_) => None,
             Err(refusal) => {
@@ -210,13 +210,13 @@ impl Scheduler {
     }
 
     /// Makes a task now, besides those of the clock.
-    pub(super) async fn run_now(&self, name: &str) -> Result<TaskId, Refusal> {
+    pub(super) async fn run_now(&self, name: &str) -> Result<TaskId, RequestError> {
         self.queue.push_one(self.schedules.find(name)?.now()).await
     }
 
     /// Lets no time of a schedule run until it is resumed, also after a restart; those that pass meanwhile are
     /// skipped. No task of it is made any more when this returns.
-    pub(super) async fn pause(&self, name: &str, paused: bool) -> Result<(), Refusal> {
+    pub(super) async fn pause(&self, name: &str, paused: bool) -> Result<(), RequestError> {
         self.schedules.find(name)?;
         let mut hands = self.hands.lock().await;
         let found = self.schedules.iter().zip(&mut *hands).find(|(schedule, _)| schedule.name == name);
@@ -230,8 +230,8 @@ impl Scheduler {
         Ok(())
     }
 
-    async fn note(&self, name: &str, note: ScheduleNote) -> Result<(), Refusal> {
-        self.store.change(Change::Schedule { name: name.to_owned(), note }).await.map(drop)
+    async fn note(&self, name: &str, note: ScheduleNote) -> Result<(), RequestError> {
+        self.store.change(AdminCommand::Schedule { name: name.to_owned(), note }).await.map(drop)
     }
 
     /// Notes what can be done without: what was pushed is known by its key.
@@ -246,7 +246,7 @@ impl Scheduler {
     }
 }
 
-impl Hand {
+impl ScheduleState {
     fn see(&mut self, schedule: &Schedule, seen_ms: u64) {
         self.seen_ms = seen_ms;
         self.next_ms = schedule.next(seen_ms);

@@ -1,15 +1,15 @@
 //! One connection from its first byte to its last: what it speaks, who it is, and the requests it makes.
 
 mod auth;
-mod batch;
-mod commands;
+mod request_group;
+mod verbs;
 mod conversation;
 mod decoder;
-mod encryption;
+mod tls;
 mod http;
 mod idle;
-mod scratch;
-mod unspoken;
+mod read_buffer;
+mod reject;
 mod websocket;
 
 use std::io;
@@ -17,45 +17,45 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use self::conversation::{Turn, linger};
+use self::conversation::{SessionStep, linger};
 use super::access::Access;
-use super::audience::Audience;
 use super::connection::Connection;
-use super::door::Door;
-use super::ending::Ending;
-use super::events::AnyEvents;
+use super::connections::ConnectionRecord;
+use super::events::DynEvents;
+use super::intake::Intake;
 use super::outbox::Outbox;
-use super::queue::Queue;
-use super::renewal::Renewal;
-use super::roster::Guest;
+use super::policy::ListenerPolicy;
+use super::reload::ReloadControl;
 use super::scheduler::Scheduler;
 use super::settings::ServerSettings;
-use super::status::{Address, Board};
+use super::shutdown::ShutdownControl;
+use super::status::{Address, Metrics};
 use super::stream::Stream;
+use super::subscriptions::Subscriptions;
 use super::waiters::Waiters;
-use crate::protocol::Opening;
+use crate::protocol::DetectedProtocol;
 
 /// What all sessions share.
-pub(super) struct Hall {
+pub(super) struct SessionContext {
     pub(super) settings: ServerSettings,
-    pub(super) events: Arc<dyn AnyEvents>,
-    pub(super) queue: Queue,
+    pub(super) events: Arc<dyn DynEvents>,
+    pub(super) queue: Intake,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) waiters: Arc<Waiters>,
-    pub(super) audience: Arc<Audience>,
-    pub(super) board: Arc<Board>,
+    pub(super) audience: Arc<Subscriptions>,
+    pub(super) board: Arc<Metrics>,
     pub(super) addresses: Vec<Address>,
-    pub(super) ending: Arc<Ending>,
-    pub(super) renewal: Arc<Renewal>,
+    pub(super) ending: Arc<ShutdownControl>,
+    pub(super) renewal: Arc<ReloadControl>,
 }
 
 /// One connection, from its first byte to its last.
 pub(super) struct Session {
-    pub(super) hall: Arc<Hall>,
+    pub(super) hall: Arc<SessionContext>,
     /// What others are told of it.
-    pub(super) guest: Arc<Guest>,
+    pub(super) guest: Arc<ConnectionRecord>,
     /// The rules of the listener that it came through.
-    pub(super) door: Arc<Door>,
+    pub(super) door: Arc<ListenerPolicy>,
     /// What it may do.
     pub(super) access: Access,
     pub(super) connection: Connection,
@@ -86,35 +86,35 @@ impl Session {
                 false => self.converse(&mut stream, known).await?,
             };
             match turn {
-                Turn::Over => {
+                SessionStep::Over => {
                     if let Some(mut stream) = self.hall.ending.part(&self.outbox, stream) {
                         linger(&mut stream, false).await;
                     }
                     return Ok(());
                 }
-                Turn::Broken => {
+                SessionStep::Broken => {
                     linger(&mut stream, true).await;
                     return Ok(());
                 }
-                Turn::Welcome(opening, rest) => {
+                SessionStep::Welcome(opening, rest) => {
                     known = Some(opening);
                     stream = stream.again(rest);
                 }
-                Turn::Other(opening, first) => {
+                SessionStep::Other(opening, first) => {
                     if !self.door.speaks(opening, stream.is_encrypted()) {
                         return self.decline(stream, opening).await;
                     }
                     stream = stream.again(first);
                     match opening {
-                        Opening::Http => return self.serve_http(stream).await,
-                        Opening::Tls => match self.encrypt(stream).await? {
+                        DetectedProtocol::Http => return self.serve_http(stream).await,
+                        DetectedProtocol::Tls => match self.encrypt(stream).await? {
                             Some(encrypted) => {
                                 self.guest.encrypts();
                                 stream = encrypted;
                             }
                             None => return Ok(()),
                         },
-                        Opening::Lines | Opening::Frames => return Ok(()),
+                        DetectedProtocol::Lines | DetectedProtocol::Frames => return Ok(()),
                     }
                 }
             }

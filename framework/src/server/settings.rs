@@ -3,7 +3,7 @@
 mod listeners;
 mod queues;
 mod rate;
-mod replaced;
+mod foreign_keys;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::access::check_tokens;
-use crate::config::{Checks, Config, Invalid, Secret, Section, duration, size};
+use crate::config::{Config, Invalid, Secret, Section, Validator, duration, size};
 use crate::log::{Format, Level, Logging, Rotation};
 use crate::protocol::{Durability, ReplyMode};
 pub(super) use listeners::Place;
@@ -78,11 +78,11 @@ pub struct ServerSettings {
     /// How many tasks of a queue may start in a time, such as `100/s`.
     pub queue_rates: BTreeMap<String, QueueRate>,
     /// How many tasks may wait; more are refused with `busy`. `None`: 1,000,000 in memory, 100,000,000 on disk.
-    pub queue_max_length: Option<usize>,
+    pub max_queue_length: Option<usize>,
     /// With a durability of `memory`: how many bytes of tasks may wait; more are refused with `busy`. What is kept of
     /// ended tasks may take a quarter of that besides.
     #[serde(with = "size")]
-    pub memory_max: usize,
+    pub max_memory: usize,
 
     /// What an accepted task survives: `fsync` a power cut, `async` the end of the process, `memory` nothing.
     pub durability: Durability,
@@ -90,12 +90,12 @@ pub struct ServerSettings {
     pub queue_file: PathBuf,
     /// How long the `key` of a task is remembered: a second one with it is the first again.
     #[serde(with = "duration")]
-    pub key_window: Duration,
+    pub idempotency_window: Duration,
     /// How long the story of an ended task is kept.
     #[serde(with = "duration")]
-    pub keep_time: Duration,
+    pub retention_time: Duration,
     /// Of how many ended tasks the story is kept; the oldest go first.
-    pub keep_count: usize,
+    pub retention_count: usize,
 
     /// How many clients may be connected.
     pub max_connection: usize,
@@ -106,19 +106,19 @@ pub struct ServerSettings {
     pub package_max_length: usize,
     /// How many bytes of replies may wait for a client that does not read them.
     #[serde(with = "size")]
-    pub output_buffer_max: usize,
+    pub max_output_buffer: usize,
     /// Requests of one connection whose results are still awaited; further ones are read when some have ended.
-    pub in_flight_max: usize,
+    pub max_in_flight: usize,
     /// How many `on_receive` of one connection may be under way.
-    pub receive_concurrency: usize,
+    pub max_concurrent_receives: usize,
     /// The longest head of an HTTP request, in bytes.
     #[serde(with = "size")]
-    pub http_header_max: usize,
+    pub max_http_header: usize,
     /// How many header fields an HTTP request may have.
-    pub http_header_count: usize,
+    pub max_http_headers: usize,
     /// The longest URL of an HTTP request, in bytes.
     #[serde(with = "size")]
-    pub http_url_max: usize,
+    pub max_http_url: usize,
     /// How long the head of an HTTP request may take, and an HTTP connection be silent between two requests.
     #[serde(with = "duration")]
     pub http_header_timeout: Duration,
@@ -127,10 +127,10 @@ pub struct ServerSettings {
     pub http_body_timeout: Duration,
     /// The longest `?wait` of an HTTP request.
     #[serde(with = "duration")]
-    pub http_wait_max: Duration,
+    pub max_http_wait: Duration,
     /// How long a stream of server-sent events is silent before a comment shows that it is alive.
     #[serde(with = "duration")]
-    pub http_event_pause: Duration,
+    pub http_sse_keepalive: Duration,
     /// Closes a connection that was silent for so long; zero is never.
     #[serde(with = "duration")]
     pub heartbeat_idle_time: Duration,
@@ -151,7 +151,7 @@ pub struct ServerSettings {
     pub max_wait_time: Duration,
 
     /// Whether the six callbacks' moments are logged.
-    pub moments: bool,
+    pub app_log: bool,
     /// Whether each end of a task is logged in a line; `None`: into a file yes, on stderr no.
     pub log_outcomes: Option<bool>,
     /// Where to log, relative to the project's root; `None` is stderr.
@@ -159,10 +159,10 @@ pub struct ServerSettings {
     /// When the log file is put aside for a new one: `daily`, `hourly`, a size such as `100MB`, or `none`.
     pub log_rotation: Rotation,
     /// How many log files that were put aside are kept.
-    pub log_keep: usize,
+    pub max_log_files: usize,
     /// How many bytes of log lines may wait for a slow disk; more are dropped, and counted in the log.
     #[serde(with = "size")]
-    pub log_buffer_max: usize,
+    pub max_log_buffer: usize,
     /// How a line of the log looks.
     pub log_format: Format,
     /// What is logged: this and everything more severe.
@@ -199,26 +199,26 @@ impl Default for ServerSettings {
             task_queues: BTreeMap::new(),
             queue_weights: BTreeMap::new(),
             queue_rates: BTreeMap::new(),
-            queue_max_length: None,
-            memory_max: 1 << 30,
+            max_queue_length: None,
+            max_memory: 1 << 30,
             durability: Durability::Fsync,
             queue_file: "runtime/queue.db".into(),
-            key_window: DAY,
-            keep_time: DAY,
-            keep_count: 100_000,
+            idempotency_window: DAY,
+            retention_time: DAY,
+            retention_count: 100_000,
             max_connection: 20_000,
             max_connection_per_address: 20_000,
             package_max_length: 2 << 20,
-            output_buffer_max: 8 << 20,
-            in_flight_max: 4_096,
-            receive_concurrency: 64,
-            http_header_max: 16 << 10,
-            http_header_count: 100,
-            http_url_max: 8 << 10,
+            max_output_buffer: 8 << 20,
+            max_in_flight: 4_096,
+            max_concurrent_receives: 64,
+            max_http_header: 16 << 10,
+            max_http_headers: 100,
+            max_http_url: 8 << 10,
             http_header_timeout: Duration::from_secs(10),
             http_body_timeout: Duration::from_secs(30),
-            http_wait_max: Duration::from_secs(5 * 60),
-            http_event_pause: Duration::from_secs(15),
+            max_http_wait: Duration::from_secs(5 * 60),
+            http_sse_keepalive: Duration::from_secs(15),
             heartbeat_idle_time: Duration::ZERO,
             open_tcp_keepalive: true,
             websocket_ping_interval: Duration::from_secs(30),
@@ -226,12 +226,12 @@ impl Default for ServerSettings {
             hosts: Vec::new(),
             backlog: 1_024,
             max_wait_time: Duration::from_secs(30),
-            moments: true,
+            app_log: true,
             log_outcomes: None,
             log_file: None,
             log_rotation: Rotation::Size(100 << 20),
-            log_keep: 7,
-            log_buffer_max: 8 << 20,
+            max_log_files: 7,
+            max_log_buffer: 8 << 20,
             log_format: Format::Text,
             log_level: Level::Info,
             daemonize: false,
@@ -261,7 +261,7 @@ const LOG_MIN: usize = 1 << 10;
 
 impl Section for ServerSettings {
     const NAME: &'static str = "server";
-    const REPLACED: &'static [(&'static str, &'static str)] = replaced::REPLACED;
+    const REPLACED: &'static [(&'static str, &'static str)] = foreign_keys::REPLACED;
 
     fn check(&self) -> Result<(), Invalid> {
         let century = || "must be at most 100 years".to_owned();
@@ -269,7 +269,7 @@ impl Section for ServerSettings {
         let is_time = |time: Duration| !time.is_zero() && time <= TIME_MAX;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
         let tokens = check_tokens(self.tokens.reveal()).map_err(|error| format!("{error:#}"));
-        self.check_listeners(Checks::new())
+        self.check_listeners(Validator::new())
             .that("tokens", tokens.is_ok(), || tokens.clone().err().unwrap_or_default())
             .that("auth_timeout", (MOMENT..=DAY).contains(&self.auth_timeout), || {
                 "must be from 1ms to 1day".to_owned()
@@ -287,25 +287,25 @@ impl Section for ServerSettings {
                 self.queue_weights.values().all(|weight| (1..=WEIGHT_MAX).contains(weight)),
                 || format!("must give each queue a weight from 1 to {WEIGHT_MAX}"),
             )
-            .range("queue_max_length", self.queue_max_length.unwrap_or(1), 1..=usize::MAX)
-            .range("memory_max", self.memory_max, 64 * 1024..=usize::MAX)
+            .range("max_queue_length", self.max_queue_length.unwrap_or(1), 1..=usize::MAX)
+            .range("max_memory", self.max_memory, 64 * 1024..=usize::MAX)
             .not_empty("queue_file", Some(&self.queue_file.to_string_lossy()))
-            .that("key_window", self.key_window <= TIME_MAX, century)
-            .that("keep_time", self.keep_time <= TIME_MAX, century)
-            .range("keep_count", self.keep_count, 0..=KEEP_MAX)
+            .that("idempotency_window", self.idempotency_window <= TIME_MAX, century)
+            .that("retention_time", self.retention_time <= TIME_MAX, century)
+            .range("retention_count", self.retention_count, 0..=KEEP_MAX)
             .range("max_connection", self.max_connection, 1..=CONNECTIONS_MAX)
             .range("max_connection_per_address", self.max_connection_per_address, 1..=CONNECTIONS_MAX)
             .range("package_max_length", self.package_max_length, 64..=BYTES_MAX)
-            .range("output_buffer_max", self.output_buffer_max, 64..=BYTES_MAX)
-            .range("in_flight_max", self.in_flight_max, 1..=1_000_000)
-            .range("receive_concurrency", self.receive_concurrency, 1..=100_000)
-            .range("http_header_max", self.http_header_max, 8192..=BYTES_MAX)
-            .range("http_header_count", self.http_header_count, 1..=10_000)
-            .range("http_url_max", self.http_url_max, 64..=65_534)
+            .range("max_output_buffer", self.max_output_buffer, 64..=BYTES_MAX)
+            .range("max_in_flight", self.max_in_flight, 1..=1_000_000)
+            .range("max_concurrent_receives", self.max_concurrent_receives, 1..=100_000)
+            .range("max_http_header", self.max_http_header, 8192..=BYTES_MAX)
+            .range("max_http_headers", self.max_http_headers, 1..=10_000)
+            .range("max_http_url", self.max_http_url, 64..=65_534)
             .that("http_header_timeout", is_time(self.http_header_timeout), some_time)
             .that("http_body_timeout", is_time(self.http_body_timeout), some_time)
-            .that("http_wait_max", self.http_wait_max <= TIME_MAX, century)
-            .that("http_event_pause", is_time(self.http_event_pause), some_time)
+            .that("max_http_wait", self.max_http_wait <= TIME_MAX, century)
+            .that("http_sse_keepalive", is_time(self.http_sse_keepalive), some_time)
             .that("websocket_ping_interval", self.websocket_ping_interval <= TIME_MAX, century)
             .that("origins", self.origins.iter().all(|origin| is_origin(origin)), || {
                 "must list origins as browsers write them, such as \"https://app.example.com\"".to_owned()
@@ -317,8 +317,8 @@ impl Section for ServerSettings {
             .that("log_rotation", !matches!(self.log_rotation, Rotation::Size(0..LOG_MIN)), || {
                 format!("must be at least {LOG_MIN} bytes")
             })
-            .range("log_keep", self.log_keep, 0..=1_000)
-            .range("log_buffer_max", self.log_buffer_max, LOG_MIN..=BYTES_MAX)
+            .range("max_log_files", self.max_log_files, 0..=1_000)
+            .range("max_log_buffer", self.max_log_buffer, LOG_MIN..=BYTES_MAX)
             .not_empty("log_file", path(&self.log_file).as_deref())
             .not_empty("pid_file", path(&self.pid_file).as_deref())
             .done()
@@ -351,11 +351,11 @@ impl ServerSettings {
         Logging {
             level: self.log_level,
             format: self.log_format,
-            moments: self.moments,
+            app_log: self.app_log,
             outcomes: self.log_outcomes.unwrap_or(self.log_file.is_some()),
             rotation: self.log_rotation,
-            keep: self.log_keep,
-            buffer_max: self.log_buffer_max,
+            keep: self.max_log_files,
+            buffer_max: self.max_log_buffer,
             file: self.log_file.as_ref().map(|file| config.root().join(file)),
         }
     }

@@ -17,10 +17,10 @@ use tokio::sync::Semaphore;
 pub use self::files::OpenFiles;
 pub(super) use self::files::raise_limit;
 pub(super) use self::limits::{Limit, Limits};
-use super::roster::Roster;
+use super::connections::ConnectionRegistry;
 use super::settings::{Auth, Protocol};
 use crate::protocol::Durability;
-use crate::store::{Counts, Depth, Ledger, Store};
+use crate::store::{Ledger, QueueDepth, Store, StoreStats};
 
 /// The report of `{"command":"status"}`, and of `task:status --json`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +47,7 @@ pub struct Status {
     /// How often each bound on what clients may do was reached, by the name of its setting.
     #[serde(default)]
     pub limits: BTreeMap<String, u64>,
-    pub queues: BTreeMap<String, Depth>,
+    pub queues: BTreeMap<String, QueueDepth>,
     /// How long the longest waiting of the due tasks has waited; `null` when none is due.
     pub oldest_waiting_ms: Option<u64>,
     pub rates: Rates,
@@ -118,21 +118,21 @@ pub struct Percentiles {
 }
 
 /// What the rooms count.
-pub(super) struct Board {
+pub(super) struct Metrics {
     started: Instant,
     store: Arc<dyn Store>,
-    pub(super) benches: Vec<Bench>,
+    pub(super) benches: Vec<WorkerGroupStats>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
-    pub(super) roster: Arc<Roster>,
+    pub(super) roster: Arc<ConnectionRegistry>,
     pub(super) limits: Arc<Limits>,
     latencies: Mutex<Latencies>,
-    samples: Mutex<VecDeque<Sample>>,
+    samples: Mutex<VecDeque<RateSample>>,
 }
 
 /// The workers of one line.
 #[derive(Clone)]
-pub(super) struct Bench {
+pub(super) struct WorkerGroupStats {
     /// As the status names it.
     pub(super) name: String,
     pub(super) count: usize,
@@ -148,7 +148,7 @@ pub(super) struct ConnectionCounts {
     pub(super) refused: AtomicU64,
 }
 
-struct Sample {
+struct RateSample {
     at: Instant,
     accepted: u64,
     ended: u64,
@@ -156,8 +156,8 @@ struct Sample {
 
 const RATE_WINDOW: usize = 10;
 
-impl Board {
-    pub(super) fn new(store: Arc<dyn Store>, benches: Vec<Bench>, threads: Threads) -> Self {
+impl Metrics {
+    pub(super) fn new(store: Arc<dyn Store>, benches: Vec<WorkerGroupStats>, threads: Threads) -> Self {
         Self {
             started: Instant::now(),
             store,
@@ -189,7 +189,7 @@ impl Board {
         loop {
             clock.tick().await;
             let ledger = self.store.counts().await.ledger;
-            let sample = Sample { at: Instant::now(), accepted: ledger.accepted, ended: ledger.ended() };
+            let sample = RateSample { at: Instant::now(), accepted: ledger.accepted, ended: ledger.ended() };
             let mut samples = self.samples.lock().expect("no one panics while holding the samples");
             samples.push_back(sample);
             if samples.len() > RATE_WINDOW + 1 {
@@ -209,7 +209,7 @@ impl Board {
     }
 
     pub(super) async fn report(&self, addresses: &[Address]) -> Status {
-        let Counts { ledger, queues, oldest_waiting_ms, trouble } = self.store.counts().await;
+        let StoreStats { ledger, queues, oldest_waiting_ms, trouble } = self.store.counts().await;
         let lines: BTreeMap<_, _> =
             self.benches.iter().map(|bench| (bench.name.clone(), bench.workers())).collect();
         let (waiting_ms, running_ms) = {
@@ -267,7 +267,7 @@ fn per_second(count: u64, time: Duration) -> f64 {
     }
 }
 
-impl Bench {
+impl WorkerGroupStats {
     pub(super) fn new(name: impl Into<String>, count: usize) -> Self {
         Self { name: name.into(), count, free: Arc::new(Semaphore::new(count)) }
     }

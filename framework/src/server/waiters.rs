@@ -9,15 +9,15 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use super::events::Finished;
-use super::outbox::{Outbox, Place};
-use crate::protocol::{Refusal, Reply};
-use crate::task::{Outcome, TaskId, Ticket};
+use super::outbox::{Outbox, ReplyOrder};
+use crate::protocol::{ReplyWriter, RequestError};
+use crate::task::{Outcome, TaskId, WaiterId};
 
 /// The clients that wait, by the ticket their task carries.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     issued: AtomicU64,
-    waiting: Mutex<FxHashMap<Ticket, Waiter>>,
+    waiting: Mutex<FxHashMap<WaiterId, Waiter>>,
 }
 
 /// A client that waits, and how its answer is to look.
@@ -25,31 +25,32 @@ pub(super) struct Waiters {
 pub(super) struct Waiter {
     pub(super) outbox: Arc<Outbox>,
     pub(super) id: Option<Box<str>>,
-    pub(super) place: Place,
+    pub(super) place: ReplyOrder,
     /// Whether it expects a result alone, as Workerman's clients do.
     pub(super) is_bare: bool,
 }
 
 impl Waiters {
-    fn waiting(&self) -> MutexGuard<'_, FxHashMap<Ticket, Waiter>> {
+    fn waiting(&self) -> MutexGuard<'_, FxHashMap<WaiterId, Waiter>> {
         self.waiting.lock().expect("no one panics while holding the waiters")
     }
 
     /// Registers clients before their tasks can end; the tickets, in the same order, go with the tasks.
-    pub(super) fn register(&self, waiters: Vec<Waiter>) -> Vec<Ticket> {
+    pub(super) fn register(&self, waiters: Vec<Waiter>) -> Vec<WaiterId> {
         let first = self.issued.fetch_add(waiters.len() as u64, Ordering::Relaxed) + 1;
-        let tickets: Vec<_> = (first..).filter_map(NonZeroU64::new).map(Ticket).take(waiters.len()).collect();
+        let tickets: Vec<_> =
+            (first..).filter_map(NonZeroU64::new).map(WaiterId).take(waiters.len()).collect();
         self.waiting().extend(tickets.iter().copied().zip(waiters));
         tickets
     }
 
     /// Strikes off a client whose task was refused, or was there already.
-    pub(super) fn take(&self, ticket: Ticket) -> Option<Waiter> {
+    pub(super) fn take(&self, ticket: WaiterId) -> Option<Waiter> {
         self.waiting().remove(&ticket)
     }
 
     /// Tells everybody who is left that no outcome will come.
-    pub(super) fn dismiss(&self, refusal: &Refusal) {
+    pub(super) fn dismiss(&self, refusal: &RequestError) {
         let waiting = std::mem::take(&mut *self.waiting());
         waiting.into_values().for_each(|waiter| waiter.refuse(refusal));
     }
@@ -96,7 +97,7 @@ impl Waiter {
             bytes.extend_from_slice(result);
             bytes.push(b'\n');
         } else {
-            Reply::new(bytes).done(self.id.as_deref(), task, result);
+            ReplyWriter::new(bytes).done(self.id.as_deref(), task, result);
         }
     }
 
@@ -106,9 +107,9 @@ impl Waiter {
     }
 
     /// Says why the answer that was promised does not come.
-    pub(super) fn refuse(&self, refusal: &Refusal) {
+    pub(super) fn refuse(&self, refusal: &RequestError) {
         let mut bytes = Vec::new();
-        Reply::new(&mut bytes).refused(self.id.as_deref(), refusal);
+        ReplyWriter::new(&mut bytes).refused(self.id.as_deref(), refusal);
         self.answer(&bytes);
     }
 }
@@ -134,8 +135,12 @@ mod tests {
 
     #[test]
     fn a_result_alone_cannot_be_taken_for_a_reply() {
-        let waiter =
-            |is_bare| Waiter { outbox: Arc::new(Outbox::new(64)), id: None, place: Place::Anywhere, is_bare };
+        let waiter = |is_bare| Waiter {
+            outbox: Arc::new(Outbox::new(64)),
+            id: None,
+            place: ReplyOrder::Anywhere,
+            is_bare,
+        };
         let done = |is_bare, result: &str| {
             let mut bytes = Vec::new();
             waiter(is_bare).done(7, result.as_bytes(), &mut bytes);

@@ -12,22 +12,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub(super) use self::leases::Leases;
-use super::events::AnyEvents;
-use super::finisher::Ended;
-use super::ready::{at_once, raised};
-use crate::log::About;
+use super::events::DynEvents;
+use super::finisher::AttemptEnd;
+use super::poll::{at_once, raised};
+use crate::log::TaskScope;
 use crate::store::{Lease, Store};
-use crate::task::{Attempt, Outcome, Retry, Workshop, caught};
+use crate::task::{Attempt, AttemptContext, Outcome, Retry, caught};
 
 /// An inline batch is to take about this long, so that a task behind a slow one waits for it only that long.
 const BATCH_TIME: Duration = Duration::from_micros(200);
 const BATCH_MAX: usize = 256;
 
 /// What every puller of one line of workers needs.
-pub(super) struct Crew {
+pub(super) struct WorkerPool {
     pub(super) store: Arc<dyn Store>,
-    pub(super) events: Arc<dyn AnyEvents>,
-    pub(super) workshop: Arc<Workshop>,
+    pub(super) events: Arc<dyn DynEvents>,
+    pub(super) workshop: Arc<AttemptContext>,
     /// The place of the line in the store's policy.
     pub(super) line: usize,
     /// How many workers the line has.
@@ -37,20 +37,20 @@ pub(super) struct Crew {
     pub(super) leases: Arc<Leases>,
     /// How long a lease lasts.
     pub(super) lease: Duration,
-    pub(super) finisher: mpsc::Sender<Vec<Ended>>,
+    pub(super) finisher: mpsc::Sender<Vec<AttemptEnd>>,
     /// Becomes true when running attempts are to be given up.
     pub(super) halt: watch::Receiver<bool>,
 }
 
 /// An attempt with its future and the worker it occupies.
-struct Run {
+struct ActiveAttempt {
     future: BoxFuture<'static, Outcome>,
     attempt: Attempt,
     lease: Lease,
     started: Instant,
 }
 
-impl Crew {
+impl WorkerPool {
     /// Pulls and runs tasks until the store has none to give any more, then waits for those under way.
     ///
     /// Most handlers are done at their first poll or wait for most of their time. So a puller, one for each
@@ -104,7 +104,7 @@ impl Crew {
             let is_fresh = now.duration_since(begin) < self.lease / 3 && !lease.task.is_cancel_requested();
             let worker = || free.take().or_else(|| self.workers.clone().try_acquire_owned().ok());
             let Some(worker) = is_fresh.then(worker).flatten() else {
-                ended.push(Ended::given_up(lease, now, now));
+                ended.push(AttemptEnd::given_up(lease, now, now));
                 continue;
             };
             let mut run = self.start(lease, now);
@@ -131,17 +131,17 @@ impl Crew {
         }
     }
 
-    fn start(&self, lease: Lease, started: Instant) -> Run {
+    fn start(&self, lease: Lease, started: Instant) -> ActiveAttempt {
         let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.workshop.clone());
         let future = AssertUnwindSafe(self.events.clone().task(attempt.clone())).catch_unwind();
         let future = future.map(|outcome| outcome.unwrap_or_else(caught));
-        let future = About { task: attempt.id(), future }.boxed();
+        let future = TaskScope { task: attempt.id(), future }.boxed();
         lease.mark.begin();
-        Run { future, attempt, lease, started }
+        ActiveAttempt { future, attempt, lease, started }
     }
 
     /// Waits for an attempt, keeps its lease meanwhile, and hands over what came of it.
-    async fn finish(self: Arc<Self>, mut run: Run, worker: OwnedSemaphorePermit) {
+    async fn finish(self: Arc<Self>, mut run: ActiveAttempt, worker: OwnedSemaphorePermit) {
         let lost = self.leases.hold(&run.lease);
         let outcome = tokio::select! {
             biased;
@@ -162,7 +162,7 @@ impl Crew {
 
     /// Waits for an attempt as long as its timeout, its lease and people allow; then the truth is told: an async
     /// attempt is dropped, a blocking one is asked to stop and keeps its worker until it does.
-    async fn outcome(&self, run: &mut Run, lost: impl Future<Output = ()>) -> Option<Outcome> {
+    async fn outcome(&self, run: &mut ActiveAttempt, lost: impl Future<Output = ()>) -> Option<Outcome> {
         let task = run.lease.task.clone();
         let deadline = task.new.timeout.and_then(|timeout| run.started.checked_add(timeout));
         let blocking = task.new.handler.options.blocking;
@@ -193,21 +193,21 @@ impl Crew {
         raised(&mut self.halt.clone()).await;
     }
 
-    async fn send(&self, ended: Vec<Ended>) {
+    async fn send(&self, ended: Vec<AttemptEnd>) {
         if !ended.is_empty() && self.finisher.send(ended).await.is_err() {
             tracing::error!("the finisher is gone");
         }
     }
 }
 
-impl Run {
-    fn end(self, outcome: Outcome, now: Instant) -> Ended {
+impl ActiveAttempt {
+    fn end(self, outcome: Outcome, now: Instant) -> AttemptEnd {
         let follow = self.attempt.pushed(&outcome);
-        Ended { outcome: Some(outcome), follow, ..Ended::given_up(self.lease, self.started, now) }
+        AttemptEnd { outcome: Some(outcome), follow, ..AttemptEnd::given_up(self.lease, self.started, now) }
     }
 
-    fn give_up(self, now: Instant) -> Ended {
-        Ended::given_up(self.lease, self.started, now)
+    fn give_up(self, now: Instant) -> AttemptEnd {
+        AttemptEnd::given_up(self.lease, self.started, now)
     }
 }
 

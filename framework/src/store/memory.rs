@@ -1,6 +1,6 @@
 //! Tasks in memory: as fast as it gets, and gone with the process.
 
-mod archive;
+mod history;
 
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,53 +10,54 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rustc_hash::FxHashSet;
 
-use self::archive::Archive;
-pub(super) use self::archive::{conflict, no_task, queues};
-use super::bell::{Bell, Stir};
-use super::books::{Arrival, Books, Record};
-use super::story::State;
+use self::history::History;
+pub(super) use self::history::{conflict, no_task, queues};
+use super::index::{Insertion, Record, TaskIndex};
+use super::views::State;
+use super::wakeups::{WakeSet, Wakeups};
 use super::{
-    Accepted, Cancelled, Change, Changed, Clock, Counts, Departed, Found, Lease, Mark, Now, Policy, Question,
-    Settlement, Store, Target, Token,
+    Accepted, AdminCommand, AdminResult, Cancelled, Clock, Lease, LeaseToken, Now, Query, QueryResult,
+    RunningMarker, Settlement, Store, StoreOptions, StoreStats, TaskSelector, TerminatedTask,
 };
-use crate::protocol::{Code, Durability, Refusal};
-use crate::task::{Handlers, NewTask, Task, TaskId, Ticket};
+use crate::protocol::{Durability, ErrorCode, RequestError};
+use crate::task::{Handlers, NewTask, TaskId, TaskRecord, WaiterId};
 
 /// A store that lasts as long as the process.
 #[derive(Debug)]
 pub struct Memory {
     clock: Clock,
     handlers: Arc<Handlers>,
-    state: Mutex<Desk>,
-    bell: Bell,
+    state: Mutex<MemoryState>,
+    bell: Wakeups,
 }
 
 /// The books with all that is kept beside them.
 #[derive(Debug)]
-struct Desk {
-    books: Books,
-    archive: Archive,
+struct MemoryState {
+    books: TaskIndex,
+    archive: History,
     next_id: TaskId,
 }
 
 impl Memory {
     /// An empty store.
-    pub fn new(policy: Policy, handlers: Arc<Handlers>, clock: Clock) -> Self {
-        let bell = Bell::new(policy.lines.len());
-        let archive = Archive::new(&policy);
-        let state = Mutex::new(Desk { books: Books::new(policy, usize::MAX), archive, next_id: 0 });
+    pub fn new(policy: StoreOptions, handlers: Arc<Handlers>, clock: Clock) -> Self {
+        let bell = Wakeups::new(policy.lines.len());
+        let archive = History::new(&policy);
+        let state =
+            Mutex::new(MemoryState { books: TaskIndex::new(policy, usize::MAX), archive, next_id: 0 });
         Self { clock, handlers, state, bell }
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
+    fn desk(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().expect("no one panics while holding the books")
     }
 
-    fn push_now(&self, batch: Vec<NewTask>) -> Vec<Result<Accepted, Refusal>> {
+    fn push_now(&self, batch: Vec<NewTask>) -> Vec<Result<Accepted, RequestError>> {
         let (now, at) = (self.clock.now(), Instant::now());
         // All that needs no lock is done before taking it.
         let tasks: Vec<_> =
-            batch.into_iter().map(|new| Arc::new(Task::new(0, new, at, now.wall_ms))).collect();
+            batch.into_iter().map(|new| Arc::new(TaskRecord::new(0, new, at, now.wall_ms))).collect();
         let mut desk = self.desk();
         tasks.into_iter().map(|task| desk.accept(task, now)).collect()
     }
@@ -67,12 +68,17 @@ impl Memory {
         desk.wake(now);
         let taken = desk.books.take(line, limit, now);
         // Each taker wakes the next one, so that one push does not wake them all for nothing.
-        let stir = if desk.books.is_due(line, now) { Stir::line(line) } else { Stir::default() };
+        let stir = if desk.books.is_due(line, now) { WakeSet::line(line) } else { WakeSet::default() };
         drop(desk);
         self.bell.ring(stir);
-        let lease = |taken: super::books::Taken| {
+        let lease = |taken: super::index::TakenTasks| {
             let task = taken.task?;
-            Some(Lease { attempt: task.attempts() + 1, token: taken.token, mark: Mark::default(), task })
+            Some(Lease {
+                attempt: task.attempts() + 1,
+                token: taken.token,
+                mark: RunningMarker::default(),
+                task,
+            })
         };
         taken.into_iter().filter_map(lease).collect()
     }
@@ -91,7 +97,7 @@ impl Memory {
         settled
     }
 
-    fn change_now(&self, change: Change) -> Result<Changed, Refusal> {
+    fn change_now(&self, change: AdminCommand) -> Result<AdminResult, RequestError> {
         let now = self.clock.now();
         let mut desk = self.desk();
         let changed = desk.change(change, &self.handlers, now);
@@ -102,8 +108,8 @@ impl Memory {
     }
 }
 
-impl Desk {
-    fn accept(&mut self, mut task: Arc<Task>, now: Now) -> Result<Accepted, Refusal> {
+impl MemoryState {
+    fn accept(&mut self, mut task: Arc<TaskRecord>, now: Now) -> Result<Accepted, RequestError> {
         if let Some(id) = self.archive.known(&task.new, now) {
             return Ok(Accepted { id, is_new: false });
         }
@@ -150,7 +156,7 @@ impl Desk {
     }
 
     /// Puts away what has happened; gives what nobody needs any more.
-    fn file(&mut self, records: Vec<Record>, now: Now) -> Vec<Arc<Task>> {
+    fn file(&mut self, records: Vec<Record>, now: Now) -> Vec<Arc<TaskRecord>> {
         let mut gone = Vec::new();
         for record in records {
             match record {
@@ -158,12 +164,12 @@ impl Desk {
                 Record::Retry { task, run, error, .. } => self.archive.note(task.id, run, error),
                 Record::Batch(story) => self.archive.batch(story),
                 Record::Follow(follow) => {
-                    let task = Task::new(self.next_id, follow.new, Instant::now(), now.wall_ms);
+                    let task = TaskRecord::new(self.next_id, follow.new, Instant::now(), now.wall_ms);
                     self.next_id += 1;
                     if let Some(batch) = follow.completes {
                         self.archive.complete(batch, task.id);
                     }
-                    let arrival: Arrival = self.books.arrival(Arc::new(task), now);
+                    let arrival: Insertion = self.books.arrival(Arc::new(task), now);
                     self.books.accept(arrival);
                 }
             }
@@ -172,58 +178,69 @@ impl Desk {
         gone
     }
 
-    fn change(&mut self, change: Change, handlers: &Handlers, now: Now) -> Result<Changed, Refusal> {
+    fn change(
+        &mut self,
+        change: AdminCommand,
+        handlers: &Handlers,
+        now: Now,
+    ) -> Result<AdminResult, RequestError> {
         self.wake(now);
         let mut records = Vec::new();
         let changed = match change {
-            Change::Cancel(target) => self.cancel(&target, now, &mut records),
-            Change::Retry(target) => self.retry(&target, now),
-            Change::Forget(target) => self.archive.forget(&target, &self.books).map(Changed::Tasks),
-            Change::Flush { queue } => {
+            AdminCommand::Cancel(target) => self.cancel(&target, now, &mut records),
+            AdminCommand::Retry(target) => self.retry(&target, now),
+            AdminCommand::Forget(target) => self.archive.forget(&target, &self.books).map(AdminResult::Tasks),
+            AdminCommand::Flush { queue } => {
                 let ids = self.books.waiting_ids(queue.as_deref()).into_iter().collect();
                 let count =
                     self.depart(&ids, State::Cancelled, "The queue was flushed.", false, now, &mut records);
-                Ok(Changed::Tasks(count))
+                Ok(AdminResult::Tasks(count))
             }
-            Change::Pause { queue, paused } => {
+            AdminCommand::Pause { queue, paused } => {
                 let known = self.books.order().known(&queue);
                 let queue = known.map_or_else(|| handlers.queue(&queue), Ok)?;
                 self.books.order().pause(queue, paused);
-                Ok(Changed::Done)
+                Ok(AdminResult::Done)
             }
-            Change::OpenBatch { name, function, then } => {
+            AdminCommand::OpenBatch { name, function, then } => {
                 let story = self.books.batches().open(name, function, then, now.wall_ms);
-                Ok(Changed::Batch(story.id))
+                Ok(AdminResult::Batch(story.id))
             }
-            Change::SealBatch(id) => self.books.seal(id, now, &mut records).map(|()| Changed::Done),
-            Change::Schedule { name, note } => {
+            AdminCommand::SealBatch(id) => self.books.seal(id, now, &mut records).map(|()| AdminResult::Done),
+            AdminCommand::Schedule { name, note } => {
                 self.archive.schedule(name, note);
-                Ok(Changed::Done)
+                Ok(AdminResult::Done)
             }
         };
         drop(self.file(records, now));
         changed
     }
 
-    fn cancel(&mut self, target: &Target, now: Now, records: &mut Vec<Record>) -> Result<Changed, Refusal> {
+    fn cancel(
+        &mut self,
+        target: &TaskSelector,
+        now: Now,
+        records: &mut Vec<Record>,
+    ) -> Result<AdminResult, RequestError> {
         const WHY: &str = "It was cancelled before it ran.";
         match target {
-            Target::Task(id) => {
+            TaskSelector::Task(id) => {
                 if let Some(cancelled) = self.books.cancel_running(*id) {
-                    return Ok(Changed::Cancelled(cancelled));
+                    return Ok(AdminResult::Cancelled(cancelled));
                 }
                 let ids = std::iter::once(*id).collect();
                 match self.depart(&ids, State::Cancelled, WHY, true, now, records) {
                     0 => Err(self.archive.has_ended(*id)),
-                    _ => Ok(Changed::Cancelled(Cancelled::AtOnce)),
+                    _ => Ok(AdminResult::Cancelled(Cancelled::AtOnce)),
                 }
             }
-            Target::Batch(batch) => {
+            TaskSelector::Batch(batch) => {
                 if self.books.batches().get(*batch).is_none() {
                     return Err(self.archive.batch_has_ended(*batch));
                 }
-                let of_batch =
-                    |task: Option<&Arc<Task>>| task.is_some_and(|task| task.new.batch() == Some(*batch));
+                let of_batch = |task: Option<&Arc<TaskRecord>>| {
+                    task.is_some_and(|task| task.new.batch() == Some(*batch))
+                };
                 let running = self.books.running().filter(|(_, task)| of_batch(*task));
                 let running: Vec<_> = running.map(|(id, _)| id).collect();
                 let waiting = self.books.iter().filter(|(_, task, ..)| of_batch(*task));
@@ -231,22 +248,22 @@ impl Desk {
                 let asked = running.iter().filter_map(|id| self.books.cancel_running(*id)).count();
                 self.books.batches().give_up(*batch);
                 let ended = self.depart(&waiting, State::Cancelled, WHY, true, now, records);
-                Ok(Changed::Tasks(ended + asked as u64))
+                Ok(AdminResult::Tasks(ended + asked as u64))
             }
-            Target::Failed { .. } => Err(nothing_to_cancel()),
+            TaskSelector::Failed { .. } => Err(nothing_to_cancel()),
         }
     }
 
-    fn retry(&mut self, target: &Target, now: Now) -> Result<Changed, Refusal> {
+    fn retry(&mut self, target: &TaskSelector, now: Now) -> Result<AdminResult, RequestError> {
         let again = self.archive.take_back(target, &self.books)?;
         let count = again.len() as u64;
         self.books.readmit(again, now);
-        Ok(Changed::Tasks(count))
+        Ok(AdminResult::Tasks(count))
     }
 }
 
-pub(super) fn nothing_to_cancel() -> Refusal {
-    Refusal::new(Code::BadRequest, "Failed tasks have ended: there is nothing to cancel.")
+pub(super) fn nothing_to_cancel() -> RequestError {
+    RequestError::new(ErrorCode::BadRequest, "Failed tasks have ended: there is nothing to cancel.")
 }
 
 impl Store for Memory {
@@ -258,7 +275,7 @@ impl Store for Memory {
         Durability::Memory
     }
 
-    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, Refusal>>> {
+    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>> {
         ready(self.push_now(batch)).boxed()
     }
 
@@ -286,7 +303,7 @@ impl Store for Memory {
         ready(self.take_now(line, limit)).boxed()
     }
 
-    fn renew(&self, leases: Vec<(TaskId, Token)>) -> BoxFuture<'_, Vec<bool>> {
+    fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>> {
         let now = self.clock.now();
         let mut desk = self.desk();
         ready(leases.into_iter().map(|(id, token)| desk.books.renew(id, token, now)).collect()).boxed()
@@ -296,7 +313,7 @@ impl Store for Memory {
         ready(self.settle_now(batch)).boxed()
     }
 
-    fn departed(&self) -> BoxFuture<'_, Vec<Departed>> {
+    fn departed(&self) -> BoxFuture<'_, Vec<TerminatedTask>> {
         let look = move || {
             let now = self.clock.now();
             let mut desk = self.desk();
@@ -310,19 +327,19 @@ impl Store for Memory {
         self.bell.wait_departed(look).boxed()
     }
 
-    fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, Refusal>> {
+    fn change(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
         ready(self.change_now(change)).boxed()
     }
 
-    fn find(&self, question: Question) -> BoxFuture<'_, Result<Found, Refusal>> {
+    fn find(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
         let now = self.clock.now();
         let mut desk = self.desk();
         desk.wake(now);
-        let Desk { books, archive, .. } = &mut *desk;
+        let MemoryState { books, archive, .. } = &mut *desk;
         ready(Ok(archive.find(question, books, now))).boxed()
     }
 
-    fn counts(&self) -> BoxFuture<'_, Counts> {
+    fn counts(&self) -> BoxFuture<'_, StoreStats> {
         let now = self.clock.now();
         let mut desk = self.desk();
         desk.wake(now);
@@ -342,7 +359,7 @@ impl Store for Memory {
     }
 
     /// Nothing survives this process, and nobody can have it.
-    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, Ticket)>> {
+    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>> {
         std::future::ready(Vec::new()).boxed()
     }
 }

@@ -6,20 +6,20 @@
 //! when their turn comes otherwise. Ends of tasks ride along with the next group, or go by themselves shortly
 //! after: to lose one is to run its task again.
 
-mod asking;
-mod bulk;
-mod changing;
-mod file;
-mod inbox;
+mod query;
+mod bulk_insert;
+mod admin;
+mod queue_file;
+mod write_queue;
 mod journal;
-mod kept;
+mod retention;
 mod recovery;
 mod repair;
 mod row;
 mod schema;
-mod sharing;
-mod slots;
-mod trouble;
+mod takers;
+mod running_slots;
+mod write_error;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -32,24 +32,24 @@ use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use rustc_hash::FxHashSet;
 
-use self::inbox::{Inbox, Item};
 use self::journal::Journal;
 use self::recovery::{Recovered, recover};
-use self::trouble::Trouble;
+use self::write_error::WriteError;
+use self::write_queue::{WriteQueue, WriteRequest};
 use self::writer::Writer;
-use super::bell::Bell;
-use super::books::Books;
+use super::index::TaskIndex;
+use super::wakeups::Wakeups;
 use super::{
-    Accepted, Change, Changed, Clock, Counts, Departed, Found, Lease, Policy, Question, Settlement, Store,
-    Token,
+    Accepted, AdminCommand, AdminResult, Clock, Lease, LeaseToken, Query, QueryResult, Settlement, Store,
+    StoreOptions, StoreStats, TerminatedTask,
 };
-use crate::protocol::{Code, Durability, Refusal};
-use crate::task::{Handlers, NewTask, TaskId, Ticket};
+use crate::protocol::{Durability, ErrorCode, RequestError};
+use crate::task::{Handlers, NewTask, TaskId, WaiterId};
 
-pub use file::{QueueFile, WaitingTask};
-pub use repair::{Repaired, Unread, repair};
-pub use slots::InUse;
-pub(super) use slots::Slots;
+pub use queue_file::{QueueFile, WaitingTask};
+pub use repair::{LostRows, RepairReport, repair};
+pub use running_slots::QueueLocked;
+pub(super) use running_slots::RunningSlots;
 
 /// Waiting tasks of up to so many bytes are held in memory beside the disk.
 const HOT_BYTES: usize = 64 * 1024 * 1024;
@@ -57,14 +57,14 @@ const HOT_BYTES: usize = 64 * 1024 * 1024;
 /// A store in a SQLite file.
 #[derive(Debug)]
 pub struct Sqlite {
-    shared: Arc<Shared>,
+    shared: Arc<SqliteShared>,
     /// Until the store is released.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
-pub struct Opening {
+pub struct SqliteOptions {
     /// The file; its folder is made if it is not there.
     pub file: PathBuf,
     /// [`Durability::Fsync`] or [`Durability::Async`].
@@ -75,7 +75,7 @@ pub struct Opening {
     pub vfs: Option<String>,
 }
 
-impl Opening {
+impl SqliteOptions {
     /// A file, with every answer on the disk.
     pub fn at(file: impl Into<PathBuf>) -> Self {
         Self { file: file.into(), durability: Durability::Fsync, clock: Clock::machine(), vfs: None }
@@ -84,11 +84,11 @@ impl Opening {
 
 /// What the takers, the askers and the thread that writes share.
 #[derive(Debug)]
-struct Shared {
-    desk: Mutex<Desk>,
+struct SqliteShared {
+    desk: Mutex<SqliteState>,
     /// Rung for the thread that writes.
     work: Condvar,
-    bell: Bell,
+    bell: Wakeups,
     clock: Clock,
     durability: Durability,
     handlers: Arc<Handlers>,
@@ -96,19 +96,19 @@ struct Shared {
     reader: Mutex<Connection>,
     /// Answers questions, which may take long.
     asker: Mutex<Connection>,
-    slots: Option<Arc<Slots>>,
+    slots: Option<Arc<RunningSlots>>,
 }
 
 /// The books, and what is on its way to the disk.
 #[derive(Debug)]
-struct Desk {
-    books: Books,
-    inbox: Inbox,
+struct SqliteState {
+    books: TaskIndex,
+    inbox: WriteQueue,
     /// Tasks that are on their way to the disk and wait from then on.
     arriving: usize,
-    trouble: Option<Trouble>,
+    trouble: Option<WriteError>,
     /// Where attempts are marked as running, and what is free of it.
-    slots: Option<Arc<Slots>>,
+    slots: Option<Arc<RunningSlots>>,
     free: Vec<u32>,
 }
 
@@ -118,13 +118,13 @@ impl Sqlite {
     /// # Errors
     /// When another process uses the file, when it is damaged, of another program or of a newer version, or when
     /// the disk does not let it be read and written. Nothing has been changed then.
-    pub fn open(opening: Opening, policy: Policy, handlers: Arc<Handlers>) -> Result<Self> {
+    pub fn open(opening: SqliteOptions, policy: StoreOptions, handlers: Arc<Handlers>) -> Result<Self> {
         let file = opening.file.clone();
         Self::open_file(opening, policy, handlers).map_err(|error| explain(error, &file))
     }
 
-    fn open_file(opening: Opening, policy: Policy, handlers: Arc<Handlers>) -> Result<Self> {
-        let Opening { file, durability, clock, vfs } = opening;
+    fn open_file(opening: SqliteOptions, policy: StoreOptions, handlers: Arc<Handlers>) -> Result<Self> {
+        let SqliteOptions { file, durability, clock, vfs } = opening;
         let vfs = vfs.as_deref();
         let (slots, died) = match vfs {
             Some(_) => (None, Vec::new()),
@@ -133,28 +133,28 @@ impl Sqlite {
                     std::fs::create_dir_all(folder)
                         .with_context(|| format!("making {}", folder.display()))?;
                 }
-                let (slots, died) = Slots::open(&file)?;
+                let (slots, died) = RunningSlots::open(&file)?;
                 (Some(Arc::new(slots)), died)
             }
         };
         let connection = schema::open(&file, vfs, durability)?;
         let now = clock.now();
-        let bell = Bell::new(policy.lines.len());
-        let mut books = Books::new(policy.clone(), HOT_BYTES);
+        let bell = Wakeups::new(policy.lines.len());
+        let mut books = TaskIndex::new(policy.clone(), HOT_BYTES);
         let Recovered { kept, next_id, records } =
             recover(&connection, &mut books, &policy, &handlers, &died, now)?;
         if vfs.is_none() {
             // A disk that is full from the beginning is met like one that becomes full.
             drop(schema::ballast(&connection));
         }
-        let shared = Arc::new(Shared {
-            desk: Mutex::new(Desk {
+        let shared = Arc::new(SqliteShared {
+            desk: Mutex::new(SqliteState {
                 books,
-                inbox: Inbox::default(),
+                inbox: WriteQueue::default(),
                 arriving: 0,
                 trouble: None,
                 slots: slots.clone(),
-                free: if slots.is_some() { Slots::all() } else { Vec::new() },
+                free: if slots.is_some() { RunningSlots::all() } else { Vec::new() },
             }),
             work: Condvar::new(),
             bell,
@@ -205,8 +205,8 @@ impl Drop for Sqlite {
     }
 }
 
-fn gone() -> Refusal {
-    Refusal::new(Code::ShuttingDown, "The store is closed.")
+fn gone() -> RequestError {
+    RequestError::new(ErrorCode::ShuttingDown, "The store is closed.")
 }
 
 impl Store for Sqlite {
@@ -218,7 +218,7 @@ impl Store for Sqlite {
         self.shared.durability
     }
 
-    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, Refusal>>> {
+    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>> {
         self.shared.push(batch).boxed()
     }
 
@@ -230,7 +230,7 @@ impl Store for Sqlite {
             let now = self.shared.clock.now();
             let mut desk = self.shared.desk();
             desk.wake(now);
-            let is_broken = desk.trouble.as_ref().is_some_and(Trouble::is_final);
+            let is_broken = desk.trouble.as_ref().is_some_and(WriteError::is_final);
             let found = match desk.books.is_due(line, now) && !is_broken {
                 _ if desk.books.is_closed() => Ok(false),
                 true => Ok(true),
@@ -246,7 +246,7 @@ impl Store for Sqlite {
         std::future::ready(self.shared.take(line, limit)).boxed()
     }
 
-    fn renew(&self, leases: Vec<(TaskId, Token)>) -> BoxFuture<'_, Vec<bool>> {
+    fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>> {
         let now = self.shared.clock.now();
         let mut desk = self.shared.desk();
         let renewed = leases.into_iter().map(|(id, token)| desk.books.renew(id, token, now)).collect();
@@ -257,7 +257,7 @@ impl Store for Sqlite {
         std::future::ready(self.shared.settle(batch)).boxed()
     }
 
-    fn departed(&self) -> BoxFuture<'_, Vec<Departed>> {
+    fn departed(&self) -> BoxFuture<'_, Vec<TerminatedTask>> {
         let look = move || {
             let now = self.shared.clock.now();
             let mut desk = self.shared.desk();
@@ -273,28 +273,28 @@ impl Store for Sqlite {
         self.shared.bell.wait_departed(look).boxed()
     }
 
-    fn change(&self, change: Change) -> BoxFuture<'_, Result<Changed, Refusal>> {
-        let ask = self.shared.ask(|answer| Item::Change(change, answer));
+    fn change(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
+        let ask = self.shared.ask(|answer| WriteRequest::Change(change, answer));
         async { ask.await.unwrap_or_else(|| Err(gone())) }.boxed()
     }
 
-    fn find(&self, question: Question) -> BoxFuture<'_, Result<Found, Refusal>> {
+    fn find(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
         let shared = self.shared.clone();
         async move {
             // What happened before is on the disk by then, where the answer is read.
-            shared.ask(Item::Barrier).await;
+            shared.ask(WriteRequest::Barrier).await;
             let find = move || shared.find(question);
             tokio::task::spawn_blocking(find).await.unwrap_or_else(|_| Err(gone()))
         }
         .boxed()
     }
 
-    fn counts(&self) -> BoxFuture<'_, Counts> {
+    fn counts(&self) -> BoxFuture<'_, StoreStats> {
         std::future::ready(self.shared.counts()).boxed()
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {
-        self.shared.ask(Item::Barrier).map(drop).boxed()
+        self.shared.ask(WriteRequest::Barrier).map(drop).boxed()
     }
 
     fn close(&self) {
@@ -302,7 +302,7 @@ impl Store for Sqlite {
         self.shared.bell.ring_all();
     }
 
-    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, Ticket)>> {
+    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>> {
         async {
             let tickets = self.shared.desk().books.tickets();
             if let Some(writer) = self.stop() {

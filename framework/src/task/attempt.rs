@@ -5,47 +5,47 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::afterwards::Afterwards;
-use super::{Function, Handlers, LogLine, NewTask, Outcome, Progress, Task, TaskId};
+use super::follow_ups::FollowUps;
+use super::{Handlers, LogLine, NewTask, Outcome, Progress, Task, TaskId, TaskRecord};
 use crate::config::Config;
-use crate::protocol::Refusal;
+use crate::protocol::RequestError;
 
 /// One run of a task. Cheap to clone.
 #[derive(Clone)]
 pub struct Attempt {
-    workshop: Arc<Workshop>,
-    task: Arc<Task>,
+    workshop: Arc<AttemptContext>,
+    task: Arc<TaskRecord>,
     number: u32,
 }
 
 /// What all attempts share.
-pub(crate) struct Workshop {
+pub(crate) struct AttemptContext {
     pub(crate) config: Config,
     pub(crate) handlers: Arc<Handlers>,
-    pub(crate) audience: Arc<dyn Audience>,
+    pub(crate) audience: Arc<dyn ProgressSink>,
 }
 
 /// Who wants to know at once what handlers tell.
-pub(crate) trait Audience: Send + Sync {
+pub(crate) trait ProgressSink: Send + Sync {
     fn progress(&self, task: TaskId, progress: &Progress);
     fn line(&self, task: TaskId, line: &LogLine);
 }
 
 /// Nobody.
-impl Audience for () {
+impl ProgressSink for () {
     fn progress(&self, _task: TaskId, _progress: &Progress) {}
     fn line(&self, _task: TaskId, _line: &LogLine) {}
 }
 
 impl Attempt {
-    pub(crate) fn new(task: Arc<Task>, number: u32, workshop: Arc<Workshop>) -> Self {
+    pub(crate) fn new(task: Arc<TaskRecord>, number: u32, workshop: Arc<AttemptContext>) -> Self {
         Self { workshop, task, number }
     }
 
     /// An attempt outside of any server, for a task that is run by hand. Nobody hears what its handler tells, and
     /// [`Attempt::pushed`] has what it pushes.
-    pub fn alone(task: Arc<Task>, number: u32, config: Config, handlers: Arc<Handlers>) -> Self {
-        let workshop = Workshop { config, handlers, audience: Arc::new(()) };
+    pub fn alone(task: Arc<TaskRecord>, number: u32, config: Config, handlers: Arc<Handlers>) -> Self {
+        let workshop = AttemptContext { config, handlers, audience: Arc::new(()) };
         Self::new(task, number, Arc::new(workshop))
     }
 
@@ -123,7 +123,7 @@ impl Attempt {
     ///
     /// # Errors
     /// When no handler belongs to the task, or there are more than [`PUSHES_MAX`](super::PUSHES_MAX).
-    pub fn push<T: Function>(&self, task: T) -> Result<(), Refusal> {
+    pub fn push<T: Task>(&self, task: T) -> Result<(), RequestError> {
         self.push_new(self.task_of(&task)?)
     }
 
@@ -131,7 +131,7 @@ impl Attempt {
     ///
     /// # Errors
     /// When there are more than [`PUSHES_MAX`](super::PUSHES_MAX).
-    pub fn push_new(&self, task: NewTask) -> Result<(), Refusal> {
+    pub fn push_new(&self, task: NewTask) -> Result<(), RequestError> {
         self.task.afterwards(|afterwards| afterwards.push(self.number, task))
     }
 
@@ -139,7 +139,7 @@ impl Attempt {
     ///
     /// # Errors
     /// When no handler belongs to it, or it does not serialize to JSON.
-    pub fn task_of<T: Function>(&self, task: &T) -> Result<NewTask, Refusal> {
+    pub fn task_of<T: Task>(&self, task: &T) -> Result<NewTask, RequestError> {
         NewTask::of(&self.workshop.handlers, task)
     }
 
@@ -148,7 +148,7 @@ impl Attempt {
     ///
     /// # Errors
     /// When no handler belongs to `T`, or there are more than 16.
-    pub fn then<T: Function>(&self) -> Result<(), Refusal> {
+    pub fn then<T: Task>(&self) -> Result<(), RequestError> {
         let handler = self.workshop.handlers.find(T::NAME)?;
         self.task.afterwards(|afterwards| afterwards.then(self.number, handler))
     }
@@ -157,7 +157,7 @@ impl Attempt {
     pub fn pushed(&self, outcome: &Outcome) -> Vec<NewTask> {
         let Some(afterwards) = self.task.take_afterwards(self.number) else { return Vec::new() };
         match outcome {
-            Outcome::Done(result) => Afterwards::tasks(afterwards, result),
+            Outcome::Done(result) => FollowUps::tasks(afterwards, result),
             Outcome::Failed(_) => Vec::new(),
         }
     }

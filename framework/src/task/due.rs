@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::protocol::When;
+use crate::protocol::TimeSpec;
 
 /// When something falls due.
 ///
@@ -17,11 +17,11 @@ pub enum Due {
     At(u64),
 }
 
-impl From<When> for Due {
-    fn from(when: When) -> Self {
+impl From<TimeSpec> for Due {
+    fn from(when: TimeSpec) -> Self {
         match when {
-            When::After(span) => Self::After(span),
-            When::At(at_ms) => Self::At(at_ms),
+            TimeSpec::After(span) => Self::After(span),
+            TimeSpec::At(at_ms) => Self::At(at_ms),
         }
     }
 }

@@ -12,13 +12,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attempt::Attempt;
+use super::cron_spec::CronSpec;
 use super::outcome::{Outcome, Retry};
 use super::panic::caught;
-use super::schema::FunctionStory;
-use super::timetable::Timetable;
-use crate::config::nearest;
-use crate::log::about;
-use crate::protocol::{Code, Refusal};
+use super::schema::HandlerInfo;
+use crate::config::did_you_mean;
+use crate::log::with_task;
+use crate::protocol::{ErrorCode, RequestError};
 
 /// What `#[derive(Task)]` says of a struct: the name that clients call it by, and its options.
 #[diagnostic::on_unimplemented(
@@ -26,10 +26,10 @@ use crate::protocol::{Code, Refusal};
     label = "this is not a task",
     note = "write `#[derive(Serialize, Deserialize, Task)] #[task(name = \"..\")]` above `{Self}`"
 )]
-pub trait Function: Serialize + DeserializeOwned + Send + 'static {
+pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// The wire's `function`.
     const NAME: &'static str;
-    const OPTIONS: Options;
+    const OPTIONS: TaskOptions;
 
     /// The JSON Schema (draft 2020-12) of the arguments; any value where nothing is known of them.
     fn schema() -> Schema {
@@ -44,7 +44,7 @@ pub trait Function: Serialize + DeserializeOwned + Send + 'static {
     note = "write `impl Handle for {Self} {{ type Output = (); async fn handle(self, attempt: &Attempt) -> Result<()> {{ .. }} }}`",
     note = "or, if it blocks: `#[task(blocking)]` and `impl HandleBlocking for {Self}`"
 )]
-pub trait Handle: Function {
+pub trait Handle: Task {
     /// What a client that waits is told; `()` is `null`.
     type Output: Serialize;
 
@@ -61,7 +61,7 @@ pub trait Handle: Function {
     label = "nothing says how to run this task",
     note = "write `impl HandleBlocking for {Self} {{ type Output = (); fn handle(self, attempt: &Attempt) -> Result<()> {{ .. }} }}`"
 )]
-pub trait HandleBlocking: Function {
+pub trait HandleBlocking: Task {
     /// What a client that waits is told; `()` is `null`.
     type Output: Serialize;
 
@@ -71,7 +71,7 @@ pub trait HandleBlocking: Function {
 
 /// How a task is run unless its request says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
+pub struct TaskOptions {
     pub queue: &'static str,
     /// 0 to 9; 9 is taken first.
     pub priority: u8,
@@ -86,10 +86,10 @@ pub struct Options {
     /// Whether the handler blocks its thread.
     pub blocking: bool,
     /// When the clock makes tasks of it, if it does; they get the arguments `null`, or `{}`.
-    pub timetable: Option<Timetable>,
+    pub timetable: Option<CronSpec>,
 }
 
-impl Options {
+impl TaskOptions {
     /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, one at a
     /// time for each concurrency key, not blocking, on no timetable.
     pub const DEFAULT: Self = Self {
@@ -108,7 +108,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Handler {
     pub name: &'static str,
-    pub options: Options,
+    pub options: TaskOptions,
     pub package: &'static str,
     pub file: &'static str,
     pub line: u32,
@@ -130,7 +130,7 @@ impl Handler {
         Self::build::<T>(package, file, line, run_blocking::<T>)
     }
 
-    const fn build<T: Function>(
+    const fn build<T: Task>(
         package: &'static str,
         file: &'static str,
         line: u32,
@@ -148,15 +148,15 @@ impl Handler {
     }
 
     /// All that a client may want to know of the function.
-    pub fn describe(&self) -> FunctionStory {
-        FunctionStory::of(self)
+    pub fn describe(&self) -> HandlerInfo {
+        HandlerInfo::of(self)
     }
 
     /// Whether `args` fit the handler's type.
     ///
     /// # Errors
     /// Names the field, and the near one where a name was misspelled.
-    pub fn check(&self, args: &[u8]) -> Result<(), Refusal> {
+    pub fn check(&self, args: &[u8]) -> Result<(), RequestError> {
         self.decode(args).map_err(|error| bad_arguments(self.name, &error))
     }
 
@@ -181,7 +181,7 @@ impl Handler {
             Ok(())
         }
         let schema = Schema::default;
-        Self { name, options: Options::DEFAULT, package: "", file: "", line: 0, check, start, schema }
+        Self { name, options: TaskOptions::DEFAULT, package: "", file: "", line: 0, check, start, schema }
     }
 
     pub(super) fn start<'a>(&self, attempt: &'a Attempt) -> BoxFuture<'a, Outcome> {
@@ -193,7 +193,7 @@ fn decodes<T: DeserializeOwned>(args: &[u8]) -> serde_json::Result<()> {
     serde_json::from_slice::<T>(args).map(drop)
 }
 
-fn decode<T: Function>(attempt: &Attempt) -> Result<T, Outcome> {
+fn decode<T: Task>(attempt: &Attempt) -> Result<T, Outcome> {
     serde_json::from_slice(attempt.args())
         .map_err(|error| Outcome::failed(bad_arguments(T::NAME, &error).to_string(), Retry::Never))
 }
@@ -219,7 +219,7 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
         Err(outcome) => outcome,
     };
     // Caught on its own thread, which alone knows where the panic happened.
-    let run = move || about(task, || catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(caught));
+    let run = move || with_task(task, || catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(caught));
     Box::pin(async {
         let stopped = || Outcome::failed("The server stopped before the attempt began.", Retry::Backoff);
         tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| stopped())
@@ -227,25 +227,25 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
 }
 
 /// serde's message, with the near field's name where one is unknown.
-pub(super) fn bad_arguments(function: &str, error: &serde_json::Error) -> Refusal {
+pub(super) fn bad_arguments(function: &str, error: &serde_json::Error) -> RequestError {
     let message = error.to_string();
     if message.starts_with("recursion limit exceeded") {
         let message = format!("The arguments of \"{function}\" are nested deeper than 127 levels.");
-        return Refusal::new(Code::TooDeep, message);
+        return RequestError::new(ErrorCode::TooDeep, message);
     }
     // "unknown field `tittle`, expected one of `to`, `title` at line 1 column 9": the wrong name, then the right ones.
     let mut quoted = message.split('`').skip(1).step_by(2);
     let suggestion = match message.starts_with("unknown") {
-        true => quoted.next().and_then(|wrong| nearest(wrong, quoted)).map(str::to_owned),
+        true => quoted.next().and_then(|wrong| did_you_mean(wrong, quoted)).map(str::to_owned),
         false => None,
     };
     let message = format!("The arguments do not fit the function \"{function}\": {message}.");
-    Refusal { suggestion, ..Refusal::new(Code::BadArguments, message) }
+    RequestError { suggestion, ..RequestError::new(ErrorCode::BadArguments, message) }
 }
 
-pub(super) fn no_default_function() -> Refusal {
-    Refusal::new(
-        Code::UnknownFunction,
+pub(super) fn no_default_function() -> RequestError {
+    RequestError::new(
+        ErrorCode::UnknownFunction,
         "The request names no function and no default_function is set in config/server.toml.",
     )
 }
@@ -279,25 +279,25 @@ impl Handlers {
 
     /// # Errors
     /// When there is none of this name; suggests the near one.
-    pub fn find(&self, name: &str) -> Result<&'static Handler, Refusal> {
+    pub fn find(&self, name: &str) -> Result<&'static Handler, RequestError> {
         self.by_name.get(name).copied().ok_or_else(|| {
-            Refusal::new(Code::UnknownFunction, format!("There is no function \"{name}\"."))
+            RequestError::new(ErrorCode::UnknownFunction, format!("There is no function \"{name}\"."))
                 .suggesting(name, self.by_name.keys().copied())
         })
     }
 
     /// # Errors
     /// When no handler belongs to a queue of this name; suggests the near one.
-    pub fn queue(&self, name: &str) -> Result<&'static str, Refusal> {
+    pub fn queue(&self, name: &str) -> Result<&'static str, RequestError> {
         self.queues().find(|queue| *queue == name).ok_or_else(|| {
-            Refusal::new(Code::UnknownQueue, format!("There is no queue \"{name}\"."))
+            RequestError::new(ErrorCode::UnknownQueue, format!("There is no queue \"{name}\"."))
                 .suggesting(name, self.queues())
         })
     }
 
     /// The queues of all handlers, and `default`; some of them more than once.
     pub fn queues(&self) -> impl Iterator<Item = &'static str> {
-        self.by_name.values().map(|handler| handler.options.queue).chain([Options::DEFAULT.queue])
+        self.by_name.values().map(|handler| handler.options.queue).chain([TaskOptions::DEFAULT.queue])
     }
 
     /// All of them, by name.
@@ -316,6 +316,6 @@ mod tests {
     fn arguments_that_are_nested_too_deeply_are_refused_as_such() {
         let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
         let error = serde_json::from_str::<serde_json::Value>(&nested).unwrap_err();
-        assert_eq!(bad_arguments("any", &error).code, Code::TooDeep);
+        assert_eq!(bad_arguments("any", &error).code, ErrorCode::TooDeep);
     }
 }

@@ -5,12 +5,12 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use super::cron_spec::{MissedRunPolicy, OverlapPolicy};
 use super::handler::Handler;
-use super::timetable::{Missed, Overlap};
 
 /// A function as its clients see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FunctionStory {
+pub struct HandlerInfo {
     pub name: String,
     /// The doc comment of its struct.
     pub description: Option<String>,
@@ -29,7 +29,7 @@ pub struct FunctionStory {
     pub blocking: bool,
     /// When the clock makes tasks of it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timetable: Option<TimetableStory>,
+    pub timetable: Option<CronInfo>,
     pub package: String,
     pub file: String,
     pub line: u32,
@@ -39,14 +39,14 @@ pub struct FunctionStory {
 
 /// When the clock makes tasks of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TimetableStory {
+pub struct CronInfo {
     pub cron: String,
     pub timezone: String,
-    pub missed: Missed,
-    pub overlap: Overlap,
+    pub missed: MissedRunPolicy,
+    pub overlap: OverlapPolicy,
 }
 
-impl FunctionStory {
+impl HandlerInfo {
     pub(super) fn of(handler: &Handler) -> Self {
         let options = &handler.options;
         let schema = handler.schema();
@@ -60,7 +60,7 @@ impl FunctionStory {
             backoff_ms: options.backoff.as_millis() as u64,
             concurrency: options.concurrency,
             blocking: options.blocking,
-            timetable: options.timetable.map(|timetable| TimetableStory {
+            timetable: options.timetable.map(|timetable| CronInfo {
                 cron: timetable.cron.to_owned(),
                 timezone: timetable.timezone.to_owned(),
                 missed: timetable.missed,

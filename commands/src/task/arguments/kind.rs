@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use framework::config::nearest;
+use framework::config::did_you_mean;
 use serde::Serializer;
 use serde_json::{Number, Value};
 
@@ -88,7 +88,7 @@ impl Kind {
                 word.parse::<bool>().map(Value::Bool).map_err(|_| "it is not true or false".into())
             }
             Shape::Choice(choices) if choices.iter().any(|choice| choice == word) => Ok(word.into()),
-            Shape::Choice(choices) => Err(match nearest(word, choices.iter().map(String::as_str)) {
+            Shape::Choice(choices) => Err(match did_you_mean(word, choices.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("there are: {}", choices.join(", ")),
             }),

@@ -5,11 +5,11 @@ use framework::prelude::*;
 use framework::task::BatchId;
 use tokio::signal::unix::Signal;
 
-use super::bad::BadLines;
-use super::follow::interrupted;
-use super::source::{Piece, Pieces};
-use crate::people::tasks;
-use crate::task::server_address::ended;
+use super::bad_lines::BadLines;
+use super::progress_bar::interrupted;
+use super::reader::{Piece, Pieces};
+use crate::format::count_tasks;
+use crate::task::server_address::exit_error;
 
 /// What is to be handed over.
 pub(super) struct Upload {
@@ -55,7 +55,7 @@ impl Upload {
         }
         let function = self.request.function.clone().unwrap_or_default();
         let then = self.then.as_deref();
-        let batch = self.client.open_batch(&self.name, &function, then).await.map_err(ended)?;
+        let batch = self.client.open_batch(&self.name, &function, then).await.map_err(exit_error)?;
         let pipeline = self.client.pipeline(batch, &self.request).await;
         let mut pipeline = pipeline.map_err(|error| left_open(batch, 0, error))?;
         let fed = feed(&mut pipeline, first, &mut self.pieces, &mut bad, self.skip_bad, interrupt, output);
@@ -105,7 +105,7 @@ async fn feed(
         if bad.count > 0 && !skip_bad {
             return Err(Stop::BadLine);
         }
-        output.redraw(format_args!("{} accepted", tasks(pipeline.accepted())));
+        output.redraw(format_args!("{} accepted", count_tasks(pipeline.accepted())));
         next = tokio::select! {
             piece = pieces.recv() => piece,
             () = interrupted(interrupt) => return Err(Stop::Interrupted),
@@ -151,7 +151,7 @@ async fn give_up(
             return Err(left_open(batch, accepted, error));
         }
         cancel(client, pipeline, batch).await?;
-        return Err(ended(error).context(format!("batch {batch} is cancelled, and nothing of it runs")));
+        return Err(exit_error(error).context(format!("batch {batch} is cancelled, and nothing of it runs")));
     }
     pipeline.abandon().await.map_err(|error| left_open(batch, accepted, error))?;
     take_refused(&mut pipeline, bad);
@@ -175,8 +175,8 @@ async fn cancel(client: &Client, mut pipeline: Pipeline, batch: BatchId) -> Resu
 }
 
 fn left_open(batch: BatchId, accepted: u64, error: ClientError) -> anyhow::Error {
-    ended(error).context(format!(
+    exit_error(error).context(format!(
         "batch {batch} is left open with about {}; nothing of it runs. ./think task:cancel --batch {batch} removes it",
-        tasks(accepted)
+        count_tasks(accepted)
     ))
 }

@@ -1,13 +1,13 @@
 //! `task:send --no-wait`: hands something over, and leaves.
 
-use framework::client::Parting;
+use framework::client::NoWaitOutcome;
 use framework::prelude::*;
 use serde_json::json;
 
-use super::super::server_address::ended;
-use super::{Message, Send};
+use super::super::server_address::exit_error;
+use super::{Message, SendCommand};
 
-impl Send {
+impl SendCommand {
     /// Prints what is known of it: that it has left, and not whether it is accepted.
     pub(super) async fn hand_over(self, message: Message, app: &App, output: &mut Output) -> Result<()> {
         if let Message::Raw(text) = &message {
@@ -21,13 +21,13 @@ impl Send {
             Message::Task(request) => client.hand_over(&**request).await,
             Message::Raw(text) => client.hand_over_raw(text).await,
         };
-        let (parting, address) = (parting.map_err(ended)?, client.address());
+        let (parting, address) = (parting.map_err(exit_error)?, client.address());
         if self.json {
             output.json(&json!({
-                "status": "handed_over", "address": address, "closed": parting == Parting::Closed
+                "status": "handed_over", "address": address, "closed": parting == NoWaitOutcome::Closed
             }))?;
         }
-        if parting == Parting::Silent {
+        if parting == NoWaitOutcome::Silent {
             output.warn(format_args!(
                 "the server on {address} has not closed the connection in time (--timeout); it may be busy, and \
                  have read nothing yet"

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use framework::clap::{self, Arg, ArgAction, ArgMatches, Command};
 use framework::prelude::*;
-use framework::protocol::Refusal;
+use framework::protocol::RequestError;
 use framework::task::{Handler, Handlers};
 use serde_json::{Map, Value};
 
@@ -43,7 +43,7 @@ pub(super) fn extend(command: Command, words: &[OsString]) -> Command {
 
 /// The function of this name or, for who misspelled it and is told so by [`Named::complete`], the near one.
 fn meant(function: &str, handlers: &Handlers) -> Option<&'static Handler> {
-    let near = |refusal: Refusal| handlers.find(&refusal.suggestion?).ok();
+    let near = |refusal: RequestError| handlers.find(&refusal.suggestion?).ok();
     handlers.find(function).map_or_else(near, Some)
 }
 

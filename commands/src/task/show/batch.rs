@@ -1,12 +1,12 @@
 //! How far a batch is, as people read it.
 
 use framework::prelude::*;
-use framework::store::BatchStory;
+use framework::store::BatchInfo;
 
 use super::facts;
-use crate::people::{batch_state, time};
+use crate::format::{batch_state, format_timestamp};
 
-pub(super) fn print(batch: &BatchStory, output: &mut Output) {
+pub(super) fn print(batch: &BatchInfo, output: &mut Output) {
     let then = batch.then.as_ref().map(|then| match batch.then_task {
         Some(task) => format!("{then}, task {task}"),
         None => then.clone(),
@@ -17,8 +17,8 @@ pub(super) fn print(batch: &BatchStory, output: &mut Output) {
             ("name", Some(batch.name.escape_debug().to_string())),
             ("function", Some(batch.function.clone())),
             ("state", Some(batch_state(batch))),
-            ("opened", Some(time(batch.opened_ms))),
-            ("ended", batch.ended_ms.map(time)),
+            ("opened", Some(format_timestamp(batch.opened_ms))),
+            ("ended", batch.ended_ms.map(format_timestamp)),
             ("then", then),
         ],
         output,

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use framework::prelude::*;
-use framework::server::{GivenSocket, Handover};
+use framework::server::{Handover, InheritedSocket};
 
 use super::passing::Passing;
 use super::successor::{Described, Estate, Word};
@@ -40,7 +40,7 @@ impl Predecessor {
         let mut sockets = Vec::with_capacity(described.len());
         for Described { place, is_managed } in described {
             let socket = passed.next().context("a socket has got lost on its way")?;
-            sockets.push(GivenSocket { place, is_managed, socket });
+            sockets.push(InheritedSocket { place, is_managed, socket });
         }
         Ok(Handover { sockets, awaited, line: passed.next().map(Into::into) })
     }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use framework::config::ServiceManager;
+use framework::config::Systemd;
 use framework::log::tracing;
 use framework::prelude::*;
 
@@ -16,7 +16,7 @@ impl Service {
     /// # Errors
     /// When there is one and it cannot be reached.
     pub(super) fn find() -> Result<Self> {
-        let Some(manager) = ServiceManager::of_process() else { return Ok(Self(None)) };
+        let Some(manager) = Systemd::of_process() else { return Ok(Self(None)) };
         let name = manager.socket.as_bytes();
         let address = match name.strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name),

@@ -1,6 +1,6 @@
 //! What the server is told by signals.
 
-use framework::log::{Log, tracing};
+use framework::log::{LogGuard, tracing};
 use framework::prelude::*;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -36,7 +36,7 @@ impl Signals {
 
     /// Waits until the server is to stop. SIGHUP opens the log file anew and has tokens and certificates read again;
     /// without a log file, it is the terminal that has gone, and the server goes with it. SIGUSR1 reloads.
-    pub(super) async fn stop(&mut self, log: &Log, reread: impl Fn(), reload: impl Fn()) {
+    pub(super) async fn stop(&mut self, log: &LogGuard, reread: impl Fn(), reload: impl Fn()) {
         loop {
             tokio::select! {
                 biased;
@@ -60,7 +60,7 @@ impl Signals {
     }
 
     /// Waits until a server that stops is to stop at once.
-    pub(super) async fn insist(&mut self, log: &Log) {
+    pub(super) async fn insist(&mut self, log: &LogGuard) {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return,

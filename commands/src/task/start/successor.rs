@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use framework::config::Config;
 use framework::prelude::*;
-use framework::server::{Awaited, GivenSocket, Handover};
+use framework::server::{Handover, InheritedSocket, PendingWaiter};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -46,7 +46,7 @@ pub(super) enum Word {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Estate {
     pub(super) sockets: Vec<Described>,
-    pub(super) awaited: Vec<Awaited>,
+    pub(super) awaited: Vec<PendingWaiter>,
 }
 
 /// A socket, in words.
@@ -117,8 +117,10 @@ impl Successor {
     /// Why it does not; it has ended then.
     pub(super) async fn take_over(&mut self, handover: &Handover) -> Result<(), String> {
         let sockets = &handover.sockets;
-        let describe =
-            |socket: &GivenSocket| Described { place: socket.place.clone(), is_managed: socket.is_managed };
+        let describe = |socket: &InheritedSocket| Described {
+            place: socket.place.clone(),
+            is_managed: socket.is_managed,
+        };
         let estate =
             Estate { sockets: sockets.iter().map(describe).collect(), awaited: handover.awaited.clone() };
         let line = handover.line.as_ref().map(AsFd::as_fd);

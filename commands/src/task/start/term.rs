@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use framework::client::Client;
-use framework::config::{Config, ServiceManager};
-use framework::log::{Log, tracing};
+use framework::config::{Config, Systemd};
+use framework::log::{LogGuard, tracing};
 use framework::prelude::*;
 use framework::protocol::Durability;
 use framework::server::{
-    AlreadyRunning, GivenSocket, Handover, Running, Server, ServerSettings, Stopped, check_start,
+    AlreadyRunning, Handover, InheritedSocket, Server, ServerHandle, ServerSettings, ShutdownReport,
+    check_start,
 };
-use framework::store::sqlite::{InUse, QueueFile};
+use framework::store::sqlite::{QueueFile, QueueLocked};
 use framework::task::Handlers;
 
 use super::super::check::check_waiting;
@@ -35,7 +36,7 @@ pub(super) struct Term<'a> {
     pub(super) settings: ServerSettings,
     pub(super) handlers: Arc<Handlers>,
     pub(super) signals: Signals,
-    pub(super) log: Log,
+    pub(super) log: LogGuard,
     pub(super) pid_file: Option<PidFile>,
     /// Whether a signal has asked for a reload while none could begin.
     pub(super) again: AtomicBool,
@@ -44,7 +45,7 @@ pub(super) struct Term<'a> {
 
 /// How it has ended.
 enum End {
-    Stopped(Stopped),
+    Stopped(ShutdownReport),
     /// Another process serves.
     Replaced,
     /// The other process could not, and everything has come back.
@@ -111,7 +112,7 @@ impl Term<'_> {
         survives.then(|| self.config.root().join(&self.settings.queue_file))
     }
 
-    async fn open(&self, handover: Handover) -> Result<Running> {
+    async fn open(&self, handover: Handover) -> Result<ServerHandle> {
         let store = self.settings.open_store(self.config, self.handlers.clone()).map_err(in_use)?;
         let server = Server {
             config: self.config.clone(),
@@ -129,7 +130,11 @@ impl Term<'_> {
     }
 
     /// Says that the server is ready: to the terminal, or to the process that has started it.
-    async fn announce(&mut self, running: &Running, predecessor: Option<&mut Predecessor>) -> Result<()> {
+    async fn announce(
+        &mut self,
+        running: &ServerHandle,
+        predecessor: Option<&mut Predecessor>,
+    ) -> Result<()> {
         // The control socket, which is the last, is for the commands alone.
         let addresses = running.addresses().iter().take(1 + self.settings.listeners.len());
         let address = addresses.map(ToString::to_string).collect::<Vec<_>>().join(" and ");
@@ -161,7 +166,7 @@ impl Term<'_> {
     }
 
     /// Lets the server run until it is to stop, and then stop; or until another process has its place.
-    async fn attend(&mut self, mut running: Running, service: &Service) -> Result<End> {
+    async fn attend(&mut self, mut running: ServerHandle, service: &Service) -> Result<End> {
         let renewal = running.renewal();
         loop {
             if self.again.swap(false, Ordering::Relaxed) {
@@ -196,7 +201,12 @@ impl Term<'_> {
         }
     }
 
-    async fn stop(&mut self, running: Running, patience: Option<Duration>, service: &Service) -> Result<End> {
+    async fn stop(
+        &mut self,
+        running: ServerHandle,
+        patience: Option<Duration>,
+        service: &Service,
+    ) -> Result<End> {
         service.stopping();
         match self.start.detached {
             true => tracing::info!("stopping: running tasks may finish"),
@@ -219,11 +229,13 @@ impl Term<'_> {
     }
 
     /// Says what was left.
-    fn part(&mut self, stopped: Stopped) -> Result<()> {
+    fn part(&mut self, stopped: ShutdownReport) -> Result<()> {
         match stopped {
-            Stopped { left: 0, .. } => self.say("All tasks have ended."),
-            Stopped { left, kept: true } => self.say(format!("Left for the next start: {left} tasks.")),
-            Stopped { left, kept: false } => {
+            ShutdownReport { left: 0, .. } => self.say("All tasks have ended."),
+            ShutdownReport { left, kept: true } => {
+                self.say(format!("Left for the next start: {left} tasks."))
+            }
+            ShutdownReport { left, kept: false } => {
                 let lost =
                     format!("lost, because the memory store does not keep what has not ended: {left} tasks");
                 return Err(Exit::Failed.because(lost));
@@ -242,14 +254,14 @@ impl Term<'_> {
 }
 
 /// What a service manager has opened for the server.
-fn given() -> Result<Vec<GivenSocket>> {
-    let sockets = ServiceManager::sockets()?;
-    Ok(sockets.into_iter().map(|socket| GivenSocket { place: None, is_managed: true, socket }).collect())
+fn given() -> Result<Vec<InheritedSocket>> {
+    let sockets = Systemd::sockets()?;
+    Ok(sockets.into_iter().map(|socket| InheritedSocket { place: None, is_managed: true, socket }).collect())
 }
 
 /// A queue that another server uses is one that is running already.
 fn in_use(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<InUse>() {
+    match error.downcast_ref::<QueueLocked>() {
         Some(in_use) => Exit::AlreadyRunning.because(in_use.to_string()),
         None => error,
     }

@@ -1,14 +1,14 @@
 //! The JSON Schema of a task's arguments, read off the struct's own fields and attributes.
 
 mod attributes;
-mod parts;
+mod field_types;
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{Data, DeriveInput, Field, Fields, Ident};
 
 use self::attributes::{Attributes, OfField};
-use self::parts::{ANYTHING, Parts};
+use self::field_types::{ANYTHING, Parts};
 
 /// The body of the function that makes the schema.
 ///

@@ -66,12 +66,13 @@ impl Timetable {
             };
         };
         let timezone = self.timezone.as_ref().map(|timezone| quote!(timezone: #timezone,));
-        let missed = self.missed.as_ref().map(|missed| quote!(missed: ::framework::task::Missed::#missed,));
+        let missed =
+            self.missed.as_ref().map(|missed| quote!(missed: ::framework::task::MissedRunPolicy::#missed,));
         let overlap =
-            self.overlap.as_ref().map(|overlap| quote!(overlap: ::framework::task::Overlap::#overlap,));
+            self.overlap.as_ref().map(|overlap| quote!(overlap: ::framework::task::OverlapPolicy::#overlap,));
         Ok(Some(quote! {
-            timetable: ::core::option::Option::Some(::framework::task::Timetable {
-                #timezone #missed #overlap ..::framework::task::Timetable::of(#cron)
+            timetable: ::core::option::Option::Some(::framework::task::CronSpec {
+                #timezone #missed #overlap ..::framework::task::CronSpec::of(#cron)
             }),
         }))
     }

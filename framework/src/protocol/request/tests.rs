@@ -1,9 +1,9 @@
 //! What is a request and what is data, and which values are refused.
 
 use super::*;
-use crate::protocol::Code;
+use crate::protocol::ErrorCode;
 
-fn refused(line: &str) -> Refusal {
+fn refused(line: &str) -> RequestError {
     Message::parse(line.as_bytes()).expect_err(line).refusal
 }
 
@@ -49,12 +49,12 @@ fn every_option_is_read() {
     assert_eq!(request.reply, Some(ReplyMode::Both));
     assert_eq!(request.queue.as_deref(), Some("mail"));
     assert_eq!(request.priority, Some(9));
-    assert_eq!(request.due, Some(When::After(Duration::from_secs(600))));
+    assert_eq!(request.due, Some(TimeSpec::After(Duration::from_secs(600))));
     assert_eq!(request.attempts, Some(2));
     assert_eq!(request.timeout, Some(Duration::from_millis(1500)));
     assert!(request.rare.is_none());
     let request = task(r#"{"function":"f","delay":null,"at":"1970-01-01T00:00:01Z","then":null}"#);
-    assert_eq!(request.due, Some(When::At(1000)));
+    assert_eq!(request.due, Some(TimeSpec::At(1000)));
 }
 
 #[test]
@@ -62,20 +62,20 @@ fn what_only_few_requests_have_is_read() {
     let request = task(
         r#"{"function":"f","at":"2026-12-01T09:00:00+08:00","expires":"1h","key":"a","concurrency_key":"ada","backoff":"3s","batch":7,"then":["g","h"]}"#,
     );
-    assert_eq!(request.due, Some(When::At(1_796_086_800_000)));
+    assert_eq!(request.due, Some(TimeSpec::At(1_796_086_800_000)));
     let rare = request.rare.unwrap();
-    assert_eq!(rare.expires, Some(When::After(Duration::from_secs(3600))));
+    assert_eq!(rare.expires, Some(TimeSpec::After(Duration::from_secs(3600))));
     assert_eq!((rare.key.as_deref(), rare.concurrency_key.as_deref()), (Some("a"), Some("ada")));
     assert_eq!((rare.backoff, rare.batch), (Some(Duration::from_secs(3)), Some(7)));
     assert_eq!(rare.then, ["g", "h"]);
     let rare = task(r#"{"function":"f","expires":"1969-01-01T00:00:00Z","then":"g"}"#).rare.unwrap();
-    assert_eq!((rare.expires, rare.then), (Some(When::At(0)), vec!["g".into()]));
+    assert_eq!((rare.expires, rare.then), (Some(TimeSpec::At(0)), vec!["g".into()]));
 }
 
 #[test]
 fn a_misspelled_field_is_named_with_the_near_one() {
     let refusal = refused(r#"{"function":"echo","dealy":5}"#);
-    assert_eq!(refusal.code, Code::BadRequest);
+    assert_eq!(refusal.code, ErrorCode::BadRequest);
     assert_eq!(refusal.suggestion.as_deref(), Some("delay"));
 }
 

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::refusal::{Code, Refusal};
-use super::When;
+use super::super::error::{ErrorCode, RequestError};
+use super::TimeSpec;
 
 /// How long a key may be, in bytes.
 const KEY_MAX: usize = 256;
@@ -22,11 +22,11 @@ const MOMENT: &str = "a date and time with its offset, such as \"2026-12-01T09:0
 
 type Field<'a> = Option<&'a RawValue>;
 
-pub(super) fn bad(message: impl Into<String>) -> Refusal {
-    Refusal::new(Code::BadRequest, message)
+pub(super) fn bad(message: impl Into<String>) -> RequestError {
+    RequestError::new(ErrorCode::BadRequest, message)
 }
 
-fn must_be(name: &str, expected: &str) -> Refusal {
+fn must_be(name: &str, expected: &str) -> RequestError {
     bad(format!("\"{name}\" must be {expected}."))
 }
 
@@ -35,7 +35,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(
     name: &str,
     expected: &str,
     value: Field<'a>,
-) -> Result<Option<T>, Refusal> {
+) -> Result<Option<T>, RequestError> {
     let Some(value) = value else { return Ok(None) };
     serde_json::from_str(value.get()).map_err(|_| must_be(name, expected))
 }
@@ -47,12 +47,12 @@ pub(super) fn text<'a>(
     name: &str,
     expected: &str,
     value: Field<'a>,
-) -> Result<Option<Cow<'a, str>>, Refusal> {
+) -> Result<Option<Cow<'a, str>>, RequestError> {
     Ok(read::<Text<'a>>(name, expected, value)?.map(|text| text.0))
 }
 
 /// A key: not empty, and bounded, for the store remembers it.
-pub(super) fn key<'a>(name: &str, value: Field<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+pub(super) fn key<'a>(name: &str, value: Field<'a>) -> Result<Option<Cow<'a, str>>, RequestError> {
     let expected = "a string of 1 to 256 bytes";
     match text(name, expected, value)? {
         Some(key) if key.is_empty() || key.len() > KEY_MAX => Err(must_be(name, expected)),
@@ -61,7 +61,7 @@ pub(super) fn key<'a>(name: &str, value: Field<'a>) -> Result<Option<Cow<'a, str
 }
 
 /// A number of at least `least` and at most `most`.
-pub(super) fn number<N>(name: &str, least: N, most: N, value: Field<'_>) -> Result<Option<N>, Refusal>
+pub(super) fn number<N>(name: &str, least: N, most: N, value: Field<'_>) -> Result<Option<N>, RequestError>
 where
     N: PartialOrd + std::fmt::Display + for<'a> Deserialize<'a>,
 {
@@ -93,19 +93,19 @@ impl Span<'_> {
 }
 
 /// A time span: a number of seconds, or a text such as `"90s"` or `"1h 30m"`.
-pub(super) fn span(name: &str, value: Field<'_>) -> Result<Option<Duration>, Refusal> {
+pub(super) fn span(name: &str, value: Field<'_>) -> Result<Option<Duration>, RequestError> {
     let Some(span) = read::<Span>(name, SPAN, value)? else { return Ok(None) };
     span.duration().map(Some).ok_or_else(|| must_be(name, SPAN))
 }
 
 /// A time of the clock on the wall, in milliseconds since 1970.
-pub(super) fn moment(name: &str, value: Field<'_>) -> Result<Option<u64>, Refusal> {
+pub(super) fn moment(name: &str, value: Field<'_>) -> Result<Option<u64>, RequestError> {
     let Some(text) = text(name, MOMENT, value)? else { return Ok(None) };
     milliseconds(&text).map(Some).ok_or_else(|| must_be(name, MOMENT))
 }
 
 /// A span, or a time of the clock on the wall.
-pub(super) fn when(name: &str, value: Field<'_>) -> Result<Option<When>, Refusal> {
+pub(super) fn when(name: &str, value: Field<'_>) -> Result<Option<TimeSpec>, RequestError> {
     if value.is_none() {
         return Ok(None);
     }
@@ -115,7 +115,7 @@ pub(super) fn when(name: &str, value: Field<'_>) -> Result<Option<When>, Refusal
         Span::Text(text) => milliseconds(text),
         Span::Seconds(_) => None,
     };
-    let when = moment.map(When::At).or_else(|| span.duration().map(When::After));
+    let when = moment.map(TimeSpec::At).or_else(|| span.duration().map(TimeSpec::After));
     when.map(Some).ok_or_else(|| must_be(name, &expected))
 }
 
@@ -126,7 +126,7 @@ fn milliseconds(text: &str) -> Option<u64> {
 }
 
 /// A name, or a list of names.
-pub(super) fn names<'a>(name: &str, value: Field<'a>) -> Result<Vec<Cow<'a, str>>, Refusal> {
+pub(super) fn names<'a>(name: &str, value: Field<'a>) -> Result<Vec<Cow<'a, str>>, RequestError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Names<'a> {

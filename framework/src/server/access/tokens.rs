@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::{Access, Scope};
-use crate::server::watched::Watched;
+use crate::server::reloadable::Reloadable;
 
 /// Shorter ones could be guessed.
 const LENGTH_MIN: usize = 16;
@@ -20,7 +20,7 @@ const COUNT_MAX: usize = 1_000;
 pub(crate) struct Tokens {
     /// Of the settings.
     fixed: Vec<Token>,
-    file: Option<Watched<Vec<Token>>>,
+    file: Option<Reloadable<Vec<Token>>>,
 }
 
 /// One token, and what it allows.
@@ -42,14 +42,14 @@ impl Tokens {
                 let file = file.clone();
                 move || read(&file)
             };
-            Watched::open("tokens_file", vec![file], read)
+            Reloadable::open("tokens_file", vec![file], read)
         });
         Ok(Self { fixed, file: file.transpose()? })
     }
 
     /// What this token allows; `None` when it is not one of them.
     pub(crate) fn find(&self, guess: &str) -> Option<Access> {
-        let of_file = self.file.as_ref().map(Watched::current);
+        let of_file = self.file.as_ref().map(Reloadable::current);
         let of_file = of_file.as_deref().map(Vec::as_slice).unwrap_or_default();
         let (guessed, fits) = padded(guess);
         // Goes over all of them whichever fits, and does not look at the rest of one sooner than at its beginning.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 
-use super::local::{self, Entry};
+use super::unix::{self, Entry};
 use crate::config::Config;
-use crate::server::given::{Given, GivenSocket};
+use crate::server::inherited_sockets::{InheritedSocket, InheritedSockets};
 use crate::server::peer::Peer;
 use crate::server::settings::{ListenerSettings, Place, ServerSettings};
 use crate::server::stream::Stream;
@@ -45,7 +45,7 @@ impl Socket {
         listener: &ListenerSettings,
         settings: &ServerSettings,
         config: &Config,
-        given: &mut Given,
+        given: &mut InheritedSockets,
     ) -> Result<Self> {
         let place = listener.place();
         let kind = match place {
@@ -53,9 +53,9 @@ impl Socket {
                 let (socket, entry) = match given.unix(&place, &config.root().join(path)) {
                     Some(given) => {
                         given.check()?;
-                        local::go_on(config.root(), path, given)
+                        unix::go_on(config.root(), path, given)
                     }
-                    None => local::bind(config.root(), path, settings.backlog)?,
+                    None => unix::bind(config.root(), path, settings.backlog)?,
                 };
                 Kind::Unix { socket: UnixListener::from_std(socket)?, entry }
             }
@@ -88,12 +88,16 @@ impl Socket {
     ///
     /// # Errors
     /// When there are no more file descriptors.
-    pub(crate) fn share(&self) -> io::Result<GivenSocket> {
+    pub(crate) fn share(&self) -> io::Result<InheritedSocket> {
         let (socket, is_managed) = match &self.kind {
             Kind::Tcp { socket, .. } => (socket.as_fd(), false),
             Kind::Unix { socket, entry } => (socket.as_fd(), entry.is_left()),
         };
-        Ok(GivenSocket { place: Some(self.place.clone()), is_managed, socket: socket.try_clone_to_owned()? })
+        Ok(InheritedSocket {
+            place: Some(self.place.clone()),
+            is_managed,
+            socket: socket.try_clone_to_owned()?,
+        })
     }
 
     /// Lets the socket outlive this hold of it, with everything that belongs to it.

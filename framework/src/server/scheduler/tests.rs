@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::config::Config;
-use crate::server::status::{Board, Threads};
-use crate::store::{Filter, Memory, Policy, Settlement, Verdict};
+use crate::server::status::{Metrics, Threads};
+use crate::store::{Disposition, Filter, Memory, Settlement, StoreOptions};
 use crate::task::{Attempt, Handle, Handlers};
 
 #[derive(Serialize, Deserialize, Task)]
@@ -40,7 +40,7 @@ impl World {
     fn new(limit: usize) -> Self {
         let clock = Clock::fake(START_MS);
         let handlers = Arc::new(Handlers::collect().unwrap());
-        let policy = Policy { limit, ..Policy::default() };
+        let policy = StoreOptions { limit, ..StoreOptions::default() };
         let store = Arc::new(Memory::new(policy, handlers.clone(), clock.clone()));
         Self { clock, handlers, store }
     }
@@ -61,8 +61,8 @@ impl World {
         fs::write(root.join("config/schedule.toml"), file).unwrap();
         let schedules = Schedules::collect(&Config::at(&root, []), &self.handlers).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        let board = Arc::new(Board::new(self.store.clone(), Vec::new(), Threads { io: 1, task: 1 }));
-        let queue = Queue::new(self.store.clone(), self.handlers.clone(), None, board);
+        let board = Arc::new(Metrics::new(self.store.clone(), Vec::new(), Threads { io: 1, task: 1 }));
+        let queue = Intake::new(self.store.clone(), self.handlers.clone(), None, board);
         Scheduler::open(schedules, queue, self.store.clone(), self.clock.clone()).await.unwrap()
     }
 
@@ -70,9 +70,11 @@ impl World {
         self.store.counts().await.ledger.accepted
     }
 
-    async fn story(&self) -> ScheduleStory {
-        match self.store.find(Question::Schedules).await.unwrap() {
-            Found::Schedules(stories) => stories.into_iter().find(|story| story.name == "hourly").unwrap(),
+    async fn story(&self) -> ScheduleInfo {
+        match self.store.find(Query::Schedules).await.unwrap() {
+            QueryResult::Schedules(stories) => {
+                stories.into_iter().find(|story| story.name == "hourly").unwrap()
+            }
             found => panic!("{found:?}"),
         }
     }
@@ -80,10 +82,12 @@ impl World {
     /// The keys of the waiting tasks, the oldest first.
     async fn keys(&self) -> Vec<String> {
         let filter = Filter { limit: 10, ..Filter::default() };
-        let Found::Tasks(tasks) = self.store.find(Question::Tasks(filter)).await.unwrap() else { panic!() };
+        let QueryResult::Tasks(tasks) = self.store.find(Query::Tasks(filter)).await.unwrap() else {
+            panic!()
+        };
         let mut keys = Vec::new();
         for task in tasks.iter().rev() {
-            let Found::Task(story) = self.store.find(Question::Task(task.id)).await.unwrap() else {
+            let QueryResult::Task(story) = self.store.find(Query::Task(task.id)).await.unwrap() else {
                 panic!()
             };
             keys.extend(story.key);
@@ -95,7 +99,7 @@ impl World {
     async fn finish_one(&self) {
         self.store.ring();
         let lease = self.store.take(0, 1).await.pop().unwrap();
-        let verdict = Verdict::Done("null".into());
+        let verdict = Disposition::Done("null".into());
         let (task, token) = (lease.task.id, lease.token);
         let ran = Duration::ZERO;
         let settlement = Settlement { task, token, verdict, started_ms: 0, ran, follow: Vec::new() };
@@ -154,7 +158,7 @@ async fn a_crash_between_a_push_and_its_note_doubles_nothing() {
     scheduler.look().await;
     // As if the note had not been written.
     let note = ScheduleNote { seen_ms: Some(START_MS), ..ScheduleNote::default() };
-    world.store.change(Change::Schedule { name: "hourly".to_owned(), note }).await.unwrap();
+    world.store.change(AdminCommand::Schedule { name: "hourly".to_owned(), note }).await.unwrap();
     world.open("").await.look().await;
     assert_eq!(world.accepted().await, 1);
     assert_eq!(world.story().await.seen_ms, Some(START_MS + HOUR_MS / 2));

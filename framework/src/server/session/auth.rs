@@ -10,10 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::Session;
-use super::conversation::Turn;
-use crate::protocol::{Code, CommandRequest, Frames, Message, Misunderstood, Opening, Refusal, Reply};
+use super::conversation::SessionStep;
+use crate::protocol::{
+    CommandRequest, DetectedProtocol, ErrorCode, FrameDecoder, Message, ParseError, ReplyWriter, RequestError,
+};
 use crate::server::access::{Access, Scope};
-use crate::server::ready::raised;
+use crate::server::poll::raised;
 use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
@@ -24,40 +26,40 @@ const LENGTH_MAX: usize = 4096;
 
 /// A token that a client shows, and the `id` to echo.
 #[derive(Debug)]
-pub(super) struct Shown<'a> {
+pub(super) struct TokenMessage<'a> {
     pub(super) id: Option<&'a RawValue>,
     pub(super) token: Cow<'a, str>,
 }
 
 /// What the answer to a valid token holds.
 #[derive(Serialize)]
-pub(super) struct Granted {
+pub(super) struct GrantedScopes {
     scopes: Vec<Scope>,
 }
 
 /// The first message of a client.
-struct First {
-    opening: Opening,
+struct FirstMessage {
+    opening: DetectedProtocol,
     message: Bytes,
     /// What came beyond it.
     rest: Bytes,
 }
 
 /// What a client begins with that has to show a token.
-enum Begun {
-    Message(First),
+enum FirstRead {
+    Message(FirstMessage),
     /// No message, but something else.
-    Other(Opening, Bytes),
-    TooLong(Opening),
+    Other(DetectedProtocol, Bytes),
+    TooLong(DetectedProtocol),
     Closed,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> TokenMessage<'a> {
     /// Reads `{"command":"auth","token":".."}` or `auth SECRET`.
     ///
     /// # Errors
     /// `unauthorized` when the message is something else, `bad_request` when it is not complete.
-    pub(super) fn read(message: &'a [u8]) -> Result<Self, Misunderstood<'a>> {
+    pub(super) fn read(message: &'a [u8]) -> Result<Self, ParseError<'a>> {
         match Message::parse(message)? {
             Message::Command(request) if request.command == AUTH => Self::of_command(request),
             Message::Data(data) => match bare(data) {
@@ -74,11 +76,11 @@ impl<'a> Shown<'a> {
     ///
     /// # Errors
     /// When there is none, or anything else beside it.
-    pub(super) fn of_command(mut request: CommandRequest<'a>) -> Result<Self, Misunderstood<'a>> {
+    pub(super) fn of_command(mut request: CommandRequest<'a>) -> Result<Self, ParseError<'a>> {
         let id = request.id;
         let token = request.need("token", "a string");
         let read = token.and_then(|token| request.only(&[]).map(|()| Self { id, token }));
-        read.map_err(|refusal| Misunderstood { refusal, id })
+        read.map_err(|refusal| ParseError { refusal, id })
     }
 }
 
@@ -88,13 +90,13 @@ pub(super) fn bare(data: &[u8]) -> Option<&str> {
     token.starts_with([' ', '\t']).then(|| token.trim_start())
 }
 
-fn unknown(id: Option<&RawValue>) -> Misunderstood<'_> {
+fn unknown(id: Option<&RawValue>) -> ParseError<'_> {
     let refusal = Access::Unknown.check(Scope::Send).err();
-    let refusal = refusal.unwrap_or_else(|| Refusal::new(Code::Unauthorized, "Who are you?"));
-    Misunderstood { refusal, id }
+    let refusal = refusal.unwrap_or_else(|| RequestError::new(ErrorCode::Unauthorized, "Who are you?"));
+    ParseError { refusal, id }
 }
 
-impl Granted {
+impl GrantedScopes {
     pub(super) fn of(access: Access) -> Self {
         Self { scopes: access.scopes() }
     }
@@ -105,53 +107,55 @@ impl Session {
     ///
     /// # Errors
     /// `unauthorized`.
-    pub(super) async fn admit(&self, token: &str) -> Result<Access, Refusal> {
+    pub(super) async fn admit(&self, token: &str) -> Result<Access, RequestError> {
         let mut stop = self.stop.clone();
         let peer = self.connection.address();
         tokio::select! {
             biased;
             admitted = self.door.admit(&peer, token) => admitted,
-            () = raised(&mut stop) => Err(Refusal::new(Code::ShuttingDown, "The server is shutting down.")),
+            () = raised(&mut stop) => Err(RequestError::new(ErrorCode::ShuttingDown, "The server is shutting down.")),
         }
     }
 
     /// Hears the first message, which has to be a token, and answers it.
-    pub(super) async fn greet(&mut self, stream: &mut Stream) -> io::Result<Turn> {
+    pub(super) async fn greet(&mut self, stream: &mut Stream) -> io::Result<SessionStep> {
         let mut stop = self.stop.clone();
         let limit = self.hall.settings.auth_timeout;
         let begun = tokio::select! {
             begun = timeout(limit, begin(stream)) => begun,
-            () = raised(&mut stop) => return Ok(Turn::Over),
+            () = raised(&mut stop) => return Ok(SessionStep::Over),
         };
         let (opening, refusal, id) = match begun {
             Ok(begun) => match begun? {
-                Begun::Closed => return Ok(Turn::Over),
-                Begun::Other(opening, bytes) => return Ok(Turn::Other(opening, bytes)),
-                Begun::TooLong(opening) => {
+                FirstRead::Closed => return Ok(SessionStep::Over),
+                FirstRead::Other(opening, bytes) => return Ok(SessionStep::Other(opening, bytes)),
+                FirstRead::TooLong(opening) => {
                     self.hall.board.limits.hit(Limit::PackageMaxLength);
                     (opening, too_long(), None)
                 }
-                Begun::Message(first) if !self.door.speaks(first.opening, stream.is_encrypted()) => {
-                    return Ok(Turn::Other(first.opening, first.message));
+                FirstRead::Message(first) if !self.door.speaks(first.opening, stream.is_encrypted()) => {
+                    return Ok(SessionStep::Other(first.opening, first.message));
                 }
-                Begun::Message(First { opening, message, rest }) => match self.hear(&message).await {
-                    Ok((id, access)) => {
-                        self.access = access;
-                        let id = id.map(RawValue::get);
-                        answer(stream, opening, |reply| reply.ok(id, &Granted::of(access))).await?;
-                        return Ok(Turn::Welcome(opening, rest));
+                FirstRead::Message(FirstMessage { opening, message, rest }) => {
+                    match self.hear(&message).await {
+                        Ok((id, access)) => {
+                            self.access = access;
+                            let id = id.map(RawValue::get);
+                            answer(stream, opening, |reply| reply.ok(id, &GrantedScopes::of(access))).await?;
+                            return Ok(SessionStep::Welcome(opening, rest));
+                        }
+                        Err(ParseError { refusal, id }) => (opening, refusal, id.map(RawValue::to_owned)),
                     }
-                    Err(Misunderstood { refusal, id }) => (opening, refusal, id.map(RawValue::to_owned)),
-                },
+                }
             },
             Err(_) => {
                 self.hall.board.limits.hit(Limit::AuthTimeout);
-                (Opening::Lines, too_late(limit), None)
+                (DetectedProtocol::Lines, too_late(limit), None)
             }
         };
         let id = id.as_deref().map(RawValue::get);
         answer(stream, opening, |reply| reply.refused(id, &refusal)).await?;
-        Ok(Turn::Broken)
+        Ok(SessionStep::Broken)
     }
 
     /// What a client may do that sends this first, and the `id` to echo.
@@ -161,73 +165,78 @@ impl Session {
     pub(super) async fn hear<'a>(
         &self,
         message: &'a [u8],
-    ) -> Result<(Option<&'a RawValue>, Access), Misunderstood<'a>> {
-        let Shown { id, token } = Shown::read(message)?;
+    ) -> Result<(Option<&'a RawValue>, Access), ParseError<'a>> {
+        let TokenMessage { id, token } = TokenMessage::read(message)?;
         let admitted = self.admit(&token).await;
-        admitted.map(|access| (id, access)).map_err(|refusal| Misunderstood { refusal, id })
+        admitted.map(|access| (id, access)).map_err(|refusal| ParseError { refusal, id })
     }
 }
 
 /// Reads until the first message is complete, or cannot become one.
-async fn begin(stream: &mut Stream) -> io::Result<Begun> {
+async fn begin(stream: &mut Stream) -> io::Result<FirstRead> {
     let mut first = Vec::with_capacity(512);
     loop {
-        let opening = Opening::told_by(&first);
+        let opening = DetectedProtocol::told_by(&first);
         let end = match opening {
-            Some(opening @ (Opening::Tls | Opening::Http)) => {
-                return Ok(Begun::Other(opening, first.into()));
+            Some(opening @ (DetectedProtocol::Tls | DetectedProtocol::Http)) => {
+                return Ok(FirstRead::Other(opening, first.into()));
             }
-            Some(Opening::Lines) => memchr::memchr(b'\n', &first).map(|end| end + 1),
-            Some(Opening::Frames) => {
-                let mut frames = Frames::new(LENGTH_MAX);
+            Some(DetectedProtocol::Lines) => memchr::memchr(b'\n', &first).map(|end| end + 1),
+            Some(DetectedProtocol::Frames) => {
+                let mut frames = FrameDecoder::new(LENGTH_MAX);
                 let complete = frames.feed(&first).bytes;
                 if frames.broken().is_some() {
-                    return Ok(Begun::TooLong(Opening::Frames));
+                    return Ok(FirstRead::TooLong(DetectedProtocol::Frames));
                 }
-                Frames::messages(&complete).next().map(|message| message.len() + Frames::HEAD)
+                FrameDecoder::messages(&complete).next().map(|message| message.len() + FrameDecoder::HEAD)
             }
             None => None,
         };
         if let (Some(opening), Some(end)) = (opening, end) {
             let mut message = Bytes::from(first);
             let rest = message.split_off(end);
-            let head = if opening == Opening::Frames { Frames::HEAD } else { 0 };
-            return Ok(Begun::Message(First { opening, message: message.slice(head..), rest }));
+            let head = if opening == DetectedProtocol::Frames { FrameDecoder::HEAD } else { 0 };
+            return Ok(FirstRead::Message(FirstMessage { opening, message: message.slice(head..), rest }));
         }
         if first.len() > LENGTH_MAX {
-            return Ok(Begun::TooLong(opening.unwrap_or(Opening::Lines)));
+            return Ok(FirstRead::TooLong(opening.unwrap_or(DetectedProtocol::Lines)));
         }
-        let room = (LENGTH_MAX + Frames::HEAD + 1 - first.len()) as u64;
+        let room = (LENGTH_MAX + FrameDecoder::HEAD + 1 - first.len()) as u64;
         if (&mut *stream).take(room).read_buf(&mut first).await? == 0 {
             // What has no line end is a message, too: its client may be waiting to be told what is wrong.
-            let is_message = !first.is_empty() && opening != Some(Opening::Frames);
-            let last = First { opening: Opening::Lines, message: first.into(), rest: Bytes::new() };
-            return Ok(if is_message { Begun::Message(last) } else { Begun::Closed });
+            let is_message = !first.is_empty() && opening != Some(DetectedProtocol::Frames);
+            let last =
+                FirstMessage { opening: DetectedProtocol::Lines, message: first.into(), rest: Bytes::new() };
+            return Ok(if is_message { FirstRead::Message(last) } else { FirstRead::Closed });
         }
     }
 }
 
 /// Writes one message in the form in which the client speaks.
-async fn answer(stream: &mut Stream, opening: Opening, write: impl FnOnce(Reply)) -> io::Result<()> {
+async fn answer(
+    stream: &mut Stream,
+    opening: DetectedProtocol,
+    write: impl FnOnce(ReplyWriter),
+) -> io::Result<()> {
     let mut line = Vec::new();
-    write(Reply::new(&mut line));
-    if opening == Opening::Frames {
+    write(ReplyWriter::new(&mut line));
+    if opening == DetectedProtocol::Frames {
         let mut frame = Vec::new();
-        Frames::write(line.trim_ascii_end(), &mut frame);
+        FrameDecoder::write(line.trim_ascii_end(), &mut frame);
         line = frame;
     }
     stream.write_all(&line).await?;
     stream.flush().await
 }
 
-fn too_long() -> Refusal {
+fn too_long() -> RequestError {
     let message = format!("Before a token was shown, a message may have {LENGTH_MAX} bytes.");
-    Refusal::new(Code::TooLong, message)
+    RequestError::new(ErrorCode::TooLong, message)
 }
 
-fn too_late(limit: std::time::Duration) -> Refusal {
+fn too_late(limit: std::time::Duration) -> RequestError {
     let message = format!("No token was shown within {limit:?} (auth_timeout).");
-    Refusal::new(Code::Unauthorized, message)
+    RequestError::new(ErrorCode::Unauthorized, message)
 }
 
 #[cfg(test)]
@@ -237,7 +246,7 @@ mod tests {
     #[test]
     fn a_token_is_shown_as_a_command_or_as_a_bare_line() {
         let token = |message: &str| {
-            Shown::read(message.as_bytes())
+            TokenMessage::read(message.as_bytes())
                 .map(|shown| shown.token.into_owned())
                 .map_err(|no| no.refusal.code)
         };
@@ -253,10 +262,10 @@ mod tests {
             "{\"function\":\"f\"}",
             "\u{ff}",
         ] {
-            assert_eq!(token(wrong), Err(Code::Unauthorized), "{wrong}");
+            assert_eq!(token(wrong), Err(ErrorCode::Unauthorized), "{wrong}");
         }
         for wrong in ["{\"command\":\"auth\"}", "{\"command\":\"auth\",\"token\":\"a\",\"tokn\":\"b\"}"] {
-            assert_eq!(token(wrong), Err(Code::BadRequest), "{wrong}");
+            assert_eq!(token(wrong), Err(ErrorCode::BadRequest), "{wrong}");
         }
     }
 }

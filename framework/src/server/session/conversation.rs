@@ -2,7 +2,7 @@
 
 mod flow;
 mod linger;
-mod plain;
+mod stream;
 
 use std::future::poll_fn;
 use std::io;
@@ -12,32 +12,32 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::stream::StreamExt;
 
-use self::flow::Flow;
+use self::flow::MessageLoop;
 pub(super) use self::linger::linger;
-use self::plain::Plain;
+use self::stream::StreamTransport;
 use super::Session;
-use super::decoder::{Form, Read};
+use super::decoder::{Framing, Read};
 use super::idle::Idle;
-use crate::protocol::{Opening, Refusal};
-use crate::server::ready::raised;
+use crate::protocol::{DetectedProtocol, RequestError};
+use crate::server::poll::raised;
 use crate::server::settings::Protocol;
 use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 /// How a conversation came to its end.
-pub(super) enum Turn {
+pub(super) enum SessionStep {
     /// The peer has closed and has its answers, or nothing more is to be read.
     Over,
     /// What comes cannot be understood or is not let in, which the peer has been told.
     Broken,
     /// It has shown its token in this protocol; what came beyond that.
-    Welcome(Opening, Bytes),
+    Welcome(DetectedProtocol, Bytes),
     /// It begins with something that is no conversation of lines or frames.
-    Other(Opening, Bytes),
+    Other(DetectedProtocol, Bytes),
 }
 
 /// What carries the messages of a conversation.
-pub(super) trait Pipe {
+pub(super) trait MessageTransport {
     /// Reads once.
     fn poll_read(&mut self, context: &mut Context) -> Poll<io::Result<Read>>;
 
@@ -54,10 +54,10 @@ pub(super) trait Pipe {
     fn has_output(&self) -> bool;
 
     /// How the messages of a page are told apart.
-    fn form(&self) -> Form;
+    fn form(&self) -> Framing;
 
     /// What the first bytes announced, if the door is still to be asked about that.
-    fn opening(&self) -> Option<Opening> {
+    fn opening(&self) -> Option<DetectedProtocol> {
         None
     }
 
@@ -67,11 +67,11 @@ pub(super) trait Pipe {
     }
 
     /// Why nothing more can be read, if that is so.
-    fn broken(&self) -> Option<&Refusal> {
+    fn broken(&self) -> Option<&RequestError> {
         None
     }
 
-    /// Whether [`Pipe::poll_watch`] is to be asked.
+    /// Whether [`MessageTransport::poll_watch`] is to be asked.
     fn is_watched(&self) -> bool {
         false
     }
@@ -101,26 +101,34 @@ pub(super) trait Pipe {
 impl Session {
     /// Reads and answers lines or frames, whichever is `known` or told by the first bytes, until the peer has closed
     /// and has its answers, or cannot be served.
-    pub(super) async fn converse(&mut self, stream: &mut Stream, known: Option<Opening>) -> io::Result<Turn> {
+    pub(super) async fn converse(
+        &mut self,
+        stream: &mut Stream,
+        known: Option<DetectedProtocol>,
+    ) -> io::Result<SessionStep> {
         match known {
-            Some(Opening::Frames) => {
+            Some(DetectedProtocol::Frames) => {
                 self.guest.speaks(Protocol::Frames);
                 self.outbox.frame();
             }
             Some(_) => self.guest.speaks(Protocol::Lines),
             None => {}
         }
-        self.converse_over(&mut Plain::new(stream, known, self.hall.settings.package_max_length)).await
+        self.converse_over(&mut StreamTransport::new(stream, known, self.hall.settings.package_max_length))
+            .await
     }
 
-    pub(super) async fn converse_over<P: Pipe>(&mut self, pipe: &mut P) -> io::Result<Turn> {
+    pub(super) async fn converse_over<P: MessageTransport>(
+        &mut self,
+        pipe: &mut P,
+    ) -> io::Result<SessionStep> {
         let mut reading = self.reading.take();
         let mut stop = self.stop.clone();
         // One future for all rounds, which enlists only once.
         let mut stopped = pin!(raised(&mut stop));
         let mut idle = Idle::new(self.hall.settings.heartbeat_idle_time);
-        let mut end = Turn::Over;
-        let mut flow = Flow::new(self, pipe);
+        let mut end = SessionStep::Over;
+        let mut flow = MessageLoop::new(self, pipe);
         loop {
             flow.flush().await?;
             if reading.is_none() && flow.is_done() {
@@ -145,12 +153,12 @@ impl Session {
                         Read::Other(opening, first) => {
                             drop(flow);
                             self.reading = reading;
-                            return Ok(Turn::Other(opening, first));
+                            return Ok(SessionStep::Other(opening, first));
                         }
                     };
                     let goes_on = flow.take_in(page).await?;
                     if !goes_on {
-                        end = Turn::Broken;
+                        end = SessionStep::Broken;
                     }
                     if is_last || !goes_on {
                         flow.receive_all().await?;
@@ -165,7 +173,7 @@ impl Session {
                 }
                 () = idle.over(), if flow.is_done() => {
                     self.hall.board.limits.hit(Limit::HeartbeatIdleTime);
-                    return Ok(Turn::Over);
+                    return Ok(SessionStep::Over);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::protocol::{Frames, Lines, Opening, Page, Refusal};
+use crate::protocol::{DetectedProtocol, FrameDecoder, LineDecoder, MessageBatch, RequestError};
 
 /// How the messages of a connection are told apart.
 #[derive(Debug)]
@@ -12,36 +12,36 @@ pub(super) enum Decoder {
         first: Vec<u8>,
         limit: usize,
     },
-    Lines(Lines),
-    Frames(Frames),
+    Lines(LineDecoder),
+    Frames(FrameDecoder),
 }
 
 /// What one read came to.
 #[derive(Debug)]
 pub(super) enum Read {
     /// Messages, perhaps none yet.
-    Page(Page),
+    Page(MessageBatch),
     /// The beginning of something else, all that has come of it.
-    Other(Opening, Bytes),
+    Other(DetectedProtocol, Bytes),
     /// The peer has closed; what was left is a message too.
-    Closed(Page),
+    Closed(MessageBatch),
     /// The peer hears nothing any more; these messages were its last.
-    Gone(Page),
+    Gone(MessageBatch),
 }
 
 /// How the messages of a page are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Framing {
     Lines,
     Frames,
 }
 
-impl Form {
+impl Framing {
     /// The messages of a page.
     pub(super) fn messages(self, page: &Bytes) -> impl Iterator<Item = &[u8]> {
         let (lines, frames) = match self {
-            Self::Lines => (Some(Page::lines(page)), None),
-            Self::Frames => (None, Some(Frames::messages(page))),
+            Self::Lines => (Some(MessageBatch::lines(page)), None),
+            Self::Frames => (None, Some(FrameDecoder::messages(page))),
         };
         lines.into_iter().flatten().chain(frames.into_iter().flatten())
     }
@@ -54,11 +54,11 @@ impl Decoder {
     }
 
     /// Where it is known already what is spoken.
-    pub(super) fn knowing(opening: Option<Opening>, limit: usize) -> Self {
+    pub(super) fn knowing(opening: Option<DetectedProtocol>, limit: usize) -> Self {
         match opening {
-            Some(Opening::Lines) => Self::Lines(Lines::new(limit)),
-            Some(Opening::Frames) => Self::Frames(Frames::new(limit)),
-            Some(Opening::Http | Opening::Tls) | None => Self::new(limit),
+            Some(DetectedProtocol::Lines) => Self::Lines(LineDecoder::new(limit)),
+            Some(DetectedProtocol::Frames) => Self::Frames(FrameDecoder::new(limit)),
+            Some(DetectedProtocol::Http | DetectedProtocol::Tls) | None => Self::new(limit),
         }
     }
 
@@ -68,12 +68,14 @@ impl Decoder {
             _ if chunk.is_empty() => Read::Closed(self.finish()),
             Self::Undecided { first, limit } => {
                 first.extend_from_slice(chunk);
-                let Some(opening) = Opening::told_by(first) else { return Read::Page(empty()) };
+                let Some(opening) = DetectedProtocol::told_by(first) else { return Read::Page(empty()) };
                 let (first, limit) = (std::mem::take(first), *limit);
                 *self = match opening {
-                    Opening::Lines => Self::Lines(Lines::new(limit)),
-                    Opening::Frames => Self::Frames(Frames::new(limit)),
-                    Opening::Http | Opening::Tls => return Read::Other(opening, first.into()),
+                    DetectedProtocol::Lines => Self::Lines(LineDecoder::new(limit)),
+                    DetectedProtocol::Frames => Self::Frames(FrameDecoder::new(limit)),
+                    DetectedProtocol::Http | DetectedProtocol::Tls => {
+                        return Read::Other(opening, first.into());
+                    }
                 };
                 self.feed(&first)
             }
@@ -82,27 +84,27 @@ impl Decoder {
         }
     }
 
-    fn finish(&mut self) -> Page {
+    fn finish(&mut self) -> MessageBatch {
         let rest = match self {
             Self::Undecided { first, .. } => Bytes::from(std::mem::take(first)),
             Self::Lines(lines) => lines.finish().unwrap_or_default(),
             // Half a frame is no message.
             Self::Frames(_) => Bytes::new(),
         };
-        Page { bytes: rest, overflow: false }
+        MessageBatch { bytes: rest, overflow: false }
     }
 
     /// What is spoken; `None` while that is not known.
-    pub(super) fn opening(&self) -> Option<Opening> {
+    pub(super) fn opening(&self) -> Option<DetectedProtocol> {
         match self {
             Self::Undecided { .. } => None,
-            Self::Lines(_) => Some(Opening::Lines),
-            Self::Frames(_) => Some(Opening::Frames),
+            Self::Lines(_) => Some(DetectedProtocol::Lines),
+            Self::Frames(_) => Some(DetectedProtocol::Frames),
         }
     }
 
     /// Why nothing more can be read, if that is so.
-    pub(super) fn broken(&self) -> Option<&Refusal> {
+    pub(super) fn broken(&self) -> Option<&RequestError> {
         match self {
             Self::Frames(frames) => frames.broken(),
             Self::Undecided { .. } | Self::Lines(_) => None,
@@ -110,14 +112,14 @@ impl Decoder {
     }
 
     /// How the messages of a page are told apart.
-    pub(super) fn form(&self) -> Form {
+    pub(super) fn form(&self) -> Framing {
         match self {
-            Self::Undecided { .. } | Self::Lines(_) => Form::Lines,
-            Self::Frames(_) => Form::Frames,
+            Self::Undecided { .. } | Self::Lines(_) => Framing::Lines,
+            Self::Frames(_) => Framing::Frames,
         }
     }
 }
 
-fn empty() -> Page {
-    Page { bytes: Bytes::new(), overflow: false }
+fn empty() -> MessageBatch {
+    MessageBatch { bytes: Bytes::new(), overflow: false }
 }

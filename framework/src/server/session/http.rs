@@ -1,20 +1,20 @@
 //! Answers HTTP: the same requests as on a line, as resources.
 
-mod answer;
-mod carrier;
-mod document;
-mod feed;
-mod guard;
-mod mailbox;
-mod many;
-mod one;
+mod response;
+mod hyper_io;
+mod openapi;
+mod sse;
+mod origin_policy;
+mod replies;
+mod push_many;
+mod push_task;
 mod percent;
 mod problem;
-mod query;
-mod route;
+mod params;
+mod matching;
 mod routes;
 mod schemas;
-mod service;
+mod dispatch;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -31,40 +31,40 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
-pub(super) use self::carrier::Carrier;
+pub(super) use self::hyper_io::HyperIo;
 use self::problem::Problem;
 use super::conversation::linger;
-use super::{Hall, Session};
+use super::{Session, SessionContext};
 use crate::server::access::Access;
-use crate::server::door::Door;
+use crate::server::connections::ConnectionRecord;
 use crate::server::peer::Peer;
-use crate::server::ready::raised;
-use crate::server::roster::Guest;
+use crate::server::policy::ListenerPolicy;
+use crate::server::poll::raised;
 use crate::server::settings::{Protocol, ServerSettings};
 use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 /// Who asks, and of whom.
 #[derive(Clone)]
-struct Caller {
-    hall: Arc<Hall>,
-    door: Arc<Door>,
+struct RequestContext {
+    hall: Arc<SessionContext>,
+    door: Arc<ListenerPolicy>,
     peer: Peer,
-    guest: Arc<Guest>,
+    guest: Arc<ConnectionRecord>,
     access: Access,
     /// Becomes true when no more tasks are to be read.
     stop: watch::Receiver<bool>,
 }
 
 /// One connection that speaks HTTP.
-struct Exchange {
-    caller: Caller,
-    beside: Beside,
+struct HttpConnection {
+    caller: RequestContext,
+    beside: SideTasks,
 }
 
 /// What goes on beside the exchange of one request and one response.
 #[derive(Default)]
-struct Beside {
+struct SideTasks {
     /// Tasks that are read in while their answers go out.
     upload: Mutex<Option<BoxFuture<'static, ()>>>,
     /// Where the connection comes from once it is a WebSocket, and what its client may do.
@@ -81,7 +81,7 @@ impl Session {
         let exchange = self.exchange();
         let service = service_fn(|request| async { Ok::<_, Infallible>(exchange.answer(request).await) });
         let settings = &self.hall.settings;
-        let carrier = Carrier::new(stream, self.hall.board.limits.clone());
+        let carrier = HyperIo::new(stream, self.hall.board.limits.clone());
         let mut connection =
             builder(settings).serve_connection(TokioIo::new(carrier), service).with_upgrades();
         let ended = loop {
@@ -123,12 +123,12 @@ impl Session {
         }
     }
 
-    fn exchange(&self) -> Exchange {
+    fn exchange(&self) -> HttpConnection {
         let (hall, door) = (self.hall.clone(), self.door.clone());
         let peer = self.connection.address();
         let (guest, stop) = (self.guest.clone(), self.stop.clone());
-        let caller = Caller { hall, door, peer, guest, access: self.access, stop };
-        Exchange { caller, beside: Beside::default() }
+        let caller = RequestContext { hall, door, peer, guest, access: self.access, stop };
+        HttpConnection { caller, beside: SideTasks::default() }
     }
 }
 
@@ -137,12 +137,12 @@ fn builder(settings: &ServerSettings) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(settings.http_header_timeout)
-        .max_headers(settings.http_header_count)
-        .max_buf_size(settings.http_header_max);
+        .max_headers(settings.max_http_headers)
+        .max_buf_size(settings.max_http_header);
     builder
 }
 
-impl Beside {
+impl SideTasks {
     fn begin(&self, upload: BoxFuture<'static, ()>) {
         *self.upload.lock().expect("an upload that panics ends its connection") = Some(upload);
     }

@@ -1,9 +1,9 @@
 //! Talks in WebSocket messages: each is a request or raw data, as a line is.
 
-mod greeting;
+mod auth;
 mod handshake;
-mod messages;
-mod pulse;
+mod transport;
+mod heartbeat;
 
 use std::io;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 pub(super) use self::handshake::{accept, is_wanted, token};
-use self::messages::Messages;
+use self::transport::WebSocketTransport;
 use super::Session;
 use super::conversation::linger;
-use super::http::Carrier;
+use super::http::HyperIo;
 use crate::server::settings::Protocol;
 use crate::server::status::Limit;
 
@@ -31,14 +31,14 @@ impl Session {
     /// Reads and answers messages until one of the two closes. What went before has been answered with
     /// [`accept`]'s response.
     pub(super) async fn converse_websocket(&mut self, upgraded: Upgraded) -> io::Result<()> {
-        let stream = match upgraded.downcast::<TokioIo<Carrier>>() {
+        let stream = match upgraded.downcast::<TokioIo<HyperIo>>() {
             Ok(parts) => parts.io.into_inner().into_stream().again(parts.read_buf),
             Err(_) => return Err(io::Error::other("the upgraded connection is none of this server's")),
         };
         self.guest.speaks(Protocol::Websocket);
         self.guest.hears_from(&self.outbox);
         self.outbox.frame();
-        let mut messages = Messages::new(stream, &self.hall.settings).await;
+        let mut messages = WebSocketTransport::new(stream, &self.hall.settings).await;
         if self.access.is_unknown() {
             if let Some(reason) = self.greet_websocket(&mut messages).await? {
                 drop(timeout(PATIENCE, close(messages, reason)).await);
@@ -55,7 +55,7 @@ impl Session {
                 failure.unwrap_or_else(|| self.farewell())
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                frame(CloseCode::Policy, "the answers were not read (output_buffer_max)")
+                frame(CloseCode::Policy, "the answers were not read (max_output_buffer)")
             }
             Err(error) => {
                 if error.kind() == io::ErrorKind::BrokenPipe {
@@ -79,7 +79,10 @@ impl Session {
 }
 
 /// Says goodbye, and waits until the peer has done so as well.
-async fn close(messages: Messages, reason: CloseFrame) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+async fn close(
+    messages: WebSocketTransport,
+    reason: CloseFrame,
+) -> Result<(), tokio_tungstenite::tungstenite::Error> {
     let mut socket = messages.into_socket();
     // The peer may have closed already: then its answer is on its way out.
     drop(socket.send(Message::Close(Some(reason))).await);

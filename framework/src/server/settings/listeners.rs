@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ServerSettings;
-use crate::config::Checks;
+use crate::config::Validator;
 use crate::protocol::ReplyMode;
 
 /// What `host` of a Unix socket begins with.
@@ -194,7 +194,7 @@ impl ServerSettings {
         }
     }
 
-    pub(super) fn check_listeners(&self, checks: Checks) -> Checks {
+    pub(super) fn check_listeners(&self, checks: Validator) -> Validator {
         let first = self.first_listener();
         let has_tokens = self.has_tokens();
         let needs_tokens = |listener: &ListenerSettings| listener.auth == Some(Auth::Token) && !has_tokens;

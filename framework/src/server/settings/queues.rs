@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use super::ServerSettings;
-use crate::config::{Config, nearest};
+use crate::config::{Config, did_you_mean};
 use crate::protocol::Durability;
-use crate::store::sqlite::Opening;
-use crate::store::{Clock, Line, Memory, Policy, Sqlite, Store};
+use crate::store::sqlite::SqliteOptions;
+use crate::store::{Clock, Memory, Sqlite, Store, StoreOptions, WorkerGroup};
 use crate::task::Handlers;
 
 /// In `task_queues`, all queues without workers of their own.
@@ -31,7 +31,8 @@ impl ServerSettings {
         if self.durability == Durability::Memory {
             return Ok(Arc::new(Memory::new(self.policy(), handlers, Clock::machine())));
         }
-        let opening = Opening { durability: self.durability, ..Opening::at(self.queue_path(config)) };
+        let opening =
+            SqliteOptions { durability: self.durability, ..SqliteOptions::at(self.queue_path(config)) };
         Ok(Arc::new(Sqlite::open(opening, self.policy(), handlers)?))
     }
 
@@ -41,32 +42,32 @@ impl ServerSettings {
     }
 
     /// What the store is told when it opens.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> StoreOptions {
         let waiting = match self.durability {
             Durability::Memory => WAITING_IN_MEMORY,
             Durability::Async | Durability::Fsync => WAITING_ON_DISK,
         };
-        Policy {
-            limit: self.queue_max_length.unwrap_or(waiting),
-            memory_max: self.memory_max,
+        StoreOptions {
+            limit: self.max_queue_length.unwrap_or(waiting),
+            max_memory: self.max_memory,
             lines: self.lines().into_iter().map(|(line, _)| line).collect(),
             weights: self.queue_weights.clone(),
             rates: self.queue_rates.iter().map(|(queue, rate)| (queue.clone(), rate.0)).collect(),
-            key_window: self.key_window,
-            keep_time: self.keep_time,
-            keep_count: self.keep_count,
-            ..Policy::default()
+            idempotency_window: self.idempotency_window,
+            retention_time: self.retention_time,
+            retention_count: self.retention_count,
+            ..StoreOptions::default()
         }
     }
 
     /// The lines of workers, and how many workers each has; at least one line.
-    pub(crate) fn lines(&self) -> Vec<(Line, usize)> {
+    pub(crate) fn lines(&self) -> Vec<(WorkerGroup, usize)> {
         if self.task_queues.is_empty() {
-            return vec![(Line::Others, self.task_worker_num)];
+            return vec![(WorkerGroup::Others, self.task_worker_num)];
         }
         let line = |queue: &String| match queue.as_str() {
-            OTHERS => Line::Others,
-            _ => Line::Queue(queue.clone()),
+            OTHERS => WorkerGroup::Others,
+            _ => WorkerGroup::Queue(queue.clone()),
         };
         self.task_queues.iter().map(|(queue, workers)| (line(queue), *workers)).collect()
     }
@@ -85,7 +86,7 @@ impl ServerSettings {
         for (setting, names) in named {
             let unknown = |name: &&String| *name != OTHERS && !known.contains(name.as_str());
             if let Some(name) = names.into_iter().find(unknown) {
-                let near = nearest(name, known.iter().copied());
+                let near = did_you_mean(name, known.iter().copied());
                 let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
                 bail!("{setting} names the queue \"{name}\", and no handler has such a queue{near}");
             }
@@ -103,10 +104,10 @@ impl ServerSettings {
 }
 
 /// The name of a line as people write it.
-pub(crate) fn name(line: &Line) -> &str {
+pub(crate) fn name(line: &WorkerGroup) -> &str {
     match line {
-        Line::Queue(queue) => queue,
-        Line::Others => OTHERS,
+        WorkerGroup::Queue(queue) => queue,
+        WorkerGroup::Others => OTHERS,
     }
 }
 
@@ -121,9 +122,9 @@ mod tests {
 
     #[test]
     fn without_queues_of_their_own_all_workers_take_from_all() {
-        assert_eq!(with_queues(&[]).lines(), [(Line::Others, 7)]);
+        assert_eq!(with_queues(&[]).lines(), [(WorkerGroup::Others, 7)]);
         let lines = with_queues(&[("mail", 8), ("*", 4)]).lines();
-        assert_eq!(lines, [(Line::Others, 4), (Line::Queue("mail".into()), 8)]);
+        assert_eq!(lines, [(WorkerGroup::Others, 4), (WorkerGroup::Queue("mail".into()), 8)]);
         assert_eq!(lines.iter().map(|(line, _)| name(line)).collect::<Vec<_>>(), ["*", "mail"]);
     }
 
@@ -140,8 +141,8 @@ mod tests {
 
     #[test]
     fn more_may_wait_on_disk_than_in_memory() {
-        let limit = |durability, queue_max_length| {
-            ServerSettings { durability, queue_max_length, ..ServerSettings::default() }.policy().limit
+        let limit = |durability, max_queue_length| {
+            ServerSettings { durability, max_queue_length, ..ServerSettings::default() }.policy().limit
         };
         assert_eq!(limit(Durability::Memory, None), 1_000_000);
         assert_eq!(limit(Durability::Fsync, None), 100_000_000);

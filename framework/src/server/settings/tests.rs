@@ -55,8 +55,8 @@ fn queues_are_given_workers_and_weights_within_bounds() {
     let queue_weights = [("mail".to_owned(), 0)].into();
     let weightless = ServerSettings { queue_weights, ..ServerSettings::default() };
     assert!(problem(weightless).contains("a weight from 1 to 1000"));
-    let forgetful = ServerSettings { keep_time: Duration::MAX, ..ServerSettings::default() };
-    assert_eq!(problem(forgetful), "`keep_time` must be at most 100 years");
+    let forgetful = ServerSettings { retention_time: Duration::MAX, ..ServerSettings::default() };
+    assert_eq!(problem(forgetful), "`retention_time` must be at most 100 years");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_name_from_elsewhere_is_refused_with_what_to_do_here() {
 
 #[test]
 fn no_setting_is_also_a_replaced_name_and_none_is_listed_twice() {
-    let mut names: Vec<_> = replaced::REPLACED.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut names: Vec<_> = foreign_keys::REPLACED.iter().map(|(name, _)| (*name).to_owned()).collect();
     names.extend(values(&ServerSettings::default()).into_keys());
     names.sort();
     let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();

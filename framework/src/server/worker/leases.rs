@@ -7,16 +7,16 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::store::{Lease, Store, Token};
+use crate::store::{Lease, LeaseToken, Store};
 use crate::task::TaskId;
 
 /// The leases of the attempts under way.
 pub(crate) struct Leases {
     store: Arc<dyn Store>,
-    held: Mutex<FxHashMap<Token, Held>>,
+    held: Mutex<FxHashMap<LeaseToken, HeldLease>>,
 }
 
-struct Held {
+struct HeldLease {
     task: TaskId,
     /// Never sent to: its end says that the lease is lost.
     _lost: oneshot::Sender<()>,
@@ -27,7 +27,7 @@ impl Leases {
         Self { store, held: Mutex::default() }
     }
 
-    fn held(&self) -> MutexGuard<'_, FxHashMap<Token, Held>> {
+    fn held(&self) -> MutexGuard<'_, FxHashMap<LeaseToken, HeldLease>> {
         self.held.lock().expect("no one panics while holding the leases")
     }
 
@@ -35,11 +35,11 @@ impl Leases {
     /// becomes of the attempt will be refused then.
     pub(super) fn hold(&self, lease: &Lease) -> oneshot::Receiver<()> {
         let (sender, lost) = oneshot::channel();
-        self.held().insert(lease.token, Held { task: lease.task.id, _lost: sender });
+        self.held().insert(lease.token, HeldLease { task: lease.task.id, _lost: sender });
         lost
     }
 
-    pub(super) fn release(&self, token: Token) {
+    pub(super) fn release(&self, token: LeaseToken) {
         self.held().remove(&token);
     }
 
@@ -71,7 +71,7 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Clock, Memory, Policy};
+    use crate::store::{Clock, Memory, StoreOptions};
     use crate::task::{Handler, Handlers, NewTask};
 
     static HANDLER: Handler = Handler::missing("slow");
@@ -79,7 +79,7 @@ mod tests {
     /// A store with one task, which is leased, and its clock.
     async fn leased() -> (Arc<Memory>, Clock, Lease) {
         let clock = Clock::fake(0);
-        let store = Memory::new(Policy::default(), Arc::new(Handlers::default()), clock.clone());
+        let store = Memory::new(StoreOptions::default(), Arc::new(Handlers::default()), clock.clone());
         store.push(vec![NewTask::with_defaults(&HANDLER, "null".into())]).await[0].clone().unwrap();
         let lease = store.take(0, 1).await.remove(0);
         (Arc::new(store), clock, lease)
@@ -91,13 +91,13 @@ mod tests {
         let leases = Leases::new(store.clone());
         let mut lost = leases.hold(&lease);
         for _ in 0..10 {
-            clock.advance(Policy::default().lease / 3);
+            clock.advance(StoreOptions::default().lease / 3);
             leases.renew().await;
             assert!(store.take(0, 1).await.is_empty());
         }
         assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it is still held");
         leases.release(lease.token);
-        clock.advance(Policy::default().lease * 2);
+        clock.advance(StoreOptions::default().lease * 2);
         leases.renew().await;
         assert_eq!(store.take(0, 1).await.len(), 1, "nobody renews what is released");
     }
@@ -107,7 +107,7 @@ mod tests {
         let (store, clock, lease) = leased().await;
         let leases = Leases::new(store.clone());
         let lost = leases.hold(&lease);
-        clock.advance(Policy::default().lease * 2);
+        clock.advance(StoreOptions::default().lease * 2);
         assert_eq!(store.take(0, 1).await.len(), 1, "somebody else has it now");
         leases.renew().await;
         assert!(lost.await.is_err());

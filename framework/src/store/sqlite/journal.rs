@@ -2,20 +2,20 @@
 
 use rusqlite::{CachedStatement, Connection, Result, Transaction, TransactionBehavior, params};
 
-use super::bulk::Bulk;
-use super::kept::Kept;
+use super::bulk_insert::BulkInsert;
+use super::retention::Retention;
 use super::row::RowOptions;
-use crate::store::books::{Ended, Follow, Record, Run};
-use crate::store::story::{BatchState, BatchStory};
-use crate::store::telling::ms_of;
-use crate::store::{Accepted, Policy};
-use crate::task::{NewTask, Task, TaskId};
+use crate::store::index::{AttemptRun, EndRecord, FollowUp, Record};
+use crate::store::view_parts::ms_of;
+use crate::store::views::{BatchInfo, BatchState};
+use crate::store::{Accepted, StoreOptions};
+use crate::task::{NewTask, TaskId, TaskRecord};
 
 /// The connection that writes, and what it knows without asking.
 pub(super) struct Journal {
     connection: Connection,
     next_id: TaskId,
-    kept: Kept,
+    kept: Retention,
     key_ms: u64,
     purged_ms: u64,
     bulks: Bulks,
@@ -23,8 +23,8 @@ pub(super) struct Journal {
 
 /// The tables of which every group writes many rows.
 struct Bulks {
-    tasks: Bulk,
-    ends: Bulk,
+    tasks: BulkInsert,
+    ends: BulkInsert,
 }
 
 /// Something to write.
@@ -43,9 +43,14 @@ pub(super) struct Written {
 }
 
 impl Journal {
-    pub(super) fn new(connection: Connection, next_id: TaskId, kept: Kept, policy: &Policy) -> Self {
-        let key_ms = policy.key_window.as_millis() as u64;
-        let bulks = Bulks { tasks: Bulk::of("tasks", 9), ends: Bulk::of("ends", 9) };
+    pub(super) fn new(
+        connection: Connection,
+        next_id: TaskId,
+        kept: Retention,
+        policy: &StoreOptions,
+    ) -> Self {
+        let key_ms = policy.idempotency_window.as_millis() as u64;
+        let bulks = Bulks { tasks: BulkInsert::of("tasks", 9), ends: BulkInsert::of("ends", 9) };
         Self { connection, next_id, kept, key_ms, purged_ms: 0, bulks }
     }
 
@@ -68,7 +73,7 @@ impl Journal {
         Ok(())
     }
 
-    pub(super) fn kept(&mut self) -> &mut Kept {
+    pub(super) fn kept(&mut self) -> &mut Retention {
         &mut self.kept
     }
 
@@ -128,7 +133,7 @@ struct Group<'g, 'a> {
     file: &'g Connection,
     bulks: &'g Bulks,
     next_id: &'g mut TaskId,
-    kept: &'g mut Kept,
+    kept: &'g mut Retention,
     now_ms: u64,
     key_until_ms: u64,
     written: Written,
@@ -136,7 +141,7 @@ struct Group<'g, 'a> {
     batches: Vec<(u64, i64)>,
     /// To be inserted together.
     tasks: Vec<(TaskId, &'a NewTask)>,
-    ends: Vec<&'a Ended>,
+    ends: Vec<&'a EndRecord>,
 }
 
 impl<'a> Group<'_, 'a> {
@@ -222,7 +227,7 @@ impl<'a> Group<'_, 'a> {
                 ])?;
                 Ok(())
             }
-            Record::Follow(Follow { new, completes }) => {
+            Record::Follow(FollowUp { new, completes }) => {
                 let id = self.task(new);
                 self.written.followed.push(id);
                 if let Some(batch) = completes {
@@ -235,7 +240,7 @@ impl<'a> Group<'_, 'a> {
         }
     }
 
-    fn ended(&mut self, ended: &'a Ended) -> Result<()> {
+    fn ended(&mut self, ended: &'a EndRecord) -> Result<()> {
         if !ended.keep {
             return self.kept.drop_now(self.file, ended.task.id, ended.state, *self.next_id);
         }
@@ -244,21 +249,21 @@ impl<'a> Group<'_, 'a> {
         self.notes(&ended.task)
     }
 
-    fn attempt(&self, task: TaskId, run: Run, error: &str) -> Result<()> {
+    fn attempt(&self, task: TaskId, run: AttemptRun, error: &str) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let row =
             params![task as i64, run.number, run.started_ms as i64, ran_us(&run), std::process::id(), error];
         self.file.prepare_cached(sql)?.execute(row).map(drop)
     }
 
-    fn notes(&self, task: &Task) -> Result<()> {
+    fn notes(&self, task: &TaskRecord) -> Result<()> {
         let Some(notes) = task.notes() else { return Ok(()) };
         let notes = serde_json::to_string(&notes).expect("texts and numbers are JSON");
         let sql = "INSERT OR REPLACE INTO notes VALUES (?1, ?2)";
         self.file.prepare_cached(sql)?.execute(params![task.id as i64, notes]).map(drop)
     }
 
-    fn batch(&self, story: &BatchStory) -> Result<()> {
+    fn batch(&self, story: &BatchInfo) -> Result<()> {
         let sql = "UPDATE batches SET state = ?2, done = ?3, failed = ?4, cancelled = ?5, expired = ?6, \
             ended_ms = ?7, then_function = ?8 WHERE id = ?1";
         let row = params![
@@ -302,7 +307,7 @@ fn bind_task(
     statement.raw_bind_parameter(first + 8, std::str::from_utf8(&new.args).unwrap_or("null"))
 }
 
-fn bind_end(statement: &mut CachedStatement, first: usize, ended: &Ended, pid: u32) -> Result<()> {
+fn bind_end(statement: &mut CachedStatement, first: usize, ended: &EndRecord, pid: u32) -> Result<()> {
     let run = ended.run.as_ref();
     statement.raw_bind_parameter(first, ended.task.id as i64)?;
     statement.raw_bind_parameter(first + 1, ended.state.name())?;
@@ -316,7 +321,7 @@ fn bind_end(statement: &mut CachedStatement, first: usize, ended: &Ended, pid: u
     statement.raw_bind_parameter(first + 8, ended.outcome.as_ref().err())
 }
 
-fn ran_us(run: &Run) -> Option<i64> {
+fn ran_us(run: &AttemptRun) -> Option<i64> {
     run.ran.map(|ran| i64::try_from(ran.as_micros()).unwrap_or(i64::MAX))
 }
 

@@ -8,19 +8,19 @@ use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Row};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::kept::{End, Kept, count_in};
+use super::retention::{ExpiringRow, Retention, count_in};
 use super::row::{self, RowOptions};
-use crate::store::Policy;
-use crate::store::books::{Arrival, Books, Record, Run, When};
+use crate::store::StoreOptions;
 use crate::store::clock::Now;
-use crate::store::counts::Ledger;
-use crate::store::names::{interned, missing};
-use crate::store::story::{BatchState, BatchStory, State};
-use crate::task::{Handlers, Task, TaskId};
+use crate::store::index::{AttemptRun, Insertion, ReadyAt, Record, TaskIndex};
+use crate::store::intern::{intern, missing_handler};
+use crate::store::stats::Ledger;
+use crate::store::views::{BatchInfo, BatchState, State};
+use crate::task::{Handlers, TaskId, TaskRecord};
 
 /// What was found in the file.
 pub(super) struct Recovered {
-    pub(super) kept: Kept,
+    pub(super) kept: Retention,
     pub(super) next_id: TaskId,
     /// To be written before anything else.
     pub(super) records: Vec<Record>,
@@ -36,8 +36,8 @@ struct Retry {
 /// Fills the books with what is in the file. `died` are the tasks that were running when the last process died.
 pub(super) fn recover(
     connection: &Connection,
-    books: &mut Books,
-    policy: &Policy,
+    books: &mut TaskIndex,
+    policy: &StoreOptions,
     handlers: &Handlers,
     died: &[TaskId],
     now: Now,
@@ -48,7 +48,7 @@ pub(super) fn recover(
     let mut over: Vec<_> = ends.iter().map(|end| end.id).collect();
     over.sort_unstable();
     for (story, then) in batches(connection)? {
-        let handler = then.map(|name| handlers.find(&name).unwrap_or_else(|_| missing(&name)));
+        let handler = then.map(|name| handlers.find(&name).unwrap_or_else(|_| missing_handler(&name)));
         books.batches().resume(story, handler);
     }
     let cancelled = cancelled(connection, &over)?;
@@ -72,16 +72,16 @@ pub(super) fn recover(
     books.note_batches(now, &mut records);
     let mut paused = connection.prepare("SELECT name FROM queues WHERE paused")?;
     for name in paused.query_map([], |row| row.get::<_, String>(0))? {
-        books.order().pause(interned(&name?), true);
+        books.order().pause(intern(&name?), true);
     }
     let next_id = noted_id.max(last.map_or(0, |last| last + 1)).max(over.last().map_or(0, |last| last + 1));
-    Ok(Recovered { kept: Kept::new(policy, ends), next_id, records })
+    Ok(Recovered { kept: Retention::new(policy, ends), next_id, records })
 }
 
 /// Counts the crash; the task waits as a suspect, or has failed.
-fn count_crash(books: &mut Books, task: Arc<Task>, now: Now, records: &mut Vec<Record>) {
+fn count_crash(books: &mut TaskIndex, task: Arc<TaskRecord>, now: Now, records: &mut Vec<Record>) {
     const WHY: &str = "The process died while it ran.";
-    let run = Run { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None };
+    let run = AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None };
     books.take_in_crashed(task, run, WHY, now, records);
 }
 
@@ -101,12 +101,12 @@ fn ledger(connection: &Connection) -> Result<(Ledger, TaskId)> {
 }
 
 /// The ended tasks that are kept, in the order of their ends.
-fn ends(connection: &Connection) -> Result<VecDeque<End>> {
+fn ends(connection: &Connection) -> Result<VecDeque<ExpiringRow>> {
     let mut read = connection.prepare("SELECT task, ended_ms, state FROM ends")?;
     let rows = read.query_map([], |row| {
         let state = row.get_ref(2)?.as_str()?;
         let state = State::ALL.into_iter().find(|known| known.name() == state).unwrap_or(State::Failed);
-        Ok(End { id: id(row, 0)?, at_ms: id(row, 1)?, state })
+        Ok(ExpiringRow { id: id(row, 0)?, at_ms: id(row, 1)?, state })
     })?;
     let mut ends = rows.collect::<Result<Vec<_>, _>>()?;
     ends.sort_by_key(|end| (end.at_ms, end.id));
@@ -132,7 +132,7 @@ fn retries(connection: &Connection) -> Result<FxHashMap<TaskId, Retry>> {
 }
 
 /// The batches, and what runs at their end.
-fn batches(connection: &Connection) -> Result<Vec<(BatchStory, Option<String>)>> {
+fn batches(connection: &Connection) -> Result<Vec<(BatchInfo, Option<String>)>> {
     let mut read = connection
         .prepare("SELECT * FROM batches WHERE state <> 'ended' OR id = (SELECT max(id) FROM batches)")?;
     let rows = read.query_map([], |row| batch(row).map(|story| (story.then.clone(), story)))?;
@@ -140,8 +140,8 @@ fn batches(connection: &Connection) -> Result<Vec<(BatchStory, Option<String>)>>
 }
 
 /// A row of `batches`.
-pub(super) fn batch(row: &Row) -> rusqlite::Result<BatchStory> {
-    Ok(BatchStory {
+pub(super) fn batch(row: &Row) -> rusqlite::Result<BatchInfo> {
+    Ok(BatchInfo {
         id: id(row, 0)?,
         name: row.get(1)?,
         function: row.get(2)?,
@@ -174,7 +174,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Puts everybody who waits where he waits, in the order of the ids; gives how many these are, and the last id
     /// of all. The arguments stay on the disk.
-    fn waiting(&mut self, books: &mut Books, over: &[TaskId]) -> Result<(u64, Option<TaskId>)> {
+    fn waiting(&mut self, books: &mut TaskIndex, over: &[TaskId]) -> Result<(u64, Option<TaskId>)> {
         let sql = "SELECT id, queue, priority, due_ms, batch, options, function FROM tasks";
         let mut read = self.connection.prepare(sql)?;
         let mut rows = read.query([])?;
@@ -194,7 +194,7 @@ impl Reader<'_> {
             }
             let name = row.get_ref(1)?.as_str()?;
             if queue.0 != name {
-                queue = (interned(name), 0);
+                queue = (intern(name), 0);
             }
             let arrival = self.arrival(row, task, queue.0, books)?;
             books.arrive(arrival);
@@ -202,7 +202,13 @@ impl Reader<'_> {
         Ok((waiting, last))
     }
 
-    fn arrival(&self, row: &Row, task: TaskId, queue: &'static str, books: &mut Books) -> Result<Arrival> {
+    fn arrival(
+        &self,
+        row: &Row,
+        task: TaskId,
+        queue: &'static str,
+        books: &mut TaskIndex,
+    ) -> Result<Insertion> {
         let options = match row.get_ref(5)?.as_str_or_null()? {
             None => RowOptions::default(),
             some => RowOptions::read(some),
@@ -217,7 +223,7 @@ impl Reader<'_> {
             let function = row.get_ref(6).ok().and_then(|name| name.as_str().ok()).unwrap_or_default();
             self.handlers.find(function).map_or(1, |handler| handler.options.concurrency)
         };
-        Ok(Arrival {
+        Ok(Insertion {
             id: task,
             task: None,
             place: books.place(queue, row.get::<_, u8>(2)?.min(9)),
@@ -234,13 +240,13 @@ impl Reader<'_> {
 
     /// A pause goes on by the clock on the wall, the only one that ran meanwhile; should that have been set back,
     /// it is no longer than it was from its beginning.
-    fn when(&self, at_ms: Option<u64>, pause_ms: Option<u64>) -> When {
+    fn when(&self, at_ms: Option<u64>, pause_ms: Option<u64>) -> ReadyAt {
         match (at_ms, pause_ms) {
-            (None, _) => When::Now,
-            (Some(at_ms), None) => When::Wall(at_ms),
+            (None, _) => ReadyAt::Now,
+            (Some(at_ms), None) => ReadyAt::Wall(at_ms),
             (Some(at_ms), Some(pause_ms)) => match at_ms.saturating_sub(self.now.wall_ms).min(pause_ms) {
-                0 => When::Now,
-                rest => When::Steady(self.now.steady + Duration::from_millis(rest)),
+                0 => ReadyAt::Now,
+                rest => ReadyAt::Steady(self.now.steady + Duration::from_millis(rest)),
             },
         }
     }
@@ -252,7 +258,7 @@ pub(super) fn load_one(
     handlers: &Handlers,
     id: TaskId,
     now_ms: u64,
-) -> Result<Option<Task>, rusqlite::Error> {
+) -> Result<Option<TaskRecord>, rusqlite::Error> {
     let mut tasks = load(connection, handlers, &[id], now_ms)?;
     Ok(tasks.pop())
 }
@@ -263,7 +269,7 @@ pub(super) fn load(
     handlers: &Handlers,
     ids: &[TaskId],
     now_ms: u64,
-) -> Result<Vec<Task>, rusqlite::Error> {
+) -> Result<Vec<TaskRecord>, rusqlite::Error> {
     let sql = format!(
         "SELECT {} FROM tasks t LEFT JOIN retries r ON r.task = t.id WHERE t.id BETWEEN ?1 AND ?2",
         row::COLUMNS

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
+use super::running_slots::RunningSlots;
 use super::schema;
-use super::slots::Slots;
 use crate::protocol::Durability;
 
 /// The tables that are numbered, with their number; what cannot be read is passed over by it.
@@ -24,17 +24,17 @@ const NAMED: [&str; 4] = ["attempts", "keys", "queues", "schedules"];
 
 /// What a repair came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repaired {
+pub struct RepairReport {
     /// Where the damaged file is now.
     pub kept: PathBuf,
     /// How many rows each table has.
     pub saved: Vec<(&'static str, u64)>,
-    pub unread: Vec<Unread>,
+    pub unread: Vec<LostRows>,
 }
 
 /// Rows that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unread {
+pub struct LostRows {
     pub table: &'static str,
     /// The first and the last number; rows in between may never have been there.
     pub from: i64,
@@ -48,12 +48,12 @@ pub struct Unread {
 /// # Errors
 /// When another process uses it, when it is no database at all, or when the new file cannot be written; then the
 /// old one is where it was.
-pub fn repair(path: impl AsRef<Path>) -> Result<Repaired> {
+pub fn repair(path: impl AsRef<Path>) -> Result<RepairReport> {
     let path = path.as_ref();
     if !path.exists() {
         bail!("there is no {}", path.display());
     }
-    let (_lock, _running) = Slots::open(path)?;
+    let (_lock, _running) = RunningSlots::open(path)?;
     let new = beside(path, "repaired");
     remove(&new)?;
     let salvaged =
@@ -70,10 +70,10 @@ pub fn repair(path: impl AsRef<Path>) -> Result<Repaired> {
         rename(&with(path, suffix), &with(&kept, suffix))?;
     }
     rename(&new, path)?;
-    Ok(Repaired { kept, saved, unread })
+    Ok(RepairReport { kept, saved, unread })
 }
 
-type Salvaged = (Vec<(&'static str, u64)>, Vec<Unread>);
+type Salvaged = (Vec<(&'static str, u64)>, Vec<LostRows>);
 
 fn salvage(path: &Path, new: &Path) -> Result<Salvaged> {
     let old = schema::open_to_salvage(path)?;
@@ -109,7 +109,7 @@ struct Copying<'a> {
     old: &'a Connection,
     new: &'a Connection,
     table: &'static str,
-    unread: &'a mut Vec<Unread>,
+    unread: &'a mut Vec<LostRows>,
 }
 
 impl Copying<'_> {
@@ -155,7 +155,7 @@ impl Copying<'_> {
     }
 
     fn lose(&mut self, from: i64, to: i64, error: String) {
-        self.unread.push(Unread { table: self.table, from, to: to.max(from), error });
+        self.unread.push(LostRows { table: self.table, from, to: to.max(from), error });
     }
 
     /// The highest number there can be: of the ids that were ever given, if nothing else can be read.

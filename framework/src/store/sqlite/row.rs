@@ -7,8 +7,8 @@ use bytes::Bytes;
 use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 
-use crate::store::names::{interned, missing};
-use crate::task::{Due, Handlers, NewTask, Rare, Task};
+use crate::store::intern::{intern, missing_handler};
+use crate::task::{Due, ExtraOptions, Handlers, NewTask, TaskRecord};
 
 /// The column `options`: what differs from the handler's own, and what only few tasks have.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -84,12 +84,12 @@ pub(super) const COLUMNS: &str = "t.id, t.function, t.queue, t.priority, t.accep
     t.options, t.args, r.attempts, r.failures, r.crashes";
 
 /// Reads a row of [`COLUMNS`].
-pub(super) fn task(row: &Row, handlers: &Handlers, now_ms: u64) -> rusqlite::Result<Task> {
+pub(super) fn task(row: &Row, handlers: &Handlers, now_ms: u64) -> rusqlite::Result<TaskRecord> {
     let text = |index| row.get_ref(index).and_then(|value| Ok(value.as_str()?));
     let function = text(1)?;
-    let handler = handlers.find(function).unwrap_or_else(|_| missing(function));
+    let handler = handlers.find(function).unwrap_or_else(|_| missing_handler(function));
     let queue = text(2)?;
-    let queue = if queue == handler.options.queue { handler.options.queue } else { interned(queue) };
+    let queue = if queue == handler.options.queue { handler.options.queue } else { intern(queue) };
     let accepted_ms: u64 = row.get::<_, i64>(4)?.unsigned_abs();
     let due_ms = row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs);
     let options = match row.get_ref(7)?.as_str_or_null()? {
@@ -119,7 +119,7 @@ pub(super) fn task(row: &Row, handlers: &Handlers, now_ms: u64) -> rusqlite::Res
     };
     let age = Duration::from_millis(now_ms.saturating_sub(accepted_ms));
     let now = Instant::now();
-    let task = Task::new(
+    let task = TaskRecord::new(
         row.get::<_, i64>(0)?.unsigned_abs(),
         new,
         now.checked_sub(age).unwrap_or(now),
@@ -131,14 +131,20 @@ pub(super) fn task(row: &Row, handlers: &Handlers, now_ms: u64) -> rusqlite::Res
     Ok(task)
 }
 
-fn rare(options: RowOptions, batch: Option<u64>) -> Option<Box<Rare>> {
+fn rare(options: RowOptions, batch: Option<u64>) -> Option<Box<ExtraOptions>> {
     let RowOptions { backoff_ms, expires_ms, expires_in_ms, key, concurrency_key, then, .. } = options;
     let expires = match (expires_ms, expires_in_ms) {
         (_, Some(time)) => Some(Due::After(Duration::from_millis(time))),
         (Some(at_ms), None) => Some(Due::At(at_ms)),
         (None, None) => None,
     };
-    let rare =
-        Rare { backoff: backoff_ms.map(Duration::from_millis), expires, key, concurrency_key, batch, then };
-    (rare != Rare::default()).then(|| Box::new(rare))
+    let rare = ExtraOptions {
+        backoff: backoff_ms.map(Duration::from_millis),
+        expires,
+        key,
+        concurrency_key,
+        batch,
+        then,
+    };
+    (rare != ExtraOptions::default()).then(|| Box::new(rare))
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Shared;
-use super::inbox::{Item, Push, Sleep};
+use super::SqliteShared;
 use super::journal::{Entry, Journal, Written};
-use super::trouble::Trouble;
-use crate::store::books::{Follow, Record};
-use crate::task::Task;
+use super::write_error::WriteError;
+use super::write_queue::{PushRequest, WriteRequest, WriterSleep};
+use crate::store::index::{FollowUp, Record};
+use crate::task::TaskRecord;
 
 /// How long ends of tasks wait for a group to ride along with.
 const ENDS_WAIT: Duration = Duration::from_millis(5);
@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_secs(1);
 const ROOM: u64 = 16 * 1024 * 1024;
 
 pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SqliteShared>,
     pub(super) journal: Journal,
     /// On the file system, and not a test's own.
     folder: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, journal: Journal, file: &Path, is_real: bool) -> Self {
+    pub(super) fn new(shared: Arc<SqliteShared>, journal: Journal, file: &Path, is_real: bool) -> Self {
         let folder = file.parent().filter(|_| is_real).map(Path::to_owned);
         Self { shared, journal, folder, active: Instant::now() }
     }
@@ -41,13 +41,13 @@ impl Writer {
                 continue;
             }
             match group.first() {
-                Some(Item::Change(..)) => {
-                    if let Some(Item::Change(change, answer)) = group.pop() {
+                Some(WriteRequest::Change(..)) => {
+                    if let Some(WriteRequest::Change(change, answer)) = group.pop() {
                         drop(answer.send(self.change(change)));
                     }
                 }
-                Some(Item::End(..)) => {
-                    if let Some(Item::End(ids, state, why)) = group.pop() {
+                Some(WriteRequest::End(..)) => {
+                    if let Some(WriteRequest::End(ids, state, why)) = group.pop() {
                         drop(self.end_waiting(&ids, state, why, true));
                     }
                 }
@@ -58,12 +58,12 @@ impl Writer {
     }
 
     /// Whether the disk is not to be written to any more.
-    fn broken(&self) -> Option<Trouble> {
-        self.shared.desk().trouble.clone().filter(Trouble::is_final)
+    fn broken(&self) -> Option<WriteError> {
+        self.shared.desk().trouble.clone().filter(WriteError::is_final)
     }
 
     /// Waits for work; an empty group when there has been none for a while, `None` when there never will be.
-    fn gather(&mut self) -> Option<Vec<Item>> {
+    fn gather(&mut self) -> Option<Vec<WriteRequest>> {
         let mut desk = self.shared.desk();
         let begin = Instant::now();
         let mut first_seen = None;
@@ -92,11 +92,11 @@ impl Writer {
             }
             // While there is something to do every moment, ends need not wake the thread.
             let naps = !is_empty || self.active.elapsed() < TICK;
-            inbox.sleeps(if naps { Sleep::Nap } else { Sleep::Deep });
+            inbox.sleeps(if naps { WriterSleep::Nap } else { WriterSleep::Deep });
             let wait = if naps { wait.min(ENDS_WAIT.max(pause.unwrap_or_default())) } else { wait };
             desk =
                 self.shared.work.wait_timeout(desk, wait).expect("no one panics while holding the books").0;
-            desk.inbox.sleeps(Sleep::Awake);
+            desk.inbox.sleeps(WriterSleep::Awake);
         }
     }
 
@@ -104,7 +104,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the disk does not let it be. Its tasks are refused then; what has happened stays to be written.
-    pub(super) fn write(&mut self, group: Vec<Item>) -> Result<(), Trouble> {
+    pub(super) fn write(&mut self, group: Vec<WriteRequest>) -> Result<(), WriteError> {
         match self.commit(&group) {
             Ok(written) => {
                 self.let_go(group, written);
@@ -117,21 +117,23 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, group: &[Item]) -> Result<Written, Trouble> {
+    fn commit(&mut self, group: &[WriteRequest]) -> Result<Written, WriteError> {
         let now = self.shared.clock.now();
         let entries = group.iter().flat_map(|item| {
             let (tasks, records) = match item {
-                Item::Push(push) => (Some(Entry::Tasks(&push.tasks)), &[][..]),
-                Item::Records(records) => (None, &records[..]),
-                Item::Change(..) | Item::End(..) | Item::Barrier(_) => (None, &[][..]),
+                WriteRequest::Push(push) => (Some(Entry::Tasks(&push.tasks)), &[][..]),
+                WriteRequest::Records(records) => (None, &records[..]),
+                WriteRequest::Change(..) | WriteRequest::End(..) | WriteRequest::Barrier(_) => {
+                    (None, &[][..])
+                }
             };
             tasks.into_iter().chain(records.iter().map(Entry::Record))
         });
-        if group.iter().all(|item| matches!(item, Item::Barrier(_))) {
+        if group.iter().all(|item| matches!(item, WriteRequest::Barrier(_))) {
             return Ok(Written::default());
         }
         self.journal.write(entries, now.wall_ms).map_err(|error| {
-            let trouble = Trouble::of(&error, now);
+            let trouble = WriteError::of(&error, now);
             // The disk is asked again and again; it is told of once.
             if self.shared.desk().trouble.is_none() {
                 tracing::error!("{}", trouble.describe());
@@ -140,7 +142,7 @@ impl Writer {
         })
     }
 
-    fn let_go(&mut self, group: Vec<Item>, written: Written) {
+    fn let_go(&mut self, group: Vec<WriteRequest>, written: Written) {
         let (now, at) = (self.shared.clock.now(), Instant::now());
         let mut accepted = written.accepted.into_iter();
         let mut followed = written.followed.into_iter();
@@ -151,27 +153,29 @@ impl Writer {
         let mut records = Vec::new();
         for item in group {
             match item {
-                Item::Push(Push { tasks, answer }) => {
+                WriteRequest::Push(PushRequest { tasks, answer }) => {
                     pushed += tasks.len();
                     let ids: Vec<_> = accepted.by_ref().take(tasks.len()).collect();
                     let new = ids.iter().zip(tasks).filter(|(accepted, _)| accepted.is_new);
                     arrived.extend(
-                        new.map(|(accepted, new)| Arc::new(Task::new(accepted.id, new, at, now.wall_ms))),
+                        new.map(|(accepted, new)| {
+                            Arc::new(TaskRecord::new(accepted.id, new, at, now.wall_ms))
+                        }),
                     );
                     answers.push((answer, ids));
                 }
-                Item::Records(all) => {
+                WriteRequest::Records(all) => {
                     for record in all {
                         match record {
-                            Record::Follow(Follow { new, .. }) => arrived.extend(
-                                followed.next().map(|id| Arc::new(Task::new(id, new, at, now.wall_ms))),
+                            Record::Follow(FollowUp { new, .. }) => arrived.extend(
+                                followed.next().map(|id| Arc::new(TaskRecord::new(id, new, at, now.wall_ms))),
                             ),
                             record => records.push(record),
                         }
                     }
                 }
-                Item::Barrier(answer) => barriers.push(answer),
-                Item::Change(..) | Item::End(..) => {}
+                WriteRequest::Barrier(answer) => barriers.push(answer),
+                WriteRequest::Change(..) | WriteRequest::End(..) => {}
             }
         }
         let stir = {
@@ -198,7 +202,7 @@ impl Writer {
     }
 
     /// Refuses the tasks of a group that could not be written; what has happened stays to be written.
-    fn refuse(&mut self, mut group: Vec<Item>, trouble: &Trouble) {
+    fn refuse(&mut self, mut group: Vec<WriteRequest>, trouble: &WriteError) {
         // Whoever came after what cannot be written would wait behind it for ever.
         loop {
             let more = self.shared.desk().inbox.group();
@@ -212,14 +216,14 @@ impl Writer {
         let mut pushed = 0;
         for item in group {
             match item {
-                Item::Push(Push { tasks, answer }) => {
+                WriteRequest::Push(PushRequest { tasks, answer }) => {
                     pushed += tasks.len();
                     answers.push((answer, tasks.len()));
                 }
-                Item::Barrier(answer) => {
+                WriteRequest::Barrier(answer) => {
                     let _gone = answer.send(());
                 }
-                Item::Change(_, answer) => drop(answer.send(Err(trouble.refusal()))),
+                WriteRequest::Change(_, answer) => drop(answer.send(Err(trouble.refusal()))),
                 item => kept.push(item),
             }
         }
@@ -250,7 +254,7 @@ impl Writer {
     /// What an idle moment is good for.
     fn tidy(&mut self) {
         let now = self.shared.clock.now();
-        let is_full = self.shared.desk().trouble.as_ref().is_some_and(Trouble::is_full);
+        let is_full = self.shared.desk().trouble.as_ref().is_some_and(WriteError::is_full);
         if is_full && self.has_room() {
             self.shared.desk().trouble = None;
             tracing::info!("The disk has room again.");

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::super::{Attempt, Function, Handle};
+use super::super::{Attempt, Handle, Task};
 use crate::{Task, schemars};
 
 /// Registered by nobody's server: only their schemas matter.
@@ -23,11 +23,11 @@ macro_rules! unhandled {
 }
 unhandled!(Everything, Defaults, Renamed, Pair, Text, Unit, Tree, Parsed, Spread);
 
-fn schema<T: Function>() -> Value {
+fn schema<T: Task>() -> Value {
     T::schema().to_value()
 }
 
-fn property<T: Function>(name: &str) -> Value {
+fn property<T: Task>(name: &str) -> Value {
     schema::<T>()["properties"][name].clone()
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use framework::config::Config;
 use framework::log::tracing;
 use framework::prelude::*;
-use framework::server::{Offer, Running};
+use framework::server::{PreparedHandover, ServerHandle};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::super::pid_file::{PidFile, Released};
@@ -30,7 +30,7 @@ pub(super) struct Replacement {
 /// What is needed to let it serve, which can then fail in it alone.
 pub(super) struct Prepared {
     successor: Successor,
-    offer: Offer,
+    offer: PreparedHandover,
     patience: Duration,
     /// For a first process in the foreground, which stays there.
     keeping: Option<Keeper>,
@@ -41,7 +41,11 @@ impl Replacement {
     ///
     /// # Errors
     /// Why it cannot be.
-    pub(super) async fn prepare(self, running: &mut Running, config: &Config) -> Result<Prepared, String> {
+    pub(super) async fn prepare(
+        self,
+        running: &mut ServerHandle,
+        config: &Config,
+    ) -> Result<Prepared, String> {
         let Self { arguments, queue, keeper, patience } = self;
         let held = running.holds().await;
         let queue = queue.filter(|_| held.is_none()).ok_or_else(|| held.unwrap_or_default())?;
@@ -79,7 +83,7 @@ impl Term<'_> {
     /// Hands everything over; takes it back when the other process fails at the last moment.
     pub(super) async fn replace(
         &mut self,
-        running: Running,
+        running: ServerHandle,
         prepared: Prepared,
         service: &Service,
     ) -> Result<End> {

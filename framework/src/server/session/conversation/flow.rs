@@ -8,19 +8,19 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::Pipe;
-use crate::protocol::{Code, Message, Opening, Page, Refusal};
+use super::MessageTransport;
+use crate::protocol::{DetectedProtocol, ErrorCode, Message, MessageBatch, RequestError};
 use crate::server::access::{Access, Scope};
-use crate::server::outbox::End;
-use crate::server::ready::at_once;
+use crate::server::outbox::OutboxState;
+use crate::server::poll::at_once;
 use crate::server::session::Session;
 use crate::server::session::auth::AUTH;
-use crate::server::session::batch::Batch;
+use crate::server::session::request_group::RequestGroup;
 use crate::server::settings::Protocol;
 use crate::server::status::Limit;
 
 /// The parts of a session that change while it talks.
-pub(super) struct Flow<'a, P> {
+pub(super) struct MessageLoop<'a, P> {
     session: &'a Session,
     /// What the client may do from the next page on.
     access: Access,
@@ -29,20 +29,21 @@ pub(super) struct Flow<'a, P> {
     pub(super) receiving: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
-impl<'a, P: Pipe> Flow<'a, P> {
+impl<'a, P: MessageTransport> MessageLoop<'a, P> {
     pub(super) fn new(session: &'a Session, pipe: &'a mut P) -> Self {
         Self { session, access: session.access, pipe, receiving: FuturesUnordered::new() }
     }
 
     /// Handles the messages of one page in their order: requests in batches, raw data in callbacks. Tells whether
     /// more is to be read.
-    pub(super) async fn take_in(&mut self, page: Page) -> io::Result<bool> {
+    pub(super) async fn take_in(&mut self, page: MessageBatch) -> io::Result<bool> {
         let session = self.session;
         let limit = session.hall.settings.package_max_length;
         if !self.is_welcome(&page) {
             return Ok(false);
         }
-        let mut batch = Batch::new(&session.hall, self.access, &session.door, &session.outbox, &page.bytes);
+        let mut batch =
+            RequestGroup::new(&session.hall, self.access, &session.door, &session.outbox, &page.bytes);
         for message in self.pipe.form().messages(&page.bytes) {
             if message.len() > limit {
                 session.hall.board.limits.hit(Limit::PackageMaxLength);
@@ -72,7 +73,7 @@ impl<'a, P: Pipe> Flow<'a, P> {
             batch.refuse(None, too_long(limit));
         }
         if let Some(refusal) = self.pipe.broken() {
-            if refusal.code == Code::TooLong {
+            if refusal.code == ErrorCode::TooLong {
                 session.hall.board.limits.hit(Limit::PackageMaxLength);
             }
             batch.refuse(None, refusal.clone());
@@ -82,14 +83,14 @@ impl<'a, P: Pipe> Flow<'a, P> {
     }
 
     /// Whether the door lets in what is spoken; if not, that is said.
-    fn is_welcome(&self, page: &Page) -> bool {
+    fn is_welcome(&self, page: &MessageBatch) -> bool {
         let Session { door, outbox, guest, .. } = self.session;
         let Some(opening) = self.pipe.opening() else { return true };
-        guest.speaks(if opening == Opening::Frames { Protocol::Frames } else { Protocol::Lines });
+        guest.speaks(if opening == DetectedProtocol::Frames { Protocol::Frames } else { Protocol::Lines });
         if page.bytes.is_empty() && self.pipe.broken().is_none() {
             return true;
         }
-        if opening == Opening::Frames {
+        if opening == DetectedProtocol::Frames {
             outbox.frame();
         }
         let is_encrypted = self.pipe.is_encrypted();
@@ -102,7 +103,7 @@ impl<'a, P: Pipe> Flow<'a, P> {
 
     /// Starts a callback, as soon as there are not too many under way.
     async fn receive(&mut self, data: Bytes) -> io::Result<()> {
-        while self.receiving.len() >= self.session.hall.settings.receive_concurrency {
+        while self.receiving.len() >= self.session.hall.settings.max_concurrent_receives {
             self.receiving.next().await;
             self.flush().await?;
         }
@@ -131,7 +132,7 @@ impl<'a, P: Pipe> Flow<'a, P> {
     pub(super) fn wants_input(&self) -> bool {
         let settings = &self.session.hall.settings;
         let (held, awaited) = self.session.outbox.load();
-        held + self.pipe.left() < settings.output_buffer_max && awaited < settings.in_flight_max
+        held + self.pipe.left() < settings.max_output_buffer && awaited < settings.max_in_flight
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -142,7 +143,7 @@ impl<'a, P: Pipe> Flow<'a, P> {
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         let Self { session, pipe, .. } = self;
         loop {
-            if pipe.output().is_empty() && session.outbox.collect(pipe.output()) == End::Overflowed {
+            if pipe.output().is_empty() && session.outbox.collect(pipe.output()) == OutboxState::Overflowed {
                 session.hall.board.limits.hit(Limit::OutputBufferMax);
                 tracing::warn!("{:?} does not read its answers and is closed", session.connection);
                 return Err(io::ErrorKind::TimedOut.into());
@@ -158,7 +159,7 @@ impl<'a, P: Pipe> Flow<'a, P> {
     }
 }
 
-fn too_long(limit: usize) -> Refusal {
+fn too_long(limit: usize) -> RequestError {
     let message = format!("The message is longer than {limit} bytes (package_max_length) and was dropped.");
-    Refusal::new(Code::TooLong, message)
+    RequestError::new(ErrorCode::TooLong, message)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::server::ready::at_once;
+use crate::server::poll::at_once;
 use crate::server::stream::Stream;
 
 /// How long a peer that still sends is listened to, so that it can read why nobody does.

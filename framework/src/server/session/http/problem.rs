@@ -8,8 +8,8 @@ use hyper::{Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::answer::{self, Body};
-use crate::protocol::{Answer, Code, Refusal, Status};
+use super::response::{self, Body};
+use crate::protocol::{ErrorCode, Reply, RequestError, Status};
 use crate::server::settings::ServerSettings;
 use crate::task::TaskId;
 
@@ -75,7 +75,7 @@ impl Problem {
     }
 
     pub(super) fn bad(detail: impl Into<String>) -> Self {
-        Refusal::new(Code::BadRequest, detail).into()
+        RequestError::new(ErrorCode::BadRequest, detail).into()
     }
 
     /// The head of a request has not come in time.
@@ -86,7 +86,7 @@ impl Problem {
     }
 
     /// A task that was waited for has ended otherwise than with a result.
-    pub(super) fn ended(end: Answer) -> Self {
+    pub(super) fn ended(end: Reply) -> Self {
         let code = match end.status {
             Status::Cancelled => "cancelled",
             Status::Expired => "expired",
@@ -116,7 +116,7 @@ impl Problem {
         if self.closes {
             self.headers.push((header::CONNECTION, "close".to_owned()));
         }
-        let mut response = answer::json(self.status, self.body());
+        let mut response = response::json(self.status, self.body());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         for (name, value) in self.headers {
@@ -147,9 +147,9 @@ impl Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        let Refusal { code, message, suggestion, retry_after_ms } = refusal;
+impl From<RequestError> for Problem {
+    fn from(refusal: RequestError) -> Self {
+        let RequestError { code, message, suggestion, retry_after_ms } = refusal;
         let name = serde_json::to_value(code).ok().and_then(|name| name.as_str().map(str::to_owned));
         let mut problem = Self::new(status_of(code), name.unwrap_or_default(), message);
         problem.document.suggestion = suggestion;
@@ -158,26 +158,29 @@ impl From<Refusal> for Problem {
             problem = problem.with(header::RETRY_AFTER, time.div_ceil(1000).to_string());
         }
         match code {
-            Code::Unauthorized => problem.with(header::WWW_AUTHENTICATE, "Bearer"),
+            ErrorCode::Unauthorized => problem.with(header::WWW_AUTHENTICATE, "Bearer"),
             _ => problem,
         }
     }
 }
 
-fn status_of(code: Code) -> StatusCode {
+fn status_of(code: ErrorCode) -> StatusCode {
     match code {
-        Code::BadRequest | Code::UnknownQueue => StatusCode::BAD_REQUEST,
-        Code::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
-        Code::BadArguments | Code::TooDeep => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::UnknownFunction | Code::UnknownCommand | Code::UnknownTask => StatusCode::NOT_FOUND,
-        Code::Conflict => StatusCode::CONFLICT,
-        Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-        Code::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::Busy | Code::TooManyConnections | Code::ShuttingDown | Code::StorageFailed => {
-            StatusCode::SERVICE_UNAVAILABLE
+        ErrorCode::BadRequest | ErrorCode::UnknownQueue => StatusCode::BAD_REQUEST,
+        ErrorCode::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
+        ErrorCode::BadArguments | ErrorCode::TooDeep => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::UnknownFunction | ErrorCode::UnknownCommand | ErrorCode::UnknownTask => {
+            StatusCode::NOT_FOUND
         }
-        Code::Unauthorized => StatusCode::UNAUTHORIZED,
-        Code::Forbidden => StatusCode::FORBIDDEN,
-        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Conflict => StatusCode::CONFLICT,
+        ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        ErrorCode::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::Busy
+        | ErrorCode::TooManyConnections
+        | ErrorCode::ShuttingDown
+        | ErrorCode::StorageFailed => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

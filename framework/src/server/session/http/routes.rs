@@ -1,6 +1,6 @@
 //! The table of routes: both the router and the OpenAPI document are made of it.
 
-use super::route::{Action, Answers, Holds, Kind, Parameter, Place, Route};
+use super::matching::{Action, BodySchema, Kind, Parameter, Place, ResponseSpec, Route};
 use crate::server::access::Scope;
 
 const fn path(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
@@ -15,8 +15,8 @@ const fn header(name: &'static str, kind: Kind, about: &'static str) -> Paramete
     Parameter { name, place: Place::Header, kind, about }
 }
 
-const fn ok(holds: Holds) -> Answers {
-    Answers { status: 200, holds }
+const fn ok(holds: BodySchema) -> ResponseSpec {
+    ResponseSpec { status: 200, holds }
 }
 
 const TASK: Parameter = path("task", Kind::Id, "The id of a task.");
@@ -57,7 +57,7 @@ const fn asks(
     command: &'static str,
     scope: Scope,
     parameters: &'static [Parameter],
-    holds: &'static [Answers],
+    holds: &'static [ResponseSpec],
     summary: &'static str,
 ) -> Route {
     Route {
@@ -83,7 +83,7 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Send),
         parameters: OPTIONS,
         action: Action::Push,
-        answers: &[Answers { status: 202, holds: Holds::Queued }, ok(Holds::Done)],
+        answers: &[ResponseSpec { status: 202, holds: BodySchema::Queued }, ok(BodySchema::Done)],
         problems: &[404, 408, 409, 413, 415, 422, 424, 507],
     },
     Route {
@@ -94,7 +94,7 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Send),
         parameters: &[],
         action: Action::PushMany,
-        answers: &[ok(Holds::Lines)],
+        answers: &[ok(BodySchema::Lines)],
         problems: &[408, 415],
     },
     Route {
@@ -104,11 +104,18 @@ pub(super) static ROUTES: &[Route] = &[
             "show",
             Scope::Send,
             &[TASK],
-            &[ok(Holds::Story)],
+            &[ok(BodySchema::Story)],
             "The whole story of a task",
         )
     },
-    asks("/tasks", "list", Scope::Inspect, FILTER, &[ok(Holds::Tasks)], "The tasks that were accepted last"),
+    asks(
+        "/tasks",
+        "list",
+        Scope::Inspect,
+        FILTER,
+        &[ok(BodySchema::Tasks)],
+        "The tasks that were accepted last",
+    ),
     Route {
         method: "DELETE",
         path: "/tasks/{task}",
@@ -117,7 +124,7 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Admin),
         parameters: &[TASK],
         action: Action::Ask("cancel"),
-        answers: &[ok(Holds::Changed)],
+        answers: &[ok(BodySchema::Changed)],
         problems: &[404, 409, 507],
     },
     Route {
@@ -128,7 +135,7 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Admin),
         parameters: &[TASK],
         action: Action::Ask("retry"),
-        answers: &[ok(Holds::Changed)],
+        answers: &[ok(BodySchema::Changed)],
         problems: &[404, 409, 507],
     },
     Route {
@@ -139,7 +146,7 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Send),
         parameters: &[TASK],
         action: Action::Follow,
-        answers: &[ok(Holds::Events)],
+        answers: &[ok(BodySchema::Events)],
         problems: &[404],
     },
     Route {
@@ -150,16 +157,16 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Inspect),
         parameters: &[],
         action: Action::FollowAll,
-        answers: &[ok(Holds::Events)],
+        answers: &[ok(BodySchema::Events)],
         problems: &[],
     },
-    asks("/status", "status", Scope::Inspect, &[], &[ok(Holds::Status)], "How the server is doing"),
+    asks("/status", "status", Scope::Inspect, &[], &[ok(BodySchema::Status)], "How the server is doing"),
     asks(
         "/connections",
         "connections",
         Scope::Inspect,
         &[AFTER, LIMIT],
-        &[ok(Holds::Connections)],
+        &[ok(BodySchema::Connections)],
         "Who is connected, the oldest connections first",
     ),
     asks(
@@ -167,7 +174,7 @@ pub(super) static ROUTES: &[Route] = &[
         "functions",
         Scope::Inspect,
         &[],
-        &[ok(Holds::Functions)],
+        &[ok(BodySchema::Functions)],
         "Every function with the schema of its arguments",
     ),
     asks(
@@ -175,10 +182,10 @@ pub(super) static ROUTES: &[Route] = &[
         "queues",
         Scope::Inspect,
         &[],
-        &[ok(Holds::Queues)],
+        &[ok(BodySchema::Queues)],
         "The queues and how much is in them",
     ),
-    asks("/batches", "batches", Scope::Inspect, &[LIMIT], &[ok(Holds::Batches)], "The last batches"),
+    asks("/batches", "batches", Scope::Inspect, &[LIMIT], &[ok(BodySchema::Batches)], "The last batches"),
     Route {
         problems: &[404],
         ..asks(
@@ -186,7 +193,7 @@ pub(super) static ROUTES: &[Route] = &[
             "batch",
             Scope::Send,
             &[BATCH],
-            &[ok(Holds::Batch)],
+            &[ok(BodySchema::Batch)],
             "A batch and how far it is",
         )
     },
@@ -198,23 +205,44 @@ pub(super) static ROUTES: &[Route] = &[
         scope: Some(Scope::Send),
         parameters: &[BATCH],
         action: Action::Follow,
-        answers: &[ok(Holds::Events)],
+        answers: &[ok(BodySchema::Events)],
         problems: &[404],
     },
-    asks("/schedules", "schedules", Scope::Inspect, &[], &[ok(Holds::Schedules)], "What runs by the clock"),
-    plain("/healthz", "health", Action::Health, &[ok(Holds::Object)], &[], "Whether the process answers"),
+    asks(
+        "/schedules",
+        "schedules",
+        Scope::Inspect,
+        &[],
+        &[ok(BodySchema::Schedules)],
+        "What runs by the clock",
+    ),
+    plain(
+        "/healthz",
+        "health",
+        Action::Health,
+        &[ok(BodySchema::Object)],
+        &[],
+        "Whether the process answers",
+    ),
     plain(
         "/readyz",
         "readiness",
         Action::Readiness,
-        &[ok(Holds::Object)],
+        &[ok(BodySchema::Object)],
         &[503, 507],
         "Whether tasks are taken",
     ),
-    plain("/", "index", Action::Index, &[ok(Holds::Object)], &[], "The routes"),
+    plain("/", "index", Action::Index, &[ok(BodySchema::Object)], &[], "The routes"),
     Route {
         scope: Some(Scope::Inspect),
-        ..plain("/openapi.json", "document", Action::Document, &[ok(Holds::Object)], &[], "This document")
+        ..plain(
+            "/openapi.json",
+            "document",
+            Action::Document,
+            &[ok(BodySchema::Object)],
+            &[],
+            "This document",
+        )
     },
 ];
 
@@ -223,7 +251,7 @@ const fn plain(
     path: &'static str,
     operation: &'static str,
     action: Action,
-    answers: &'static [Answers],
+    answers: &'static [ResponseSpec],
     problems: &'static [u16],
     summary: &'static str,
 ) -> Route {

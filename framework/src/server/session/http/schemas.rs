@@ -7,13 +7,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::matching::{BodySchema, Kind};
 use super::problem::Document;
-use super::route::{Holds, Kind};
 use crate::protocol::Durability;
-use crate::server::roster::ConnectionStory;
+use crate::server::connections::ConnectionInfo;
 use crate::server::status::Status;
-use crate::store::{BatchStory, Changed, QueueStory, ScheduleStory, State, Story, Summary};
-use crate::task::{FunctionStory, Handlers, TaskId};
+use crate::store::{AdminResult, BatchInfo, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary};
+use crate::task::{HandlerInfo, Handlers, TaskId};
 
 /// Where the document keeps its schemas.
 const PLACE: &str = "/components/schemas";
@@ -53,23 +53,23 @@ impl Schemas {
     }
 
     /// The schema of what an answer holds.
-    pub(super) fn of(&mut self, holds: Holds) -> Value {
+    pub(super) fn of(&mut self, holds: BodySchema) -> Value {
         let generator = &mut self.generator;
         let schema = match holds {
-            Holds::Queued => generator.subschema_for::<Queued>(),
-            Holds::Done => generator.subschema_for::<Done>(),
-            Holds::Story => generator.subschema_for::<Story>(),
-            Holds::Tasks => generator.subschema_for::<Vec<Summary>>(),
-            Holds::Changed => generator.subschema_for::<Changed>(),
-            Holds::Status => generator.subschema_for::<Status>(),
-            Holds::Connections => generator.subschema_for::<Vec<ConnectionStory>>(),
-            Holds::Functions => generator.subschema_for::<Vec<FunctionStory>>(),
-            Holds::Queues => generator.subschema_for::<Vec<QueueStory>>(),
-            Holds::Batches => generator.subschema_for::<Vec<BatchStory>>(),
-            Holds::Batch => generator.subschema_for::<BatchStory>(),
-            Holds::Schedules => generator.subschema_for::<Vec<ScheduleStory>>(),
-            Holds::Object => return json!({ "type": "object" }),
-            Holds::Lines | Holds::Events => return json!({ "type": "string" }),
+            BodySchema::Queued => generator.subschema_for::<Queued>(),
+            BodySchema::Done => generator.subschema_for::<Done>(),
+            BodySchema::Story => generator.subschema_for::<TaskDetails>(),
+            BodySchema::Tasks => generator.subschema_for::<Vec<TaskSummary>>(),
+            BodySchema::Changed => generator.subschema_for::<AdminResult>(),
+            BodySchema::Status => generator.subschema_for::<Status>(),
+            BodySchema::Connections => generator.subschema_for::<Vec<ConnectionInfo>>(),
+            BodySchema::Functions => generator.subschema_for::<Vec<HandlerInfo>>(),
+            BodySchema::Queues => generator.subschema_for::<Vec<QueueInfo>>(),
+            BodySchema::Batches => generator.subschema_for::<Vec<BatchInfo>>(),
+            BodySchema::Batch => generator.subschema_for::<BatchInfo>(),
+            BodySchema::Schedules => generator.subschema_for::<Vec<ScheduleInfo>>(),
+            BodySchema::Object => return json!({ "type": "object" }),
+            BodySchema::Lines | BodySchema::Events => return json!({ "type": "string" }),
         };
         schema.into()
     }

@@ -7,7 +7,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::protocol::{Code, Refusal};
+use crate::protocol::{ErrorCode, RequestError};
 
 /// The version of the protocol since 2011.
 const VERSION: &str = "13";
@@ -31,7 +31,7 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
 ///
 /// # Errors
 /// When the request is no such handshake, or asks for it at another path than `/`.
-pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<()>, Refusal> {
+pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<()>, RequestError> {
     let headers = request.headers();
     if request.uri().path() != "/" {
         return Err(bad("A WebSocket opens at \"/\" here."));
@@ -58,12 +58,12 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<()>, Refusal> {
     finish(response)
 }
 
-fn finish(response: hyper::http::response::Builder) -> Result<Response<()>, Refusal> {
+fn finish(response: hyper::http::response::Builder) -> Result<Response<()>, RequestError> {
     response.body(()).map_err(|error| bad(&format!("{error}.")))
 }
 
-fn bad(message: &str) -> Refusal {
-    Refusal::new(Code::BadRequest, message)
+fn bad(message: &str) -> RequestError {
+    RequestError::new(ErrorCode::BadRequest, message)
 }
 
 /// Sixteen bytes make 22 digits and two signs that fill up.

@@ -1,0 +1,45 @@
+//! "Did you mean": the known name that a wrong one was probably meant to be.
+
+/// The name among `known` that is nearest to `wrong`, if one is near enough.
+///
+/// Case, `_`, `-` and spaces do not count: `workerNum` is `worker_num`. Otherwise up to three in ten letters may
+/// be swapped, missing, doubled or wrong.
+pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const NEAR: f64 = 0.7;
+    let wrong = letters(wrong);
+    known
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(&wrong, &letters(name)), name))
+        .filter(|(similarity, _)| *similarity >= NEAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+fn letters(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 4] = ["worker_num", "task_worker_num", "port", "host"];
+
+    #[test]
+    fn a_misspelt_name_finds_its_neighbour() {
+        for (wrong, right) in [
+            ("worker_numm", "worker_num"),
+            ("workerNum", "worker_num"),
+            ("task-worker-num", "task_worker_num"),
+            ("prot", "port"),
+        ] {
+            assert_eq!(did_you_mean(wrong, KNOWN), Some(right), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_word_finds_nothing() {
+        assert_eq!(did_you_mean("dispatch_mode", KNOWN), None);
+        assert_eq!(did_you_mean("", KNOWN), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Values that have the right type but make no sense, such as a server with no workers.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// The keys whose values make no sense, each with a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid(Vec<(Cow<'static, str>, String)>);
+
+impl Invalid {
+    /// One key; the sentence goes on from its name: `"must be from 1 to 65535, not 0"`.
+    pub fn new(key: impl Into<Cow<'static, str>>, sentence: impl Into<String>) -> Self {
+        Self(vec![(key.into(), sentence.into())])
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, sentence)| (&**key, sentence.as_str()))
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (key, sentence)) in self.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{separator}`{key}` {sentence}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// Collects what [`Section::check`](super::Section::check) finds, so that all of it is reported at once.
+#[derive(Debug, Default)]
+pub struct Validator(Vec<(Cow<'static, str>, String)>);
+
+impl Validator {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number must be within `range`.
+    pub fn range<N: PartialOrd + fmt::Display>(
+        self,
+        key: &'static str,
+        value: N,
+        range: RangeInclusive<N>,
+    ) -> Self {
+        let sentence = || format!("must be from {} to {}, not {value}", range.start(), range.end());
+        self.that(key, range.contains(&value), sentence)
+    }
+
+    /// The text, if any, must not be empty.
+    pub fn not_empty(self, key: &'static str, value: Option<&str>) -> Self {
+        self.that(key, value != Some(""), || "must not be empty".to_owned())
+    }
+
+    /// Anything else; the sentence goes on from the key's name.
+    pub fn that(
+        mut self,
+        key: impl Into<Cow<'static, str>>,
+        holds: bool,
+        sentence: impl FnOnce() -> String,
+    ) -> Self {
+        if !holds {
+            self.0.push((key.into(), sentence()));
+        }
+        self
+    }
+
+    /// # Errors
+    /// When any of the checks did not hold.
+    pub fn done(self) -> Result<(), Invalid> {
+        if self.0.is_empty() { Ok(()) } else { Err(Invalid(self.0)) }
+    }
+}

@@ -1,0 +1,138 @@
+//! Line framing (Workerman's Text, telnet): a message ends with `\n`, a trailing `\r` goes.
+
+use bytes::Bytes;
+use memchr::{memchr, memchr_iter, memrchr};
+
+/// Cuts a stream of bytes into lines, however they arrive.
+///
+/// Holds only the beginning of an unfinished line, at most `limit` bytes of it. A longer line is reported once
+/// and skipped up to its end, so that the connection stays usable.
+#[derive(Debug)]
+pub struct LineDecoder {
+    limit: usize,
+    partial: Vec<u8>,
+    skipping: bool,
+}
+
+/// The complete lines of one read, in one shared allocation of just their size.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MessageBatch {
+    /// Whole lines, each with its line end.
+    pub bytes: Bytes,
+    /// After these lines came one that is longer than the limit.
+    pub overflow: bool,
+}
+
+impl LineDecoder {
+    /// `limit`: the longest line in bytes, its end not counted.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, partial: Vec::new(), skipping: false }
+    }
+
+    /// Takes what one read brought and gives back the lines that are complete now.
+    pub fn feed(&mut self, chunk: &[u8]) -> MessageBatch {
+        let chunk = match self.skip(chunk) {
+            Some(rest) => rest,
+            None => return MessageBatch { bytes: Bytes::new(), overflow: false },
+        };
+        let Some(end) = memrchr(b'\n', chunk).map(|position| position + 1) else {
+            self.partial.extend_from_slice(chunk);
+            return MessageBatch { bytes: Bytes::new(), overflow: self.overflows() };
+        };
+        let bytes = if self.partial.is_empty() {
+            Bytes::copy_from_slice(&chunk[..end])
+        } else {
+            self.partial.extend_from_slice(&chunk[..end]);
+            Bytes::from(std::mem::take(&mut self.partial))
+        };
+        self.partial.extend_from_slice(&chunk[end..]);
+        MessageBatch { bytes, overflow: self.overflows() }
+    }
+
+    /// What is left when the peer closes is a message too.
+    pub fn finish(&mut self) -> Option<Bytes> {
+        let rest = std::mem::take(&mut self.partial);
+        (!rest.is_empty()).then(|| Bytes::from(rest))
+    }
+
+    /// Drops the rest of a line that was too long; `None` while it has not ended.
+    fn skip<'a>(&mut self, chunk: &'a [u8]) -> Option<&'a [u8]> {
+        if !self.skipping {
+            return Some(chunk);
+        }
+        let end = memchr(b'\n', chunk)?;
+        self.skipping = false;
+        Some(&chunk[end + 1..])
+    }
+
+    fn overflows(&mut self) -> bool {
+        // One byte more than the limit may still be the `\r` of a line end.
+        let length = self.partial.len() - usize::from(self.partial.last() == Some(&b'\r'));
+        if length > self.limit {
+            self.partial = Vec::new();
+            self.skipping = true;
+        }
+        self.skipping
+    }
+}
+
+impl MessageBatch {
+    /// The lines without their ends; a last line without an end counts too.
+    pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        let unfinished = (!bytes.is_empty() && bytes.last() != Some(&b'\n')).then_some(bytes.len());
+        memchr_iter(b'\n', bytes).chain(unfinished).map(move |end| {
+            let line = &bytes[start..end];
+            start = end + 1;
+            line.strip_suffix(b"\r").unwrap_or(line)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(page: &MessageBatch) -> Vec<String> {
+        MessageBatch::lines(&page.bytes).map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_stream_split_anywhere_gives_the_same_lines() {
+        let stream = b"hello\r\n{\"a\":1}\n\nlast\n";
+        for cut in 0..=stream.len() {
+            let mut lines = LineDecoder::new(64);
+            let mut found = texts(&lines.feed(&stream[..cut]));
+            found.extend(texts(&lines.feed(&stream[cut..])));
+            assert_eq!(found, ["hello", "{\"a\":1}", "", "last"], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_limit_passes_and_one_more_byte_does_not() {
+        let mut lines = LineDecoder::new(4);
+        assert!(!lines.feed(b"abcd").overflow);
+        assert!(!lines.feed(b"\r").overflow);
+        assert_eq!(texts(&lines.feed(b"\n")), ["abcd"]);
+        assert!(lines.feed(b"abcde").overflow);
+        assert_eq!(texts(&lines.feed(b"fgh\nok\n")), ["ok"]);
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_a_message() {
+        let mut lines = LineDecoder::new(64);
+        lines.feed(b"one\ntwo");
+        assert_eq!(lines.finish().as_deref(), Some(&b"two"[..]));
+        assert_eq!(lines.finish(), None);
+    }
+
+    #[test]
+    fn a_skipped_line_holds_no_memory() {
+        let mut lines = LineDecoder::new(8);
+        lines.feed(&[b'x'; 1000]);
+        for _ in 0..1000 {
+            assert!(!lines.feed(&[b'x'; 1000]).overflow, "reported once");
+        }
+        assert_eq!(lines.partial.capacity(), 0);
+    }
+}

@@ -1,0 +1,127 @@
+//! The reload that a client asks for, and what the client hears of it until it is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::outbox::Outbox;
+use super::progress_listeners::{PACE, ProgressListeners, running};
+use crate::store::Store;
+
+/// What a client that has asked for a reload is told: at once, while running tasks are waited for, and at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    pub phase: ReloadPhase,
+    /// The process that was asked.
+    pub pid: u32,
+    /// The process that serves from now on, when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<u32>,
+    /// How long running tasks are still waited for.
+    pub patience_ms: u64,
+    /// How many tasks of each function run, as far as a look at a thousand of them tells.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub running: BTreeMap<String, u64>,
+    /// Why everything has stayed as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How far a reload has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReloadPhase {
+    /// The new process looks whether it can serve.
+    Preparing,
+    /// It can; running tasks are waited for, and no other begins.
+    Draining,
+    /// It serves.
+    Reloaded,
+    /// It does not, and the process that was asked goes on.
+    Failed,
+}
+
+/// Whether a reload was asked for, and who hears of it.
+pub struct ReloadControl {
+    /// How long running tasks may take.
+    asked: watch::Sender<Option<Duration>>,
+    witnesses: ProgressListeners,
+    patience: Duration,
+    store: Arc<dyn Store>,
+}
+
+impl ReloadControl {
+    /// `patience` is how long running tasks may take unless the request says otherwise.
+    pub(super) fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
+        let (asked, _) = watch::channel(None);
+        Self { asked, witnesses: ProgressListeners::default(), patience, store }
+    }
+
+    /// Asks for a reload, and to hear of it. One that is under way already is the one that is heard of.
+    pub(super) fn ask(&self, outbox: &Arc<Outbox>, id: Option<&str>, patience: Option<Duration>) {
+        let patience = patience.unwrap_or(self.patience);
+        let news = ReloadStatus {
+            patience_ms: patience.as_millis() as u64,
+            ..ReloadStatus::at(ReloadPhase::Preparing)
+        };
+        self.witnesses.enter(outbox, id, &news);
+        self.asked.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
+    }
+
+    /// Asks for a reload that nobody hears of but the log.
+    pub fn want(&self) {
+        self.asked.send_if_modified(|asked| asked.replace(asked.unwrap_or(self.patience)).is_none());
+    }
+
+    /// Waits until a reload is asked for, and tells how long running tasks may take.
+    pub async fn asked(&self) -> Duration {
+        let mut asked = self.asked.subscribe();
+        let patience = asked.wait_for(Option::is_some).await.ok().and_then(|patience| *patience);
+        patience.unwrap_or(self.patience)
+    }
+
+    /// Tells from time to time which running tasks are waited for; has no end of its own.
+    pub(super) async fn tell(&self, deadline: Instant) {
+        loop {
+            if !self.witnesses.is_empty() {
+                let patience = deadline.saturating_duration_since(Instant::now());
+                self.witnesses.tell(&ReloadStatus {
+                    patience_ms: patience.as_millis() as u64,
+                    running: running(&self.store).await,
+                    ..ReloadStatus::at(ReloadPhase::Draining)
+                });
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    /// Tells that everything has stayed as it was, and why. Another reload may be asked for from now on.
+    pub fn failed(&self, error: String) {
+        self.conclude(&ReloadStatus { error: Some(error), ..ReloadStatus::at(ReloadPhase::Failed) });
+    }
+
+    /// Tells which process serves from now on.
+    pub fn done(&self, successor: u32) {
+        self.conclude(&ReloadStatus {
+            successor: Some(successor),
+            ..ReloadStatus::at(ReloadPhase::Reloaded)
+        });
+    }
+
+    fn conclude(&self, news: &ReloadStatus) {
+        // Whoever asks in between hears of this one, and begins another.
+        self.asked.send_replace(None);
+        self.witnesses.dismiss(news);
+    }
+}
+
+impl ReloadStatus {
+    fn at(phase: ReloadPhase) -> Self {
+        let running = BTreeMap::new();
+        Self { phase, pid: std::process::id(), successor: None, patience_ms: 0, running, error: None }
+    }
+}
