@@ -63,7 +63,7 @@ fn the_options_of_a_task_reach_the_server() {
         "--key=k",
         "--concurrency-key=c",
         "--attempts=2",
-        "--attempt-timeout=5s",
+        "--timeout=5s",
         "--backoff=1s",
         "--expires=60",
         "--at=2001-01-01T00:00:00Z",

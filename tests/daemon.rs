@@ -207,7 +207,7 @@ fn stop_shows_what_it_waits_for_and_now_waits_for_nothing() {
     let shown: Value = serde_json::from_str(&daemon.think("task:show 0 --json").exits(0).stdout).unwrap();
     assert_eq!(shown["state"], "running");
     assert_eq!(shown["attempts"], 1, "an attempt that was given up does not count");
-    let stopped = daemon.think("task:stop --timeout 1s").exits(0);
+    let stopped = daemon.think("task:stop --grace 1s").exits(0);
     let waited = "Waiting up to 1s for running tasks: 1 of send_mail";
     assert!(stopped.stderr.contains(waited), "{}", stopped.stderr);
     assert!(stopped.stderr.contains("Left for its next start: 1 tasks"), "{}", stopped.stderr);
@@ -243,7 +243,7 @@ fn whoever_asks_by_hand_hears_of_the_end_as_lines() {
     assert_eq!((&first["id"], &first["result"]["phase"]), (&json!(7), &json!("stopping")));
     assert_eq!(first["result"]["arguments"], json!(["task:start", "--workers=2"]));
     let last = client.json();
-    assert_eq!((&last["result"]["phase"], &last["result"]["left"]), (&json!("stopped"), &json!(0)));
+    assert_eq!((&last["result"]["phase"], &last["result"]["remaining"]), (&json!("stopped"), &json!(0)));
     assert_eq!(client.rest(), "");
     daemon.wait();
     daemon.think("task:stop").exits(NOT_RUNNING);
@@ -253,8 +253,8 @@ fn whoever_asks_by_hand_hears_of_the_end_as_lines() {
 fn what_a_stop_is_told_has_to_make_sense() {
     let server = Server::start();
     for (command, said) in [
-        (r#"{"command":"stop","timeout":"soon"}"#, "timeout"),
-        (r#"{"command":"stop","timeout":1e18}"#, "100 years"),
+        (r#"{"command":"stop","grace":"soon"}"#, "grace"),
+        (r#"{"command":"stop","grace":1e18}"#, "100 years"),
         (r#"{"command":"stop","when":"now"}"#, "when"),
     ] {
         let answer = server.connect().send(format!("{command}\n")).json();

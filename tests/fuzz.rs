@@ -75,7 +75,7 @@ fn frames(random: &mut Rng) {
 fn openings(random: &mut Rng) {
     let bytes = Traffic::any(random).spoiled(random);
     let told: Vec<_> =
-        (0..=bytes.len().min(16)).filter_map(|end| DetectedProtocol::told_by(&bytes[..end])).collect();
+        (0..=bytes.len().min(16)).filter_map(|end| DetectedProtocol::detect(&bytes[..end])).collect();
     assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "what was told once stays so");
     assert!(bytes.len() < 8 || !told.is_empty(), "eight bytes tell all");
 }

@@ -335,7 +335,7 @@ async fn callbacks_that_panic_harm_nothing_else() {
     assert_eq!(done(house.run("test_shout", serde_json::json!("b")).await).get(), "\"B\"");
     let answer = house.client().await.send_raw(b"raw\n").await.unwrap();
     assert!(String::from_utf8(answer).unwrap().contains("on_receive panicked"));
-    assert_eq!(house.running.stop().await, ShutdownReport { left: 0, kept: false });
+    assert_eq!(house.running.stop().await, ShutdownReport { remaining: 0, durable: false });
 }
 
 #[tokio::test]
@@ -351,7 +351,7 @@ async fn a_stop_lets_running_and_waiting_tasks_finish_and_answers_them() {
     gate.open();
     assert_eq!(client.ended().await.unwrap().0, 0);
     assert_eq!(client.ended().await.unwrap().0, 1);
-    assert_eq!(stop.await.unwrap(), ShutdownReport { left: 0, kept: false });
+    assert_eq!(stop.await.unwrap(), ShutdownReport { remaining: 0, durable: false });
 }
 
 #[tokio::test]
@@ -362,7 +362,7 @@ async fn a_stop_gives_up_what_does_not_end_and_says_how_much() {
     let mut client = house.client().await;
     client.send(&request("test_gate", gate.name())).await.unwrap();
     gate.entered().await;
-    assert_eq!(house.running.stop().await, ShutdownReport { left: 1, kept: false });
+    assert_eq!(house.running.stop().await, ShutdownReport { remaining: 1, durable: false });
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ async fn finish(player: &mut Player, played: &RefCell<Vec<Step>>) -> Result<()> 
             return Ok(());
         }
         let mut round = vec![Step::Advance(LONG)];
-        let lines = 0..player.plain.policy.lines.len();
+        let lines = 0..player.plain.policy.groups.len();
         round.extend(lines.map(|line| Step::Take { line, limit: 100 }));
         for step in round {
             played.borrow_mut().push(step.clone());
@@ -125,7 +125,7 @@ fn policy(random: &mut Rng, flavour: &Flavour) -> StoreOptions {
     StoreOptions {
         limit: if random.u8(..4) == 0 { random.usize(3..12) } else { defaults.limit },
         max_memory: defaults.max_memory,
-        lines,
+        groups: lines,
         weights: match random.bool() {
             true => BTreeMap::from([(QUEUES[0].to_owned(), random.u32(1..10))]),
             false => BTreeMap::new(),

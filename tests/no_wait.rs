@@ -15,7 +15,7 @@ use crate::harness::{Project, Ran};
 const HELLO: &[&str] = &["task:send", "--no-wait", "hello"];
 
 /// As long as it takes on a machine that is busy.
-const PATIENCE: [&str; 2] = ["--timeout", "60s"];
+const PATIENCE: [&str; 2] = ["--connect-timeout", "60s"];
 
 /// `task:send --no-wait` to this address, with further arguments.
 fn handing_over(project: &Project, address: &str, arguments: &[&str]) -> Command {
@@ -94,7 +94,7 @@ fn the_end_of_the_task_is_not_waited_for() {
     );
     let server = Server::with(project, "");
     let mail = r#"{"to":"ada@example.com","title":"Hi","content":""}"#;
-    let ran = hand_over(&server, &["send_mail", mail, "--attempt-timeout", "1h"]).exits(0);
+    let ran = hand_over(&server, &["send_mail", mail, "--timeout", "1h"]).exits(0);
     assert!(!ran.stderr.contains("warning"), "{ran:?}");
     let _running = mute.accept().unwrap();
     assert_eq!(server.status()["ledger"]["running"], 1);
@@ -164,8 +164,8 @@ fn a_client_of_many_lines_stays_as_long_as_it_is_answered() {
 fn a_server_that_does_not_close_is_left_with_a_warning() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = mute.local_addr().unwrap().to_string();
-    let ran =
-        Ran::of(&mut handing_over(&Project::new(), &address, &["hello", "--timeout", "200ms"])).exits(0);
+    let ran = Ran::of(&mut handing_over(&Project::new(), &address, &["hello", "--connect-timeout", "200ms"]))
+        .exits(0);
     assert!(ran.stderr.contains("has not closed") && ran.stderr.contains("not acknowledged"), "{ran:?}");
     let mut said = String::new();
     std::io::Read::read_to_string(&mut mute.accept().unwrap().0, &mut said).unwrap();
@@ -252,7 +252,7 @@ fn who_cannot_be_reached_is_exit_code_three_however_that_shows() {
     ] {
         for command in [HELLO, &["task:send", "hello"], &["task:status"], &["queue:pause", "mail"]] {
             let mut command = Vec::from(command);
-            command.extend(["--timeout", "100ms", "--address", address]);
+            command.extend(["--connect-timeout", "100ms", "--address", address]);
             let ran = Ran::of(project.command().args(command)).exits(3);
             assert!(ran.stderr.contains(told) && ran.stderr.contains(address), "{ran:?}");
             assert_eq!(ran.stdout, "");
@@ -269,7 +269,7 @@ fn a_timeout_that_is_none_is_a_mistake_of_the_command_line() {
         ("2years", "at most a year"),
         ("", ""),
     ] {
-        let ran = Ran::of(Project::new().command().args(HELLO).args(["--timeout", wrong])).exits(2);
+        let ran = Ran::of(Project::new().command().args(HELLO).args(["--connect-timeout", wrong])).exits(2);
         assert!(ran.stderr.contains(told), "{ran:?}");
     }
 }

@@ -112,7 +112,7 @@ async fn a_sync_that_fails_ends_the_acceptance_of_tasks_until_the_next_start() {
     let refused = store.push(vec![shout(&handlers)]).await[0].clone().unwrap_err();
     assert_eq!(refused.code, ErrorCode::StorageFailed, "{refused}");
     let counts = store.counts().await;
-    assert!(counts.trouble.is_some_and(|trouble| trouble.contains("disk")), "status says so");
+    assert!(counts.storage_error.is_some_and(|trouble| trouble.contains("disk")), "status says so");
     drop(store);
 
     load.start_again();
@@ -140,7 +140,7 @@ async fn a_full_disk_refuses_tasks_and_settles_others_and_is_well_when_there_is_
         }
     };
     assert_eq!(refused.code, ErrorCode::StorageFull, "{refused}");
-    assert!(store.counts().await.trouble.is_some());
+    assert!(store.counts().await.storage_error.is_some());
     let done = Settlement {
         task: leases[0].task.id,
         token: leases[0].token,
@@ -157,6 +157,6 @@ async fn a_full_disk_refuses_tasks_and_settles_others_and_is_well_when_there_is_
     clock.advance(Duration::from_secs(5));
     assert!(store.push(vec![shout(&handlers)]).await[0].is_ok(), "there is room again");
     let counts = store.counts().await;
-    assert_eq!(counts.trouble, None);
+    assert_eq!(counts.storage_error, None);
     assert_eq!(counts.ledger.accepted, counts.ledger.sum());
 }

@@ -141,7 +141,7 @@ fn whoever_asks_by_hand_hears_of_each_phase() {
     let old = daemon.pid;
     daemon.replaced();
     assert_eq!(last["result"]["phase"], "reloaded");
-    assert_eq!((&last["result"]["pid"], &last["result"]["successor"]), (&json!(old), &json!(daemon.pid)));
+    assert_eq!((&last["result"]["pid"], &last["result"]["new_pid"]), (&json!(old), &json!(daemon.pid)));
     assert_eq!(client.rest(), "");
 }
 
@@ -162,7 +162,7 @@ fn with_silent_mail() -> (TcpListener, Daemon) {
 fn a_task_that_runs_is_waited_for_and_only_now_gives_it_up() {
     let (listener, mut daemon) = with_silent_mail();
     let (_first, _) = listener.accept().unwrap();
-    let off = daemon.think("task:reload --timeout 600ms").exits(1);
+    let off = daemon.think("task:reload --grace 600ms").exits(1);
     assert!(off.stderr.contains("1 of send_mail") && off.stderr.contains("--now"), "{}", off.stderr);
     assert_eq!(daemon.status()["pid"], daemon.pid);
     // Tasks begin again as before.

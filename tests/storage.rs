@@ -155,7 +155,10 @@ fn a_disk_that_fills_up_refuses_tasks_until_there_is_room_again() {
     };
     assert_eq!(refused["code"], "storage_full", "{refused}");
     let status = client.send("{\"command\":\"status\"}\n").json();
-    assert!(status["result"]["trouble"].as_str().is_some_and(|trouble| trouble.contains("full")), "{status}");
+    assert!(
+        status["result"]["storage_error"].as_str().is_some_and(|trouble| trouble.contains("full")),
+        "{status}"
+    );
 
     let filler = format!("/proc/{}/root{}", child.id(), project.path("runtime/filler").display());
     fs::remove_file(Path::new(&filler)).unwrap();
@@ -164,7 +167,7 @@ fn a_disk_that_fills_up_refuses_tasks_until_there_is_room_again() {
         std::thread::yield_now();
     }
     let status = client.send("{\"command\":\"status\"}\n").json();
-    assert!(status["result"]["trouble"].is_null(), "{status}");
+    assert!(status["result"]["storage_error"].is_null(), "{status}");
     child.kill().unwrap();
     child.wait().unwrap();
 }

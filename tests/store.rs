@@ -61,7 +61,7 @@ async fn what_is_returned_comes_first_again_in_its_order_and_without_counting_th
     for store in stores() {
         store.push(tasks(4)).await;
         let leases = store.take(0, 3).await;
-        let returned = leases.iter().map(|lease| settled(lease, Disposition::Return)).collect();
+        let returned = leases.iter().map(|lease| settled(lease, Disposition::Requeue)).collect();
         assert_eq!(store.settle(returned).await, [true; 3]);
         let again = store.take(0, 4).await;
         assert_eq!(ids(&again), [0, 1, 2, 3]);
@@ -104,9 +104,9 @@ async fn what_is_noted_of_a_schedule_adds_up() {
             ScheduleNote { seen_ms: Some(i64::MAX as u64), ..blank },
         ] {
             let change = AdminCommand::Schedule { name: "daily".to_owned(), note };
-            assert_eq!(store.change(change).await, Ok(AdminResult::Done));
+            assert_eq!(store.apply(change).await, Ok(AdminResult::Done));
         }
-        let QueryResult::Schedules(stories) = store.find(Query::Schedules).await.unwrap() else { panic!() };
+        let QueryResult::Schedules(stories) = store.query(Query::Schedules).await.unwrap() else { panic!() };
         let name = "daily".to_owned();
         let (seen_ms, fired_ms, task) = (Some(i64::MAX as u64), Some(9), Some(3));
         assert_eq!(stories, [ScheduleInfo { name, seen_ms, fired_ms, task, paused: true }]);
@@ -129,15 +129,15 @@ async fn a_closed_store_takes_nothing_in_and_says_when_there_is_no_more() {
 async fn a_task_that_is_cancelled_while_its_worker_gives_it_back_ends_and_is_told_of() {
     for store in stores() {
         for verdict in
-            [Disposition::Return, Disposition::Retry { pause: Duration::ZERO, error: "not yet".into() }]
+            [Disposition::Requeue, Disposition::Retry { pause: Duration::ZERO, error: "not yet".into() }]
         {
             store.push(tasks(1)).await;
             let lease = store.take(0, 1).await.remove(0);
             let id = lease.task.id;
-            let cancelled = store.change(AdminCommand::Cancel(TaskSelector::Task(id))).await;
+            let cancelled = store.apply(AdminCommand::Cancel(TaskSelector::Task(id))).await;
             assert_eq!(cancelled, Ok(AdminResult::Cancelled(Cancelled::Aborted)));
             assert_eq!(store.settle(vec![settled(&lease, verdict)]).await, [true]);
-            let departed = store.departed().await;
+            let departed = store.next_terminated().await;
             assert_eq!((departed[0].task.id, departed[0].state), (id, State::Cancelled));
             assert!(store.take(0, 1).await.is_empty());
         }
@@ -157,7 +157,7 @@ async fn a_store_in_memory_takes_only_so_many_bytes() {
     assert_eq!(refused.code, ErrorCode::Busy);
     assert!(refused.message.contains("max_memory") && accepted[0].is_ok() && accepted[2].is_ok());
     let lease = store.take(0, 1).await.remove(0);
-    let story = |id| store.find(Query::Task(id));
+    let story = |id| store.query(Query::Task(id));
     let done = settled(&lease, Disposition::Done(text(1_000)));
     assert_eq!(store.settle(vec![done]).await, [true]);
     assert!(

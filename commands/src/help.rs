@@ -15,7 +15,7 @@ struct Help {
 impl Execute for Help {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let registry = Registry::running(app).context("help is for commands that a console runs")?;
-        let entry = registry.find(&self.name).map_err(|error| Exit::Usage.because(error.to_string()))?;
+        let entry = registry.find(&self.name).map_err(|error| Exit::Usage.error(error.to_string()))?;
         output.help(&help(app.program(), entry));
         Ok(())
     }

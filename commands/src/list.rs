@@ -22,7 +22,7 @@ impl Execute for List {
         let all: Vec<_> = registry.iter().map(Listed::of).collect();
         let commands: Vec<_> = all.iter().filter(|command| command.is_in(self.group.as_deref())).collect();
         if let (Some(group), true) = (&self.group, commands.is_empty()) {
-            return Err(Exit::Usage.because(no_group(group, &all)));
+            return Err(Exit::Usage.error(no_group(group, &all)));
         }
         if self.json {
             return Ok(output.json(&commands)?);

@@ -132,7 +132,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Settings`] when the settings make no sense, or a file they name cannot be used.
-    pub fn with(settings: ClientSettings) -> Result<Self> {
+    pub fn new(settings: ClientSettings) -> Result<Self> {
         Ok(Self { pool: Arc::new(Pool::new(settings)?) })
     }
 
@@ -143,8 +143,8 @@ impl Client {
     /// [`ClientError::NotRunning`] when nobody listens there; [`ClientError::Unreachable`] when nobody can be found,
     /// also after `timeout`.
     pub async fn connect(address: impl AsRef<str>, timeout: Duration) -> Result<Self> {
-        let settings = ClientSettings::to(address.as_ref())?.at_once();
-        let client = Self::with(ClientSettings { connections: 1, connect_timeout: timeout, ..settings })?;
+        let settings = ClientSettings::for_address(address.as_ref())?.without_retries();
+        let client = Self::new(ClientSettings { connections: 1, connect_timeout: timeout, ..settings })?;
         client.open().await?;
         Ok(client)
     }
@@ -175,7 +175,7 @@ impl Client {
         &self,
         tasks: impl IntoIterator<Item = T>,
     ) -> Result<Vec<Result<TaskId, RequestError>>> {
-        let line = self.pool.line(None);
+        let line = self.pool.channel(None);
         let mut outcomes = Vec::new();
         let mut sent = VecDeque::new();
         for task in tasks {
@@ -183,7 +183,7 @@ impl Client {
                 outcomes.push(outcome(&mut sent).await?);
             }
             let order = self.order(&*task.into_request()?, ReplyMode::Ack);
-            sent.push_back(self.pool.begin_on(line.clone(), order).await);
+            sent.push_back(self.pool.send_on(line.clone(), order).await);
         }
         while !sent.is_empty() {
             outcomes.push(outcome(&mut sent).await?);
@@ -196,7 +196,7 @@ impl Client {
     /// # Errors
     /// When the connection fails.
     pub async fn send_raw(&self, data: &[u8]) -> Result<Vec<u8>> {
-        let mut connection = self.pool.own().await?;
+        let mut connection = self.pool.dedicated().await?;
         let mut reply = Vec::new();
         let (mut reader, mut writer) = tokio::io::split(&mut connection.stream);
         // Both at once: a server whose answers nobody reads would stop reading the requests.

@@ -33,7 +33,7 @@ pub trait Execute: Sized + Send {
 
     /// Adds options that depend on the words behind the command's name, for parsing and for help; nothing if nothing
     /// is said. A name that the command or the console has for an option already stays with that one.
-    fn extend(command: clap::Command, _words: &[OsString]) -> clap::Command {
+    fn augment(command: clap::Command, _words: &[OsString]) -> clap::Command {
         command
     }
 }
@@ -56,7 +56,7 @@ pub struct CommandEntry {
     pub file: &'static str,
     pub line: u32,
     describe: fn(clap::Command) -> clap::Command,
-    extend: fn(clap::Command, &[OsString]) -> clap::Command,
+    augment: fn(clap::Command, &[OsString]) -> clap::Command,
     run: for<'a> fn(&ArgMatches, &'a App, &'a mut Output) -> BoxFuture<'a, Result<()>>,
 }
 
@@ -73,7 +73,7 @@ impl CommandEntry {
         file: &'static str,
         line: u32,
     ) -> Self {
-        Self { name, package, file, line, describe: C::describe, extend: C::extend, run: run::<C, Way> }
+        Self { name, package, file, line, describe: C::describe, augment: C::augment, run: run::<C, Way> }
     }
 
     /// The command with its description, arguments and options, as clap knows them.
@@ -82,8 +82,8 @@ impl CommandEntry {
     }
 
     /// Adds the options that depend on the words behind the name.
-    pub(crate) fn extend(&self, command: clap::Command, words: &[OsString]) -> clap::Command {
-        (self.extend)(command, words)
+    pub(crate) fn augment(&self, command: clap::Command, words: &[OsString]) -> clap::Command {
+        (self.augment)(command, words)
     }
 
     pub(crate) fn run<'a>(

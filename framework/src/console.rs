@@ -159,7 +159,7 @@ impl Console {
 
     async fn perform(&self, invocation: Invocation, input: Input, output: &mut Output) -> Exit {
         match self.try_perform(invocation, input, output).await {
-            Ok(()) => Exit::Fine,
+            Ok(()) => Exit::Success,
             Err(error) => report::failure(&error, output),
         }
     }
@@ -202,7 +202,7 @@ fn finish(exit: Exit, output: &mut Output) -> Exit {
         Ok(()) => exit,
         Err(error) => {
             output.error(format_args!("the results could not be written: {error}"));
-            if exit == Exit::Fine { Exit::Failed } else { exit }
+            if exit == Exit::Success { Exit::Failed } else { exit }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Schedule {
     /// The task of one time: pushed twice, it is still one, for the time is in its key.
     pub fn at(&self, time_ms: u64) -> NewTask {
         let mut task = self.now();
-        task.rare_mut().key = Some(self.key(time_ms).into());
+        task.extra_mut().key = Some(self.key(time_ms).into());
         task
     }
 

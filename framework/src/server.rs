@@ -94,18 +94,18 @@ impl Server {
     /// When an address cannot be listened on, a file of the settings cannot be used, threads cannot be started,
     /// or `on_start` fails.
     pub async fn start(self) -> Result<ServerHandle> {
-        self.succeed(Handover::default()).await
+        self.start_from(Handover::default()).await
     }
 
     /// As [`Server::start`], with what a server before this one or a service manager has handed over.
     ///
     /// # Errors
     /// As there, and when a socket of a service manager is none that the settings name.
-    pub async fn succeed(self, handover: Handover) -> Result<ServerHandle> {
+    pub async fn start_from(self, handover: Handover) -> Result<ServerHandle> {
         remember_panics();
         status::raise_limit(self.settings.max_connection);
         let schedules = check(&self.settings, &self.config, &self.handlers)?;
-        let benches = self.benches();
+        let benches = self.worker_group_stats();
         let io = ThreadPool::new("io", self.settings.worker_num, 0)?;
         let blocking = benches.iter().map(|bench| bench.count).sum();
         let tasks = ThreadPool::new("task", self.settings.task_threads, blocking)?;
@@ -121,7 +121,7 @@ impl Server {
             Scheduler::open(schedules, queue.clone(), self.store.clone(), Clock::machine()).await?;
         self.events.start().await.context("on_start")?;
 
-        let work = self.work(&tasks, &board);
+        let work = self.spawn_workers(&tasks, &board);
         let mut telling = None;
         if let Some(line) = handover.line {
             let (audience, awaited) = (work.hearing.audience.clone(), handover.awaited);
@@ -129,17 +129,17 @@ impl Server {
             let seated = io.spawn(async move { handover::seat(&audience, &awaited, line) }).await??;
             telling = Some(io.spawn(seated));
         }
-        let running = self.let_in(entrances, [io, tasks], queue, Arc::new(scheduler), board, work);
+        let running = self.spawn_listener(entrances, [io, tasks], queue, Arc::new(scheduler), board, work);
         Ok(ServerHandle { telling, ..running })
     }
 
-    fn benches(&self) -> Vec<WorkerGroupStats> {
+    fn worker_group_stats(&self) -> Vec<WorkerGroupStats> {
         let lines = self.settings.lines();
         lines.iter().map(|(line, count)| WorkerGroupStats::new(settings::name(line), *count)).collect()
     }
 
     /// Opens the rooms behind the queue: workers, finisher and notifier.
-    fn work(&self, tasks: &ThreadPool, board: &Arc<Metrics>) -> WorkerRuntime {
+    fn spawn_workers(&self, tasks: &ThreadPool, board: &Arc<Metrics>) -> WorkerRuntime {
         let (halt, halted) = watch::channel(false);
         let (to_finisher, from_workers) = mpsc::channel(CHANNEL_CAPACITY);
         let (to_notifier, from_finisher) = mpsc::channel(CHANNEL_CAPACITY);
@@ -169,7 +169,7 @@ impl Server {
     }
 
     /// Opens the rooms before it: the sessions, and the listener that owns them.
-    fn let_in(
+    fn spawn_listener(
         self,
         entrances: Vec<BoundListener>,
         [io, tasks]: [ThreadPool; 2],
@@ -182,12 +182,12 @@ impl Server {
         let (guard, reading) = mpsc::channel(1);
         let sockets = entrances.iter().map(|entrance| entrance.socket.clone()).collect();
         let doors: Vec<_> = entrances.iter().map(|entrance| entrance.door.clone()).collect();
-        let addresses: Vec<_> = doors.iter().map(|door| door.sign()).collect();
+        let addresses: Vec<_> = doors.iter().map(|door| door.describe()).collect();
         let max_wait_time = self.settings.max_wait_time;
-        work.beside([
+        work.add_background([
             io.spawn(board.clone().sample()),
-            io.spawn(queue.clone().ring()),
-            io.spawn(work.hearing.audience.batches.clone().tell_on()),
+            io.spawn(queue.clone().run_wakeups()),
+            io.spawn(work.hearing.audience.batches.clone().run()),
             io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
         ]);
         let ending = Arc::new(ShutdownControl::new(self.store.clone(), max_wait_time));
@@ -205,7 +205,7 @@ impl Server {
             addresses: addresses.clone(),
         });
         let listener = io.spawn(Listener { hall, stop: stopped, reading: guard }.run(entrances));
-        work.begin(&tasks);
+        work.resume(&tasks);
         ServerHandle {
             pools: [io, tasks],
             addresses,
@@ -220,7 +220,7 @@ impl Server {
             work,
             telling: None,
             ending,
-            renewal,
+            reload_control: renewal,
         }
     }
 }

@@ -52,7 +52,7 @@ pub trait Store: Send + Sync + 'static {
     fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>>;
 
     /// Wakes whoever waits for what was pushed. Apart from `push`, so that many pushes can share one waking.
-    fn ring(&self);
+    fn wake_workers(&self);
 
     /// Waits until there is something to take for this line of workers (its place in [`StoreOptions::lines`]);
     /// `false` when the store is closed and there never will be. May be cancelled at any time.
@@ -72,14 +72,14 @@ pub trait Store: Send + Sync + 'static {
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>>;
 
     /// Changes what is there on behalf of people; durable when this returns.
-    fn change(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>>;
+    fn apply(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>>;
 
     /// Waits for tasks that ended without an attempt of theirs: cancelled while they waited, expired, set aside
     /// because their process died. Each is told once, to one caller. May be cancelled at any time.
-    fn departed(&self) -> BoxFuture<'_, Vec<TerminatedTask>>;
+    fn next_terminated(&self) -> BoxFuture<'_, Vec<TerminatedTask>>;
 
     /// Answers a question about what is there; sees everything that happened before it was asked.
-    fn find(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>>;
+    fn query(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>>;
 
     /// How many tasks are where, all counted at one moment.
     fn counts(&self) -> BoxFuture<'_, StoreStats>;
@@ -95,7 +95,7 @@ pub trait Store: Send + Sync + 'static {
     /// Lets another process have what survives this one, after [`Store::flush`]: nothing is locked any more when this
     /// returns, and whatever is asked, settled or changed from then on is refused or forgotten. Gives the waiting
     /// tasks that carry a ticket, which only this process knows of.
-    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>>;
+    fn unlock(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>>;
 }
 
 /// What a push came to.
@@ -171,7 +171,7 @@ pub enum Disposition {
     /// The attempt failed with this error, and the task waits for another one, which may start after the pause.
     Retry { pause: Duration, error: String },
     /// It waits as before; the attempt does not count.
-    Return,
+    Requeue,
 }
 
 impl Disposition {

@@ -61,7 +61,7 @@ pub struct NewTask {
     pub timeout: Option<Duration>,
     pub ticket: Option<WaiterId>,
     /// What only few tasks have.
-    pub rare: Option<Box<ExtraOptions>>,
+    pub extra: Option<Box<ExtraOptions>>,
 }
 
 /// What only few tasks have.
@@ -119,7 +119,11 @@ impl NewTask {
             due: request.due.map_or(defaults.due, Due::from),
             attempts: request.attempts.unwrap_or(defaults.attempts),
             timeout: request.timeout.or(defaults.timeout),
-            rare: request.rare.as_ref().map(|rare| ExtraOptions::from_request(handlers, rare)).transpose()?,
+            extra: request
+                .extra
+                .as_ref()
+                .map(|rare| ExtraOptions::from_request(handlers, rare))
+                .transpose()?,
             ..defaults
         })
     }
@@ -146,22 +150,22 @@ impl NewTask {
             attempts: options.attempts,
             timeout: options.timeout,
             ticket: None,
-            rare: None,
+            extra: None,
         }
     }
 
     /// How long the pause after the first failed attempt is about; it doubles with every further one.
     pub fn backoff(&self) -> Duration {
-        self.rare.as_ref().and_then(|rare| rare.backoff).unwrap_or(self.handler.options.backoff)
+        self.extra.as_ref().and_then(|rare| rare.backoff).unwrap_or(self.handler.options.backoff)
     }
 
     pub fn batch(&self) -> Option<BatchId> {
-        self.rare.as_ref()?.batch
+        self.extra.as_ref()?.batch
     }
 
     /// Room for what only few tasks have.
-    pub fn rare_mut(&mut self) -> &mut ExtraOptions {
-        self.rare.get_or_insert_default()
+    pub fn extra_mut(&mut self) -> &mut ExtraOptions {
+        self.extra.get_or_insert_default()
     }
 }
 
@@ -200,7 +204,7 @@ pub struct TaskRecord {
     cancel_requested: AtomicBool,
     cancel_signal: Notify,
     has_told: AtomicBool,
-    told: Mutex<Option<Box<ProgressState>>>,
+    progress_log: Mutex<Option<Box<ProgressState>>>,
 }
 
 /// What the handlers of a task have told.
@@ -225,7 +229,7 @@ impl TaskRecord {
             cancel_requested: AtomicBool::new(false),
             cancel_signal: Notify::new(),
             has_told: AtomicBool::new(false),
-            told: Mutex::default(),
+            progress_log: Mutex::default(),
         }
     }
 
@@ -233,7 +237,7 @@ impl TaskRecord {
     pub(crate) fn again(ended: &Self) -> Self {
         let mut new = ended.new.clone();
         (new.ticket, new.due) = (None, Due::Now);
-        if let Some(rare) = &mut new.rare {
+        if let Some(rare) = &mut new.extra {
             rare.expires = None;
         }
         let task = Self::new(ended.id, new, ended.accepted, ended.accepted_ms);
@@ -303,32 +307,32 @@ impl TaskRecord {
 
     /// What its handlers have told so far.
     pub fn notes(&self) -> Option<Box<ProgressLog>> {
-        let told = self.told()?;
+        let told = self.progress_log()?;
         told.as_ref().filter(|told| !told.notes.is_empty()).map(|told| Box::new(told.notes.clone()))
     }
 
     pub(crate) fn note<T>(&self, note: impl FnOnce(&mut ProgressLog) -> T) -> T {
-        note(&mut self.tell().get_or_insert_default().notes)
+        note(&mut self.progress_log_mut().get_or_insert_default().notes)
     }
 
-    fn afterwards<T>(&self, change: impl FnOnce(&mut FollowUps) -> T) -> T {
-        change(&mut self.tell().get_or_insert_default().afterwards)
+    fn follow_ups<T>(&self, change: impl FnOnce(&mut FollowUps) -> T) -> T {
+        change(&mut self.progress_log_mut().get_or_insert_default().afterwards)
     }
 
-    fn take_afterwards(&self, attempt: u32) -> Option<FollowUps> {
-        let mut told = self.told()?;
+    fn take_follow_ups(&self, attempt: u32) -> Option<FollowUps> {
+        let mut told = self.progress_log()?;
         let afterwards = told.as_mut().map(|told| &mut told.afterwards)?;
         afterwards.is_of(attempt).then(|| std::mem::take(afterwards))
     }
 
     /// What was told, without a lock for the many tasks that never tell anything.
-    fn told(&self) -> Option<MutexGuard<'_, Option<Box<ProgressState>>>> {
-        self.has_told.load(Ordering::Acquire).then(|| self.tell())
+    fn progress_log(&self) -> Option<MutexGuard<'_, Option<Box<ProgressState>>>> {
+        self.has_told.load(Ordering::Acquire).then(|| self.progress_log_mut())
     }
 
-    fn tell(&self) -> MutexGuard<'_, Option<Box<ProgressState>>> {
+    fn progress_log_mut(&self) -> MutexGuard<'_, Option<Box<ProgressState>>> {
         self.has_told.store(true, Ordering::Release);
-        self.told.lock().expect("no one panics while holding what was told")
+        self.progress_log.lock().expect("no one panics while holding what was told")
     }
 }
 

@@ -31,9 +31,9 @@ fn quick() -> Server {
 }
 
 fn client(server: &Server, change: impl FnOnce(&mut ClientSettings)) -> Client {
-    let mut settings = ClientSettings::to(&server.address).unwrap();
+    let mut settings = ClientSettings::for_address(&server.address).unwrap();
     change(&mut settings);
-    Client::with(settings).unwrap()
+    Client::new(settings).unwrap()
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn the_options_of_one_time_reach_the_server() {
 async fn a_result_of_another_type_is_told_as_such() {
     let server = quick();
     let error = client(&server, |_| {}).send(request("echo", json!("x"))).wait::<u8>().await.unwrap_err();
-    assert!(matches!(error, ClientError::Unfit { task: 0, .. }), "{error:?}");
+    assert!(matches!(error, ClientError::ResultType { task: 0, .. }), "{error:?}");
 }
 
 #[test]

@@ -21,8 +21,8 @@ async fn a_token_opens_what_its_scopes_name() {
     let tokens = [("THINK_SERVER_TOKENS", "open-sesame-and-let-me-in:send")];
     let server = Server::with_environment(Project::new(), "", &tokens);
     let client = |token: &str| {
-        let settings = ClientSettings::to(&server.address).unwrap();
-        Client::with(ClientSettings { token: Secret::new(token), ..settings }).unwrap()
+        let settings = ClientSettings::for_address(&server.address).unwrap();
+        Client::new(ClientSettings { token: Secret::new(token), ..settings }).unwrap()
     };
     let sender = client("open-sesame-and-let-me-in");
     let mut sent = sender.send(later()).awaited().await.unwrap();

@@ -53,8 +53,8 @@ async fn a_token_is_shown_first_on_every_connection() {
         }
     });
     let client = |token: &str| {
-        let settings = ClientSettings::to(&relay.address).unwrap();
-        Client::with(ClientSettings { token: Secret::new(token), ..settings }).unwrap()
+        let settings = ClientSettings::for_address(&relay.address).unwrap();
+        Client::new(ClientSettings { token: Secret::new(token), ..settings }).unwrap()
     };
     client("open sesame").send(later()).await.unwrap();
     let error = client("hocus pocus").status().await.unwrap_err();
@@ -98,7 +98,7 @@ impl Certificates {
             ca_file: Some(self.file("authority.pem")),
             certificate_file: Some(self.file("client.pem")),
             key_file: Some(self.file("client.key")),
-            ..ClientSettings::to(&relay.address).unwrap().at_once()
+            ..ClientSettings::for_address(&relay.address).unwrap().without_retries()
         }
     }
 }
@@ -125,7 +125,7 @@ async fn encrypting(certificates: &Certificates, server: &Server) -> Relay {
 async fn an_encrypted_connection_carries_all_that_a_plain_one_does() {
     let (server, certificates) = (Server::start(), Certificates::new());
     let relay = encrypting(&certificates, &server).await;
-    let client = Client::with(certificates.settings(&relay)).unwrap();
+    let client = Client::new(certificates.settings(&relay)).unwrap();
     let requests = vec![later(); 1_000];
     let outcomes = client.send_many(&requests).await.unwrap();
     assert!(outcomes.iter().all(Result::is_ok));
@@ -144,7 +144,7 @@ async fn who_is_at_the_other_end_is_made_sure_of() {
     let (server, certificates) = (Server::start(), Certificates::new());
     let relay = encrypting(&certificates, &server).await;
     let told = async |settings: ClientSettings| {
-        Client::with(settings).unwrap().status().await.unwrap_err().to_string()
+        Client::new(settings).unwrap().status().await.unwrap_err().to_string()
     };
     let another = Certificates::new();
     let ca_file = Some(another.file("authority.pem"));
@@ -178,7 +178,7 @@ fn a_file_that_is_no_certificate_is_named() {
     for text in [None, Some("nothing of the kind")] {
         text.into_iter().for_each(|text| std::fs::write(&file, text).unwrap());
         let settings = ClientSettings { tls: true, ca_file: Some(file.clone()), ..ClientSettings::default() };
-        let told = Client::with(settings).unwrap_err().to_string();
+        let told = Client::new(settings).unwrap_err().to_string();
         assert!(told.contains(&format!("ca_file {} cannot be used", file.display())), "{told}");
     }
 }

@@ -66,7 +66,7 @@ impl Relay {
     }
 
     pub(super) fn client(&self) -> Client {
-        Client::with(ClientSettings::to(&self.address).unwrap()).unwrap()
+        Client::new(ClientSettings::for_address(&self.address).unwrap()).unwrap()
     }
 }
 

@@ -76,9 +76,9 @@ async fn a_task_is_followed_over_the_death_of_the_server() {
     assert_eq!(following.state(), "waiting");
     let _server = killed(server, &relay);
     let news = following.next().await.unwrap();
-    assert!(matches!(news, Some(TaskEvent::Lost(ClientError::Io { .. }))), "{news:?}");
+    assert!(matches!(news, Some(TaskEvent::Disconnected(ClientError::Io { .. }))), "{news:?}");
     let news = following.next().await.unwrap();
-    assert!(matches!(&news, Some(TaskEvent::Again { state }) if state == "waiting"), "{news:?}");
+    assert!(matches!(&news, Some(TaskEvent::Reconnected { state }) if state == "waiting"), "{news:?}");
     client.cancel(sent.id()).await.unwrap();
     let news = following.next().await.unwrap();
     assert!(matches!(news, Some(TaskEvent::Ended(TaskEnd::Cancelled(_)))), "{news:?}");
@@ -109,7 +109,7 @@ async fn a_server_that_stops_is_waited_for_like_one_that_died() {
 async fn of_several_addresses_the_next_one_counts_when_one_is_dead() {
     let (mut first, second) = (quiet(), quiet());
     let addresses = format!("{},{},{}", dead(), first.address, second.address);
-    let client = Client::with(ClientSettings::to(&addresses).unwrap()).unwrap();
+    let client = Client::new(ClientSettings::for_address(&addresses).unwrap()).unwrap();
     let mut sent = client.send(later()).await.unwrap();
     assert_eq!(client.address(), first.address);
     first.signal(Signal::KILL);
@@ -120,7 +120,7 @@ async fn of_several_addresses_the_next_one_counts_when_one_is_dead() {
     assert_eq!(client.address(), second.address);
     assert_eq!(client.status().await.unwrap().ledger.accepted, 3);
     let error = sent.ended().await.unwrap_err();
-    let ClientError::Elsewhere { home, address } = &error else { panic!("{error:?}") };
+    let ClientError::WrongServer { home, address } = &error else { panic!("{error:?}") };
     assert_eq!(
         (home, address),
         (&first.address, &second.address),
@@ -132,14 +132,14 @@ async fn of_several_addresses_the_next_one_counts_when_one_is_dead() {
 async fn a_client_that_tells_failures_at_once_does_not_try_again() {
     let server = quiet();
     let relay = Relay::to(&server.address).await;
-    let settings = ClientSettings::to(&relay.address).unwrap().at_once();
-    let client = Client::with(settings).unwrap();
+    let settings = ClientSettings::for_address(&relay.address).unwrap().without_retries();
+    let client = Client::new(settings).unwrap();
     let mut sent = client.send(later()).awaited().await.unwrap();
     let _server = killed(server, &relay);
     let error = sent.ended().await.unwrap_err();
     assert!(matches!(error, ClientError::Io { .. }), "{error:?}");
     client.send(request("noop", serde_json::json!({}))).await.expect("there is a server again");
-    let gone = Client::with(ClientSettings::to(&dead()).unwrap().at_once()).unwrap();
+    let gone = Client::new(ClientSettings::for_address(&dead()).unwrap().without_retries()).unwrap();
     assert!(matches!(gone.status().await, Err(ClientError::NotRunning(_))));
 }
 
@@ -156,18 +156,18 @@ async fn a_batch_is_followed_over_the_death_and_the_stop_of_the_server() {
     assert_eq!((following.story().state, following.story().total), (BatchState::Open, 3));
     let server = killed(server, &relay);
     let news = following.next().await.unwrap();
-    assert!(matches!(news, Some(BatchEvent::Lost(ClientError::Io { .. }))), "{news:?}");
+    assert!(matches!(news, Some(BatchEvent::Disconnected(ClientError::Io { .. }))), "{news:?}");
     let again = following.next().await.unwrap();
-    assert!(matches!(&again, Some(BatchEvent::Again(story)) if story.total == 3), "{again:?}");
+    assert!(matches!(&again, Some(BatchEvent::Reconnected(story)) if story.total == 3), "{again:?}");
 
     server.signal(Signal::TERM);
     let news = following.next().await.unwrap();
-    assert!(matches!(news, Some(BatchEvent::Lost(_))), "{news:?}");
+    assert!(matches!(news, Some(BatchEvent::Disconnected(_))), "{news:?}");
     relay.turn_to(None);
     let server = server.again("");
     relay.turn_to(Some(&server.address));
     let again = following.next().await.unwrap();
-    assert!(matches!(&again, Some(BatchEvent::Again(story)) if story.total == 3), "{again:?}");
+    assert!(matches!(&again, Some(BatchEvent::Reconnected(story)) if story.total == 3), "{again:?}");
 
     client.seal_batch(batch).await.unwrap();
     let ended = loop {

@@ -34,9 +34,9 @@ impl Stranger {
     }
 
     fn client(&self, change: impl FnOnce(&mut ClientSettings)) -> Client {
-        let mut settings = ClientSettings::to(&self.address).unwrap();
+        let mut settings = ClientSettings::for_address(&self.address).unwrap();
         change(&mut settings);
-        Client::with(settings).unwrap()
+        Client::new(settings).unwrap()
     }
 }
 
@@ -84,16 +84,16 @@ async fn a_server_that_never_answers_is_left_for_the_next_address() {
         let settings = ClientSettings {
             reply_timeout: Duration::from_millis(200),
             shared_store,
-            ..ClientSettings::to(&addresses).unwrap()
+            ..ClientSettings::for_address(&addresses).unwrap()
         };
-        Client::with(settings).unwrap()
+        Client::new(settings).unwrap()
     };
     let asking = client(false);
     assert_eq!(asking.status().await.unwrap().ledger.accepted, 0, "who asks may ask anybody");
     assert_eq!(asking.address(), server.address);
     let error = client(false).send(later()).await.unwrap_err();
     let ClientError::Unknown { source } = &error else { panic!("{error:?}") };
-    assert!(matches!(**source, ClientError::Elsewhere { .. }), "the first server may have accepted it");
+    assert!(matches!(**source, ClientError::WrongServer { .. }), "the first server may have accepted it");
     client(true).send(later()).await.expect("the key says that it is the first one again");
 }
 
@@ -120,7 +120,7 @@ async fn an_answer_that_is_too_long_ends_the_connection() {
 #[test]
 fn settings_that_make_no_sense_are_told_before_anything_is_sent() {
     let settings = ClientSettings { connections: 0, ..ClientSettings::default() };
-    let told = Client::with(settings).unwrap_err().to_string();
+    let told = Client::new(settings).unwrap_err().to_string();
     assert!(told.contains("`connections` must be from 1 to"), "{told}");
-    assert!(matches!(ClientSettings::to("localhost"), Err(ClientError::Settings(_))));
+    assert!(matches!(ClientSettings::for_address("localhost"), Err(ClientError::Settings(_))));
 }

@@ -60,7 +60,7 @@ fn several_stops_at_once_are_all_heard() {
 fn a_second_stop_waits_for_the_end_that_the_first_one_has_asked_for() {
     let (listener, daemon) = with_silent_mail();
     let (_connection, _) = listener.accept().unwrap();
-    for ran in race(&daemon.project, ["task:stop --timeout 1s"; 3]) {
+    for ran in race(&daemon.project, ["task:stop --grace 1s"; 3]) {
         assert!(ran.exits(0).stderr.contains("The task server has stopped"));
         assert!(!daemon.project.path("runtime/server.pid").exists());
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 
 async fn cancel(house: &House, id: u64) -> AdminResult {
-    house.store.change(AdminCommand::Cancel(TaskSelector::Task(id))).await.unwrap()
+    house.store.apply(AdminCommand::Cancel(TaskSelector::Task(id))).await.unwrap()
 }
 
 #[track_caller]

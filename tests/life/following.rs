@@ -43,12 +43,12 @@ async fn an_attempt_by_hand_needs_no_server() {
     let new = NewTask::from_json(&handlers, Some("test_pushes"), "null".into()).unwrap();
     let task =
         Arc::new(framework::task::TaskRecord::new(7, NewTask { attempts: 1, ..new }, Instant::now(), 0));
-    let attempt = Attempt::alone(task, 1, Config::at("/no/project", []), handlers);
+    let attempt = Attempt::standalone(task, 1, Config::at("/no/project", []), handlers);
     let outcome = attempt.run().await;
     assert_eq!(outcome.text(), "result");
-    let pushed: Vec<_> = attempt.pushed(&outcome).into_iter().map(|task| task.args).collect();
+    let pushed: Vec<_> = attempt.take_pushed(&outcome).into_iter().map(|task| task.args).collect();
     assert_eq!(pushed, ["\"first\"", "\"second\"", "\"result\""]);
-    assert!(attempt.pushed(&outcome).is_empty(), "they are taken");
+    assert!(attempt.take_pushed(&outcome).is_empty(), "they are taken");
 }
 
 #[tokio::test]
@@ -71,7 +71,9 @@ async fn progress_and_log_are_kept_with_the_task() {
         client.send_awaited(&request("test_tells", gate.name())).await.unwrap();
         gate.entered().await;
         for state in [State::Running, State::Done] {
-            let QueryResult::Task(story) = house.store.find(Query::Task(id)).await.unwrap() else { panic!() };
+            let QueryResult::Task(story) = house.store.query(Query::Task(id)).await.unwrap() else {
+                panic!()
+            };
             assert_eq!(story.summary.state, state);
             let progress = story.notes.progress.unwrap();
             assert_eq!((progress.percent, &*progress.text), (50.0, "1 of 2"));
@@ -138,7 +140,7 @@ async fn who_follows_a_task_that_waits_learns_of_its_cancel() {
         let id = client.send(&later).await.unwrap();
         let mut following = client.follow(id).await.unwrap();
         assert_eq!(following.state(), "waiting");
-        house.store.change(AdminCommand::Cancel(TaskSelector::Task(id))).await.unwrap();
+        house.store.apply(AdminCommand::Cancel(TaskSelector::Task(id))).await.unwrap();
         let news = following.next().await.unwrap();
         assert!(matches!(news, Some(TaskEvent::Ended(TaskEnd::Cancelled(_)))), "{news:?}");
     }

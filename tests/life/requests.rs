@@ -190,7 +190,7 @@ impl Handle for Echoes {
 
 /// The outcome of a task that has ended.
 pub(super) async fn result_of(house: &House, id: u64) -> TaskEnd {
-    let QueryResult::Task(story) = house.store.find(Query::Task(id)).await.unwrap() else {
+    let QueryResult::Task(story) = house.store.query(Query::Task(id)).await.unwrap() else {
         panic!("there is no task {id}")
     };
     match story.summary.state {

@@ -25,7 +25,7 @@ async fn what_a_stop_gives_up_runs_after_the_next_start_and_the_attempt_does_not
     gates[0].entered().await;
     gates[1].entered().await;
     let (root, stopped) = house.close().await;
-    assert_eq!(stopped, ShutdownReport { left: 3, kept: true });
+    assert_eq!(stopped, ShutdownReport { remaining: 3, durable: true });
     assert!(client.ended().await.unwrap_err().to_string().contains("stops before the task has ended"));
 
     gates.iter().for_each(Gate::open);
@@ -33,7 +33,7 @@ async fn what_a_stop_gives_up_runs_after_the_next_start_and_the_attempt_does_not
     let mut seen = [told.recv().await.unwrap(), told.recv().await.unwrap()];
     seen.sort_unstable();
     assert_eq!(seen, [(0, State::Done), (1, State::Done)]);
-    let Ok(QueryResult::Task(story)) = house.store.find(Query::Task(0)).await else { panic!() };
+    let Ok(QueryResult::Task(story)) = house.store.query(Query::Task(0)).await else { panic!() };
     assert_eq!((story.history.len(), story.history[0].number, story.crashes), (1, 1, 0), "{story:?}");
     let ledger = house.ledger().await;
     assert_eq!((ledger.accepted, ledger.done, ledger.waiting), (3, 2, 1));

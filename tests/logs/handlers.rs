@@ -40,7 +40,7 @@ impl Handle for SaysAloud {
 fn program() {
     let root = std::env::current_dir().unwrap();
     if root != house() {
-        Tester::new(Console::new()).root(root).run("task:start --detached").succeeds();
+        Tester::new(Console::new()).root(root).run("task:start --detached").assert_success();
     }
 }
 

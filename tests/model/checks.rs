@@ -51,7 +51,7 @@ impl Player {
         };
         ensure!(counts.ledger.accepted == counts.ledger.sum(), "{:?} does not balance", counts.ledger);
         ensure!(counts.ledger == expected, "{:?} should be {expected:?}", counts.ledger);
-        ensure!(counts.trouble.is_none(), "trouble: {:?}", counts.trouble);
+        ensure!(counts.storage_error.is_none(), "trouble: {:?}", counts.storage_error);
         for (name, expected) in depths(&self.plain) {
             let found = counts.queues.get(name).copied().unwrap_or_default();
             let same = found.waiting + found.delayed == expected.waiting + expected.delayed
@@ -71,8 +71,8 @@ impl Player {
         let store = self.opened.store().clone();
         loop {
             let told = match self.plain.departures.values().any(|is_owed| *is_owed) {
-                true => tokio::time::timeout(PATIENCE, store.departed()).await.ok(),
-                false => store.departed().now_or_never(),
+                true => tokio::time::timeout(PATIENCE, store.next_terminated()).await.ok(),
+                false => store.next_terminated().now_or_never(),
             };
             let Some(told) = told else { break };
             for TerminatedTask { task, state, error } in told {
@@ -90,7 +90,7 @@ impl Player {
 
     async fn check_batches(&self) -> Result<()> {
         for (id, expected) in &self.plain.batches {
-            let found = self.opened.store().find(Query::Batch(*id)).await;
+            let found = self.opened.store().query(Query::Batch(*id)).await;
             let Ok(QueryResult::Batch(found)) = found else { bail!("batch {id} is not found: {found:?}") };
             let BatchInfo { total, done, failed, cancelled, expired, .. } = *found;
             let numbers = (total, done, failed, cancelled, expired);
@@ -106,7 +106,7 @@ impl Player {
     }
 
     async fn check_task(&self, id: TaskId) -> Result<()> {
-        let found = self.opened.store().find(Query::Task(id)).await;
+        let found = self.opened.store().query(Query::Task(id)).await;
         match (self.plain.tasks.get(&id), found) {
             (None, Ok(QueryResult::Nothing) | Err(_)) => Ok(()),
             (Some(sheet), Ok(QueryResult::Nothing) | Err(_)) => {
@@ -124,7 +124,7 @@ impl Player {
     async fn check_lists(&self) -> Result<()> {
         for state in State::ALL.into_iter().map(Some).chain([None]) {
             let filter = Filter { state, limit: 10_000, ..Filter::default() };
-            let found = self.opened.store().find(Query::Tasks(filter)).await;
+            let found = self.opened.store().query(Query::Tasks(filter)).await;
             let Ok(QueryResult::Tasks(found)) = found else { bail!("{state:?} tasks: {found:?}") };
             let found: Vec<_> = found.iter().map(|summary| summary.id).collect();
             let of_state = |(_, sheet): &(&TaskId, &Sheet)| state.is_none_or(|state| sheet.state == state);
@@ -137,7 +137,7 @@ impl Player {
     }
 
     fn check_ready(&self) -> Result<()> {
-        for line in 0..self.plain.policy.lines.len() {
+        for line in 0..self.plain.policy.groups.len() {
             let ready = self.opened.store().ready(line).now_or_never();
             if self.plain.has_work(line) {
                 ensure!(ready == Some(true), "line {line} has work and is told {ready:?}");
@@ -153,7 +153,7 @@ impl Player {
 
     /// `None`: it is not there any more, and may be if it has ended.
     async fn state(&self, id: TaskId) -> Result<Option<State>> {
-        match self.opened.store().find(Query::Task(id)).await {
+        match self.opened.store().query(Query::Task(id)).await {
             Ok(QueryResult::Task(story)) => Ok(Some(story.summary.state)),
             Ok(QueryResult::Nothing) | Err(_) => Ok(None),
             other => bail!("task {id} is {other:?}"),

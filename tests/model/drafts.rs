@@ -116,7 +116,7 @@ impl Draft {
             || self.batch.is_some()
             || !self.then.is_empty();
         if is_rare {
-            let rare = new.rare_mut();
+            let rare = new.extra_mut();
             rare.expires = self.expires;
             rare.key = self.key.map(Into::into);
             rare.concurrency_key = self.concurrency_key.map(Into::into);

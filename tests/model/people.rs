@@ -29,7 +29,7 @@ impl Player {
 
     /// A change that was answered is on the disk.
     async fn ask(&mut self, change: AdminCommand) -> Result<AdminResult, RequestError> {
-        let answer = self.opened.store().change(change).await;
+        let answer = self.opened.store().apply(change).await;
         if answer.is_ok() {
             self.is_sure();
         }
@@ -134,7 +134,7 @@ impl Player {
         ensure!((certain..=wanted.len()).contains(&count), "{count} of {wanted:?} are tried again");
         let (mut again, mut left) = (0, Vec::new());
         for id in wanted {
-            let found = self.opened.store().find(Query::Task(id)).await;
+            let found = self.opened.store().query(Query::Task(id)).await;
             if let Ok(QueryResult::Task(story)) = &found
                 && story.summary.state == State::Waiting
             {

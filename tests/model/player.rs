@@ -172,7 +172,7 @@ impl Player {
         let is_cancelled = sheet.lease.take().is_some_and(|lease| lease.is_cancelled);
         match &settled.verdict {
             // Whoever was told that it stops does not see it run again.
-            Disposition::Return | Disposition::Retry { .. } if is_cancelled => {
+            Disposition::Requeue | Disposition::Retry { .. } if is_cancelled => {
                 self.plain.departures.insert(id, true);
                 self.plain.end(id, State::Cancelled)
             }
@@ -197,7 +197,7 @@ impl Player {
                 sheet.is_in_order = false;
                 Vec::new()
             }
-            Disposition::Return => {
+            Disposition::Requeue => {
                 sheet.state = State::Waiting;
                 sheet.is_returned = true;
                 sheet.may_expire = true;
@@ -251,7 +251,7 @@ impl Player {
             return Ok(());
         }
         let filter = Filter { limit: expected.len() + 1, ..Filter::default() };
-        let Ok(QueryResult::Tasks(newest)) = self.opened.store().find(Query::Tasks(filter)).await else {
+        let Ok(QueryResult::Tasks(newest)) = self.opened.store().query(Query::Tasks(filter)).await else {
             bail!("the newest tasks are not found")
         };
         let mut new: Vec<_> =
@@ -266,7 +266,7 @@ impl Player {
             };
             let draft = expected.remove(index);
             if let Some(batch) = draft.completes {
-                let Ok(QueryResult::Batch(batch)) = self.opened.store().find(Query::Batch(batch)).await
+                let Ok(QueryResult::Batch(batch)) = self.opened.store().query(Query::Batch(batch)).await
                 else {
                     bail!("batch {batch} is not found")
                 };
@@ -279,7 +279,7 @@ impl Player {
     }
 
     pub(super) async fn story(&self, id: TaskId) -> Result<framework::store::TaskDetails> {
-        match self.opened.store().find(Query::Task(id)).await {
+        match self.opened.store().query(Query::Task(id)).await {
             Ok(QueryResult::Task(story)) => Ok(*story),
             other => bail!("task {id} is not found: {other:?}"),
         }

@@ -100,7 +100,7 @@ impl Choice<'_> {
             let step = match self.random.u8(..100) {
                 0..25 => Some(Step::Push((0..self.random.usize(1..=4)).map(|_| self.draft()).collect())),
                 25..45 => Some(Step::Take {
-                    line: self.random.usize(..self.plain.policy.lines.len()),
+                    line: self.random.usize(..self.plain.policy.groups.len()),
                     limit: self.random.usize(1..=5),
                 }),
                 45..50 => self.begin(),
@@ -211,7 +211,7 @@ impl Choice<'_> {
                 pause: Duration::from_millis(self.random.u64(..3_000)),
                 error: "not yet".to_owned(),
             },
-            _ => Disposition::Return,
+            _ => Disposition::Requeue,
         };
         let follows =
             self.flavour.chains && matches!(verdict, Disposition::Done(_)) && self.random.u8(..3) == 0;

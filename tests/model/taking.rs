@@ -139,10 +139,10 @@ impl Plain {
     fn line_of(&self, queue: &str) -> usize {
         let own = self
             .policy
-            .lines
+            .groups
             .iter()
             .position(|line| matches!(line, WorkerGroup::Queue(name) if name == queue));
-        own.or_else(|| self.policy.lines.iter().position(|line| *line == WorkerGroup::Others)).unwrap_or(0)
+        own.or_else(|| self.policy.groups.iter().position(|line| *line == WorkerGroup::Others)).unwrap_or(0)
     }
 
     fn has_free_key(&self, sheet: &Sheet) -> bool {

@@ -192,7 +192,7 @@ impl Load {
             let mut ends = Vec::new();
             let settle = |lease: &framework::store::Lease| {
                 let verdict = match random.borrow_mut().u8(..10) {
-                    0 => Disposition::Return,
+                    0 => Disposition::Requeue,
                     1 => Disposition::Failed("out of luck".to_owned()),
                     2 => Disposition::Retry { pause: Duration::ZERO, error: "not yet".to_owned() },
                     _ => Disposition::Done(Bytes::from_static(b"true")),
@@ -226,7 +226,7 @@ impl Load {
             };
             let Some(id) = id else { continue };
             let settled = self.settled();
-            let answer = store.change(AdminCommand::Cancel(TaskSelector::Task(id))).await;
+            let answer = store.apply(AdminCommand::Cancel(TaskSelector::Task(id))).await;
             if answer == Ok(AdminResult::Cancelled(Cancelled::AtOnce)) && !disk.is_off() {
                 let mut known = self.known.borrow_mut();
                 known.insert(id, Known::Sure(State::Cancelled));
@@ -243,7 +243,7 @@ impl Load {
             return Err(format!("{ledger:?} does not balance"));
         }
         let filter = Filter { limit: usize::MAX >> 1, ..Filter::default() };
-        let Ok(QueryResult::Tasks(tasks)) = store.find(Query::Tasks(filter)).await else {
+        let Ok(QueryResult::Tasks(tasks)) = store.query(Query::Tasks(filter)).await else {
             return Err("the tasks cannot be listed".to_owned());
         };
         let states: BTreeMap<_, _> = tasks.iter().map(|task| (task.id, task.state)).collect();

@@ -17,7 +17,8 @@ fn echo() -> Request {
 
 fn client(daemon: &Daemon) -> Client {
     let status = daemon.status();
-    Client::with(ClientSettings::to(status["addresses"][0]["address"].as_str().unwrap()).unwrap()).unwrap()
+    Client::new(ClientSettings::for_address(status["addresses"][0]["address"].as_str().unwrap()).unwrap())
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,7 +49,7 @@ impl Show {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("there are: {}", names.join(", ")),
             };
-            return Err(Exit::Usage.because(format!("there is no section \"{wanted}\"; {hint}")));
+            return Err(Exit::Usage.error(format!("there is no section \"{wanted}\"; {hint}")));
         }
         Ok(all.into_iter().filter(|explained| explained.section == wanted).collect())
     }

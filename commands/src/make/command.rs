@@ -22,7 +22,7 @@ struct MakeCommand {
 
 impl Execute for MakeCommand {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        check_name(&self.name).map_err(|error| Exit::Usage.because(error.to_string()))?;
+        check_name(&self.name).map_err(|error| Exit::Usage.error(error.to_string()))?;
         let names = Names::of(&self.name, "command");
         make(app, output, "command", &names.module, &text(&self.name, &names.structure), self.force)
     }

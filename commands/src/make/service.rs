@@ -37,7 +37,7 @@ impl Execute for MakeService {
         };
         if name.is_empty() || !plain(&name) || user.is_empty() || !plain(&user) {
             return Err(
-                Exit::Usage.because("a service and a user have letters, digits, `-`, `_`, `.` and `@` only")
+                Exit::Usage.error("a service and a user have letters, digits, `-`, `_`, `.` and `@` only")
             );
         }
         let config = app.config()?;

@@ -32,7 +32,7 @@ fn check(name: &str) -> Result<()> {
     if !name.is_empty() && name.chars().all(good) {
         return Ok(());
     }
-    Err(Exit::Usage.because(format!(
+    Err(Exit::Usage.error(format!(
         "\"{name}\" is no name for a task: write lower case letters, digits, `_`, `-` and `.`, such as \"send_mail\""
     )))
 }

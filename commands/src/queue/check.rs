@@ -37,7 +37,7 @@ impl Execute for Check {
         }
         let found = pluralize(findings.len() as u64, "finding");
         let file = path.display();
-        Err(Exit::Failed.because(format!(
+        Err(Exit::Failed.error(format!(
             "{file} is damaged: {found}. Stop the server and run: ./think queue:repair, which keeps the old file"
         )))
     }

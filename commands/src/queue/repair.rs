@@ -24,7 +24,7 @@ impl Execute for Repair {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let path = self.queue.resolve(app)?;
         let repaired = repair(&path).map_err(|error| match error.downcast_ref::<QueueLocked>() {
-            Some(in_use) => Exit::AlreadyRunning.because(format!("{in_use}; stop it first")),
+            Some(in_use) => Exit::AlreadyRunning.error(format!("{in_use}; stop it first")),
             None => error,
         })?;
         match self.json {
@@ -34,7 +34,7 @@ impl Execute for Repair {
         output.note(format_args!("{} is new; the old file is {}.", path.display(), repaired.kept.display()));
         match repaired.unread.is_empty() {
             true => Ok(()),
-            false => Err(Exit::Failed.because("some rows could not be read, and are only in the old file")),
+            false => Err(Exit::Failed.error("some rows could not be read, and are only in the old file")),
         }
     }
 }

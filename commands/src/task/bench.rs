@@ -75,7 +75,7 @@ impl Execute for Bench {
         }
         match report.lost {
             0 => Ok(()),
-            lost => Err(Exit::Failed.because(format!("{lost} acknowledged tasks were not finished"))),
+            lost => Err(Exit::Failed.error(format!("{lost} acknowledged tasks were not finished"))),
         }
     }
 }

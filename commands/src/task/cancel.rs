@@ -42,7 +42,7 @@ impl Execute for Cancel {
         }
         let mut each = ItemReport::new(self.json, "cancelled");
         for &id in &self.ids {
-            each.tell(id, client.cancel(id).await, told, output)?;
+            each.add(id, client.cancel(id).await, told, output)?;
         }
         each.finish(output)
     }

@@ -75,7 +75,7 @@ impl Execute for Check {
         match found.misfits {
             0 => output.success(format_args!("{waiting} waiting: this program understands all.")),
             misfits => {
-                return Err(Exit::Failed.because(format!("{} of {} waiting would fail", misfits, waiting)));
+                return Err(Exit::Failed.error(format!("{} of {} waiting would fail", misfits, waiting)));
             }
         }
         Ok(())

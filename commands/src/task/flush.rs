@@ -38,7 +38,7 @@ impl Execute for Flush {
             let question =
                 format!("Cancel {} waiting in {place}, and keep nothing of them?", count_tasks(count));
             if !app.input().confirm(output, &question, false)? {
-                return Err(Exit::Failed.because("nothing was cancelled; --force does it without asking"));
+                return Err(Exit::Failed.error("nothing was cancelled; --force does it without asking"));
             }
         }
         let count = client.flush(self.queue.as_deref()).await.map_err(exit_error)?;

@@ -27,7 +27,7 @@ impl Execute for Functions {
         match &self.name {
             Some(name) => {
                 let handler =
-                    handlers.find(name).map_err(|refusal| Exit::Usage.because(refusal.to_string()))?;
+                    handlers.find(name).map_err(|refusal| Exit::Usage.error(refusal.to_string()))?;
                 let story = handler.describe();
                 if self.json {
                     return Ok(output.json(&story)?);

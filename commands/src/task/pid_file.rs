@@ -139,14 +139,14 @@ fn is_same(file: &File, path: &Path) -> bool {
 fn taken(path: &Path, holder: Option<Holder>) -> anyhow::Error {
     let who =
         holder.map_or_else(|| "another process".to_owned(), |holder| format!("a task server with {holder}"));
-    Exit::AlreadyRunning.because(format!("{who} runs already: it holds {}", path.display()))
+    Exit::AlreadyRunning.error(format!("{who} runs already: it holds {}", path.display()))
 }
 
 /// Of a file that may not be written.
 fn of_another(path: &Path, error: std::io::Error) -> anyhow::Error {
     let owner = fs::metadata(path).map_or(0, |metadata| metadata.uid());
     match PidFile::holder(path) {
-        Some(holder) => Exit::AlreadyRunning.because(format!(
+        Some(holder) => Exit::AlreadyRunning.error(format!(
             "a task server of another user (uid {owner}) runs with {holder}: it holds {}",
             path.display()
         )),

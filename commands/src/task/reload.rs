@@ -27,19 +27,19 @@ impl Execute for Reload {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         // Without asking the server; it would find the same.
         app.config()?.check_all()?;
-        let patience = self.patience.named();
+        let patience = self.patience.wire_value();
         let address = self.patience.address.map_or_else(|| control_socket(app).map(Address::Unix), Ok)?;
         let client = ServerAddress::at(Some(address)).connect(app).await?;
         let mut reloading = client.reload(patience.as_deref()).await.map_err(exit_error)?;
         let news = follow(&mut reloading, output).await?;
-        match (news.successor, news.error) {
+        match (news.new_pid, news.error) {
             (Some(pid), _) => {
                 output.success(format_args!("The task server is reloaded; process {pid} serves."));
                 Ok(())
             }
             (None, error) => {
                 let reason = error.unwrap_or_else(|| "it gives no reason".to_owned());
-                Err(Exit::Failed.because(format!("not reloaded, process {} serves on: {reason}", news.pid)))
+                Err(Exit::Failed.error(format!("not reloaded, process {} serves on: {reason}", news.pid)))
             }
         }
     }
@@ -52,7 +52,7 @@ async fn follow(reloading: &mut ReloadProgress, output: &mut Output) -> Result<R
         if news.phase != ReloadPhase::Draining || news.running.is_empty() {
             continue;
         }
-        let text = waiting(news.patience_ms, &news.running);
+        let text = waiting(news.grace_ms, &news.running);
         if output.is_watched() {
             output.redraw(text);
         } else if seen != news.running {

@@ -26,14 +26,14 @@ pub(super) enum ItemOutcome {
 
 impl ItemReport {
     pub(super) fn new(json: bool, field: &'static str) -> Self {
-        Self { json, field, all: Vec::new(), exit: Exit::Fine }
+        Self { json, field, all: Vec::new(), exit: Exit::Success }
     }
 
     /// Tells of one task. A refusal does not keep the next one from being tried.
     ///
     /// # Errors
     /// When the connection has failed.
-    pub(super) fn tell<T: Serialize>(
+    pub(super) fn add<T: Serialize>(
         &mut self,
         id: TaskId,
         answer: Result<T, ClientError>,
@@ -43,7 +43,7 @@ impl ItemReport {
         match answer {
             Ok(answer) => {
                 let told = told(&answer);
-                if matches!(told, ItemOutcome::Nothing(_)) && self.exit == Exit::Fine {
+                if matches!(told, ItemOutcome::Nothing(_)) && self.exit == Exit::Success {
                     self.exit = Exit::Failed;
                 }
                 match told {
@@ -72,6 +72,6 @@ impl ItemReport {
         if self.json {
             output.json(&self.all)?;
         }
-        if self.exit == Exit::Fine { Ok(()) } else { Err(self.exit.silently()) }
+        if self.exit == Exit::Success { Ok(()) } else { Err(self.exit.silent()) }
     }
 }

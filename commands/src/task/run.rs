@@ -50,7 +50,7 @@ impl Execute for Run {
             "task {id} ({function}) runs here, and the server does not know: it stays as it is there, and if it \
              waits, it will run again"
         ));
-        let attempt = Attempt::alone(task.clone(), task.attempts() + 1, app.config()?.clone(), handlers);
+        let attempt = Attempt::standalone(task.clone(), task.attempts() + 1, app.config()?.clone(), handlers);
         let outcome = attempt.run().await;
         let log = task.notes().map(|notes| notes.log).unwrap_or_default();
         for line in log.iter().filter(|line| line.attempt == attempt.number()) {
@@ -65,7 +65,7 @@ impl Execute for Run {
             (false, Some(result)) => output.line(result.get()),
             (false, None) => {}
         }
-        let pushed = attempt.pushed(&outcome);
+        let pushed = attempt.take_pushed(&outcome);
         if !pushed.is_empty() {
             output.warn(format_args!(
                 "it pushed {}, which are not handed over",
@@ -73,7 +73,7 @@ impl Execute for Run {
             ));
         }
         match error {
-            Some(error) => Err(Exit::Failed.because(format!("task {id} has failed here: {error}"))),
+            Some(error) => Err(Exit::Failed.error(format!("task {id} has failed here: {error}"))),
             None => Ok(()),
         }
     }

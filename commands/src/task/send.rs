@@ -40,7 +40,7 @@ struct SendCommand {
     /// Hand it over and leave: success means that it was sent, not that it was accepted
     ///
     /// There is no id to print then. Refusals that come before the server closes the connection are told; one that is
-    /// silent for the time of --timeout is left, with a warning.
+    /// silent for the time of --connect-timeout is left, with a warning.
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
     /// Start the task later, such as 10m
@@ -63,7 +63,7 @@ struct SendCommand {
     attempts: Option<u32>,
     /// The longest that an attempt may take
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    attempt_timeout: Option<Duration>,
+    timeout: Option<Duration>,
     /// What the pause after the first failed attempt is about; it doubles with every further one
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     backoff: Option<Duration>,
@@ -104,7 +104,7 @@ impl Execute for SendCommand {
         }
     }
 
-    fn extend(command: Described, words: &[OsString]) -> Described {
+    fn augment(command: Described, words: &[OsString]) -> Described {
         options::extend(command, words)
     }
 }
@@ -139,7 +139,7 @@ impl SendCommand {
             (Some(args), true) => self.request(message(), json(&read_argument(args)?)?),
             (None, false) => self.request(message(), to_raw_value(&self.named.complete(&self.message)?)?),
             (Some(_), false) => {
-                return Err(Exit::Usage.because("the arguments are either JSON or options, not both"));
+                return Err(Exit::Usage.error("the arguments are either JSON or options, not both"));
             }
             (None, true) => {
                 let message = read_argument(&self.message)?;
@@ -160,7 +160,7 @@ impl SendCommand {
         request.key.clone_from(&self.key);
         request.concurrency_key.clone_from(&self.concurrency_key);
         request.attempts = self.attempts;
-        request.timeout = self.attempt_timeout;
+        request.timeout = self.timeout;
         request.backoff = self.backoff;
         request.then.clone_from(&self.then);
         request.queue.clone_from(&self.queue);
@@ -178,7 +178,7 @@ impl SendCommand {
             ("--key", self.key.is_some()),
             ("--concurrency-key", self.concurrency_key.is_some()),
             ("--attempts", self.attempts.is_some()),
-            ("--attempt-timeout", self.attempt_timeout.is_some()),
+            ("--timeout", self.timeout.is_some()),
             ("--backoff", self.backoff.is_some()),
             ("--then", !self.then.is_empty()),
             ("--queue", self.queue.is_some()),
@@ -186,7 +186,7 @@ impl SendCommand {
             ("--json", self.json),
         ];
         match given.iter().find(|(_, given)| *given) {
-            Some((option, _)) => Err(Exit::Usage.because(format!(
+            Some((option, _)) => Err(Exit::Usage.error(format!(
                 "{option} needs a task, and text alone is sent as it is: \
                  name the function, as in task:send echo '\"hello\"' {option}"
             ))),
@@ -229,7 +229,7 @@ impl SendCommand {
                     self.print_queued(id, output)?;
                 }
                 let limit = limit.unwrap_or_default().as_secs_f64();
-                Err(Exit::Failed.because(format!("task {id} has not ended after {limit} s; it goes on")))
+                Err(Exit::Failed.error(format!("task {id} has not ended after {limit} s; it goes on")))
             }
         }
     }
@@ -245,7 +245,7 @@ impl SendCommand {
         if self.json {
             output.json(&Told { error: Some(error.clone()), ..Told::new(id, status) })?;
         }
-        Err(Exit::Failed.because(format!("task {id} {what}: {error}")))
+        Err(Exit::Failed.error(format!("task {id} {what}: {error}")))
     }
 
     fn print_queued(&self, id: TaskId, output: &mut Output) -> Result<()> {
@@ -267,7 +267,7 @@ fn with_unit(time: &str) -> String {
 
 /// A request is one line, and line breaks in JSON mean nothing.
 fn json(args: &[u8]) -> Result<Box<RawValue>> {
-    let not_json = |error| Exit::Usage.because(format!("the arguments are not JSON: {error}"));
+    let not_json = |error| Exit::Usage.error(format!("the arguments are not JSON: {error}"));
     let value: &RawValue = serde_json::from_slice(args).map_err(not_json)?;
     Ok(match value.get().contains(['\n', '\r']) {
         true => to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?,
@@ -294,7 +294,7 @@ async fn send_raw(client: Client, text: &[u8], output: &mut Output) -> Result<()
     for line in String::from_utf8_lossy(&reply).lines() {
         let answer = serde_json::from_str::<Reply>(line).ok().filter(|answer| answer.code.is_some());
         if let Some(answer) = answer {
-            return Err(Exit::Refused.because(answer.refusal().to_string()));
+            return Err(Exit::Refused.error(answer.refusal().to_string()));
         }
         output.line(line);
     }

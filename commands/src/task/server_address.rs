@@ -20,7 +20,7 @@ pub(crate) struct ServerAddress {
     address: Vec<Address>,
     /// How long to wait for the connection, such as 500ms or 5s [default: connect_timeout of config/client.toml]
     #[arg(long, value_name = "TIME", value_parser = parse_patience)]
-    timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
 }
 
 impl ServerAddress {
@@ -35,19 +35,19 @@ impl ServerAddress {
             Some(address) => Ok(address),
             None => {
                 Err(Exit::Usage
-                    .because("this needs an address such as 127.0.0.1:9501: give one with --address"))
+                    .error("this needs an address such as 127.0.0.1:9501: give one with --address"))
             }
         }
     }
 
-    /// Of a command whose own --timeout is another.
+    /// For a command that has an address option of its own.
     pub(crate) fn at(address: Option<Address>) -> Self {
-        Self { address: address.into_iter().collect(), timeout: None }
+        Self { address: address.into_iter().collect(), connect_timeout: None }
     }
 
     /// A client that tells every failure at once.
     pub(crate) async fn connect(&self, app: &App) -> Result<Client> {
-        self.open(self.settings(app)?.at_once()).await.map_err(exit_error)
+        self.open(self.settings(app)?.without_retries()).await.map_err(exit_error)
     }
 
     /// A client that waits so long for a server that was there and has gone away, as for a restart.
@@ -59,12 +59,12 @@ impl ServerAddress {
 
     /// The same, for a server that was there just now.
     pub(crate) fn client_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
-        Client::with(ClientSettings { retry_time, ..self.settings(app)? }).map_err(exit_error)
+        Client::new(ClientSettings { retry_time, ..self.settings(app)? }).map_err(exit_error)
     }
 
     /// A client that tells every failure at once, for what can do without a server.
     pub(crate) async fn connect_if_running(&self, app: &App) -> Result<Option<Client>> {
-        match self.open(self.settings(app)?.at_once()).await {
+        match self.open(self.settings(app)?.without_retries()).await {
             Ok(client) => Ok(Some(client)),
             Err(ClientError::NotRunning(_)) => Ok(None),
             Err(error) => Err(exit_error(error)),
@@ -79,12 +79,12 @@ impl ServerAddress {
             true => ClientSettings::read(config)?,
             false => ClientSettings::read_for(config, Addresses(self.address.clone()))?,
         };
-        let connect_timeout = self.timeout.unwrap_or(settings.connect_timeout);
+        let connect_timeout = self.connect_timeout.unwrap_or(settings.connect_timeout);
         Ok(ClientSettings { connections: 1, connect_timeout, ..settings })
     }
 
     async fn open(&self, settings: ClientSettings) -> Result<Client, ClientError> {
-        let client = Client::with(settings)?;
+        let client = Client::new(settings)?;
         client.open().await?;
         Ok(client)
     }
@@ -99,10 +99,10 @@ pub(crate) fn address_of(settings: &ServerSettings) -> String {
 pub(crate) fn exit_error(error: ClientError) -> anyhow::Error {
     match &error {
         ClientError::NotRunning(_) => {
-            Exit::NotRunning.because(format!("{error}; start one with: ./think task:start"))
+            Exit::NotRunning.error(format!("{error}; start one with: ./think task:start"))
         }
-        ClientError::Unreachable { source, .. } => Exit::NotRunning.because(format!("{error}: {source}")),
-        ClientError::Refused(refusal) => Exit::Refused.because(refusal.to_string()),
+        ClientError::Unreachable { source, .. } => Exit::NotRunning.error(format!("{error}: {source}")),
+        ClientError::Refused(refusal) => Exit::Refused.error(refusal.to_string()),
         _ => error.into(),
     }
 }

@@ -46,7 +46,7 @@ impl Execute for Show {
                     false => task::print(&story, output),
                 }
             }
-            (None, None) => return Err(Exit::Usage.because("which task?")),
+            (None, None) => return Err(Exit::Usage.error("which task?")),
         }
         Ok(())
     }

@@ -12,11 +12,11 @@ use super::server_address::parse_duration;
 #[derive(Debug, Clone, Args)]
 pub(super) struct ShutdownOptions {
     /// Give running tasks up at once; they run again later, and the attempt does not count
-    #[arg(long, conflicts_with = "timeout")]
+    #[arg(long, conflicts_with = "grace")]
     now: bool,
     /// How long running tasks may take, such as 30s [default: max_wait_time of config/server.toml]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    timeout: Option<Duration>,
+    grace: Option<Duration>,
     /// Where the server listens [default: this project's own server, by its control_socket]
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) address: Option<Address>,
@@ -24,13 +24,13 @@ pub(super) struct ShutdownOptions {
 
 impl ShutdownOptions {
     /// As the wire names it; `None` is the server's own.
-    pub(super) fn named(&self) -> Option<String> {
-        let patience = if self.now { Some(Duration::ZERO) } else { self.timeout };
+    pub(super) fn wire_value(&self) -> Option<String> {
+        let patience = if self.now { Some(Duration::ZERO) } else { self.grace };
         patience.map(|patience| format_duration(patience).to_string())
     }
 
     /// Whether running tasks are to be given up at once.
     pub(super) fn is_none(&self) -> bool {
-        self.now || self.timeout == Some(Duration::ZERO)
+        self.now || self.grace == Some(Duration::ZERO)
     }
 }

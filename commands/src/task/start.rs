@@ -122,7 +122,7 @@ impl Start {
             settings.log_file.get_or_insert_with(|| daemon::LOG_FILE.into());
             settings.pid_file.get_or_insert_with(|| daemon::PID_FILE.into());
         }
-        settings.check().map_err(|invalid| Exit::Usage.because(invalid.to_string()))?;
+        settings.check().map_err(|invalid| Exit::Usage.error(invalid.to_string()))?;
         Ok(settings)
     }
 

@@ -76,7 +76,7 @@ fn describe(status: &Status, output: &mut Output) {
         ("waited", percentiles(&status.waiting_ms)),
         ("ran", percentiles(&status.running_ms)),
     ];
-    if let Some(trouble) = &status.trouble {
+    if let Some(trouble) = &status.storage_error {
         lines.insert(0, ("trouble", format!("nothing is accepted: {trouble}")));
     }
     let name = output.style(framework::output::Style::Name);

@@ -49,7 +49,7 @@ pub(super) async fn stop(
     let client = match ServerAddress::at(Some(address)).connect_if_running(app).await {
         Ok(Some(client)) => client,
         Ok(None) if is_here => return stop_unasked(app, patience, output).await.map(|()| None),
-        Ok(None) => return Err(Exit::NotRunning.because("no task server is running there")),
+        Ok(None) => return Err(Exit::NotRunning.error("no task server is running there")),
         Err(error) if is_here && kind(error.downcast_ref()) == Some(ErrorKind::PermissionDenied) => {
             return Err(of_another(app)?);
         }
@@ -58,7 +58,7 @@ pub(super) async fn stop(
         }
         Err(error) => return Err(error),
     };
-    match client.stop(patience.named().as_deref()).await {
+    match client.stop(patience.wire_value().as_deref()).await {
         Ok(mut leaving) => follow(&mut leaving, output).await,
         Err(error) if is_here && is_cut(&error) => hung_up(app, patience, output).await.map(|()| None),
         Err(error) => Err(exit_error(error)),
@@ -76,14 +76,14 @@ async fn follow(leaving: &mut ShutdownProgress, output: &mut Output) -> Result<O
             Ok(None) => break,
             Err(ClientError::Io { .. }) => {
                 output.redraw("");
-                return Err(Exit::Failed.because("the server ended before everything was settled"));
+                return Err(Exit::Failed.error("the server ended before everything was settled"));
             }
             Err(error) => return Err(exit_error(error)),
         }
     }
     output.redraw("");
     let farewell = leaving.farewell().clone();
-    match (farewell.left, farewell.kept) {
+    match (farewell.remaining, farewell.durable) {
         (0, _) => output.success("The task server has stopped; all tasks have ended."),
         (left, true) => {
             output
@@ -102,7 +102,7 @@ fn tell(farewell: &ShutdownStatus, seen: &mut BTreeMap<String, u64>, output: &mu
     if farewell.phase == ShutdownPhase::Stopped || farewell.running.is_empty() {
         return;
     }
-    let text = waiting(farewell.patience_ms, &farewell.running);
+    let text = waiting(farewell.grace_ms, &farewell.running);
     if output.is_watched() {
         output.redraw(text);
     } else if *seen != farewell.running {
@@ -124,7 +124,7 @@ async fn stop_unasked(app: &App, patience: &ShutdownOptions, output: &mut Output
     let Some(holder) = PidFile::holder(&path) else {
         let stale =
             if path.exists() { format!("; {} was left behind", path.display()) } else { String::new() };
-        return Err(Exit::NotRunning.because(format!("no task server is running{stale}")));
+        return Err(Exit::NotRunning.error(format!("no task server is running{stale}")));
     };
     output.note(format_args!(
         "The task server with {holder} does not listen (yet, or any more); it is told to stop."
@@ -190,7 +190,7 @@ fn of_another(app: &App) -> Result<anyhow::Error> {
              there"
         ),
     };
-    Ok(Exit::Failed.because(error))
+    Ok(Exit::Failed.error(error))
 }
 
 pub(super) fn control_socket(app: &App) -> Result<PathBuf> {

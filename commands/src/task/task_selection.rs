@@ -44,7 +44,7 @@ impl TaskSelection {
             let mut each = ItemReport::new(self.json, "tasks");
             for &id in &self.ids {
                 let answer = verb.ask(client, &TaskSelector::Task(id)).await;
-                each.tell(id, answer, |count| verb.told(*count), output)?;
+                each.add(id, answer, |count| verb.told(*count), output)?;
             }
             return each.finish(output);
         }

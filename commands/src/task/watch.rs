@@ -47,7 +47,7 @@ impl Execute for Watch {
                 Follow { batch, json: self.json }.run(&client, &mut listen()?, output).await
             }
             (None, None) => {
-                Err(Exit::Usage.because("which task? Give its id, or --batch and the id of a batch"))
+                Err(Exit::Usage.error("which task? Give its id, or --batch and the id of a batch"))
             }
         }
     }
@@ -73,9 +73,9 @@ impl WatchTask {
         match (end.state, end.error) {
             (State::Done, _) => Ok(()),
             (state, Some(error)) => {
-                Err(Exit::Failed.because(format!("task {} has {}: {error}", self.id, ended_as(state))))
+                Err(Exit::Failed.error(format!("task {} has {}: {error}", self.id, ended_as(state))))
             }
-            (state, None) => Err(Exit::Failed.because(format!("task {} has {}", self.id, ended_as(state)))),
+            (state, None) => Err(Exit::Failed.error(format!("task {} has {}", self.id, ended_as(state)))),
         }
     }
 
@@ -89,12 +89,12 @@ impl WatchTask {
                 news = following.next() => news.map_err(exit_error)?,
                 _ = clock.tick() => None,
             };
-            if let Some(TaskEvent::Lost(_)) = news {
+            if let Some(TaskEvent::Disconnected(_)) = news {
                 let patience = format_millis(PATIENCE.as_millis() as f64);
                 output.note(format_args!("The connection is lost; trying again for {patience}."));
                 continue;
             }
-            if let Some(TaskEvent::Again { .. }) = news {
+            if let Some(TaskEvent::Reconnected { .. }) = news {
                 output.note("There is a connection again.");
             }
             let story = match client.show(self.id).await {
@@ -104,7 +104,7 @@ impl WatchTask {
                 Err(error) => return Err(exit_error(error)),
             };
             if let Some(story) = &story {
-                seen.tell(story, output);
+                seen.print(story, output);
             }
             if let Some(TaskEvent::Ended(ended)) = news {
                 return Ok(End::of(ended, story));
@@ -154,7 +154,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn tell(&mut self, story: &TaskDetails, output: &mut Output) {
+    fn print(&mut self, story: &TaskDetails, output: &mut Output) {
         let task = &story.summary;
         for attempt in story.history.iter().skip(self.attempts) {
             if let Some(error) = &attempt.error {
@@ -168,7 +168,7 @@ impl Seen {
             }
         }
         self.attempts = story.history.len();
-        self.tell_notes(story, output);
+        self.print_progress(story, output);
         let state = (task.state, task.attempts);
         if self.state.replace(state) != Some(state) {
             let due = task.due_ms.filter(|_| task.state == State::Waiting);
@@ -177,7 +177,7 @@ impl Seen {
         }
     }
 
-    fn tell_notes(&mut self, story: &TaskDetails, output: &mut Output) {
+    fn print_progress(&mut self, story: &TaskDetails, output: &mut Output) {
         let log = &story.notes.log;
         // Nothing has a number in a log of which only the end is kept: what follows the last line told is new.
         let told = self.last.as_ref().and_then(|last| log.iter().rposition(|line| line == last));

@@ -206,7 +206,7 @@ impl Client {
     }
 
     fn odd(&self, changed: AdminResult) -> ClientError {
-        ClientError::foreign(self.address(), format!("{changed:?}"))
+        ClientError::unexpected_reply(self.address(), format!("{changed:?}"))
     }
 
     /// Sends a command that only asks.
@@ -237,14 +237,14 @@ impl Client {
             .expect("a vector takes every byte, and commands are plain structs");
         line.push(b'\n');
         let order = OutgoingRequest { id, line, kind: RequestKind::Once, repeat, task: None, home: None };
-        let answer = match self.pool.begin(order).await.next().await {
+        let answer = match self.pool.send(order).await.next().await {
             ChannelEvent::Answer(answer) => answer,
             ChannelEvent::Lost(error) | ChannelEvent::Failed(error) => return Err(error),
         };
         match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
             Some(result) => Ok(result),
             None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
-            None => Err(ClientError::odd(self.address(), &answer)),
+            None => Err(ClientError::unexpected_answer(self.address(), &answer)),
         }
     }
 }

@@ -23,9 +23,9 @@ pub enum BatchEvent {
     /// How far it is now; about ten times a second at most.
     Progress(BatchInfo),
     /// The connection is lost, for this reason; it is tried again for `retry_time`.
-    Lost(ClientError),
+    Disconnected(ClientError),
     /// There is a connection again, and the batch is as far as this.
-    Again(BatchInfo),
+    Reconnected(BatchInfo),
     /// All of its tasks have ended, and `then_task` is the one that was made of that; nothing follows.
     Ended(BatchInfo),
 }
@@ -37,7 +37,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] when there is no such batch, or it is not kept any more.
     pub async fn follow_batch(&self, batch: BatchId) -> Result<BatchEvents> {
-        let mut ticket = self.pool.begin(OutgoingRequest::watch_batch(self.pool.id(), batch)).await;
+        let mut ticket = self.pool.send(OutgoingRequest::watch_batch(self.pool.id(), batch)).await;
         let answer = match ticket.next().await {
             ChannelEvent::Answer(answer) => answer,
             ChannelEvent::Lost(error) | ChannelEvent::Failed(error) => return Err(error),
@@ -48,7 +48,7 @@ impl Client {
                 let story = story(self.address(), &answer)?;
                 Ok(BatchEvents { ticket, story, has_ended: false })
             }
-            _ => Err(ClientError::odd(self.address(), &answer)),
+            _ => Err(ClientError::unexpected_answer(self.address(), &answer)),
         }
     }
 }
@@ -74,16 +74,16 @@ impl BatchEvents {
     fn news(&mut self, heard: ChannelEvent) -> Result<BatchEvent> {
         let answer = match heard {
             ChannelEvent::Answer(answer) => answer,
-            ChannelEvent::Lost(error) => return Ok(BatchEvent::Lost(error)),
+            ChannelEvent::Lost(error) => return Ok(BatchEvent::Disconnected(error)),
             ChannelEvent::Failed(error) => return Err(error),
         };
         let address = self.ticket.pool().connector.current();
         let news = match answer.status {
             Status::Error => return Err(ClientError::Refused(answer.refusal())),
             Status::Progress => BatchEvent::Progress,
-            Status::Watching => BatchEvent::Again,
+            Status::Watching => BatchEvent::Reconnected,
             Status::Ended => BatchEvent::Ended,
-            _ => return Err(ClientError::odd(address, &answer)),
+            _ => return Err(ClientError::unexpected_answer(address, &answer)),
         };
         self.story = story(address, &answer)?;
         self.has_ended = answer.status == Status::Ended;
@@ -94,5 +94,5 @@ impl BatchEvents {
 /// How far the batch is that an answer tells of.
 fn story(address: &str, answer: &Reply) -> Result<BatchInfo> {
     let story = answer.batch.as_ref().and_then(|batch| serde_json::from_str(batch.get()).ok());
-    story.ok_or_else(|| ClientError::odd(address, answer))
+    story.ok_or_else(|| ClientError::unexpected_answer(address, answer))
 }

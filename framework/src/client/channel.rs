@@ -27,8 +27,8 @@ pub(super) struct Channel {
     state: Mutex<ChannelState>,
     wake: Notify,
     /// Places for requests without a first answer, and for those whose end is awaited.
-    rooms: Semaphore,
-    seats: Semaphore,
+    in_flight: Semaphore,
+    awaited: Semaphore,
     rooms_max: usize,
     seats_max: usize,
     retry_time: Duration,
@@ -88,8 +88,8 @@ impl Channel {
         Self {
             state: Mutex::default(),
             wake: Notify::new(),
-            rooms: Semaphore::new(settings.max_in_flight),
-            seats: Semaphore::new(settings.max_awaited),
+            in_flight: Semaphore::new(settings.max_in_flight),
+            awaited: Semaphore::new(settings.max_awaited),
             rooms_max: settings.max_in_flight,
             seats_max: settings.max_awaited,
             retry_time: settings.retry_time,
@@ -103,8 +103,8 @@ impl Channel {
 
     /// How much is going on here.
     pub(super) fn load(&self) -> usize {
-        let rooms = self.rooms_max.saturating_sub(self.rooms.available_permits());
-        rooms + self.seats_max.saturating_sub(self.seats.available_permits())
+        let rooms = self.rooms_max.saturating_sub(self.in_flight.available_permits());
+        rooms + self.seats_max.saturating_sub(self.awaited.available_permits())
     }
 
     /// How many requests are remembered.
@@ -117,12 +117,12 @@ impl Channel {
     }
 
     /// Puts a request in line, as soon as there is room. `drive` starts the line's driver.
-    pub(super) async fn begin(&self, order: OutgoingRequest, drive: impl FnOnce() -> JoinHandle<()>) {
+    pub(super) async fn send(&self, order: OutgoingRequest, drive: impl FnOnce() -> JoinHandle<()>) {
         let closed = "the semaphores of a line are never closed";
         let is_awaited = order.kind != RequestKind::Once;
         // The rarer place first: who waits for it keeps nobody from the other.
-        let seat = if is_awaited { Some(self.seats.acquire().await.expect(closed)) } else { None };
-        self.rooms.acquire().await.expect(closed).forget();
+        let seat = if is_awaited { Some(self.awaited.acquire().await.expect(closed)) } else { None };
+        self.in_flight.acquire().await.expect(closed).forget();
         seat.into_iter().for_each(SemaphorePermit::forget);
         let entry = InFlight {
             kind: order.kind,
@@ -167,7 +167,7 @@ impl Channel {
     }
 
     /// The index of the only address that may be asked about this request's task.
-    pub(super) fn home(&self, id: u64) -> Option<usize> {
+    pub(super) fn pinned_address(&self, id: u64) -> Option<usize> {
         self.state().entries.get(&id).and_then(|entry| entry.home)
     }
 
@@ -178,7 +178,7 @@ impl Channel {
         let Some(entry) = state.entries.get_mut(&id) else { return };
         match entry.stage {
             RequestStage::Queued | RequestStage::Over => {
-                entry.let_go(&mut effects);
+                entry.release(&mut effects);
                 state.entries.remove(&id);
             }
             RequestStage::Written | RequestStage::Acknowledged => {
@@ -189,7 +189,7 @@ impl Channel {
                 state.abandoned += usize::from(is_owed);
             }
         }
-        let is_leaving = self.leaves(&mut state);
+        let is_leaving = self.close(&mut state);
         drop(state);
         self.carry_out(effects);
         if is_leaving {
@@ -199,15 +199,15 @@ impl Channel {
 
     /// A connection on which the server owes too many ends that nobody waits for is left: only that frees the server
     /// of them, too.
-    fn leaves(&self, state: &mut ChannelState) -> bool {
+    fn close(&self, state: &mut ChannelState) -> bool {
         let leaves = state.abandoned > self.seats_max / 2 && !state.is_leaving;
         state.is_leaving |= leaves;
         leaves
     }
 
     fn carry_out(&self, effects: Effects) {
-        self.rooms.add_permits(effects.rooms);
-        self.seats.add_permits(effects.seats);
+        self.in_flight.add_permits(effects.rooms);
+        self.awaited.add_permits(effects.seats);
         effects.wakers.into_iter().for_each(std::task::Waker::wake);
     }
 }

@@ -219,6 +219,6 @@ async fn show(stream: &mut Box<dyn Stream>, name: &str, token: &Secret) -> Resul
     match answer.status {
         Status::Ok => Ok(()),
         Status::Error => Err(ClientError::Refused(answer.refusal())),
-        _ => Err(ClientError::odd(name, &answer)),
+        _ => Err(ClientError::unexpected_answer(name, &answer)),
     }
 }

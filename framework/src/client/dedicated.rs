@@ -24,7 +24,7 @@ impl Client {
     /// # Errors
     /// When no server can be reached.
     pub(super) async fn ask_apart(&self, command: &impl Serialize) -> Result<DedicatedConnection> {
-        let connection = self.pool.own().await?;
+        let connection = self.pool.dedicated().await?;
         let address = self.pool.connector.name(connection.at).to_owned();
         let limit = self.pool.settings.max_reply_length;
         let mut stream = BufReader::new(connection.stream);
@@ -45,7 +45,7 @@ impl DedicatedConnection {
     ///
     /// # Errors
     /// When the connection fails, or what comes is no answer.
-    pub(super) async fn answer(&mut self) -> Result<Option<Reply>> {
+    pub(super) async fn request(&mut self) -> Result<Option<Reply>> {
         let room = (self.limit - self.line.len()) as u64;
         let read = (&mut self.stream).take(room).read_until(b'\n', &mut self.line).await;
         read.map_err(|error| ClientError::io(&self.address, error))?;
@@ -54,9 +54,10 @@ impl DedicatedConnection {
             None => Ok(None),
             Some(b'\n') => read_answer(&self.address, &line).map(Some),
             Some(_) if line.len() < self.limit => Err(ClientError::closed(&self.address)),
-            Some(_) => {
-                Err(ClientError::foreign(&self.address, "an answer that is longer than max_reply_length"))
-            }
+            Some(_) => Err(ClientError::unexpected_reply(
+                &self.address,
+                "an answer that is longer than max_reply_length",
+            )),
         }
     }
 
@@ -64,12 +65,12 @@ impl DedicatedConnection {
     ///
     /// # Errors
     /// When it is a refusal or something else, or the connection has ended.
-    pub(super) async fn word<T: DeserializeOwned>(&mut self) -> Result<T> {
-        let Some(answer) = self.answer().await? else { return Err(ClientError::closed(&self.address)) };
+    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let Some(answer) = self.request().await? else { return Err(ClientError::closed(&self.address)) };
         match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
             Some(word) => Ok(word),
             None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
-            None => Err(ClientError::odd(&self.address, &answer)),
+            None => Err(ClientError::unexpected_answer(&self.address, &answer)),
         }
     }
 

@@ -57,7 +57,7 @@ impl Driver {
                 self.connector.avoid(at);
             }
             let is_everywhere = self.failures as usize >= self.connector.count();
-            self.line.give_up(&error, error.is_final() && is_everywhere);
+            self.line.abandon_request(&error, error.is_final() && is_everywhere);
         }
     }
 
@@ -78,7 +78,7 @@ impl Driver {
                 Ok(connection) => return Some(connection),
                 Err(Unreachable { error, is_final }) => {
                     self.failures += 1;
-                    if !self.line.give_up(&error, is_final) {
+                    if !self.line.abandon_request(&error, is_final) {
                         return None;
                     }
                 }
@@ -129,7 +129,7 @@ impl Driver {
                         return Err(ClientError::closed(address));
                     }
                     quiet_since = Instant::now();
-                    duty = self.take_in(lines.feed(&buffer[..count]), &buffer[..count], address, duty)?;
+                    duty = self.receive(lines.feed(&buffer[..count]), &buffer[..count], address, duty)?;
                     if std::mem::take(&mut is_called) {
                         duty = self.line.fill(&mut output, &connector);
                     }
@@ -154,7 +154,7 @@ impl Driver {
         }
     }
 
-    fn take_in(
+    fn receive(
         &mut self,
         page: MessageBatch,
         chunk: &[u8],
@@ -162,7 +162,10 @@ impl Driver {
         duty: DriverState,
     ) -> Result<DriverState> {
         if page.overflow {
-            return Err(ClientError::foreign(address, "an answer that is longer than max_reply_length"));
+            return Err(ClientError::unexpected_reply(
+                address,
+                "an answer that is longer than max_reply_length",
+            ));
         }
         // What is no line of ours may never come to a line end.
         if !std::mem::replace(&mut self.has_spoken, true) && !chunk.starts_with(b"{") {

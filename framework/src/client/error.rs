@@ -30,7 +30,7 @@ pub enum ClientError {
     Refused(RequestError),
     /// What came back is nothing that a server of this kind says.
     #[error("the server on {address} answered what no task server says: {line:?}")]
-    Foreign { address: String, line: String },
+    UnexpectedReply { address: String, line: String },
     /// A web server, or another port of one.
     #[error("an HTTP server that is no task server listens on {0}: check the address")]
     Http(String),
@@ -41,7 +41,7 @@ pub enum ClientError {
     #[error(
         "the server on {0} does not speak TLS: set tls = false in config/client.toml, or check the address"
     )]
-    WantsNoTls(String),
+    NotTls(String),
     /// The settings of the client make no sense; says which, and what to do.
     #[error("{0}")]
     Settings(String),
@@ -50,13 +50,13 @@ pub enum ClientError {
         "only the server on {home} can tell of the task, and the client talks to the one on {address} now: \
          ask the former, or set shared_store = true if both have the same tasks"
     )]
-    Elsewhere { home: String, address: String },
+    WrongServer { home: String, address: String },
     /// The task has ended without a result.
     #[error("task {task} {ended}")]
-    NotDone { task: TaskId, ended: TaskEnd },
+    TaskFailed { task: TaskId, ended: TaskEnd },
     /// The task is done, but its result is of another type than was asked for.
     #[error("the result of task {task} is of another type")]
-    Unfit { task: TaskId, source: Arc<serde_json::Error> },
+    ResultType { task: TaskId, source: Arc<serde_json::Error> },
 }
 
 pub(super) type Result<T, E = ClientError> = std::result::Result<T, E>;
@@ -81,13 +81,13 @@ impl ClientError {
         Self::io(address, io::Error::new(io::ErrorKind::TimedOut, what))
     }
 
-    pub(super) fn foreign(address: &str, line: impl Into<String>) -> Self {
-        Self::Foreign { address: address.to_owned(), line: line.into() }
+    pub(super) fn unexpected_reply(address: &str, line: impl Into<String>) -> Self {
+        Self::UnexpectedReply { address: address.to_owned(), line: line.into() }
     }
 
     /// An answer that makes no sense here.
-    pub(super) fn odd(address: &str, answer: &Reply) -> Self {
-        Self::foreign(address, format!("{answer:?}"))
+    pub(super) fn unexpected_answer(address: &str, answer: &Reply) -> Self {
+        Self::unexpected_reply(address, format!("{answer:?}"))
     }
 
     /// Whether another try at the same address would meet the same end.
@@ -102,7 +102,7 @@ impl ClientError {
     /// What is said of a request that had left when this happened.
     pub(super) fn of_unknown_end(self) -> Self {
         match self {
-            Self::Io { .. } | Self::NotRunning(_) | Self::Unreachable { .. } | Self::Elsewhere { .. } => {
+            Self::Io { .. } | Self::NotRunning(_) | Self::Unreachable { .. } | Self::WrongServer { .. } => {
                 Self::Unknown { source: Arc::new(self) }
             }
             told => told,
@@ -131,7 +131,7 @@ pub(super) fn stranger(address: &str, said: &[u8]) -> ClientError {
         _ if said.starts_with(b"HTTP/") => ClientError::Http(address.to_owned()),
         _ => {
             let shown = String::from_utf8_lossy(&said[..said.len().min(SHOWN)]);
-            ClientError::foreign(address, shown.trim_end())
+            ClientError::unexpected_reply(address, shown.trim_end())
         }
     }
 }

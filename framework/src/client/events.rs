@@ -24,9 +24,9 @@ pub enum TaskEvent {
     /// A line of its log, and which attempt wrote it.
     Log { attempt: u32, text: String },
     /// The connection is lost, for this reason; it is tried again for `retry_time`.
-    Lost(ClientError),
+    Disconnected(ClientError),
     /// There is a connection again, and this is the task's state now. What was told in between is missed.
-    Again { state: String },
+    Reconnected { state: String },
     /// It has ended; nothing follows.
     Ended(TaskEnd),
 }
@@ -52,7 +52,7 @@ impl Client {
                 Ok(TaskEvents { ticket, state: state.clone(), has_ended: false })
             }
             (Status::Error, _) => Err(ClientError::Refused(answer.refusal())),
-            _ => Err(ClientError::odd(self.address(), &answer)),
+            _ => Err(ClientError::unexpected_answer(self.address(), &answer)),
         }
     }
 }
@@ -78,7 +78,7 @@ impl TaskEvents {
     fn news(&mut self, heard: ChannelEvent) -> Result<TaskEvent> {
         let answer = match heard {
             ChannelEvent::Answer(answer) => answer,
-            ChannelEvent::Lost(error) => return Ok(TaskEvent::Lost(error)),
+            ChannelEvent::Lost(error) => return Ok(TaskEvent::Disconnected(error)),
             ChannelEvent::Failed(error) => return Err(error),
         };
         let text = |answer: Reply| answer.text.unwrap_or_default();
@@ -87,7 +87,7 @@ impl TaskEvents {
                 TaskEvent::Progress { percent: answer.percent.unwrap_or_default(), text: text(answer) }
             }
             Status::Log => TaskEvent::Log { attempt: answer.attempt.unwrap_or_default(), text: text(answer) },
-            Status::Watching => TaskEvent::Again { state: answer.state.unwrap_or_default() },
+            Status::Watching => TaskEvent::Reconnected { state: answer.state.unwrap_or_default() },
             _ => {
                 self.has_ended = true;
                 TaskEvent::Ended(ended(self.ticket.pool().connector.current(), answer)?)

@@ -91,7 +91,7 @@ pub(super) struct Effects {
 
 impl InFlight {
     /// Takes in an answer. `false`: the server refused it only because it stops, and it is to be sent again.
-    pub(super) fn hear(&mut self, answer: Reply, retries: bool, effects: &mut Effects) -> bool {
+    pub(super) fn receive(&mut self, answer: Reply, retries: bool, effects: &mut Effects) -> bool {
         let is_first = self.stage == RequestStage::Written;
         if retries && answer.status == Status::Error && answer.code.is_some_and(is_stopping) {
             if is_first {
@@ -100,17 +100,17 @@ impl InFlight {
             return false;
         }
         if is_first {
-            self.give_back_room(effects);
+            self.release_permit(effects);
         }
         match (self.kind, answer.status) {
             (RequestKind::Awaited, Status::Queued) if is_first => {
                 (self.task, self.stage) = (answer.task_id, RequestStage::Acknowledged);
-                self.tell(ChannelEvent::Answer(answer), effects);
+                self.notify(ChannelEvent::Answer(answer), effects);
             }
             (RequestKind::Awaited | RequestKind::Followed, Status::Watching) if is_first => {
                 self.stage = RequestStage::Acknowledged;
                 if self.kind == RequestKind::Followed {
-                    self.tell(ChannelEvent::Answer(answer), effects);
+                    self.notify(ChannelEvent::Answer(answer), effects);
                 }
             }
             (
@@ -118,7 +118,7 @@ impl InFlight {
                 Status::Watching | Status::Progress | Status::Log,
             ) => {
                 if self.kind == RequestKind::Followed && self.inbox.len() < NEWS_MAX {
-                    self.tell(ChannelEvent::Answer(answer), effects);
+                    self.notify(ChannelEvent::Answer(answer), effects);
                 }
             }
             _ => self.conclude(ChannelEvent::Answer(answer), effects),
@@ -145,7 +145,7 @@ impl InFlight {
                 (self.stage, self.repeat, self.since, self.has_left) =
                     (RequestStage::Queued, RetrySafety::Asks, now, false);
                 if self.kind == RequestKind::Followed {
-                    self.tell(ChannelEvent::Lost(error.clone()), effects);
+                    self.notify(ChannelEvent::Lost(error.clone()), effects);
                 }
             }
             RequestStage::Written | RequestStage::Acknowledged => self.fail(error.clone(), effects),
@@ -163,21 +163,21 @@ impl InFlight {
     fn conclude(&mut self, heard: ChannelEvent, effects: &mut Effects) {
         self.stage = RequestStage::Over;
         self.line = Vec::new();
-        self.let_go(effects);
-        self.tell(heard, effects);
+        self.release(effects);
+        self.notify(heard, effects);
     }
 
     /// Gives back the places it takes.
-    pub(super) fn let_go(&mut self, effects: &mut Effects) {
-        self.give_back_room(effects);
+    pub(super) fn release(&mut self, effects: &mut Effects) {
+        self.release_permit(effects);
         effects.seats += usize::from(std::mem::take(&mut self.holds_seat));
     }
 
-    fn give_back_room(&mut self, effects: &mut Effects) {
+    fn release_permit(&mut self, effects: &mut Effects) {
         effects.rooms += usize::from(std::mem::take(&mut self.holds_room));
     }
 
-    fn tell(&mut self, heard: ChannelEvent, effects: &mut Effects) {
+    fn notify(&mut self, heard: ChannelEvent, effects: &mut Effects) {
         if !self.is_abandoned {
             self.inbox.push_back(heard);
             effects.wakers.extend(self.waker.take());

@@ -38,9 +38,9 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotRunning`] or [`ClientError::Unreachable`] when nobody can be reached, [`ClientError::Refused`]
     /// when the server says so before it closes, [`ClientError::Unknown`] when the connection breaks.
-    pub async fn hand_over<'a>(&self, task: impl IntoRequest<'a>) -> Result<NoWaitOutcome> {
+    pub async fn send_no_wait<'a>(&self, task: impl IntoRequest<'a>) -> Result<NoWaitOutcome> {
         let line = task.into_request()?.line(self.pool.id(), ReplyMode::None, None);
-        let leave = self.leave(line.trim_ascii_end()).await?;
+        let leave = self.send_and_close(line.trim_ascii_end()).await?;
         match leave.said.is_empty() {
             true => leave.parting,
             false => Err(leave.objection().unwrap_or_else(|| stranger(&leave.address, &leave.said))),
@@ -51,13 +51,13 @@ impl Client {
     ///
     /// # Errors
     /// As those of [`Client::hand_over`]. What is answered is none of them unless it is a refusal.
-    pub async fn hand_over_raw(&self, data: &[u8]) -> Result<NoWaitOutcome> {
-        let leave = self.leave(data).await?;
+    pub async fn send_raw_no_wait(&self, data: &[u8]) -> Result<NoWaitOutcome> {
+        let leave = self.send_and_close(data).await?;
         leave.objection().map_or(leave.parting, Err)
     }
 
-    async fn leave(&self, data: &[u8]) -> Result<NoWaitSend> {
-        let connection = self.pool.own().await?;
+    async fn send_and_close(&self, data: &[u8]) -> Result<NoWaitSend> {
+        let connection = self.pool.dedicated().await?;
         let address = self.pool.connector.name(connection.at).to_owned();
         let (patience, limit) = (self.pool.settings.connect_timeout, self.pool.settings.reply_timeout);
         let (reader, mut writer) = split(connection.stream);
@@ -68,7 +68,7 @@ impl Client {
             sent = send(&mut writer, data, limit) => sent,
             heard = listener.listen() => heard.and(Err(io::ErrorKind::UnexpectedEof.into())),
         };
-        let ended = timeout(limit, listener.part(patience)).await.unwrap_or(Ok(NoWaitOutcome::Silent));
+        let ended = timeout(limit, listener.finish(patience)).await.unwrap_or(Ok(NoWaitOutcome::Silent));
         let parting = sent.and(ended).map_err(|error| ClientError::io(&address, error).of_unknown_end());
         Ok(NoWaitSend { address, said: listener.said, parting })
     }
@@ -89,7 +89,7 @@ impl NoWaitSend {
             answer.code.is_some().then(|| ClientError::Refused(answer.refusal()))
         };
         match stranger(&self.address, &self.said) {
-            ClientError::Foreign { .. } => self.said.split(|&byte| byte == b'\n').find_map(refused),
+            ClientError::UnexpectedReply { .. } => self.said.split(|&byte| byte == b'\n').find_map(refused),
             stranger => Some(stranger),
         }
     }
@@ -120,14 +120,14 @@ struct ReplyListener {
 impl ReplyListener {
     /// Listens until the server closes. May be dropped at any point.
     async fn listen(&mut self) -> io::Result<()> {
-        while self.hear().await? {}
+        while self.read_reply().await? {}
         Ok(())
     }
 
     /// Listens until the server closes or is silent for so long.
-    async fn part(&mut self, patience: Duration) -> io::Result<NoWaitOutcome> {
+    async fn finish(&mut self, patience: Duration) -> io::Result<NoWaitOutcome> {
         loop {
-            match timeout(patience, self.hear()).await {
+            match timeout(patience, self.read_reply()).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return Ok(NoWaitOutcome::Closed),
                 Ok(Err(error)) => return Err(error),
@@ -137,7 +137,7 @@ impl ReplyListener {
     }
 
     /// Hears on; `false` at the end.
-    async fn hear(&mut self) -> io::Result<bool> {
+    async fn read_reply(&mut self) -> io::Result<bool> {
         let mut chunk = [0; CHUNK];
         let count = match self.reader.read(&mut chunk).await {
             // An encrypted connection that ends without a word of it.

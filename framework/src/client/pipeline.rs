@@ -74,7 +74,7 @@ impl Client {
     /// # Errors
     /// When no server can be reached.
     pub async fn pipeline(&self, batch: BatchId, request: &Request) -> Result<Pipeline> {
-        let connection = self.pool.own().await?;
+        let connection = self.pool.dedicated().await?;
         let (reader, writer) = split(connection.stream);
         Ok(Pipeline {
             head: head(batch, request),
@@ -195,19 +195,19 @@ impl Pipeline {
                 }
                 (Some(Some(sent)), Status::Error) => {
                     let number = sent.number;
-                    self.refuse(number, answer)?;
+                    self.reject(number, answer)?;
                 }
                 (None, Status::Error) => return Err(ClientError::Refused(answer.refusal())),
-                _ => return Err(ClientError::odd(&self.address, &answer)),
+                _ => return Err(ClientError::unexpected_answer(&self.address, &answer)),
             }
         }
         match page.overflow {
-            true => Err(ClientError::foreign(&self.address, "an answer without an end")),
+            true => Err(ClientError::unexpected_reply(&self.address, "an answer without an end")),
             false => Ok(()),
         }
     }
 
-    fn refuse(&mut self, number: u64, answer: Reply) -> Result<()> {
+    fn reject(&mut self, number: u64, answer: Reply) -> Result<()> {
         let id = answer.id.unwrap_or_default();
         let refusal = answer.refusal();
         if refusal.code != ErrorCode::Busy || self.is_abandoned {

@@ -50,26 +50,26 @@ impl Pool {
     }
 
     /// The line that has the least to do, of those to `home` if there is one.
-    pub(super) fn line(&self, home: Option<usize>) -> Arc<Channel> {
+    pub(super) fn channel(&self, home: Option<usize>) -> Arc<Channel> {
         let is_elsewhere = |line: &Channel| home.is_some() && line.at() != home;
         let best = self.lines.iter().min_by_key(|line| (is_elsewhere(line), line.load() / STEP));
         best.expect("there is at least one line").clone()
     }
 
     /// Sends a request.
-    pub(super) async fn begin(self: &Arc<Self>, order: OutgoingRequest) -> PendingRequest {
-        let line = self.line(order.home);
-        self.begin_on(line, order).await
+    pub(super) async fn send(self: &Arc<Self>, order: OutgoingRequest) -> PendingRequest {
+        let line = self.channel(order.home);
+        self.send_on(line, order).await
     }
 
-    pub(super) async fn begin_on(
+    pub(super) async fn send_on(
         self: &Arc<Self>,
         line: Arc<Channel>,
         order: OutgoingRequest,
     ) -> PendingRequest {
         let id = order.id;
         let driver = || Driver::new(line.clone(), self.connector.clone(), &self.settings);
-        line.begin(order, || tokio::spawn(driver().run())).await;
+        line.send(order, || tokio::spawn(driver().run())).await;
         PendingRequest { pool: self.clone(), line, id }
     }
 
@@ -80,7 +80,7 @@ impl Pool {
         kind: RequestKind,
         home: Option<usize>,
     ) -> PendingRequest {
-        self.begin(OutgoingRequest::watch(self.id(), task, kind, home)).await
+        self.send(OutgoingRequest::watch(self.id(), task, kind, home)).await
     }
 
     /// Makes sure that there is a connection.
@@ -99,7 +99,7 @@ impl Pool {
     ///
     /// # Errors
     /// When no server can be reached.
-    pub(super) async fn own(&self) -> Result<Connection> {
+    pub(super) async fn dedicated(&self) -> Result<Connection> {
         match self.lines[0].take_spare() {
             Some(spare) => {
                 self.lines[0].forget();
@@ -145,7 +145,7 @@ impl PendingRequest {
 
     /// The only address whose server knows of the task.
     pub(super) fn home(&self) -> Option<usize> {
-        self.line.home(self.id)
+        self.line.pinned_address(self.id)
     }
 
     pub(super) fn pool(&self) -> &Arc<Pool> {

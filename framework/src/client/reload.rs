@@ -22,9 +22,9 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`](super::ClientError::Refused) when this client may not ask for it.
     pub async fn reload(&self, patience: Option<&str>) -> Result<ReloadProgress> {
-        let command = json!({ "command": "reload", "id": 0, "timeout": patience });
+        let command = json!({ "command": "reload", "id": 0, "grace": patience });
         let mut dialogue = self.ask_apart(&command).await?;
-        let last = dialogue.word().await?;
+        let last = dialogue.next().await?;
         Ok(ReloadProgress { dialogue, last })
     }
 }
@@ -43,7 +43,7 @@ impl ReloadProgress {
         if matches!(self.last.phase, ReloadPhase::Reloaded | ReloadPhase::Failed) {
             return Ok(None);
         }
-        self.last = self.dialogue.word().await?;
+        self.last = self.dialogue.next().await?;
         Ok(Some(&self.last))
     }
 }

@@ -112,7 +112,7 @@ impl<'a> SendBuilder<'a> {
 
     async fn send(self) -> Result<TaskHandle> {
         let (request, pool) = (self.request?, &self.client.pool);
-        let mut ticket = pool.begin(self.client.order(&request, self.reply)).await;
+        let mut ticket = pool.send(self.client.order(&request, self.reply)).await;
         let answer = match ticket.next().await {
             ChannelEvent::Answer(answer) => answer,
             ChannelEvent::Lost(error) | ChannelEvent::Failed(error) => return Err(error),

@@ -123,7 +123,7 @@ impl ClientSettings {
     ///
     /// # Errors
     /// When one of them is no address.
-    pub fn to(addresses: &str) -> Result<Self, super::ClientError> {
+    pub fn for_address(addresses: &str) -> Result<Self, super::ClientError> {
         let addresses = addresses.parse().map_err(super::ClientError::Settings)?;
         Ok(Self { address: Some(addresses), ..Self::default() })
     }
@@ -180,7 +180,7 @@ impl ClientSettings {
 
     /// For a request now or never: a failure is told at once, and nothing is sent twice.
     #[must_use]
-    pub fn at_once(self) -> Self {
+    pub fn without_retries(self) -> Self {
         Self { retry_time: Duration::ZERO, auto_idempotency_keys: false, ..self }
     }
 }

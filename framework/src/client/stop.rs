@@ -22,9 +22,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`](super::ClientError::Refused) when this client may not ask for it.
     pub async fn stop(&self, patience: Option<&str>) -> Result<ShutdownProgress> {
-        let mut dialogue =
-            self.ask_apart(&json!({ "command": "stop", "id": 0, "timeout": patience })).await?;
-        let last = dialogue.word().await?;
+        let mut dialogue = self.ask_apart(&json!({ "command": "stop", "id": 0, "grace": patience })).await?;
+        let last = dialogue.next().await?;
         Ok(ShutdownProgress { dialogue, last })
     }
 }
@@ -45,7 +44,7 @@ impl ShutdownProgress {
             self.dialogue.end().await;
             return Ok(None);
         }
-        self.last = self.dialogue.word().await?;
+        self.last = self.dialogue.next().await?;
         Ok(Some(&self.last))
     }
 }

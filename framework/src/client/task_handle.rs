@@ -84,8 +84,8 @@ impl TaskHandle {
         let task = self.id;
         match self.ended().await? {
             TaskEnd::Done(result) => serde_json::from_str(result.get())
-                .map_err(|error| ClientError::Unfit { task, source: std::sync::Arc::new(error) }),
-            ended => Err(ClientError::NotDone { task, ended }),
+                .map_err(|error| ClientError::ResultType { task, source: std::sync::Arc::new(error) }),
+            ended => Err(ClientError::TaskFailed { task, ended }),
         }
     }
 
@@ -119,6 +119,6 @@ pub(super) fn ended(address: &str, answer: Reply) -> Result<TaskEnd> {
         Status::Cancelled => TaskEnd::Cancelled(error()),
         Status::Expired => TaskEnd::Expired(error()),
         Status::Error => return Err(ClientError::Refused(answer.refusal())),
-        _ => return Err(ClientError::odd(address, &answer)),
+        _ => return Err(ClientError::unexpected_answer(address, &answer)),
     })
 }

@@ -68,7 +68,7 @@ impl Tls {
         self.connector.connect(name, stream).await.map_err(|error| {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match inner {
-                Some(rustls::Error::InvalidMessage(_)) => ClientError::WantsNoTls(address.to_string()),
+                Some(rustls::Error::InvalidMessage(_)) => ClientError::NotTls(address.to_string()),
                 Some(rustls::Error::InvalidCertificate(why)) => ClientError::Settings(format!(
                     "the certificate of the server on {address} is not trusted ({why:?}): \
                      check ca_file and server_name in config/client.toml"

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    Fine = 0,
+    Success = 0,
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -30,12 +30,12 @@ impl Exit {
     /// # }
     /// # assert!(stop().is_err());
     /// ```
-    pub fn because(self, reason: impl Into<Cow<'static, str>>) -> anyhow::Error {
+    pub fn error(self, reason: impl Into<Cow<'static, str>>) -> anyhow::Error {
         ExitError { exit: self, reason: Some(reason.into()) }.into()
     }
 
     /// The error of a command that ends in this way and has already said why.
-    pub fn silently(self) -> anyhow::Error {
+    pub fn silent(self) -> anyhow::Error {
         ExitError { exit: self, reason: None }.into()
     }
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn an_exit_code_is_found_under_any_context() {
-        let error = Exit::Refused.because("the queue is full");
+        let error = Exit::Refused.error("the queue is full");
         let error = Err::<(), _>(error).context("sending the mail").context("greeting").unwrap_err();
         assert_eq!(Exit::of(&error), Exit::Refused);
         assert_eq!(Exit::of(&anyhow!("anything else")), Exit::Failed);

@@ -31,7 +31,7 @@ pub(super) fn help_for(program: &Program, entry: &CommandEntry, words: &[OsStrin
 /// The command as it is parsed: with the global options, under the name that its user types, for these words.
 pub(super) fn describe(program: &Program, entry: &CommandEntry, words: &[OsString]) -> Command {
     entry
-        .extend(Globals::declare(entry.describe()), words)
+        .augment(Globals::declare(entry.describe()), words)
         .bin_name(format!("{} {}", program.name, entry.name))
         .help_template(TEMPLATE)
         .styles(styles())

@@ -17,31 +17,31 @@ pub struct CommandOutput {
 impl CommandOutput {
     /// Checks that the command ended well.
     #[track_caller]
-    pub fn succeeds(&self) -> &Self {
-        self.exits(Exit::Fine)
+    pub fn assert_success(&self) -> &Self {
+        self.assert_exit(Exit::Success)
     }
 
     /// Checks how the command ended.
     #[track_caller]
-    pub fn exits(&self, exit: Exit) -> &Self {
+    pub fn assert_exit(&self, exit: Exit) -> &Self {
         self.check(self.exit == exit, format_args!("the command should have ended with {exit:?}"))
     }
 
     /// Checks that the result holds `text`.
     #[track_caller]
-    pub fn prints(&self, text: &str) -> &Self {
+    pub fn assert_stdout_contains(&self, text: &str) -> &Self {
         self.check(self.stdout.contains(text), format_args!("stdout should contain {text:?}"))
     }
 
     /// Checks that the result is `text` and nothing else.
     #[track_caller]
-    pub fn prints_just(&self, text: &str) -> &Self {
+    pub fn assert_stdout_eq(&self, text: &str) -> &Self {
         self.check(self.stdout == text, format_args!("stdout should be {text:?}"))
     }
 
     /// Checks that remarks and errors hold `text`.
     #[track_caller]
-    pub fn says(&self, text: &str) -> &Self {
+    pub fn assert_stderr_contains(&self, text: &str) -> &Self {
         self.check(self.stderr.contains(text), format_args!("stderr should contain {text:?}"))
     }
 

@@ -58,7 +58,7 @@ impl Invocation {
         if globals.version {
             return Ok(Request::Version);
         }
-        let entry = registry.find(name).map_err(|error| Exit::Usage.because(error.to_string()))?;
+        let entry = registry.find(name).map_err(|error| Exit::Usage.error(error.to_string()))?;
         // Without a command's name, the help of the whole program is what the default command prints.
         if globals.help && matches.subcommand().is_some() {
             return Ok(Request::Help(entry, rest));

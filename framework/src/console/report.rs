@@ -46,9 +46,9 @@ mod tests {
     #[test]
     fn a_silent_end_stays_silent_and_keeps_its_exit_code() {
         let mut output = Output::captured(Default::default(), Default::default());
-        assert_eq!(failure(&Exit::Refused.silently(), &mut output), Exit::Refused);
+        assert_eq!(failure(&Exit::Refused.silent(), &mut output), Exit::Refused);
         assert_eq!(output.into_captured().stderr, "");
-        let error = Err::<(), _>(Exit::NotRunning.because("no server")).context("sending").unwrap_err();
+        let error = Err::<(), _>(Exit::NotRunning.error("no server")).context("sending").unwrap_err();
         let mut output = Output::captured(Default::default(), Default::default());
         assert_eq!(failure(&error, &mut output), Exit::NotRunning);
         assert_eq!(output.into_captured().stderr, "error: sending\n  because: no server\n");

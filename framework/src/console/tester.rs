@@ -45,7 +45,7 @@ impl Tester {
 
     /// What the person at the terminal answers, one line for each question.
     #[must_use]
-    pub fn answering(mut self, answers: impl Into<String>) -> Self {
+    pub fn with_input(mut self, answers: impl Into<String>) -> Self {
         self.answers = answers.into();
         self
     }

@@ -25,7 +25,7 @@ command!("test:fail" Fail {} (self, _app, _output) {
     Err(anyhow!("no such file")).context("reading mail.toml").context("sending the mail")
 });
 
-command!("test:refuse" Refuse {} (self, _app, _output) { Err(Exit::Refused.because("the queue is full")) });
+command!("test:refuse" Refuse {} (self, _app, _output) { Err(Exit::Refused.error("the queue is full")) });
 
 command!("test:panic" Panic {} (self, _app, output) {
     output.line("before");
@@ -78,65 +78,80 @@ fn run(line: &str) -> super::CommandOutput {
 #[test]
 fn an_error_is_told_with_all_its_causes() {
     let said = "error: sending the mail\n  because: reading mail.toml\n  because: no such file\n";
-    run("test:fail").exits(Exit::Failed).prints_just("").says(said);
+    run("test:fail").assert_exit(Exit::Failed).assert_stdout_eq("").assert_stderr_contains(said);
 }
 
 #[test]
 fn a_command_chooses_how_it_ends() {
-    run("test:refuse").exits(Exit::Refused).says("error: the queue is full\n");
+    run("test:refuse").assert_exit(Exit::Refused).assert_stderr_contains("error: the queue is full\n");
 }
 
 #[test]
 fn a_panic_is_an_error_that_names_its_place_and_keeps_what_was_printed() {
     let called = run("test:panic");
-    called.exits(Exit::Failed).prints_just("before\n").says("error: the command panicked at ");
-    called.says("console/tests.rs:").says(": out of luck");
+    called
+        .assert_exit(Exit::Failed)
+        .assert_stdout_eq("before\n")
+        .assert_stderr_contains("error: the command panicked at ");
+    called.assert_stderr_contains("console/tests.rs:").assert_stderr_contains(": out of luck");
 }
 
 #[test]
 fn a_command_calls_another_and_gets_what_it_prints() {
-    run("test:call 'a  b' c").succeeds().prints_just("Fine \"a  b c\\n\" \"\"\n");
+    run("test:call 'a  b' c").assert_success().assert_stdout_eq("Fine \"a  b c\\n\" \"\"\n");
     let called = run("test:call -- --bogus");
-    called.succeeds().prints("Usage").prints("unexpected argument '--bogus'");
+    called
+        .assert_success()
+        .assert_stdout_contains("Usage")
+        .assert_stdout_contains("unexpected argument '--bogus'");
 }
 
 #[test]
 fn a_command_may_build_runtimes_of_its_own() {
-    run("test:runtimes").succeeds().prints_just("3 4\n");
+    run("test:runtimes").assert_success().assert_stdout_eq("3 4\n");
 }
 
 #[tokio::test]
 async fn an_asynchronous_test_may_use_the_tester_and_the_console() {
-    run("test:say hi").succeeds().prints_just("hi\n");
-    Console::new().call("test:say", ["ho"]).await.succeeds().prints_just("ho\n");
+    run("test:say hi").assert_success().assert_stdout_eq("hi\n");
+    Console::new().call("test:say", ["ho"]).await.assert_success().assert_stdout_eq("ho\n");
 }
 
 #[test]
 fn an_option_of_the_command_wins_over_the_global_one_of_its_name() {
-    let tester = Tester::new(Console::new()).answering("yes\n");
-    tester.run("test:own -n 7").succeeds().prints_just("Some(7) false Normal\ntrue\n");
-    tester.run("test:own --quiet -v").succeeds().prints("None true Verbose(1)");
-    tester.run("-n -q test:own").succeeds().prints_just("None false Quiet\nfalse\n");
-    tester.run("test:own -q --no-interaction").succeeds().prints_just("None false Quiet\nfalse\n");
-    tester.run("test:own -h").succeeds().prints("--number").prints("    --no-interaction").prints("-q  ");
+    let tester = Tester::new(Console::new()).with_input("yes\n");
+    tester.run("test:own -n 7").assert_success().assert_stdout_eq("Some(7) false Normal\ntrue\n");
+    tester.run("test:own --quiet -v").assert_success().assert_stdout_contains("None true Verbose(1)");
+    tester.run("-n -q test:own").assert_success().assert_stdout_eq("None false Quiet\nfalse\n");
+    tester.run("test:own -q --no-interaction").assert_success().assert_stdout_eq("None false Quiet\nfalse\n");
+    tester
+        .run("test:own -h")
+        .assert_success()
+        .assert_stdout_contains("--number")
+        .assert_stdout_contains("    --no-interaction")
+        .assert_stdout_contains("-q  ");
 }
 
 #[test]
 fn the_root_can_be_given() {
-    Tester::new(Console::new()).root("/srv/shop").run("test:root").succeeds().prints_just("/srv/shop\n");
+    Tester::new(Console::new())
+        .root("/srv/shop")
+        .run("test:root")
+        .assert_success()
+        .assert_stdout_eq("/srv/shop\n");
 }
 
 #[test]
 fn version_and_name_are_the_programs_own() {
     let tester = Tester::new(Console::new().name("shop").version("7.1"));
-    tester.run("-V").succeeds().prints_just("shop 7.1\n");
-    tester.run("test:say -h").succeeds().prints("shop test:say");
+    tester.run("-V").assert_success().assert_stdout_eq("shop 7.1\n");
+    tester.run("test:say -h").assert_success().assert_stdout_contains("shop test:say");
 }
 
 #[test]
 fn verbosity_is_the_sum_of_all_v() {
-    run("-v test:own -vv -n 1").succeeds().prints("Verbose(3)");
-    run("-vvvvv test:own").succeeds().prints("Verbose(3)");
+    run("-v test:own -vv -n 1").assert_success().assert_stdout_contains("Verbose(3)");
+    run("-vvvvv test:own").assert_success().assert_stdout_contains("Verbose(3)");
 }
 
 struct ByHand;
@@ -160,7 +175,7 @@ impl CommandMeta for Twin {
 #[test]
 fn a_command_can_be_added_by_hand_also_one_that_registered_itself() {
     let console = Console::new().command::<ByHand>().command::<Say>();
-    Tester::new(console).run("hand:say hi").succeeds().prints_just("hi\n");
+    Tester::new(console).run("hand:say hi").assert_success().assert_stdout_eq("hi\n");
     assert!(Registry::collect().unwrap().find("hand:say").is_err());
 }
 
@@ -169,7 +184,7 @@ fn two_commands_of_one_name_stop_every_start() {
     let tester = Tester::new(Console::new().command::<Twin>());
     tester
         .run("test:own")
-        .exits(Exit::Failed)
-        .says("console/tests.rs:")
-        .says("shop/say.rs:1; rename one of them");
+        .assert_exit(Exit::Failed)
+        .assert_stderr_contains("console/tests.rs:")
+        .assert_stderr_contains("shop/say.rs:1; rename one of them");
 }

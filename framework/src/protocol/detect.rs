@@ -30,7 +30,7 @@ pub enum DetectedProtocol {
 
 impl DetectedProtocol {
     /// `None` while the bytes may become more than one of these.
-    pub fn told_by(first: &[u8]) -> Option<Self> {
+    pub fn detect(first: &[u8]) -> Option<Self> {
         match first {
             [] => None,
             [0x16, ..] => Some(Self::Tls),
@@ -64,7 +64,7 @@ mod tests {
             (b"\0\0\0\x05x", Some(DetectedProtocol::Frames)),
             (b"\xff", Some(DetectedProtocol::Lines)),
         ] {
-            assert_eq!(DetectedProtocol::told_by(first), told, "{first:?}");
+            assert_eq!(DetectedProtocol::detect(first), told, "{first:?}");
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct TaskRequest<'a> {
     pub attempts: Option<u32>,
     pub timeout: Option<Duration>,
     /// What only few requests have.
-    pub rare: Option<Box<ExtraFields<'a>>>,
+    pub extra: Option<Box<ExtraFields<'a>>>,
 }
 
 /// What only few requests have.
@@ -196,7 +196,7 @@ impl<'a> Fields<'a> {
             due: self.due()?,
             attempts: number("attempts", 1, u32::MAX, self.attempts)?,
             timeout: span("timeout", self.timeout)?,
-            rare: self.rare()?,
+            extra: self.rare()?,
         })
     }
 

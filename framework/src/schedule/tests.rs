@@ -238,6 +238,6 @@ fn no_more_than_the_last_thousand_missed_runs_are_made_up_for() {
 fn the_task_of_one_time_is_known_by_its_name_and_time() {
     let schedule = schedule("once");
     let task = schedule.at(DAY_MS + NINE_MS);
-    assert_eq!(task.rare.unwrap().key.as_deref(), Some("schedule/daily/1970-01-02T09:00:00Z"));
-    assert!(schedule.now().rare.is_none());
+    assert_eq!(task.extra.unwrap().key.as_deref(), Some("schedule/daily/1970-01-02T09:00:00Z"));
+    assert!(schedule.now().extra.is_none());
 }

@@ -59,7 +59,7 @@ impl Connection {
     /// Sends one message: a line, a frame, whatever the client speaks. Within `on_receive` the messages keep the order of the messages they answer; afterwards
     /// they go out as they come.
     pub fn send(&self, text: impl fmt::Display) {
-        self.inner.outbox.say(self.slot, &text.to_string());
+        self.inner.outbox.send_text(self.slot, &text.to_string());
     }
 
     /// The same connection, whose lines keep a place among the answers.
@@ -73,7 +73,7 @@ impl Connection {
         if let Some(refusal) = error {
             ReplyWriter::new(&mut bytes).refused(None, refusal);
         }
-        self.inner.outbox.close(slot, &bytes);
+        self.inner.outbox.close_slot(slot, &bytes);
     }
 }
 

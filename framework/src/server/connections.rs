@@ -59,7 +59,7 @@ impl ConnectionRegistry {
         self.0.lock().expect("no one panics while holding the guests")
     }
 
-    pub(super) fn enter(&self, number: u64, peer: Peer, traffic: Arc<Traffic>) -> Arc<ConnectionRecord> {
+    pub(super) fn insert(&self, number: u64, peer: Peer, traffic: Arc<Traffic>) -> Arc<ConnectionRecord> {
         let guest = Arc::new(ConnectionRecord {
             number,
             peer,
@@ -72,12 +72,12 @@ impl ConnectionRegistry {
         guest
     }
 
-    pub(super) fn leave(&self, number: u64) {
+    pub(super) fn remove(&self, number: u64) {
         self.guests().remove(&number);
     }
 
     /// The oldest `limit` of the connections that came after the one of this number.
-    pub(super) fn tell(&self, after: u64, limit: usize) -> Vec<ConnectionInfo> {
+    pub(super) fn list(&self, after: u64, limit: usize) -> Vec<ConnectionInfo> {
         let after = (Bound::Excluded(after), Bound::Unbounded);
         let guests: Vec<_> = self.guests().range(after).take(limit).map(|(_, guest)| guest.clone()).collect();
         guests.iter().map(|guest| guest.tell()).collect()

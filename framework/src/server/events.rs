@@ -101,7 +101,7 @@ impl Finished {
     }
 
     /// Appends the line for a client that waits.
-    pub(super) fn tell(&self, id: Option<&str>, bytes: &mut Vec<u8>) {
+    pub(super) fn render_reply(&self, id: Option<&str>, bytes: &mut Vec<u8>) {
         let reply = ReplyWriter::new(bytes);
         match (&self.outcome, self.state) {
             (Outcome::Done(result), _) => reply.done(id, self.id(), result),

@@ -60,7 +60,7 @@ impl AttemptEnd {
         match &self.outcome {
             Some(Outcome::Done(result)) => Disposition::Done(result.clone()),
             _ if self.lease.task.is_cancel_requested() => Disposition::Cancelled,
-            None => Disposition::Return,
+            None => Disposition::Requeue,
             Some(Outcome::Failed(failure)) => match self.pause(failure.retry) {
                 Some(pause) => Disposition::Retry { pause, error: failure.message.clone() },
                 None => Disposition::Failed(failure.message.clone()),
@@ -94,12 +94,12 @@ pub(super) async fn run(
     mut inbox: mpsc::Receiver<Vec<AttemptEnd>>,
     notifier: mpsc::Sender<Vec<Finished>>,
 ) {
-    let mut departed = store.departed();
+    let mut departed = store.next_terminated();
     loop {
         let finished = tokio::select! {
             biased;
             gone = &mut departed => {
-                departed = store.departed();
+                departed = store.next_terminated();
                 gone.into_iter().map(Finished::from).collect()
             }
             group = inbox.recv() => match group {
@@ -146,7 +146,7 @@ fn state(verdict: &Disposition) -> Option<State> {
         Disposition::Done(_) => Some(State::Done),
         Disposition::Failed(_) => Some(State::Failed),
         Disposition::Cancelled => Some(State::Cancelled),
-        Disposition::Retry { .. } | Disposition::Return => None,
+        Disposition::Retry { .. } | Disposition::Requeue => None,
     }
 }
 

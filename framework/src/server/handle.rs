@@ -43,7 +43,7 @@ pub struct ServerHandle {
     /// Tells the server before this one what becomes of its clients' tasks, until that has ended.
     pub(super) telling: Option<JoinHandle<()>>,
     pub(super) ending: Arc<ShutdownControl>,
-    pub(super) renewal: Arc<ReloadControl>,
+    pub(super) reload_control: Arc<ReloadControl>,
 }
 
 /// The clients that hear of tasks.
@@ -57,14 +57,14 @@ pub(super) struct WorkerRuntime {
     crews: Vec<Arc<WorkerPool>>,
     threads: usize,
     /// Raised, or gone, when no further task is to begin.
-    rest: watch::Sender<bool>,
+    pause: watch::Sender<bool>,
     halt: watch::Sender<bool>,
     pullers: Vec<JoinHandle<()>>,
     /// Whether a task that was given up goes on all the same, as a blocking one may.
     is_stuck: bool,
     notifier: JoinHandle<()>,
     /// What goes on beside the rooms for as long as they need it.
-    beside: Vec<JoinHandle<()>>,
+    add_background: Vec<JoinHandle<()>>,
     pub(super) hearing: ReplyTargets,
 }
 
@@ -72,9 +72,9 @@ pub(super) struct WorkerRuntime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownReport {
     /// Tasks that wait, or whose attempt was given up.
-    pub left: u64,
+    pub remaining: u64,
     /// Whether these will be run after the next start.
-    pub kept: bool,
+    pub durable: bool,
 }
 
 /// What is left of a server that has given its place to another: the clients that still wait for an answer.
@@ -101,10 +101,10 @@ impl ReplyTargets {
     }
 
     /// Tells everybody who still waits that nothing will come.
-    fn dismiss(&self, reason: &str) {
+    fn close_all(&self, reason: &str) {
         let refusal = RequestError::new(ErrorCode::ShuttingDown, reason);
-        self.waiters.dismiss(&refusal);
-        self.audience.dismiss(&refusal);
+        self.waiters.close_all(&refusal);
+        self.audience.close_all(&refusal);
     }
 }
 
@@ -118,42 +118,52 @@ impl WorkerRuntime {
         hearing: ReplyTargets,
     ) -> Self {
         let (rest, _) = watch::channel(true);
-        Self { crews, threads, rest, halt, pullers: Vec::new(), is_stuck: false, notifier, beside, hearing }
+        Self {
+            crews,
+            threads,
+            pause: rest,
+            halt,
+            pullers: Vec::new(),
+            is_stuck: false,
+            notifier,
+            add_background: beside,
+            hearing,
+        }
     }
 
-    pub(super) fn beside(&mut self, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
-        self.beside.extend(tasks);
+    pub(super) fn add_background(&mut self, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
+        self.add_background.extend(tasks);
     }
 
     /// Lets tasks begin: starts the pullers of each line, one for each thread as far as there are workers.
-    pub(super) fn begin(&mut self, tasks: &ThreadPool) {
+    pub(super) fn resume(&mut self, tasks: &ThreadPool) {
         let (rest, rests) = watch::channel(false);
-        self.rest = rest;
+        self.pause = rest;
         self.halt.send_replace(false);
         for crew in &self.crews {
-            let pullers = (0..self.threads.min(crew.count)).map(|_| crew.clone().pull(rests.clone()));
+            let pullers = (0..self.threads.min(crew.count)).map(|_| crew.clone().run_puller(rests.clone()));
             self.pullers.extend(pullers.map(|puller| tasks.spawn(puller)));
         }
     }
 
     /// Lets no further task begin, and waits until those under way have ended; `false` when some have not by then.
-    async fn rest(&mut self, deadline: Instant) -> bool {
-        self.rest.send_replace(true);
-        self.ended(deadline).await
+    async fn pause(&mut self, deadline: Instant) -> bool {
+        self.pause.send_replace(true);
+        self.wait_idle(deadline).await
     }
 
     /// Waits until the pullers have ended, as they do when a store has nothing more to give; `false` when some have not
     /// by then.
-    async fn ended(&mut self, deadline: Instant) -> bool {
+    async fn wait_idle(&mut self, deadline: Instant) -> bool {
         // Whoever waited before may have heard of some and not told.
         self.pullers.retain(|puller| !puller.is_finished());
         timeout_at(deadline, join_all(&mut self.pullers)).await.is_ok()
     }
 
     /// Gives up the tasks under way.
-    async fn give_up(&mut self) {
+    async fn abort_running(&mut self) {
         self.halt.send_replace(true);
-        self.is_stuck = !self.rest(Instant::now() + GRACE).await;
+        self.is_stuck = !self.pause(Instant::now() + GRACE).await;
         if self.is_stuck {
             tracing::warn!("a task does not let go of its thread");
         }
@@ -161,13 +171,13 @@ impl WorkerRuntime {
 
     /// Lets the rooms end one after the other, each when the one before it is gone and its inbox is empty; `false` when
     /// callbacks take longer.
-    async fn close(&mut self, deadline: Instant) -> bool {
+    async fn drain_pipeline(&mut self, deadline: Instant) -> bool {
         self.crews.clear();
         timeout_at(deadline.max(Instant::now() + GRACE), &mut self.notifier).await.is_ok()
     }
 
-    async fn end(&mut self) {
-        for task in &mut self.beside {
+    async fn abort_background(&mut self) {
+        for task in &mut self.add_background {
             task.abort();
             drop(task.await);
         }
@@ -176,19 +186,19 @@ impl WorkerRuntime {
 
 impl ServerHandle {
     /// Notes what the server was started with, for whoever stops it to start it again.
-    pub fn started_with(&self, arguments: Vec<String>) {
-        self.ending.started_with(arguments);
+    pub fn set_restart_args(&self, arguments: Vec<String>) {
+        self.ending.set_restart_args(arguments);
     }
 
     /// Waits until a client asks for the end, and tells how long running tasks may take: [`ServerHandle::stop_within`].
-    pub fn asked_to_stop(&self) -> impl Future<Output = Duration> + use<> {
+    pub fn stop_requested(&self) -> impl Future<Output = Duration> + use<> {
         let ending = self.ending.clone();
-        async move { ending.asked().await }
+        async move { ending.requested().await }
     }
 
     /// Whether a reload is asked for, and who hears of it.
-    pub fn renewal(&self) -> Arc<ReloadControl> {
-        self.renewal.clone()
+    pub fn reload_control(&self) -> Arc<ReloadControl> {
+        self.reload_control.clone()
     }
 
     /// Where it listens: the first listener, the further ones, then the control socket.
@@ -198,8 +208,8 @@ impl ServerHandle {
 
     /// Looks now whether the files of tokens and certificates have changed, which it otherwise does when somebody
     /// connects. What cannot be used leaves what was in force, and is logged.
-    pub fn reread(&self) {
-        self.doors.iter().for_each(|door| door.reread());
+    pub fn reload_credentials(&self) {
+        self.doors.iter().for_each(|door| door.reload());
     }
 
     /// Ends the server in the order of the rooms: no new requests, then no new tasks, then the running tasks
@@ -215,18 +225,18 @@ impl ServerHandle {
     pub async fn stop_within(mut self, patience: Duration) -> ShutdownReport {
         let deadline = Instant::now() + patience;
         let ending = self.ending.clone();
-        let telling = tokio::spawn(async move { ending.tell(deadline).await });
+        let telling = tokio::spawn(async move { ending.report_progress(deadline).await });
         self.sockets.clear();
         self.close_doors(deadline).await;
         // Those of a store that survives the process find nothing more to pull.
-        if !self.work.ended(deadline).await {
+        if !self.work.wait_idle(deadline).await {
             tracing::warn!("running tasks are given up after {patience:?}");
-            self.work.give_up().await;
+            self.work.abort_running().await;
         }
-        let notified = self.work.close(deadline).await;
-        self.work.hearing.dismiss("The server stops before the task has ended.");
+        let notified = self.work.drain_pipeline(deadline).await;
+        self.work.hearing.close_all("The server stops before the task has ended.");
         telling.abort();
-        self.ending.over().await;
+        self.ending.finished().await;
         let told = async {
             drop((&mut self.listener).await);
             ended(self.telling.as_mut()).await;
@@ -236,11 +246,11 @@ impl ServerHandle {
             tracing::warn!("not every client could be told before the end");
         }
         self.flush().await;
-        self.work.end().await;
+        self.work.abort_background().await;
         let ledger = self.store.counts().await.ledger;
         ShutdownReport {
-            left: ledger.waiting + ledger.running,
-            kept: self.store.durability() != Durability::Memory,
+            remaining: ledger.waiting + ledger.running,
+            durable: self.store.durability() != Durability::Memory,
         }
     }
 
@@ -260,13 +270,13 @@ impl ServerHandle {
     }
 
     /// Why nobody can take this server's place at the moment, if that is so.
-    pub async fn holds(&self) -> Option<String> {
+    pub async fn reload_blocker(&self) -> Option<String> {
         if self.store.durability() == Durability::Memory {
             let reason = "the memory store lives in this process, and no other can have its tasks: use task:restart, \
                           or a durability that survives";
             return Some(reason.to_owned());
         }
-        self.store.counts().await.trouble
+        self.store.counts().await.storage_error
     }
 
     /// Begins no further task, and waits until those under way have ended. With a patience of zero they are given up,
@@ -276,14 +286,14 @@ impl ServerHandle {
     /// What still runs.
     pub async fn drain(&mut self, patience: Duration) -> Result<(), String> {
         let deadline = Instant::now() + patience;
-        let renewal = self.renewal.clone();
-        let telling = tokio::spawn(async move { renewal.tell(deadline).await });
+        let renewal = self.reload_control.clone();
+        let telling = tokio::spawn(async move { renewal.report_progress(deadline).await });
         let is_over = match patience.is_zero() {
             true => {
-                self.work.give_up().await;
+                self.work.abort_running().await;
                 true
             }
-            false => self.work.rest(deadline).await,
+            false => self.work.pause(deadline).await,
         };
         telling.abort();
         if is_over {
@@ -298,15 +308,15 @@ impl ServerHandle {
 
     /// Lets tasks begin again after [`ServerHandle::drain`].
     pub fn resume(&mut self) {
-        self.work.begin(&self.pools[1]);
+        self.work.resume(&self.pools[1]);
     }
 
     /// Prepares to give everything away.
     ///
     /// # Errors
     /// When there are no more file descriptors.
-    pub fn offer(&self) -> io::Result<PreparedHandover> {
-        let sockets = self.sockets.iter().map(|socket| socket.share()).collect::<io::Result<_>>()?;
+    pub fn prepare_handover(&self) -> io::Result<PreparedHandover> {
+        let sockets = self.sockets.iter().map(|socket| socket.try_clone()).collect::<io::Result<_>>()?;
         let (ours, line) = UnixStream::pair()?;
         Ok(PreparedHandover { handover: Handover { sockets, awaited: Vec::new(), line: Some(line) }, ours })
     }
@@ -322,25 +332,25 @@ impl ServerHandle {
     ) -> (Handover, DrainingServer) {
         let PreparedHandover { mut handover, ours } = offer;
         let deadline = Instant::now() + patience.max(GRACE);
-        self.sockets.iter().for_each(|socket| socket.leave());
+        self.sockets.iter().for_each(|socket| socket.detach());
         self.sockets.clear();
         self.close_doors(deadline).await;
-        if !self.work.close(deadline).await {
+        if !self.work.drain_pipeline(deadline).await {
             tracing::warn!("a callback still runs, and cannot push a task any more");
         }
         self.flush().await;
-        let tickets = self.store.release().await;
-        self.work.end().await;
+        let tickets = self.store.unlock().await;
+        self.work.abort_background().await;
         let Self { pools, listener, telling, work: WorkerRuntime { hearing, is_stuck, .. }, .. } = self;
         let waiting = tickets.into_iter().filter_map(|(task, ticket)| {
             let waiter = hearing.waiters.take(ticket)?;
             Some((task, waiter, false))
         });
         let reason = RequestError::new(ErrorCode::ShuttingDown, "The server is reloaded: connect again.");
-        let relay = Relay::new(waiting.chain(hearing.audience.bequeath(&reason)));
+        let relay = Relay::new(waiting.chain(hearing.audience.export(&reason)));
         handover.awaited = relay.awaited();
         let (patience, over) = oneshot::channel();
-        let relay = pools[0].spawn(relay.hear(ours, async { drop(over.await) }));
+        let relay = pools[0].spawn(relay.run(ours, async { drop(over.await) }));
         let patience = Some(patience);
         (handover, DrainingServer { _pools: pools, hearing, listener, relay, telling, patience, is_stuck })
     }
@@ -349,12 +359,12 @@ impl ServerHandle {
 impl DrainingServer {
     /// Waits until the last client has its answer, or `patience` is over; then the others are told that none will come.
     /// Nobody waits beside a task that was given up and goes on: it ends with this process, and runs in the next one.
-    pub async fn end(mut self, patience: Duration) {
+    pub async fn finish(mut self, patience: Duration) {
         let patience = if self.is_stuck { Duration::ZERO } else { patience };
         if timeout(patience, self.answered()).await.is_err() {
             let Self { hearing, patience, .. } = &mut self;
             *patience = None;
-            hearing.dismiss("The server was reloaded while the task waited: ask for its result again.");
+            hearing.close_all("The server was reloaded while the task waited: ask for its result again.");
             drop(timeout(GRACE, self.answered()).await);
         }
     }

@@ -42,14 +42,14 @@ pub(super) fn seat(
     line.set_nonblocking(true)?;
     let line = Connected::from_std(line).context("reaching the server before this one")?;
     let outbox = Arc::new(Outbox::new(NEWS_MAX));
-    audience.inherit(awaited, &outbox);
+    audience.import(awaited, &outbox);
     let audience = audience.clone();
     Ok(async move {
         if let Err(error) = tell(&outbox, line).await {
             tracing::debug!("the server before this one has ended: {error}");
         }
         outbox.abandon();
-        audience.leave(&outbox);
+        audience.remove_connection(&outbox);
     })
 }
 
@@ -112,18 +112,18 @@ impl Relay {
     }
 
     /// Passes on what the other server tells, until it has told everything or has ended, or it is `over`.
-    pub(super) async fn hear(mut self, line: UnixStream, over: impl Future<Output = ()>) {
+    pub(super) async fn run(mut self, line: UnixStream, over: impl Future<Output = ()>) {
         tokio::select! {
-            () = self.hear_all(line) => {}
+            () = self.receive(line) => {}
             () = over => {}
         }
         let reason = "The server was reloaded while the task waited: ask for its result again.";
         let refusal = RequestError::new(ErrorCode::ShuttingDown, reason);
         let left = self.waiting.into_values().flatten();
-        left.for_each(|listener| listener.waiter.refuse(&refusal));
+        left.for_each(|listener| listener.waiter.send_error(&refusal));
     }
 
-    async fn hear_all(&mut self, line: UnixStream) {
+    async fn receive(&mut self, line: UnixStream) {
         let mut lines = match line.set_nonblocking(true).and_then(|()| Connected::from_std(line)) {
             Ok(line) => BufReader::new(line),
             Err(error) => return tracing::error!("clients that wait cannot be told: {error}"),
@@ -144,7 +144,7 @@ impl Relay {
         if matches!(news.status, Status::Progress | Status::Log) {
             let listeners = self.waiting.get(&news.task_id).into_iter().flatten();
             for listener in listeners.filter(|listener| listener.listens) {
-                listener.waiter.outbox.offer(&listener.named(line));
+                listener.waiter.outbox.try_send(&listener.named(line));
             }
             return true;
         }
@@ -152,11 +152,11 @@ impl Relay {
             let mut answer = Vec::new();
             match (news.status, news.result) {
                 (Status::Done, Some(result)) => {
-                    listener.waiter.done(news.task_id, result.get().as_bytes(), &mut answer);
+                    listener.waiter.render_done(news.task_id, result.get().as_bytes(), &mut answer);
                 }
                 _ => answer = listener.named(line),
             }
-            listener.waiter.answer(&answer);
+            listener.waiter.send(&answer);
         }
         true
     }

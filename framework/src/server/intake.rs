@@ -77,13 +77,13 @@ impl Intake {
     }
 
     /// Changes what is there on behalf of people.
-    pub(super) async fn change(&self, change: AdminCommand) -> Result<AdminResult, RequestError> {
-        self.inner.store.change(change).await
+    pub(super) async fn apply(&self, change: AdminCommand) -> Result<AdminResult, RequestError> {
+        self.inner.store.apply(change).await
     }
 
     /// Answers a question about what is there.
-    pub(super) async fn find(&self, question: Query) -> Result<QueryResult, RequestError> {
-        self.inner.store.find(question).await
+    pub(super) async fn query(&self, question: Query) -> Result<QueryResult, RequestError> {
+        self.inner.store.query(question).await
     }
 
     /// What an accepted task survives.
@@ -93,11 +93,11 @@ impl Intake {
 
     /// Wakes the workers, once for all that came in during one turn of the I/O threads: their answers are on the
     /// way by then, and waking a thread costs more than a task does.
-    pub(super) async fn ring(self) {
+    pub(super) async fn run_wakeups(self) {
         loop {
             self.inner.pushed.notified().await;
             tokio::task::yield_now().await;
-            self.inner.store.ring();
+            self.inner.store.wake_workers();
         }
     }
 

@@ -44,7 +44,7 @@ impl Listener {
         let mut porters = JoinSet::new();
         for entrance in entrances {
             let porter = AcceptLoop { hall: hall.clone(), house: house.clone(), stop: stop.clone() };
-            porters.spawn(porter.attend(entrance, reading.clone()));
+            porters.spawn(porter.run(entrance, reading.clone()));
         }
         drop(reading);
         while porters.join_next().await.is_some() {}
@@ -59,7 +59,7 @@ struct AcceptLoop {
 }
 
 impl AcceptLoop {
-    async fn attend(self, entrance: BoundListener, reading: mpsc::Sender<()>) {
+    async fn run(self, entrance: BoundListener, reading: mpsc::Sender<()>) {
         let BoundListener { socket, door } = entrance;
         let mut sessions = JoinSet::new();
         let mut stop = self.stop.clone();
@@ -68,7 +68,7 @@ impl AcceptLoop {
             tokio::select! {
                 accepted = socket.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        if let Some((seat, stream)) = self.house.admit(stream, peer, &door) {
+                        if let Some((seat, stream)) = self.house.acquire(stream, peer, &door) {
                             let session = self.session(&seat, &door, guard.clone());
                             sessions.spawn(serve(seat, session, stream));
                         }

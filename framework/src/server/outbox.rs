@@ -105,7 +105,7 @@ impl Outbox {
     }
 
     /// Reserves the next place.
-    pub(super) fn open(&self) -> Slot {
+    pub(super) fn open_slot(&self) -> Slot {
         let mut state = self.state();
         state.slots.push_back(SlotState::default());
         Slot(state.first + state.slots.len() as u64 - 1)
@@ -129,7 +129,7 @@ impl Outbox {
     }
 
     /// Adds one message, as [`Outbox::write`] does, also if its text has several lines.
-    pub(super) fn say(&self, slot: Option<Slot>, text: &str) {
+    pub(super) fn send_text(&self, slot: Option<Slot>, text: &str) {
         self.add(slot, |framing, bytes| match framing {
             Framing::Lines => {
                 bytes.extend_from_slice(text.as_bytes());
@@ -146,7 +146,7 @@ impl Outbox {
             Some((false, held)) => write(framing, &mut held.bytes),
             Some((true, _)) | None => write(framing, &mut state.ready),
         }
-        self.announce(state);
+        self.notify(state);
     }
 
     /// From now on each message is a frame of its own: four bytes of length, and the message without a line end.
@@ -168,36 +168,36 @@ impl Outbox {
 
     /// Adds bytes that may be missed: they are dropped when the peer has half of the limit to read already. Tells
     /// whether they were added.
-    pub(super) fn offer(&self, lines: &[u8]) -> bool {
+    pub(super) fn try_send(&self, lines: &[u8]) -> bool {
         let mut guard = self.state();
         let state = &mut *guard;
         let fits = state.len() + lines.len() <= self.limit / 2;
         if fits {
             state.framing.write(lines, &mut state.ready);
-            self.announce(guard);
+            self.notify(guard);
         }
         fits
     }
 
     /// Ends a slot; what it and its successors hold goes out as far as the order allows.
-    pub(super) fn close(&self, slot: Slot, lines: &[u8]) {
+    pub(super) fn close_slot(&self, slot: Slot, lines: &[u8]) {
         let mut state = self.state();
         state.complete(slot, lines);
-        self.announce(state);
+        self.notify(state);
     }
 
     /// Promises that many answers, which [`Outbox::answer`] gives.
-    pub(super) fn promise(&self, count: usize) {
+    pub(super) fn reserve(&self, count: usize) {
         self.state().awaited += count;
     }
 
     /// Takes back a promise whose task was refused.
-    pub(super) fn withdraw(&self) {
+    pub(super) fn cancel_reservation(&self) {
         self.state().awaited -= 1;
     }
 
     /// Gives promised answers, many at a time.
-    pub(super) fn answer<'a>(&self, answers: impl Iterator<Item = (ReplyOrder, &'a [u8])>) {
+    pub(super) fn fulfil<'a>(&self, answers: impl Iterator<Item = (ReplyOrder, &'a [u8])>) {
         let mut state = self.state();
         let framing = state.framing;
         for (place, lines) in answers {
@@ -211,7 +211,7 @@ impl Outbox {
                 },
             }
         }
-        self.announce(state);
+        self.notify(state);
     }
 
     /// Moves what can go out to the end of `output`.
@@ -256,7 +256,7 @@ impl Outbox {
         *state = State { end: OutboxState::Gone, first: u64::MAX, ..State::default() };
     }
 
-    fn announce(&self, mut state: MutexGuard<State>) {
+    fn notify(&self, mut state: MutexGuard<State>) {
         match state.end {
             OutboxState::Open if state.len() > self.limit => state.end = OutboxState::Overflowed,
             OutboxState::Open => {}
@@ -308,12 +308,12 @@ mod tests {
     #[test]
     fn slots_go_out_in_the_order_they_were_opened() {
         let outbox = Outbox::new(1024);
-        let (first, second) = (outbox.open(), outbox.open());
+        let (first, second) = (outbox.open_slot(), outbox.open_slot());
         outbox.write(Some(second), b"c");
-        outbox.close(second, b"d");
+        outbox.close_slot(second, b"d");
         outbox.write(Some(first), b"a");
         assert_eq!(sent(&outbox), "a", "the first slot need not wait for its end");
-        outbox.close(first, b"b");
+        outbox.close_slot(first, b"b");
         assert_eq!(sent(&outbox), "bcd");
         assert!(outbox.is_settled());
     }
@@ -321,19 +321,19 @@ mod tests {
     #[test]
     fn a_result_never_overtakes_its_own_acknowledgement() {
         let outbox = Outbox::new(1024);
-        outbox.promise(1);
-        let slot = outbox.open();
-        outbox.answer([(ReplyOrder::After(slot), &b"done"[..])].into_iter());
+        outbox.reserve(1);
+        let slot = outbox.open_slot();
+        outbox.fulfil([(ReplyOrder::After(slot), &b"done"[..])].into_iter());
         assert_eq!(sent(&outbox), "");
-        outbox.close(slot, b"queued ");
+        outbox.close_slot(slot, b"queued ");
         assert_eq!(sent(&outbox), "queued done");
     }
 
     #[test]
     fn a_late_write_to_a_slot_that_is_gone_still_goes_out() {
         let outbox = Outbox::new(1024);
-        let slot = outbox.open();
-        outbox.close(slot, b"a");
+        let slot = outbox.open_slot();
+        outbox.close_slot(slot, b"a");
         outbox.write(Some(slot), b"b");
         assert_eq!(sent(&outbox), "ab");
     }
@@ -341,8 +341,8 @@ mod tests {
     #[test]
     fn what_may_be_missed_leaves_room_for_what_may_not() {
         let outbox = Outbox::new(8);
-        outbox.offer(b"abc");
-        outbox.offer(b"de");
+        outbox.try_send(b"abc");
+        outbox.try_send(b"de");
         outbox.write(None, b"end");
         assert_eq!(sent(&outbox), "abcend");
     }

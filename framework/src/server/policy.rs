@@ -82,7 +82,7 @@ impl ListenerPolicy {
     }
 
     /// What the status says of it.
-    pub(super) fn sign(&self) -> Address {
+    pub(super) fn describe(&self) -> Address {
         Address {
             address: self.address.clone(),
             protocols: self.protocols.clone(),
@@ -93,12 +93,12 @@ impl ListenerPolicy {
     }
 
     /// Looks now whether tokens or certificates have changed.
-    pub(super) fn reread(&self) {
+    pub(super) fn reload(&self) {
         if let Some(guard) = &self.guard {
             guard.tokens.reread();
         }
         if let Some(tls) = &self.tls {
-            tls.reread();
+            tls.reload();
         }
     }
 
@@ -121,7 +121,7 @@ impl ListenerPolicy {
     ///
     /// # Errors
     /// `unauthorized`: the token is not one of them.
-    pub(super) async fn admit(&self, peer: &Peer, token: &str) -> Result<Access, RequestError> {
+    pub(super) async fn authenticate(&self, peer: &Peer, token: &str) -> Result<Access, RequestError> {
         let Some(guard) = &self.guard else { return Ok(Access::ALL) };
         if let Some(access) = guard.tokens.find(token) {
             return Ok(access);
@@ -138,7 +138,7 @@ impl ListenerPolicy {
     }
 
     /// Whether it speaks what the first bytes announce, of the connection or of what is encrypted on it.
-    pub(super) fn speaks(&self, opening: DetectedProtocol, is_encrypted: bool) -> bool {
+    pub(super) fn accepts(&self, opening: DetectedProtocol, is_encrypted: bool) -> bool {
         let is_fit = is_encrypted || !self.is_tls_only;
         match opening {
             DetectedProtocol::Lines => is_fit && self.allows(Protocol::Lines),
@@ -156,7 +156,7 @@ impl ListenerPolicy {
     }
 
     /// What a client hears that begins with something else.
-    pub(super) fn refusal(&self, opening: DetectedProtocol, is_encrypted: bool) -> RequestError {
+    pub(super) fn rejection(&self, opening: DetectedProtocol, is_encrypted: bool) -> RequestError {
         let announced = match opening {
             DetectedProtocol::Tls => "TLS",
             DetectedProtocol::Http => "HTTP",

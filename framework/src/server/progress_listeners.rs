@@ -30,9 +30,9 @@ impl ProgressListeners {
     }
 
     /// Lets a client hear, beginning with this.
-    pub(super) fn enter(&self, outbox: &Arc<Outbox>, id: Option<&str>, news: &impl Serialize) {
+    pub(super) fn add(&self, outbox: &Arc<Outbox>, id: Option<&str>, news: &impl Serialize) {
         let witness = ProgressListener { outbox: outbox.clone(), id: id.map(Into::into) };
-        outbox.promise(1);
+        outbox.reserve(1);
         outbox.write(None, &witness.line(news));
         self.all().push(witness);
     }
@@ -41,24 +41,24 @@ impl ProgressListeners {
         self.all().is_empty()
     }
 
-    pub(super) fn knows(&self, outbox: &Arc<Outbox>) -> bool {
+    pub(super) fn contains(&self, outbox: &Arc<Outbox>) -> bool {
         self.all().iter().any(|witness| Arc::ptr_eq(&witness.outbox, outbox))
     }
 
     /// Tells what may be missed.
-    pub(super) fn tell(&self, news: &impl Serialize) {
+    pub(super) fn update(&self, news: &impl Serialize) {
         for witness in &*self.all() {
-            witness.outbox.offer(&witness.line(news));
+            witness.outbox.try_send(&witness.line(news));
         }
     }
 
     /// Tells the last of it.
-    pub(super) fn conclude(&self, news: &impl Serialize) {
+    pub(super) fn finish(&self, news: &impl Serialize) {
         self.all().iter().for_each(|witness| witness.answer(news));
     }
 
     /// Tells the last of it, and lets them go.
-    pub(super) fn dismiss(&self, news: &impl Serialize) {
+    pub(super) fn finish_and_clear(&self, news: &impl Serialize) {
         std::mem::take(&mut *self.all()).iter().for_each(|witness| witness.answer(news));
     }
 }
@@ -66,7 +66,7 @@ impl ProgressListeners {
 impl ProgressListener {
     fn answer(&self, news: &impl Serialize) {
         let line = self.line(news);
-        self.outbox.answer([(ReplyOrder::Anywhere, &*line)].into_iter());
+        self.outbox.fulfil([(ReplyOrder::Anywhere, &*line)].into_iter());
     }
 
     fn line(&self, news: &impl Serialize) -> Vec<u8> {
@@ -80,7 +80,7 @@ impl ProgressListener {
 pub(super) async fn running(store: &Arc<dyn Store>) -> BTreeMap<String, u64> {
     let filter = Filter { state: Some(State::Running), limit: LOOK, ..Filter::default() };
     let mut running = BTreeMap::new();
-    if let Ok(QueryResult::Tasks(tasks)) = store.find(Query::Tasks(filter)).await {
+    if let Ok(QueryResult::Tasks(tasks)) = store.query(Query::Tasks(filter)).await {
         for task in tasks {
             *running.entry(task.function).or_default() += 1;
         }

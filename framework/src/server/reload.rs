@@ -20,9 +20,9 @@ pub struct ReloadStatus {
     pub pid: u32,
     /// The process that serves from now on, when it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub successor: Option<u32>,
+    pub new_pid: Option<u32>,
     /// How long running tasks are still waited for.
-    pub patience_ms: u64,
+    pub grace_ms: u64,
     /// How many tasks of each function run, as far as a look at a thousand of them tells.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub running: BTreeMap<String, u64>,
@@ -48,7 +48,7 @@ pub enum ReloadPhase {
 /// Whether a reload was asked for, and who hears of it.
 pub struct ReloadControl {
     /// How long running tasks may take.
-    asked: watch::Sender<Option<Duration>>,
+    requested: watch::Sender<Option<Duration>>,
     witnesses: ProgressListeners,
     patience: Duration,
     store: Arc<dyn Store>,
@@ -58,39 +58,44 @@ impl ReloadControl {
     /// `patience` is how long running tasks may take unless the request says otherwise.
     pub(super) fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
         let (asked, _) = watch::channel(None);
-        Self { asked, witnesses: ProgressListeners::default(), patience, store }
+        Self { requested: asked, witnesses: ProgressListeners::default(), patience, store }
     }
 
     /// Asks for a reload, and to hear of it. One that is under way already is the one that is heard of.
-    pub(super) fn ask(&self, outbox: &Arc<Outbox>, id: Option<&str>, patience: Option<Duration>) {
+    pub(super) fn request_from_client(
+        &self,
+        outbox: &Arc<Outbox>,
+        id: Option<&str>,
+        patience: Option<Duration>,
+    ) {
         let patience = patience.unwrap_or(self.patience);
         let news = ReloadStatus {
-            patience_ms: patience.as_millis() as u64,
+            grace_ms: patience.as_millis() as u64,
             ..ReloadStatus::at(ReloadPhase::Preparing)
         };
-        self.witnesses.enter(outbox, id, &news);
-        self.asked.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
+        self.witnesses.add(outbox, id, &news);
+        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
     }
 
     /// Asks for a reload that nobody hears of but the log.
-    pub fn want(&self) {
-        self.asked.send_if_modified(|asked| asked.replace(asked.unwrap_or(self.patience)).is_none());
+    pub fn request(&self) {
+        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(self.patience)).is_none());
     }
 
     /// Waits until a reload is asked for, and tells how long running tasks may take.
-    pub async fn asked(&self) -> Duration {
-        let mut asked = self.asked.subscribe();
+    pub async fn requested(&self) -> Duration {
+        let mut asked = self.requested.subscribe();
         let patience = asked.wait_for(Option::is_some).await.ok().and_then(|patience| *patience);
         patience.unwrap_or(self.patience)
     }
 
     /// Tells from time to time which running tasks are waited for; has no end of its own.
-    pub(super) async fn tell(&self, deadline: Instant) {
+    pub(super) async fn report_progress(&self, deadline: Instant) {
         loop {
             if !self.witnesses.is_empty() {
                 let patience = deadline.saturating_duration_since(Instant::now());
-                self.witnesses.tell(&ReloadStatus {
-                    patience_ms: patience.as_millis() as u64,
+                self.witnesses.update(&ReloadStatus {
+                    grace_ms: patience.as_millis() as u64,
                     running: running(&self.store).await,
                     ..ReloadStatus::at(ReloadPhase::Draining)
                 });
@@ -100,28 +105,25 @@ impl ReloadControl {
     }
 
     /// Tells that everything has stayed as it was, and why. Another reload may be asked for from now on.
-    pub fn failed(&self, error: String) {
+    pub fn fail(&self, error: String) {
         self.conclude(&ReloadStatus { error: Some(error), ..ReloadStatus::at(ReloadPhase::Failed) });
     }
 
     /// Tells which process serves from now on.
-    pub fn done(&self, successor: u32) {
-        self.conclude(&ReloadStatus {
-            successor: Some(successor),
-            ..ReloadStatus::at(ReloadPhase::Reloaded)
-        });
+    pub fn complete(&self, successor: u32) {
+        self.conclude(&ReloadStatus { new_pid: Some(successor), ..ReloadStatus::at(ReloadPhase::Reloaded) });
     }
 
     fn conclude(&self, news: &ReloadStatus) {
         // Whoever asks in between hears of this one, and begins another.
-        self.asked.send_replace(None);
-        self.witnesses.dismiss(news);
+        self.requested.send_replace(None);
+        self.witnesses.finish_and_clear(news);
     }
 }
 
 impl ReloadStatus {
     fn at(phase: ReloadPhase) -> Self {
         let running = BTreeMap::new();
-        Self { phase, pid: std::process::id(), successor: None, patience_ms: 0, running, error: None }
+        Self { phase, pid: std::process::id(), new_pid: None, grace_ms: 0, running, error: None }
     }
 }

@@ -54,7 +54,7 @@ impl<T> Reloadable<T> {
     }
 
     /// Looks at the files at once.
-    pub(super) fn reread(&self) {
+    pub(super) fn reload(&self) {
         self.look(&mut self.state.lock().expect("reading a file does not panic"));
     }
 
@@ -101,7 +101,7 @@ mod tests {
         };
         let watched = Reloadable::open("number", vec![file.clone()], read).unwrap();
         let reread = || {
-            watched.reread();
+            watched.reload();
             *watched.current()
         };
         write("22");

@@ -55,7 +55,7 @@ impl Scheduler {
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> Result<Self> {
-        let stories = match store.find(Query::Schedules).await.context("reading the schedules' times")? {
+        let stories = match store.query(Query::Schedules).await.context("reading the schedules' times")? {
             QueryResult::Schedules(stories) => stories,
             _ => Vec::new(),
         };
@@ -64,20 +64,20 @@ impl Scheduler {
         let mut hands = Vec::new();
         for schedule in scheduler.schedules.iter() {
             let story = stories.iter().find(|story| story.name == schedule.name);
-            hands.push(scheduler.take_up(schedule, story, now_ms).await);
+            hands.push(scheduler.restore(schedule, story, now_ms).await);
         }
-        scheduler.leave_alone(&stories).await;
+        scheduler.skip_unknown(&stories).await;
         *scheduler.hands.lock().await = hands;
         Ok(scheduler)
     }
 
-    async fn take_up(&self, schedule: &Schedule, story: Option<&ScheduleInfo>, now_ms: u64) -> ScheduleState {
+    async fn restore(&self, schedule: &Schedule, story: Option<&ScheduleInfo>, now_ms: u64) -> ScheduleState {
         let seen_ms = story.and_then(|story| story.seen_ms).filter(|&seen_ms| seen_ms != FOREVER_MS);
         let seen_ms = match (seen_ms, schedule.enabled) {
             (Some(seen_ms), true) => seen_ms,
             (_, enabled) => {
                 let seen_ms = if enabled { now_ms } else { FOREVER_MS };
-                self.jot(&schedule.name, seen(seen_ms)).await;
+                self.persist(&schedule.name, seen(seen_ms)).await;
                 seen_ms
             }
         };
@@ -91,10 +91,10 @@ impl Scheduler {
     }
 
     /// What is no schedule any more owes nothing if it is one again some day.
-    async fn leave_alone(&self, stories: &[ScheduleInfo]) {
+    async fn skip_unknown(&self, stories: &[ScheduleInfo]) {
         let gone = stories.iter().filter(|story| self.schedules.find(&story.name).is_err());
         for story in gone.filter(|story| story.seen_ms != Some(FOREVER_MS)) {
-            self.jot(&story.name, seen(FOREVER_MS)).await;
+            self.persist(&story.name, seen(FOREVER_MS)).await;
         }
     }
 
@@ -140,8 +140,8 @@ impl Scheduler {
             schedule.name,
             schedule.cron.show(hand.seen_ms)
         );
-        hand.see(schedule, now_ms);
-        self.jot(&schedule.name, seen(now_ms)).await;
+        hand.mark_seen(schedule, now_ms);
+        self.persist(&schedule.name, seen(now_ms)).await;
     }
 
     /// Makes the tasks of the times that have come.
@@ -149,7 +149,7 @@ impl Scheduler {
         let times = schedule.due(hand.seen_ms, now_ms);
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
             tracing::info!("schedule {}: a run was missed and is skipped", schedule.name);
-            return hand.see(schedule, now_ms);
+            return hand.mark_seen(schedule, now_ms);
         };
         if let Some(task) = self.overlapping(schedule, hand).await {
             let at = schedule.cron.show(last);
@@ -157,8 +157,8 @@ impl Scheduler {
                 "schedule {}: no task for {at}, because task {task} of the run before has not ended",
                 schedule.name
             );
-            hand.see(schedule, last);
-            return self.jot(&schedule.name, seen(last)).await;
+            hand.mark_seen(schedule, last);
+            return self.persist(&schedule.name, seen(last)).await;
         }
         if hand.next_ms.is_some_and(|next_ms| next_ms < first) && !hand.refused {
             let first = schedule.cron.show(first);
@@ -186,11 +186,11 @@ impl Scheduler {
             tracing::warn!("schedule {}: no task for {at} yet, tried again: {refusal}", schedule.name);
         }
         if let Some((time, task)) = fired {
-            hand.see(schedule, time);
+            hand.mark_seen(schedule, time);
             hand.task = Some(task);
             let note =
                 ScheduleNote { seen_ms: Some(time), fired_ms: Some(time), task: Some(task), paused: None };
-            self.jot(&schedule.name, note).await;
+            self.persist(&schedule.name, note).await;
         }
         hand.refused = refused.is_some();
     }
@@ -198,7 +198,7 @@ impl Scheduler {
     /// The task of the run before, if it is in the way.
     async fn overlapping(&self, schedule: &Schedule, hand: &ScheduleState) -> Option<TaskId> {
         let task = hand.task.filter(|_| schedule.overlap == OverlapPolicy::Skip)?;
-        match self.store.find(Query::Task(task)).await {
+        match self.store.query(Query::Task(task)).await {
             Ok(QueryResult::Task(story)) if !story.summary.state.is_terminal() => Some(task),
             // One that is not kept any more has ended.
             Ok(_) => None,
@@ -225,17 +225,17 @@ impl Scheduler {
         self.note(name, ScheduleNote { seen_ms, paused: Some(paused), ..ScheduleNote::default() }).await?;
         hand.paused = paused;
         if let Some(seen_ms) = seen_ms {
-            hand.see(schedule, seen_ms);
+            hand.mark_seen(schedule, seen_ms);
         }
         Ok(())
     }
 
     async fn note(&self, name: &str, note: ScheduleNote) -> Result<(), RequestError> {
-        self.store.change(AdminCommand::Schedule { name: name.to_owned(), note }).await.map(drop)
+        self.store.apply(AdminCommand::Schedule { name: name.to_owned(), note }).await.map(drop)
     }
 
     /// Notes what can be done without: what was pushed is known by its key.
-    async fn jot(&self, name: &str, note: ScheduleNote) {
+    async fn persist(&self, name: &str, note: ScheduleNote) {
         if let Err(refusal) = self.note(name, note).await {
             tracing::warn!("schedule {name}: how far it is could not be noted: {refusal}");
         }
@@ -247,7 +247,7 @@ impl Scheduler {
 }
 
 impl ScheduleState {
-    fn see(&mut self, schedule: &Schedule, seen_ms: u64) {
+    fn mark_seen(&mut self, schedule: &Schedule, seen_ms: u64) {
         self.seen_ms = seen_ms;
         self.next_ms = schedule.next(seen_ms);
         self.refused = false;

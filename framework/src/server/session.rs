@@ -74,7 +74,7 @@ impl Session {
         }
         self.reading = None;
         self.outbox.abandon();
-        self.hall.audience.leave(&self.outbox);
+        self.hall.audience.remove_connection(&self.outbox);
         self.hall.events.close(&self.connection).await;
     }
 
@@ -82,32 +82,32 @@ impl Session {
         let mut known = None;
         loop {
             let turn = match self.access.is_unknown() {
-                true => self.greet(&mut stream).await?,
+                true => self.authenticate_first(&mut stream).await?,
                 false => self.converse(&mut stream, known).await?,
             };
             match turn {
-                SessionStep::Over => {
-                    if let Some(mut stream) = self.hall.ending.part(&self.outbox, stream) {
+                SessionStep::Closed => {
+                    if let Some(mut stream) = self.hall.ending.keep_open(&self.outbox, stream) {
                         linger(&mut stream, false).await;
                     }
                     return Ok(());
                 }
-                SessionStep::Broken => {
+                SessionStep::ProtocolError => {
                     linger(&mut stream, true).await;
                     return Ok(());
                 }
-                SessionStep::Welcome(opening, rest) => {
+                SessionStep::Authenticated(opening, rest) => {
                     known = Some(opening);
                     stream = stream.again(rest);
                 }
-                SessionStep::Other(opening, first) => {
-                    if !self.door.speaks(opening, stream.is_encrypted()) {
-                        return self.decline(stream, opening).await;
+                SessionStep::ProtocolDetected(opening, first) => {
+                    if !self.door.accepts(opening, stream.is_encrypted()) {
+                        return self.reject(stream, opening).await;
                     }
                     stream = stream.again(first);
                     match opening {
                         DetectedProtocol::Http => return self.serve_http(stream).await,
-                        DetectedProtocol::Tls => match self.encrypt(stream).await? {
+                        DetectedProtocol::Tls => match self.upgrade_tls(stream).await? {
                             Some(encrypted) => {
                                 self.guest.encrypts();
                                 stream = encrypted;

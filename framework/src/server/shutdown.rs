@@ -24,13 +24,13 @@ pub struct ShutdownStatus {
     /// What the server was started with, to start it in the same way again.
     pub arguments: Vec<String>,
     /// How long running tasks are still waited for.
-    pub patience_ms: u64,
+    pub grace_ms: u64,
     /// How many tasks of each function run, as far as a look at a thousand of them tells.
     pub running: BTreeMap<String, u64>,
     /// Tasks that wait or run.
-    pub left: u64,
+    pub remaining: u64,
     /// Whether those that are left will be run after the next start.
-    pub kept: bool,
+    pub durable: bool,
 }
 
 /// How far the end has come.
@@ -46,7 +46,7 @@ pub enum ShutdownPhase {
 /// Whether the end was asked for, and by whom.
 pub(super) struct ShutdownControl {
     /// How long running tasks may take from now on.
-    asked: watch::Sender<Option<Duration>>,
+    requested: watch::Sender<Option<Duration>>,
     witnesses: ProgressListeners,
     arguments: OnceLock<Vec<String>>,
     patience: Duration,
@@ -57,65 +57,71 @@ impl ShutdownControl {
     /// `patience` is how long running tasks may take unless the request says otherwise.
     pub(super) fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
         let (asked, _) = watch::channel(None);
-        Self { asked, witnesses: ProgressListeners::default(), arguments: OnceLock::new(), patience, store }
+        Self {
+            requested: asked,
+            witnesses: ProgressListeners::default(),
+            arguments: OnceLock::new(),
+            patience,
+            store,
+        }
     }
 
-    pub(super) fn started_with(&self, arguments: Vec<String>) {
+    pub(super) fn set_restart_args(&self, arguments: Vec<String>) {
         // The first word counts.
         drop(self.arguments.set(arguments));
     }
 
     /// Asks for the end, and to hear of it. Counts as a request in flight, until the end.
-    pub(super) async fn ask(&self, outbox: &Arc<Outbox>, id: Option<&str>, patience: Option<Duration>) {
+    pub(super) async fn request(&self, outbox: &Arc<Outbox>, id: Option<&str>, patience: Option<Duration>) {
         let patience = patience.unwrap_or(self.patience);
-        let farewell = self.farewell(ShutdownPhase::Stopping, patience).await;
-        self.witnesses.enter(outbox, id, &farewell);
+        let farewell = self.status(ShutdownPhase::Stopping, patience).await;
+        self.witnesses.add(outbox, id, &farewell);
         // Who was first has said how long.
-        self.asked.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
+        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
     }
 
     /// Waits until the end is asked for, and tells how long running tasks may take.
-    pub(super) async fn asked(&self) -> Duration {
-        let mut asked = self.asked.subscribe();
+    pub(super) async fn requested(&self) -> Duration {
+        let mut asked = self.requested.subscribe();
         let patience = asked.wait_for(Option::is_some).await.ok().and_then(|patience| *patience);
         patience.unwrap_or(self.patience)
     }
 
     /// Tells the witnesses from time to time what is waited for; has no end of its own.
-    pub(super) async fn tell(&self, deadline: Instant) {
+    pub(super) async fn report_progress(&self, deadline: Instant) {
         loop {
             tokio::time::sleep(PACE).await;
             if !self.witnesses.is_empty() {
                 let patience = deadline.saturating_duration_since(Instant::now());
-                self.witnesses.tell(&self.farewell(ShutdownPhase::Stopping, patience).await);
+                self.witnesses.update(&self.status(ShutdownPhase::Stopping, patience).await);
             }
         }
     }
 
     /// Tells the witnesses that it has come.
-    pub(super) async fn over(&self) {
-        self.witnesses.conclude(&self.farewell(ShutdownPhase::Stopped, Duration::ZERO).await);
+    pub(super) async fn finished(&self) {
+        self.witnesses.finish(&self.status(ShutdownPhase::Stopped, Duration::ZERO).await);
     }
 
     /// Lets go of a connection: that of a witness ends with the process, and no sooner.
-    pub(super) fn part(&self, outbox: &Arc<Outbox>, stream: Stream) -> Option<Stream> {
-        if self.witnesses.knows(outbox) {
+    pub(super) fn keep_open(&self, outbox: &Arc<Outbox>, stream: Stream) -> Option<Stream> {
+        if self.witnesses.contains(outbox) {
             mem::forget(stream);
             return None;
         }
         Some(stream)
     }
 
-    async fn farewell(&self, phase: ShutdownPhase, patience: Duration) -> ShutdownStatus {
+    async fn status(&self, phase: ShutdownPhase, patience: Duration) -> ShutdownStatus {
         let ledger = self.store.counts().await.ledger;
         ShutdownStatus {
             phase,
             pid: std::process::id(),
             arguments: self.arguments.get().cloned().unwrap_or_default(),
-            patience_ms: patience.as_millis() as u64,
+            grace_ms: patience.as_millis() as u64,
             running: if ledger.running > 0 { running(&self.store).await } else { BTreeMap::new() },
-            left: ledger.waiting + ledger.running,
-            kept: self.store.durability() != Durability::Memory,
+            remaining: ledger.waiting + ledger.running,
+            durable: self.store.durability() != Durability::Memory,
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Status {
     /// What an accepted task survives.
     pub durability: Durability,
     /// Why nothing is accepted at the moment; `null` when all is well.
-    pub trouble: Option<String>,
+    pub storage_error: Option<String>,
     pub threads: Threads,
     /// Of all lines together.
     pub workers: Workers,
@@ -209,7 +209,7 @@ impl Metrics {
     }
 
     pub(super) async fn report(&self, addresses: &[Address]) -> Status {
-        let StoreStats { ledger, queues, oldest_waiting_ms, trouble } = self.store.counts().await;
+        let StoreStats { ledger, queues, oldest_waiting_ms, storage_error } = self.store.counts().await;
         let lines: BTreeMap<_, _> =
             self.benches.iter().map(|bench| (bench.name.clone(), bench.workers())).collect();
         let (waiting_ms, running_ms) = {
@@ -223,7 +223,7 @@ impl Metrics {
             addresses: addresses.to_vec(),
             store: self.store.name().to_owned(),
             durability: self.store.durability(),
-            trouble,
+            storage_error,
             threads: self.threads,
             workers: lines.values().copied().fold(Workers::default(), Workers::plus),
             lines,
@@ -244,8 +244,8 @@ impl Metrics {
     }
 
     /// Why nothing is accepted at the moment, if that is so.
-    pub(super) async fn trouble(&self) -> Option<String> {
-        self.store.counts().await.trouble
+    pub(super) async fn storage_error(&self) -> Option<String> {
+        self.store.counts().await.storage_error
     }
 
     fn rates(&self, now: &Ledger) -> Rates {

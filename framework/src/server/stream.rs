@@ -93,7 +93,7 @@ impl AsyncRead for Stream {
         };
         let came = buffer.filled().len() - filled;
         if came > 0 {
-            traffic.came(came);
+            traffic.add_read(came);
         }
         read
     }
@@ -154,7 +154,7 @@ fn note(socket: &Socket, traffic: &Traffic, length: usize, written: &Poll<io::Re
         Poll::Ready(Err(_)) | Poll::Pending => 0,
     };
     if taken > 0 && !matches!(socket, Socket::Tls(_)) {
-        traffic.went(taken);
+        traffic.add_written(taken);
     }
-    traffic.leave(length - taken);
+    traffic.set_unsent(length - taken);
 }

@@ -74,18 +74,18 @@ impl Subscriptions {
     ///
     /// # Errors
     /// When there is no such task, or it is not kept any more.
-    pub(super) async fn follow(
+    pub(super) async fn subscribe(
         &self,
         outbox: &Arc<Outbox>,
         task: TaskId,
         id: Option<&str>,
     ) -> Result<(), RequestError> {
-        outbox.promise(1);
+        outbox.reserve(1);
         let place = ReplyOrder::Anywhere;
-        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, is_bare: false };
+        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, result_only: false };
         match self.seat(task, waiter, true).await {
             Err((refusal, Some(_))) => {
-                outbox.withdraw();
+                outbox.cancel_reservation();
                 Err(refusal)
             }
             // Who is not there any more has had an answer.
@@ -95,14 +95,14 @@ impl Subscriptions {
 
     /// Lets a connection follow all tasks: it is sent each progress and each end from now on, as far as it reads
     /// them, and is told how many it has missed.
-    pub(super) fn listen(&self, outbox: &Arc<Outbox>) {
-        self.gallery.enter(outbox);
+    pub(super) fn subscribe_all(&self, outbox: &Arc<Outbox>) {
+        self.gallery.add(outbox);
     }
 
     /// Lets a client that was promised an outcome have that of a task which was there already.
-    pub(super) async fn join(&self, task: TaskId, waiter: Waiter) {
+    pub(super) async fn attach(&self, task: TaskId, waiter: Waiter) {
         if let Err((refusal, Some(waiter))) = self.seat(task, waiter, false).await {
-            waiter.refuse(&refusal);
+            waiter.send_error(&refusal);
         }
     }
 
@@ -114,9 +114,9 @@ impl Subscriptions {
         listens: bool,
     ) -> Result<(), (RequestError, Option<Waiter>)> {
         let notes = SubscriberState { listens, held: Some(Buffered::default()) };
-        let number = self.seats().enter(task, waiter, notes);
+        let number = self.seats().insert(task, waiter, notes);
         self.count.fetch_add(1, Ordering::SeqCst);
-        match self.story(task).await {
+        match self.details(task).await {
             Ok(story) => {
                 self.begin(task, number, &story);
                 Ok(())
@@ -125,8 +125,8 @@ impl Subscriptions {
         }
     }
 
-    async fn story(&self, task: TaskId) -> Result<Box<TaskDetails>, RequestError> {
-        match self.store.find(Query::Task(task)).await? {
+    async fn details(&self, task: TaskId) -> Result<Box<TaskDetails>, RequestError> {
+        match self.store.query(Query::Task(task)).await? {
             QueryResult::Task(story) => Ok(story),
             _ => {
                 let message = format!("There is no task {task}, or it is not kept any more.");
@@ -148,7 +148,7 @@ impl Subscriptions {
         }
         drop(seats);
         if let Some(Subscriber { waiter, .. }) = self.remove(task, number) {
-            waiter.answer(&bytes);
+            waiter.send(&bytes);
         }
     }
 
@@ -165,8 +165,8 @@ impl Subscriptions {
     /// Tells the followers of tasks that have ended, and lets them go.
     pub(super) fn ended(&self, batch: &[Finished]) {
         if !self.gallery.is_empty() {
-            let lines = batch.iter().map(|finished| written(|bytes| finished.tell(None, bytes)));
-            self.gallery.tell(&lines.collect::<Vec<_>>());
+            let lines = batch.iter().map(|finished| written(|bytes| finished.render_reply(None, bytes)));
+            self.gallery.publish(&lines.collect::<Vec<_>>());
         }
         self.batches.ended(batch);
         if self.is_empty() {
@@ -176,7 +176,7 @@ impl Subscriptions {
             let mut seats = self.seats();
             for follower in seats.of(finished.id()) {
                 if let Some(held) = &mut follower.notes.held {
-                    follower.waiter.tell(finished, &mut held.bytes);
+                    follower.waiter.render(finished, &mut held.bytes);
                     held.has_end = true;
                 }
             }
@@ -185,33 +185,33 @@ impl Subscriptions {
             self.count.fetch_sub(gone.len(), Ordering::SeqCst);
             for Subscriber { waiter, .. } in gone {
                 let mut bytes = Vec::new();
-                waiter.tell(finished, &mut bytes);
-                waiter.answer(&bytes);
+                waiter.render(finished, &mut bytes);
+                waiter.send(&bytes);
             }
         }
     }
 
     /// The connection of this outbox has ended.
-    pub(super) fn leave(&self, outbox: &Arc<Outbox>) {
-        self.gallery.leave(outbox);
-        self.batches.leave(outbox);
+    pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
+        self.gallery.remove_connection(outbox);
+        self.batches.remove_connection(outbox);
         if !self.is_empty() {
-            let gone = self.seats().leave(outbox);
+            let gone = self.seats().remove_connection(outbox);
             self.count.fetch_sub(gone, Ordering::SeqCst);
         }
     }
 
     /// Tells everybody who is left that no end will come.
-    pub(super) fn dismiss(&self, refusal: &RequestError) {
-        self.gallery.dismiss(refusal);
-        self.batches.dismiss(refusal);
+    pub(super) fn close_all(&self, refusal: &RequestError) {
+        self.gallery.close_all(refusal);
+        self.batches.close_all(refusal);
         let left = self.seats().clear();
         self.count.store(0, Ordering::SeqCst);
-        left.for_each(|(_, follower)| follower.waiter.refuse(refusal));
+        left.for_each(|(_, follower)| follower.waiter.send_error(refusal));
     }
 
     /// Sends a line to all who listen to a task; one who does not read misses it.
-    fn tell(&self, task: TaskId, is_progress: bool, write: impl Fn(ReplyWriter, Option<&str>)) {
+    fn publish(&self, task: TaskId, is_progress: bool, write: impl Fn(ReplyWriter, Option<&str>)) {
         if self.is_empty() {
             return;
         }
@@ -225,7 +225,7 @@ impl Subscriptions {
                     held.has_progress |= is_progress;
                     held.bytes.append(&mut bytes);
                 }
-                None => drop(follower.waiter.outbox.offer(&bytes)),
+                None => drop(follower.waiter.outbox.try_send(&bytes)),
             }
         }
     }
@@ -236,13 +236,13 @@ impl task::ProgressSink for Subscriptions {
         let tell =
             |reply: ReplyWriter, id: Option<&str>| reply.progress(id, task, progress.percent, &progress.text);
         if !self.gallery.is_empty() {
-            self.gallery.tell(&[written(|bytes| tell(ReplyWriter::new(bytes), None))]);
+            self.gallery.publish(&[written(|bytes| tell(ReplyWriter::new(bytes), None))]);
         }
-        self.tell(task, true, tell);
+        self.publish(task, true, tell);
     }
 
     fn line(&self, task: TaskId, line: &LogLine) {
-        self.tell(task, false, |reply, id| reply.log(id, task, line.attempt, &line.text));
+        self.publish(task, false, |reply, id| reply.log(id, task, line.attempt, &line.text));
     }
 }
 
@@ -275,7 +275,7 @@ fn tell_end(story: &TaskDetails, waiter: &Waiter, bytes: &mut Vec<u8>) {
         State::Waiting | State::Running => {}
         State::Done => {
             let result = story.result.as_ref().map_or("null", |result| result.get());
-            waiter.done(task, result.as_bytes(), bytes);
+            waiter.render_done(task, result.as_bytes(), bytes);
         }
         State::Failed => ReplyWriter::new(bytes).ended(id, task, Status::Failed, error),
         State::Cancelled => ReplyWriter::new(bytes).ended(id, task, Status::Cancelled, error),

@@ -27,7 +27,7 @@ pub(super) struct Waiter {
     pub(super) id: Option<Box<str>>,
     pub(super) place: ReplyOrder,
     /// Whether it expects a result alone, as Workerman's clients do.
-    pub(super) is_bare: bool,
+    pub(super) result_only: bool,
 }
 
 impl Waiters {
@@ -50,9 +50,9 @@ impl Waiters {
     }
 
     /// Tells everybody who is left that no outcome will come.
-    pub(super) fn dismiss(&self, refusal: &RequestError) {
+    pub(super) fn close_all(&self, refusal: &RequestError) {
         let waiting = std::mem::take(&mut *self.waiting());
-        waiting.into_values().for_each(|waiter| waiter.refuse(refusal));
+        waiting.into_values().for_each(|waiter| waiter.send_error(refusal));
     }
 
     /// Sends each outcome to whoever waits for it.
@@ -70,30 +70,30 @@ impl Waiters {
             let ends: Vec<_> = group
                 .iter()
                 .map(|(finished, waiter)| {
-                    waiter.tell(finished, &mut bytes);
+                    waiter.render(finished, &mut bytes);
                     bytes.len()
                 })
                 .collect();
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let parts = starts.zip(&ends).map(|(start, end)| &bytes[start..*end]);
-            group[0].1.outbox.answer(group.iter().map(|(_, waiter)| waiter.place).zip(parts));
+            group[0].1.outbox.fulfil(group.iter().map(|(_, waiter)| waiter.place).zip(parts));
         }
     }
 }
 
 impl Waiter {
     /// Appends the line that tells of the end of a task.
-    pub(super) fn tell(&self, finished: &Finished, bytes: &mut Vec<u8>) {
+    pub(super) fn render(&self, finished: &Finished, bytes: &mut Vec<u8>) {
         match finished.outcome() {
-            Outcome::Done(result) => self.done(finished.id(), result, bytes),
-            Outcome::Failed(_) => finished.tell(self.id.as_deref(), bytes),
+            Outcome::Done(result) => self.render_done(finished.id(), result, bytes),
+            Outcome::Failed(_) => finished.render_reply(self.id.as_deref(), bytes),
         }
     }
 
     /// Appends the line that gives the result of a task. A result that could be taken for something else is given as
     /// the whole object even to those who expect it alone.
-    pub(super) fn done(&self, task: TaskId, result: &[u8], bytes: &mut Vec<u8>) {
-        if self.is_bare && !has_status(result) {
+    pub(super) fn render_done(&self, task: TaskId, result: &[u8], bytes: &mut Vec<u8>) {
+        if self.result_only && !has_status(result) {
             bytes.extend_from_slice(result);
             bytes.push(b'\n');
         } else {
@@ -102,15 +102,15 @@ impl Waiter {
     }
 
     /// Gives the answer that was promised.
-    pub(super) fn answer(&self, bytes: &[u8]) {
-        self.outbox.answer(std::iter::once((self.place, bytes)));
+    pub(super) fn send(&self, bytes: &[u8]) {
+        self.outbox.fulfil(std::iter::once((self.place, bytes)));
     }
 
     /// Says why the answer that was promised does not come.
-    pub(super) fn refuse(&self, refusal: &RequestError) {
+    pub(super) fn send_error(&self, refusal: &RequestError) {
         let mut bytes = Vec::new();
         ReplyWriter::new(&mut bytes).refused(self.id.as_deref(), refusal);
-        self.answer(&bytes);
+        self.send(&bytes);
     }
 }
 
@@ -139,11 +139,11 @@ mod tests {
             outbox: Arc::new(Outbox::new(64)),
             id: None,
             place: ReplyOrder::Anywhere,
-            is_bare,
+            result_only: is_bare,
         };
         let done = |is_bare, result: &str| {
             let mut bytes = Vec::new();
-            waiter(is_bare).done(7, result.as_bytes(), &mut bytes);
+            waiter(is_bare).render_done(7, result.as_bytes(), &mut bytes);
             String::from_utf8(bytes).unwrap()
         };
         for alone in ["null", "\"status\"", "[\"status\"]", "{}", r#"{"state":1,"in":{"status":2}}"#] {

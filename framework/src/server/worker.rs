@@ -58,11 +58,11 @@ impl WorkerPool {
     /// keeps a worker. How many leases are pulled at a time follows from how long the last ones took.
     ///
     /// Once `rest` is raised nothing more is pulled.
-    pub(super) async fn pull(self: Arc<Self>, mut rest: watch::Receiver<bool>) {
+    pub(super) async fn run_puller(self: Arc<Self>, mut rest: watch::Receiver<bool>) {
         let mut under_way = JoinSet::new();
         let mut appetite = 1;
         loop {
-            let Some(worker) = self.work_for_one(&mut rest).await else { break };
+            let Some(worker) = self.next_permit(&mut rest).await else { break };
             let leases = self.store.take(self.line, appetite).await;
             while under_way.try_join_next().is_some() {}
             appetite = self.run(leases, worker, appetite, &mut under_way).await;
@@ -71,7 +71,7 @@ impl WorkerPool {
     }
 
     /// Waits for work and then for a free worker; `None` when there will be no more.
-    async fn work_for_one(&self, rest: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
+    async fn next_permit(&self, rest: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
         let mut halt = self.halt.clone();
         let work = async {
             match self.store.ready(self.line).await {
@@ -202,7 +202,7 @@ impl WorkerPool {
 
 impl ActiveAttempt {
     fn end(self, outcome: Outcome, now: Instant) -> AttemptEnd {
-        let follow = self.attempt.pushed(&outcome);
+        let follow = self.attempt.take_pushed(&outcome);
         AttemptEnd { outcome: Some(outcome), follow, ..AttemptEnd::given_up(self.lease, self.started, now) }
     }
 

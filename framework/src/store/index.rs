@@ -55,7 +55,7 @@ pub(super) struct TaskIndex {
     /// Tasks that were taken out of the order and have not ended yet.
     departing: usize,
     /// Ends that nobody has been told of.
-    departed: Vec<TerminatedTask>,
+    terminated: Vec<TerminatedTask>,
     /// Where attempts are marked as running whose leases were lost.
     lost: Vec<u32>,
     limit: usize,
@@ -95,7 +95,7 @@ impl TaskIndex {
         Self {
             limit: policy.limit,
             max_memory: policy.max_memory,
-            lines: policy.lines.len().min(WakeSet::LINES),
+            lines: policy.groups.len().min(WakeSet::LINES),
             lease: policy.lease,
             order: ReadyQueues::new(policy),
             running: FxHashMap::default(),
@@ -106,7 +106,7 @@ impl TaskIndex {
             next_token: 0,
             ended: Ledger::default(),
             departing: 0,
-            departed: Vec::new(),
+            terminated: Vec::new(),
             lost: Vec::new(),
             swept: Duration::ZERO,
             closed: false,
@@ -168,7 +168,8 @@ impl TaskIndex {
     pub(super) fn stir(&mut self, now: Now) -> WakeSet {
         let sooner = self.order.is_sooner();
         let lines = (0..self.lines).filter(|line| sooner || self.order.is_due(*line, now));
-        let departed = (!self.departed.is_empty() || self.expiries.is_sooner()).then_some(WakeSet::DEPARTED);
+        let departed =
+            (!self.terminated.is_empty() || self.expiries.is_sooner()).then_some(WakeSet::DEPARTED);
         WakeSet(lines.chain(departed).fold(0, |bits, line| bits | 1 << line))
     }
 
@@ -195,7 +196,7 @@ impl TaskIndex {
             let mut aside = Vec::new();
             order.take(line, wanted, now, |waiting| {
                 let place = waiting.place;
-                let Some(Waiting { id, task, place }) = keys.enter(waiting) else {
+                let Some(Waiting { id, task, place }) = keys.acquire(waiting) else {
                     aside.push(place);
                     return;
                 };
@@ -211,7 +212,7 @@ impl TaskIndex {
                 taken.push(TakenTasks { id, task, token });
             });
             for place in &aside {
-                order.refund(*place);
+                order.refund_turn(*place);
             }
             if aside.is_empty() || taken.len() >= limit || order.len() == before {
                 break;
@@ -289,7 +290,7 @@ impl TaskIndex {
     }
 
     /// The tasks that have not ended and carry a ticket.
-    pub(super) fn tickets(&self) -> Vec<(TaskId, WaiterId)> {
+    pub(super) fn waiters(&self) -> Vec<(TaskId, WaiterId)> {
         let waiting = self.iter().map(|(id, task, ..)| (id, task));
         let hot = waiting.chain(self.running()).filter_map(|(id, task)| Some((id, task?.new.ticket?)));
         hot.chain(self.hot.cold_tickets()).collect()

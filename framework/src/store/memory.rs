@@ -42,7 +42,7 @@ struct MemoryState {
 impl Memory {
     /// An empty store.
     pub fn new(policy: StoreOptions, handlers: Arc<Handlers>, clock: Clock) -> Self {
-        let bell = Wakeups::new(policy.lines.len());
+        let bell = Wakeups::new(policy.groups.len());
         let archive = History::new(&policy);
         let state =
             Mutex::new(MemoryState { books: TaskIndex::new(policy, usize::MAX), archive, next_id: 0 });
@@ -70,7 +70,7 @@ impl Memory {
         // Each taker wakes the next one, so that one push does not wake them all for nothing.
         let stir = if desk.books.is_due(line, now) { WakeSet::line(line) } else { WakeSet::default() };
         drop(desk);
-        self.bell.ring(stir);
+        self.bell.notify(stir);
         let lease = |taken: super::index::TakenTasks| {
             let task = taken.task?;
             Some(Lease {
@@ -91,7 +91,7 @@ impl Memory {
         let gone = desk.file(records, now);
         let stir = desk.books.stir(now);
         drop(desk);
-        self.bell.ring(stir);
+        self.bell.notify(stir);
         // The last reference to a task frees it: outside of the lock.
         drop((leftovers, gone));
         settled
@@ -103,7 +103,7 @@ impl Memory {
         let changed = desk.change(change, &self.handlers, now);
         let stir = desk.books.stir(now);
         drop(desk);
-        self.bell.ring(stir);
+        self.bell.notify(stir);
         changed
     }
 }
@@ -113,13 +113,13 @@ impl MemoryState {
         if let Some(id) = self.archive.known(&task.new, now) {
             return Ok(Accepted { id, is_new: false });
         }
-        self.books.admits(&task.new, 0)?;
+        self.books.check_capacity(&task.new, 0)?;
         let id = self.next_id;
         self.next_id += 1;
         Arc::get_mut(&mut task).expect("nobody else has seen the task").id = id;
         self.archive.remember(&task.new, id, now);
-        let arrival = self.books.arrival(task, now);
-        self.books.accept(arrival);
+        let arrival = self.books.new_insertion(task, now);
+        self.books.count(arrival);
         Ok(Accepted { id, is_new: true })
     }
 
@@ -129,7 +129,7 @@ impl MemoryState {
         let expired = self.books.wake(now, &mut records);
         if !expired.is_empty() {
             let ids = expired.into_iter().collect();
-            self.depart(&ids, State::Expired, "Nobody started it in time.", true, now, &mut records);
+            self.terminate(&ids, State::Expired, "Nobody started it in time.", true, now, &mut records);
         }
         if !records.is_empty() {
             drop(self.file(records, now));
@@ -137,7 +137,7 @@ impl MemoryState {
     }
 
     /// Ends waiting tasks; how many of these there were.
-    fn depart(
+    fn terminate(
         &mut self,
         ids: &FxHashSet<TaskId>,
         state: State,
@@ -146,10 +146,10 @@ impl MemoryState {
         now: Now,
         records: &mut Vec<Record>,
     ) -> u64 {
-        let withdrawn = self.books.withdraw(ids);
+        let withdrawn = self.books.remove_waiting(ids);
         let count = withdrawn.len() as u64;
         for task in withdrawn.into_iter().filter_map(|waiting| waiting.task) {
-            self.books.depart(task, state, error, keep, now, records);
+            self.books.terminate(task, state, error, keep, now, records);
         }
         self.books.note_batches(now, records);
         count
@@ -169,8 +169,8 @@ impl MemoryState {
                     if let Some(batch) = follow.completes {
                         self.archive.complete(batch, task.id);
                     }
-                    let arrival: Insertion = self.books.arrival(Arc::new(task), now);
-                    self.books.accept(arrival);
+                    let arrival: Insertion = self.books.new_insertion(Arc::new(task), now);
+                    self.books.count(arrival);
                 }
             }
         }
@@ -192,8 +192,14 @@ impl MemoryState {
             AdminCommand::Forget(target) => self.archive.forget(&target, &self.books).map(AdminResult::Tasks),
             AdminCommand::Flush { queue } => {
                 let ids = self.books.waiting_ids(queue.as_deref()).into_iter().collect();
-                let count =
-                    self.depart(&ids, State::Cancelled, "The queue was flushed.", false, now, &mut records);
+                let count = self.terminate(
+                    &ids,
+                    State::Cancelled,
+                    "The queue was flushed.",
+                    false,
+                    now,
+                    &mut records,
+                );
                 Ok(AdminResult::Tasks(count))
             }
             AdminCommand::Pause { queue, paused } => {
@@ -229,7 +235,7 @@ impl MemoryState {
                     return Ok(AdminResult::Cancelled(cancelled));
                 }
                 let ids = std::iter::once(*id).collect();
-                match self.depart(&ids, State::Cancelled, WHY, true, now, records) {
+                match self.terminate(&ids, State::Cancelled, WHY, true, now, records) {
                     0 => Err(self.archive.has_ended(*id)),
                     _ => Ok(AdminResult::Cancelled(Cancelled::AtOnce)),
                 }
@@ -247,7 +253,7 @@ impl MemoryState {
                 let waiting = waiting.map(|(id, ..)| id).collect();
                 let asked = running.iter().filter_map(|id| self.books.cancel_running(*id)).count();
                 self.books.batches().give_up(*batch);
-                let ended = self.depart(&waiting, State::Cancelled, WHY, true, now, records);
+                let ended = self.terminate(&waiting, State::Cancelled, WHY, true, now, records);
                 Ok(AdminResult::Tasks(ended + asked as u64))
             }
             TaskSelector::Failed { .. } => Err(nothing_to_cancel()),
@@ -257,7 +263,7 @@ impl MemoryState {
     fn retry(&mut self, target: &TaskSelector, now: Now) -> Result<AdminResult, RequestError> {
         let again = self.archive.take_back(target, &self.books)?;
         let count = again.len() as u64;
-        self.books.readmit(again, now);
+        self.books.restore(again, now);
         Ok(AdminResult::Tasks(count))
     }
 }
@@ -279,10 +285,10 @@ impl Store for Memory {
         ready(self.push_now(batch)).boxed()
     }
 
-    fn ring(&self) {
+    fn wake_workers(&self) {
         let now = self.clock.now();
         let stir = self.desk().books.stir(now);
-        self.bell.ring(stir);
+        self.bell.notify(stir);
     }
 
     fn ready(&self, line: usize) -> BoxFuture<'_, bool> {
@@ -313,30 +319,30 @@ impl Store for Memory {
         ready(self.settle_now(batch)).boxed()
     }
 
-    fn departed(&self) -> BoxFuture<'_, Vec<TerminatedTask>> {
+    fn next_terminated(&self) -> BoxFuture<'_, Vec<TerminatedTask>> {
         let look = move || {
             let now = self.clock.now();
             let mut desk = self.desk();
             desk.wake(now);
-            let departed = desk.books.departed();
+            let departed = desk.books.terminated();
             match departed.is_empty() {
                 true => Err(desk.books.next_expiry(now)),
                 false => Ok(departed),
             }
         };
-        self.bell.wait_departed(look).boxed()
+        self.bell.wait_terminated(look).boxed()
     }
 
-    fn change(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
+    fn apply(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
         ready(self.change_now(change)).boxed()
     }
 
-    fn find(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
+    fn query(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
         let now = self.clock.now();
         let mut desk = self.desk();
         desk.wake(now);
         let MemoryState { books, archive, .. } = &mut *desk;
-        ready(Ok(archive.find(question, books, now))).boxed()
+        ready(Ok(archive.query(question, books, now))).boxed()
     }
 
     fn counts(&self) -> BoxFuture<'_, StoreStats> {
@@ -355,11 +361,11 @@ impl Store for Memory {
 
     fn close(&self) {
         self.desk().books.close();
-        self.bell.ring_all();
+        self.bell.notify_all();
     }
 
     /// Nothing survives this process, and nobody can have it.
-    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>> {
+    fn unlock(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>> {
         std::future::ready(Vec::new()).boxed()
     }
 }

@@ -13,7 +13,7 @@ pub struct StoreOptions {
     /// What it keeps of ended tasks may take a quarter of that besides.
     pub max_memory: usize,
     /// The lines of workers: at least one.
-    pub lines: Vec<WorkerGroup>,
+    pub groups: Vec<WorkerGroup>,
     /// How often a queue's turn comes compared to the others; 1 for those not named.
     pub weights: BTreeMap<String, u32>,
     /// How many tasks of a queue may start in a time.
@@ -62,7 +62,7 @@ impl Default for StoreOptions {
         Self {
             limit: 1_000_000,
             max_memory: 1 << 30,
-            lines: vec![WorkerGroup::Others],
+            groups: vec![WorkerGroup::Others],
             weights: BTreeMap::new(),
             rates: BTreeMap::new(),
             lease: Duration::from_secs(60),

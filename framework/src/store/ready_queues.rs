@@ -63,7 +63,7 @@ pub(super) enum ReadyAt {
 
 impl ReadyQueues {
     pub(super) fn new(policy: StoreOptions) -> Self {
-        let passes = vec![0; policy.lines.len()];
+        let passes = vec![0; policy.groups.len()];
         Self {
             policy,
             queues: Vec::new(),
@@ -103,11 +103,11 @@ impl ReadyQueues {
     /// Adds a task behind those that can be taken.
     pub(super) fn push(&mut self, waiting: Waiting) {
         self.len += 1;
-        self.line_up(waiting);
+        self.enqueue(waiting);
     }
 
     /// Tasks that ended while they waited wait again: what is left of their first turns goes.
-    pub(super) fn forget_strikes(&mut self, ids: &FxHashSet<TaskId>) {
+    pub(super) fn drop_tombstones(&mut self, ids: &FxHashSet<TaskId>) {
         let struck: FxHashSet<_> = ids.iter().copied().filter(|id| self.gone.remove(id)).collect();
         if !struck.is_empty() {
             self.queues.iter_mut().for_each(|queue| queue.purge(&struck));
@@ -115,7 +115,7 @@ impl ReadyQueues {
         }
     }
 
-    fn line_up(&mut self, waiting: Waiting) {
+    fn enqueue(&mut self, waiting: Waiting) {
         let queue = &mut self.queues[usize::from(waiting.place.queue)];
         queue.catch_up(self.passes[queue.line]);
         queue.push_back(waiting);
@@ -147,7 +147,7 @@ impl ReadyQueues {
             if self.gone.is_empty() || !self.gone.remove(&waiting.id) {
                 let queue = &mut self.queues[usize::from(waiting.place.queue)];
                 queue.delayed = queue.delayed.saturating_sub(1);
-                self.line_up(waiting);
+                self.enqueue(waiting);
             }
         }
     }
@@ -184,16 +184,16 @@ impl ReadyQueues {
     }
 
     /// Counts off a task that ends while it waits; its turn will be passed over.
-    fn strike(&mut self, id: TaskId, place: QueuePosition, when: ReadyAt) {
+    fn mark_removed(&mut self, id: TaskId, place: QueuePosition, when: ReadyAt) {
         let queue = &mut self.queues[usize::from(place.queue)];
         if self.gone.insert(id) {
             self.len -= 1;
-            queue.strike(self.delayed.is_ahead(when));
+            queue.mark_removed(self.delayed.is_ahead(when));
         }
     }
 
     /// Takes waiting tasks out of the order, wherever they stand.
-    pub(super) fn withdraw(&mut self, ids: &FxHashSet<TaskId>) -> Vec<Waiting> {
+    pub(super) fn remove(&mut self, ids: &FxHashSet<TaskId>) -> Vec<Waiting> {
         let found: Vec<_> = match ids.len() {
             1 => ids.iter().filter_map(|id| self.find(*id)).collect(),
             _ => {
@@ -203,7 +203,7 @@ impl ReadyQueues {
             }
         };
         for (waiting, when) in &found {
-            self.strike(waiting.id, waiting.place, *when);
+            self.mark_removed(waiting.id, waiting.place, *when);
         }
         found.into_iter().map(|(waiting, _)| waiting).collect()
     }
@@ -246,7 +246,7 @@ impl ReadyQueues {
     }
 
     /// Gives back what a task that did not start had used of its queue's rate.
-    pub(super) fn refund(&mut self, place: QueuePosition) {
+    pub(super) fn refund_turn(&mut self, place: QueuePosition) {
         self.queues[usize::from(place.queue)].refund();
     }
 
@@ -289,7 +289,7 @@ impl ReadyQueues {
 
 /// The queues of a line, by the policy.
 fn line_of(policy: &StoreOptions, queue: &str) -> usize {
-    let own = policy.lines.iter().position(|line| matches!(line, WorkerGroup::Queue(name) if name == queue));
-    let others = policy.lines.iter().position(|line| *line == WorkerGroup::Others);
+    let own = policy.groups.iter().position(|line| matches!(line, WorkerGroup::Queue(name) if name == queue));
+    let others = policy.groups.iter().position(|line| *line == WorkerGroup::Others);
     own.or(others).unwrap_or(0)
 }

@@ -139,7 +139,7 @@ impl Sqlite {
         };
         let connection = schema::open(&file, vfs, durability)?;
         let now = clock.now();
-        let bell = Wakeups::new(policy.lines.len());
+        let bell = Wakeups::new(policy.groups.len());
         let mut books = TaskIndex::new(policy.clone(), HOT_BYTES);
         let Recovered { kept, next_id, records } =
             recover(&connection, &mut books, &policy, &handlers, &died, now)?;
@@ -223,7 +223,7 @@ impl Store for Sqlite {
     }
 
     /// The thread that writes rings itself, when a group is on the disk.
-    fn ring(&self) {}
+    fn wake_workers(&self) {}
 
     fn ready(&self, line: usize) -> BoxFuture<'_, bool> {
         let look = move || {
@@ -236,7 +236,7 @@ impl Store for Sqlite {
                 true => Ok(true),
                 false => Err(desk.books.next_due(line, now)),
             };
-            self.shared.leave(desk);
+            self.shared.unlock_and_wake(desk);
             found
         };
         self.shared.bell.wait(line, look).boxed()
@@ -257,33 +257,33 @@ impl Store for Sqlite {
         std::future::ready(self.shared.settle(batch)).boxed()
     }
 
-    fn departed(&self) -> BoxFuture<'_, Vec<TerminatedTask>> {
+    fn next_terminated(&self) -> BoxFuture<'_, Vec<TerminatedTask>> {
         let look = move || {
             let now = self.shared.clock.now();
             let mut desk = self.shared.desk();
             desk.wake(now);
-            let departed = desk.books.departed();
+            let departed = desk.books.terminated();
             let found = match departed.is_empty() {
                 true => Err(desk.books.next_expiry(now)),
                 false => Ok(departed),
             };
-            self.shared.leave(desk);
+            self.shared.unlock_and_wake(desk);
             found
         };
-        self.shared.bell.wait_departed(look).boxed()
+        self.shared.bell.wait_terminated(look).boxed()
     }
 
-    fn change(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
+    fn apply(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
         let ask = self.shared.ask(|answer| WriteRequest::Change(change, answer));
         async { ask.await.unwrap_or_else(|| Err(gone())) }.boxed()
     }
 
-    fn find(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
+    fn query(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
         let shared = self.shared.clone();
         async move {
             // What happened before is on the disk by then, where the answer is read.
             shared.ask(WriteRequest::Barrier).await;
-            let find = move || shared.find(question);
+            let find = move || shared.query(question);
             tokio::task::spawn_blocking(find).await.unwrap_or_else(|_| Err(gone()))
         }
         .boxed()
@@ -299,12 +299,12 @@ impl Store for Sqlite {
 
     fn close(&self) {
         self.shared.desk().books.close();
-        self.shared.bell.ring_all();
+        self.shared.bell.notify_all();
     }
 
-    fn release(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>> {
+    fn unlock(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>> {
         async {
-            let tickets = self.shared.desk().books.tickets();
+            let tickets = self.shared.desk().books.waiters();
             if let Some(writer) = self.stop() {
                 drop(tokio::task::spawn_blocking(|| writer.join()).await);
             }

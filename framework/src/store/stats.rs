@@ -14,7 +14,7 @@ pub struct StoreStats {
     pub oldest_waiting_ms: Option<u64>,
     /// Why nothing is accepted at the moment; `null` when all is well.
     #[serde(default)]
-    pub trouble: Option<String>,
+    pub storage_error: Option<String>,
 }
 
 /// The books: `accepted` is always the sum of all the others.

@@ -39,7 +39,7 @@ pub(super) fn summary(task: &TaskRecord, telling: &TaskViewParts) -> TaskSummary
 /// The whole story of a task.
 pub(super) fn story(task: &TaskRecord, telling: TaskViewParts) -> TaskDetails {
     let summary = summary(task, &telling);
-    let rare = task.new.rare.as_deref().cloned().unwrap_or_default();
+    let rare = task.new.extra.as_deref().cloned().unwrap_or_default();
     let args = serde_json::from_slice(&task.new.args);
     TaskDetails {
         summary,

@@ -43,19 +43,19 @@ impl Wakeups {
     }
 
     /// Wakes one sleeper of each line that has something to do.
-    pub(super) fn ring(&self, stir: WakeSet) {
+    pub(super) fn notify(&self, stir: WakeSet) {
         if stir.0 == 0 {
             return;
         }
         let lines = self.places.iter().enumerate().filter(|(line, _)| stir.has(*line));
-        lines.for_each(|(_, place)| place.ring());
+        lines.for_each(|(_, place)| place.notify());
         if stir.has(WakeSet::DEPARTED) {
-            self.departed.ring();
+            self.departed.notify();
         }
     }
 
     /// Wakes everybody.
-    pub(super) fn ring_all(&self) {
+    pub(super) fn notify_all(&self) {
         self.places.iter().chain([&self.departed]).for_each(|place| place.rung.notify_waiters());
     }
 
@@ -65,13 +65,13 @@ impl Wakeups {
     }
 
     /// The same, for ends to be told.
-    pub(super) async fn wait_departed<T>(&self, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
+    pub(super) async fn wait_terminated<T>(&self, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
         self.departed.wait(look).await
     }
 }
 
 impl WaitSlot {
-    fn ring(&self) {
+    fn notify(&self) {
         if self.idle.load(Ordering::SeqCst) > 0 {
             self.rung.notify_one();
         }

@@ -44,7 +44,7 @@ impl Attempt {
 
     /// An attempt outside of any server, for a task that is run by hand. Nobody hears what its handler tells, and
     /// [`Attempt::pushed`] has what it pushes.
-    pub fn alone(task: Arc<TaskRecord>, number: u32, config: Config, handlers: Arc<Handlers>) -> Self {
+    pub fn standalone(task: Arc<TaskRecord>, number: u32, config: Config, handlers: Arc<Handlers>) -> Self {
         let workshop = AttemptContext { config, handlers, audience: Arc::new(()) };
         Self::new(task, number, Arc::new(workshop))
     }
@@ -132,7 +132,7 @@ impl Attempt {
     /// # Errors
     /// When there are more than [`PUSHES_MAX`](super::PUSHES_MAX).
     pub fn push_new(&self, task: NewTask) -> Result<(), RequestError> {
-        self.task.afterwards(|afterwards| afterwards.push(self.number, task))
+        self.task.follow_ups(|afterwards| afterwards.push(self.number, task))
     }
 
     /// A task with its handler's own options, for [`Attempt::push_new`] to hand over when they were changed.
@@ -150,12 +150,12 @@ impl Attempt {
     /// When no handler belongs to `T`, or there are more than 16.
     pub fn then<T: Task>(&self) -> Result<(), RequestError> {
         let handler = self.workshop.handlers.find(T::NAME)?;
-        self.task.afterwards(|afterwards| afterwards.then(self.number, handler))
+        self.task.follow_ups(|afterwards| afterwards.then(self.number, handler))
     }
 
     /// Takes what is to be accepted together with the end of this attempt; nothing unless it is done.
-    pub fn pushed(&self, outcome: &Outcome) -> Vec<NewTask> {
-        let Some(afterwards) = self.task.take_afterwards(self.number) else { return Vec::new() };
+    pub fn take_pushed(&self, outcome: &Outcome) -> Vec<NewTask> {
+        let Some(afterwards) = self.task.take_follow_ups(self.number) else { return Vec::new() };
         match outcome {
             Outcome::Done(result) => FollowUps::tasks(afterwards, result),
             Outcome::Failed(_) => Vec::new(),

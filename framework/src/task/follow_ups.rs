@@ -47,7 +47,7 @@ impl FollowUps {
         if let Some((first, rest)) = self.chain.split_first() {
             let mut task = NewTask::with_defaults(first, result.clone());
             if !rest.is_empty() {
-                task.rare_mut().then = rest.iter().map(|handler| handler.name.into()).collect();
+                task.extra_mut().then = rest.iter().map(|handler| handler.name.into()).collect();
             }
             tasks.push(task);
         }

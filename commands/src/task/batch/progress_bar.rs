@@ -41,7 +41,7 @@ impl Follow {
             () = interrupted(interrupt) => {
                 output.redraw("");
                 let shows = format!("batch {batch} goes on; ./think task:watch --batch {batch} shows how far it is");
-                return Err(Exit::Interrupted.because(shows));
+                return Err(Exit::Interrupted.error(shows));
             }
         };
         output.redraw("");
@@ -54,8 +54,8 @@ impl Follow {
         bar.draw(following.story(), output);
         while let Some(news) = following.next().await.map_err(exit_error)? {
             match news {
-                BatchEvent::Lost(_) => lost(output),
-                BatchEvent::Progress(story) | BatchEvent::Again(story) | BatchEvent::Ended(story) => {
+                BatchEvent::Disconnected(_) => lost(output),
+                BatchEvent::Progress(story) | BatchEvent::Reconnected(story) | BatchEvent::Ended(story) => {
                     bar.draw(&story, output)
                 }
             }
@@ -85,7 +85,7 @@ impl Follow {
             None | Some(TaskEnd::Done(_)) => Ok(()),
             Some(ended) => {
                 let function = batch.then.as_deref().unwrap_or_default();
-                Err(Exit::Failed.because(format!(
+                Err(Exit::Failed.error(format!(
                     "batch {} has ended, but its completion task {task} ({function}) {ended}",
                     self.batch
                 )))
@@ -102,9 +102,9 @@ impl Follow {
         let mut following = client.follow(task).await?;
         while let Some(news) = following.next().await? {
             match news {
-                TaskEvent::Lost(_) => lost(output),
+                TaskEvent::Disconnected(_) => lost(output),
                 TaskEvent::Ended(ended) => return Ok(Some(ended)),
-                TaskEvent::Progress { .. } | TaskEvent::Log { .. } | TaskEvent::Again { .. } => {}
+                TaskEvent::Progress { .. } | TaskEvent::Log { .. } | TaskEvent::Reconnected { .. } => {}
             }
         }
         Ok(None)
@@ -125,7 +125,7 @@ impl Follow {
         }
         match batch.total - batch.done.min(batch.total) {
             0 => Ok(()),
-            _ => Err(Exit::Failed.because(format!(
+            _ => Err(Exit::Failed.error(format!(
                 "{} failed, {} cancelled, {} expired; ./think task:list --batch {} shows them",
                 batch.failed, batch.cancelled, batch.expired, batch.id
             ))),

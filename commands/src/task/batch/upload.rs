@@ -45,7 +45,7 @@ impl Upload {
     pub(super) async fn run(mut self, interrupt: &mut Signal, output: &mut Output) -> Result<Sealed> {
         let first = tokio::select! {
             piece = self.pieces.recv() => piece.transpose()?,
-            () = interrupted(interrupt) => return Err(Exit::Interrupted.because("nothing was sent")),
+            () = interrupted(interrupt) => return Err(Exit::Interrupted.error("nothing was sent")),
         };
         let Some(first) = first else { bail!("the file holds no tasks") };
         let mut bad = BadLines::default();
@@ -158,7 +158,7 @@ async fn give_up(
     cancel(client, pipeline, batch).await?;
     let cancelled = format!("batch {batch} is cancelled, and nothing of it runs");
     Err(match stop {
-        Stop::Interrupted => Exit::Interrupted.because(format!("interrupted; {cancelled}")),
+        Stop::Interrupted => Exit::Interrupted.error(format!("interrupted; {cancelled}")),
         Stop::File(error) => error.context(cancelled),
         _ => match bad.first() {
             Some(first) => anyhow!("{first}; {cancelled}. --skip-bad leaves such lines out"),

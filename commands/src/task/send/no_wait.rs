@@ -13,13 +13,13 @@ impl SendCommand {
         if let Message::Raw(text) = &message {
             self.refuse_options()?;
             if text.is_empty() {
-                return Err(Exit::Usage.because("there is nothing to send"));
+                return Err(Exit::Usage.error("there is nothing to send"));
             }
         }
         let client = self.server.connect(app).await?;
         let parting = match &message {
-            Message::Task(request) => client.hand_over(&**request).await,
-            Message::Raw(text) => client.hand_over_raw(text).await,
+            Message::Task(request) => client.send_no_wait(&**request).await,
+            Message::Raw(text) => client.send_raw_no_wait(text).await,
         };
         let (parting, address) = (parting.map_err(exit_error)?, client.address());
         if self.json {
@@ -29,7 +29,7 @@ impl SendCommand {
         }
         if parting == NoWaitOutcome::Silent {
             output.warn(format_args!(
-                "the server on {address} has not closed the connection in time (--timeout); it may be busy, and \
+                "the server on {address} has not closed the connection in time (--connect-timeout); it may be busy, and \
                  have read nothing yet"
             ));
         }

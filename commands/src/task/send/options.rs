@@ -71,7 +71,7 @@ impl Named {
     /// When something is missing.
     pub(super) fn complete(&self, function: &str) -> Result<&Map<String, Value>> {
         let handlers = Handlers::collect()?;
-        let handler = handlers.find(function).map_err(|refusal| Exit::Usage.because(refusal.to_string()))?;
+        let handler = handlers.find(function).map_err(|refusal| Exit::Usage.error(refusal.to_string()))?;
         let known = arguments(&handler.schema()).unwrap_or_default();
         let missing =
             known.iter().filter(|argument| argument.required && !self.0.contains_key(&argument.name));
@@ -80,7 +80,7 @@ impl Named {
             .collect();
         match missing.is_empty() {
             true => Ok(&self.0),
-            false => Err(Exit::Usage.because(format!("{function} also needs {}", missing.join(", ")))),
+            false => Err(Exit::Usage.error(format!("{function} also needs {}", missing.join(", ")))),
         }
     }
 }

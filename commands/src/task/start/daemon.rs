@@ -117,8 +117,8 @@ fn failure(status: std::process::ExitStatus, said: &str, output: &mut Output) ->
         _ => Exit::Failed,
     };
     match error {
-        "" => exit.because(format!("the server has ended before it was ready: {status}")),
-        _ => exit.because(error.to_owned()),
+        "" => exit.error(format!("the server has ended before it was ready: {status}")),
+        _ => exit.error(error.to_owned()),
     }
 }
 
@@ -138,7 +138,7 @@ pub(super) fn announce(address: String, log: Option<&Path>, output: &mut Output)
     output.json(&Ready { pid: std::process::id(), address, log })?;
     output.flush();
     match output.is_closed() {
-        true => Err(Exit::Interrupted.because("whoever started the server did not wait until it was ready")),
+        true => Err(Exit::Interrupted.error("whoever started the server did not wait until it was ready")),
         false => Ok(()),
     }
 }

@@ -165,16 +165,16 @@ fn option(keeper: u32) -> String {
 
 fn ended(status: Option<ExitStatus>) -> Result<()> {
     let Some(status) = status else {
-        return Err(Exit::Failed.because("the server has ended, and how is not known"));
+        return Err(Exit::Failed.error("the server has ended, and how is not known"));
     };
     Err(match status.code() {
         Some(0) => return Ok(()),
-        Some(1) => Exit::Failed.silently(),
-        Some(2) => Exit::Usage.silently(),
-        Some(3) => Exit::NotRunning.silently(),
-        Some(4) => Exit::AlreadyRunning.silently(),
-        Some(5) => Exit::Refused.silently(),
-        Some(130) => Exit::Interrupted.silently(),
-        _ => Exit::Failed.because(format!("the server has ended without its goodbye: {status}")),
+        Some(1) => Exit::Failed.silent(),
+        Some(2) => Exit::Usage.silent(),
+        Some(3) => Exit::NotRunning.silent(),
+        Some(4) => Exit::AlreadyRunning.silent(),
+        Some(5) => Exit::Refused.silent(),
+        Some(130) => Exit::Interrupted.silent(),
+        _ => Exit::Failed.error(format!("the server has ended without its goodbye: {status}")),
     })
 }

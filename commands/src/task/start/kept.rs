@@ -28,7 +28,7 @@ impl Kept {
             match pidfd_open(pid, PidfdFlags::empty()) {
                 Ok(process) => watch(process, forsaken.clone()),
                 Err(Errno::SRCH) => {
-                    return Err(Exit::Interrupted.because("the keeper of the server has ended"));
+                    return Err(Exit::Interrupted.error("the keeper of the server has ended"));
                 }
                 Err(_) => {}
             }

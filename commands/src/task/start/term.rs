@@ -101,7 +101,7 @@ impl Term<'_> {
         tokio::select! {
             handover = predecessor.estate(queue) => handover,
             () = self.signals.stop(&self.log, || {}, || self.again.store(true, Ordering::Relaxed)) => {
-                Err(Exit::Interrupted.because("the server was told to stop while it started"))
+                Err(Exit::Interrupted.error("the server was told to stop while it started"))
             }
         }
     }
@@ -121,11 +121,11 @@ impl Term<'_> {
             store,
             settings: self.settings.clone(),
         };
-        let running = match server.succeed(handover).await {
+        let running = match server.start_from(handover).await {
             Ok(running) => running,
             Err(error) => return Err(explain(error, &self.settings).await),
         };
-        running.started_with(self.start.arguments());
+        running.set_restart_args(self.start.arguments());
         Ok(running)
     }
 
@@ -150,8 +150,8 @@ impl Term<'_> {
             // Whoever waits is not to hear that all is well when somebody else has ended it already.
             tokio::select! {
                 biased;
-                () = self.signals.stop(&self.log, || running.reread(), || running.renewal().want()) => {
-                    return Err(Exit::Interrupted.because("the server was told to stop while it started"));
+                () = self.signals.stop(&self.log, || running.reload_credentials(), || running.reload_control().request()) => {
+                    return Err(Exit::Interrupted.error("the server was told to stop while it started"));
                 }
                 () = tokio::task::yield_now() => {}
             }
@@ -167,21 +167,21 @@ impl Term<'_> {
 
     /// Lets the server run until it is to stop, and then stop; or until another process has its place.
     async fn attend(&mut self, mut running: ServerHandle, service: &Service) -> Result<End> {
-        let renewal = running.renewal();
+        let renewal = running.reload_control();
         loop {
             if self.again.swap(false, Ordering::Relaxed) {
-                renewal.want();
+                renewal.request();
             }
-            let asked = running.asked_to_stop();
+            let asked = running.stop_requested();
             let patience = tokio::select! {
                 patience = asked => return self.stop(running, Some(patience), service).await,
-                () = self.signals.stop(&self.log, || running.reread(), || renewal.want()) => {
+                () = self.signals.stop(&self.log, || running.reload_credentials(), || renewal.request()) => {
                     return self.stop(running, None, service).await;
                 }
-                patience = renewal.asked() => patience,
+                patience = renewal.requested() => patience,
             };
             service.reloading();
-            let asked = running.asked_to_stop();
+            let asked = running.stop_requested();
             let replacement = self.replacement(service, patience);
             let prepared = tokio::select! {
                 prepared = replacement.prepare(&mut running, self.config) => prepared,
@@ -194,7 +194,7 @@ impl Term<'_> {
                 Ok(prepared) => return self.replace(running, prepared, service).await,
                 Err(reason) => {
                     tracing::error!("not reloaded, and everything goes on as before: {reason}");
-                    renewal.failed(reason);
+                    renewal.fail(reason);
                     service.ready();
                 }
             }
@@ -223,7 +223,7 @@ impl Term<'_> {
         tokio::select! {
             stopped = stopping => Ok(End::Stopped(stopped)),
             () = self.signals.insist(&self.log) => {
-                Err(Exit::Interrupted.because("ended at once; tasks that were running did not finish"))
+                Err(Exit::Interrupted.error("ended at once; tasks that were running did not finish"))
             }
         }
     }
@@ -231,14 +231,15 @@ impl Term<'_> {
     /// Says what was left.
     fn part(&mut self, stopped: ShutdownReport) -> Result<()> {
         match stopped {
-            ShutdownReport { left: 0, .. } => self.say("All tasks have ended."),
-            ShutdownReport { left, kept: true } => {
-                self.say(format!("Left for the next start: {left} tasks."))
+            ShutdownReport { remaining: 0, .. } => self.say("All tasks have ended."),
+            ShutdownReport { remaining, durable: true } => {
+                self.say(format!("Left for the next start: {remaining} tasks."))
             }
-            ShutdownReport { left, kept: false } => {
-                let lost =
-                    format!("lost, because the memory store does not keep what has not ended: {left} tasks");
-                return Err(Exit::Failed.because(lost));
+            ShutdownReport { remaining, durable: false } => {
+                let lost = format!(
+                    "lost, because the memory store does not keep what has not ended: {remaining} tasks"
+                );
+                return Err(Exit::Failed.error(lost));
             }
         }
         Ok(())
@@ -262,7 +263,7 @@ fn given() -> Result<Vec<InheritedSocket>> {
 /// A queue that another server uses is one that is running already.
 fn in_use(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<QueueLocked>() {
-        Some(in_use) => Exit::AlreadyRunning.because(in_use.to_string()),
+        Some(in_use) => Exit::AlreadyRunning.error(in_use.to_string()),
         None => error,
     }
 }
@@ -271,7 +272,7 @@ fn in_use(error: anyhow::Error) -> anyhow::Error {
 async fn explain(error: anyhow::Error, settings: &ServerSettings) -> anyhow::Error {
     const PATIENCE: Duration = Duration::from_secs(1);
     if error.is::<AlreadyRunning>() {
-        return Exit::AlreadyRunning.because(format!("{error:#}"));
+        return Exit::AlreadyRunning.error(format!("{error:#}"));
     }
     let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
     if kind != Some(io::ErrorKind::AddrInUse) {
@@ -281,7 +282,7 @@ async fn explain(error: anyhow::Error, settings: &ServerSettings) -> anyhow::Err
     let status = async { Client::connect(&address, PATIENCE).await?.status().await };
     match tokio::time::timeout(PATIENCE, status).await {
         Ok(Ok(status)) => Exit::AlreadyRunning
-            .because(format!("a task server runs on {address} already, with pid {}", status.pid)),
+            .error(format!("a task server runs on {address} already, with pid {}", status.pid)),
         _ => error.context("another program has the address; choose another --port"),
     }
 }

@@ -70,7 +70,7 @@ impl Channel {
             if let (Some(home), Some(at)) = (entry.home, *at) {
                 if home != at {
                     let (home, address) = (connector.name(home).to_owned(), connector.name(at).to_owned());
-                    entry.fail(ClientError::Elsewhere { home, address }, &mut effects);
+                    entry.fail(ClientError::WrongServer { home, address }, &mut effects);
                     continue;
                 }
             }
@@ -97,7 +97,7 @@ impl Channel {
             let Some(id) = answer.id else {
                 strange = Some(match answer.code {
                     Some(_) => ClientError::Refused(answer.refusal()),
-                    None => ClientError::odd(address, &answer),
+                    None => ClientError::unexpected_answer(address, &answer),
                 });
                 break;
             };
@@ -107,19 +107,19 @@ impl Channel {
             if before == RequestStage::Queued || before == RequestStage::Over {
                 continue;
             }
-            *is_leaving |= !entry.hear(answer, !self.retry_time.is_zero(), &mut effects);
+            *is_leaving |= !entry.receive(answer, !self.retry_time.is_zero(), &mut effects);
             *unanswered -=
                 usize::from(before == RequestStage::Written && entry.stage != RequestStage::Written);
             if entry.is_abandoned {
                 *abandoned += usize::from(entry.stage == RequestStage::Acknowledged);
                 *abandoned -= usize::from(before == RequestStage::Acknowledged);
                 if matches!(entry.stage, RequestStage::Over | RequestStage::Queued) {
-                    entry.let_go(&mut effects);
+                    entry.release(&mut effects);
                     entries.remove(&id);
                 }
             }
         }
-        self.leaves(&mut state);
+        self.close(&mut state);
         let duty = state.duty();
         drop(state);
         self.carry_out(effects);
@@ -134,7 +134,7 @@ impl Channel {
         let is_left = state.is_leaving;
         state.entries.retain(|&id, entry| {
             if entry.is_abandoned {
-                entry.let_go(&mut effects);
+                entry.release(&mut effects);
                 return false;
             }
             let has_time = now < entry.since + self.retry_time;
@@ -161,7 +161,7 @@ impl Channel {
     }
 
     /// Gives up what has waited for long enough, or all of it. Tells whether somebody still waits.
-    pub(in crate::client) fn give_up(&self, error: &ClientError, all: bool) -> bool {
+    pub(in crate::client) fn abandon_request(&self, error: &ClientError, all: bool) -> bool {
         let now = Instant::now();
         let mut effects = Effects::default();
         let mut state = self.state();
@@ -191,7 +191,7 @@ impl Channel {
     /// The driver is gone, and with it the connection.
     pub(in crate::client) fn end(&self) {
         self.lose(&end());
-        self.give_up(&end(), true);
+        self.abandon_request(&end(), true);
     }
 }
 

@@ -52,7 +52,7 @@ fn every_option_is_read() {
     assert_eq!(request.due, Some(TimeSpec::After(Duration::from_secs(600))));
     assert_eq!(request.attempts, Some(2));
     assert_eq!(request.timeout, Some(Duration::from_millis(1500)));
-    assert!(request.rare.is_none());
+    assert!(request.extra.is_none());
     let request = task(r#"{"function":"f","delay":null,"at":"1970-01-01T00:00:01Z","then":null}"#);
     assert_eq!(request.due, Some(TimeSpec::At(1000)));
 }
@@ -63,12 +63,12 @@ fn what_only_few_requests_have_is_read() {
         r#"{"function":"f","at":"2026-12-01T09:00:00+08:00","expires":"1h","key":"a","concurrency_key":"ada","backoff":"3s","batch":7,"then":["g","h"]}"#,
     );
     assert_eq!(request.due, Some(TimeSpec::At(1_796_086_800_000)));
-    let rare = request.rare.unwrap();
+    let rare = request.extra.unwrap();
     assert_eq!(rare.expires, Some(TimeSpec::After(Duration::from_secs(3600))));
     assert_eq!((rare.key.as_deref(), rare.concurrency_key.as_deref()), (Some("a"), Some("ada")));
     assert_eq!((rare.backoff, rare.batch), (Some(Duration::from_secs(3)), Some(7)));
     assert_eq!(rare.then, ["g", "h"]);
-    let rare = task(r#"{"function":"f","expires":"1969-01-01T00:00:00Z","then":"g"}"#).rare.unwrap();
+    let rare = task(r#"{"function":"f","expires":"1969-01-01T00:00:00Z","then":"g"}"#).extra.unwrap();
     assert_eq!((rare.expires, rare.then), (Some(TimeSpec::At(0)), vec!["g".into()]));
 }
 
@@ -110,10 +110,10 @@ fn wrong_values_are_refused_by_name() {
 #[test]
 fn keys_and_chains_are_bounded() {
     let key = |length| format!(r#"{{"function":"f","key":"{}"}}"#, "k".repeat(length));
-    assert_eq!(task(&key(256)).rare.unwrap().key.unwrap().len(), 256);
+    assert_eq!(task(&key(256)).extra.unwrap().key.unwrap().len(), 256);
     assert!(refused(&key(257)).message.contains("1 to 256 bytes"));
     let then = |count| format!(r#"{{"function":"f","then":[{}]}}"#, vec!["\"g\""; count].join(","));
-    assert_eq!(task(&then(16)).rare.unwrap().then.len(), 16);
+    assert_eq!(task(&then(16)).extra.unwrap().then.len(), 16);
     assert!(refused(&then(17)).message.contains("up to 16"));
 }
 

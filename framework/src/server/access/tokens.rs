@@ -67,7 +67,7 @@ impl Tokens {
     /// Looks at the file now, not when its time has come.
     pub(crate) fn reread(&self) {
         if let Some(file) = &self.file {
-            file.reread();
+            file.reload();
         }
     }
 }

@@ -47,25 +47,25 @@ impl ConnectionLimiter {
     }
 
     /// Gives a connection its number, or turns it away with the reason.
-    pub(super) fn admit(
+    pub(super) fn acquire(
         &self,
         stream: Stream,
         peer: Peer,
         door: &ListenerPolicy,
     ) -> Option<(ConnectionPermit, Stream)> {
-        if let Err((limit, refusal)) = self.sit_down(peer, door) {
+        if let Err((limit, refusal)) = self.check(peer, door) {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
             self.limits.hit(limit);
             turn_away(stream, &refusal);
             return None;
         }
         let number = self.counts.total.fetch_add(1, Ordering::Relaxed) + 1;
-        let guest = self.roster.enter(number, peer, stream.traffic().clone());
+        let guest = self.roster.insert(number, peer, stream.traffic().clone());
         let (counts, by_address) = (self.counts.clone(), self.by_address.clone());
         Some((ConnectionPermit { guest, counts, by_address, roster: self.roster.clone() }, stream))
     }
 
-    fn sit_down(&self, peer: Peer, door: &ListenerPolicy) -> Result<(), (Limit, RequestError)> {
+    fn check(&self, peer: Peer, door: &ListenerPolicy) -> Result<(), (Limit, RequestError)> {
         // Held over both counts, so that two entrances do not give the last seat twice.
         let mut by_address = self.by_address.lock().expect("no one panics while holding the addresses");
         let limit = self.max_connection + door.reserve;
@@ -88,7 +88,7 @@ impl ConnectionLimiter {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.roster.leave(self.guest.number);
+        self.roster.remove(self.guest.number);
         self.counts.current.fetch_sub(1, Ordering::Relaxed);
         let Some(address) = self.guest.peer.ip() else { return };
         let mut by_address = self.by_address.lock().expect("no one panics while holding the addresses");

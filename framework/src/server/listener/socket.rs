@@ -88,10 +88,10 @@ impl Socket {
     ///
     /// # Errors
     /// When there are no more file descriptors.
-    pub(crate) fn share(&self) -> io::Result<InheritedSocket> {
+    pub(crate) fn try_clone(&self) -> io::Result<InheritedSocket> {
         let (socket, is_managed) = match &self.kind {
             Kind::Tcp { socket, .. } => (socket.as_fd(), false),
-            Kind::Unix { socket, entry } => (socket.as_fd(), entry.is_left()),
+            Kind::Unix { socket, entry } => (socket.as_fd(), entry.is_detached()),
         };
         Ok(InheritedSocket {
             place: Some(self.place.clone()),
@@ -101,9 +101,9 @@ impl Socket {
     }
 
     /// Lets the socket outlive this hold of it, with everything that belongs to it.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn detach(&self) {
         if let Kind::Unix { entry, .. } = &self.kind {
-            entry.leave();
+            entry.detach();
         }
     }
 

@@ -34,23 +34,23 @@ pub(crate) struct Entry {
     /// Device and number of the file: another one in its place is not ours to remove.
     identity: Option<(u64, u64)>,
     /// Whether it stays.
-    is_left: AtomicBool,
+    is_detached: AtomicBool,
 }
 
 impl Entry {
     fn at(root: &Path, name: &Path) -> Self {
         let path = root.join(name);
-        Self { name: name.into(), identity: identity(&path), path, is_left: AtomicBool::new(false) }
+        Self { name: name.into(), identity: identity(&path), path, is_detached: AtomicBool::new(false) }
     }
 
     /// Whether the file is left where it is.
-    pub(super) fn is_left(&self) -> bool {
-        self.is_left.load(Ordering::SeqCst)
+    pub(super) fn is_detached(&self) -> bool {
+        self.is_detached.load(Ordering::SeqCst)
     }
 
     /// Leaves the file where it is: whoever has the socket removes it.
-    pub(super) fn leave(&self) {
-        self.is_left.store(true, Ordering::SeqCst);
+    pub(super) fn detach(&self) {
+        self.is_detached.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn address(&self) -> String {
@@ -60,7 +60,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.is_left() && self.identity.is_some() && identity(&self.path) == self.identity {
+        if !self.is_detached() && self.identity.is_some() && identity(&self.path) == self.identity {
             drop(fs::remove_file(&self.path));
         }
     }
@@ -94,7 +94,7 @@ pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListen
 pub(super) fn go_on(root: &Path, name: &Path, given: InheritedSocket) -> (UnixListener, Entry) {
     let entry = Entry::at(root, name);
     if given.is_managed {
-        entry.leave();
+        entry.detach();
     }
     (UnixListener::from(given.socket), entry)
 }

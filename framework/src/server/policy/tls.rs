@@ -47,8 +47,8 @@ impl Tls {
     }
 
     /// Looks at the files now, not when their time has come.
-    pub(super) fn reread(&self) {
-        self.0.reread();
+    pub(super) fn reload(&self) {
+        self.0.reload();
     }
 }
 

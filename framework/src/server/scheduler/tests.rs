@@ -71,7 +71,7 @@ impl World {
     }
 
     async fn story(&self) -> ScheduleInfo {
-        match self.store.find(Query::Schedules).await.unwrap() {
+        match self.store.query(Query::Schedules).await.unwrap() {
             QueryResult::Schedules(stories) => {
                 stories.into_iter().find(|story| story.name == "hourly").unwrap()
             }
@@ -82,12 +82,12 @@ impl World {
     /// The keys of the waiting tasks, the oldest first.
     async fn keys(&self) -> Vec<String> {
         let filter = Filter { limit: 10, ..Filter::default() };
-        let QueryResult::Tasks(tasks) = self.store.find(Query::Tasks(filter)).await.unwrap() else {
+        let QueryResult::Tasks(tasks) = self.store.query(Query::Tasks(filter)).await.unwrap() else {
             panic!()
         };
         let mut keys = Vec::new();
         for task in tasks.iter().rev() {
-            let QueryResult::Task(story) = self.store.find(Query::Task(task.id)).await.unwrap() else {
+            let QueryResult::Task(story) = self.store.query(Query::Task(task.id)).await.unwrap() else {
                 panic!()
             };
             keys.extend(story.key);
@@ -97,7 +97,7 @@ impl World {
 
     /// Runs a waiting task to its end.
     async fn finish_one(&self) {
-        self.store.ring();
+        self.store.wake_workers();
         let lease = self.store.take(0, 1).await.pop().unwrap();
         let verdict = Disposition::Done("null".into());
         let (task, token) = (lease.task.id, lease.token);
@@ -158,7 +158,7 @@ async fn a_crash_between_a_push_and_its_note_doubles_nothing() {
     scheduler.look().await;
     // As if the note had not been written.
     let note = ScheduleNote { seen_ms: Some(START_MS), ..ScheduleNote::default() };
-    world.store.change(AdminCommand::Schedule { name: "hourly".to_owned(), note }).await.unwrap();
+    world.store.apply(AdminCommand::Schedule { name: "hourly".to_owned(), note }).await.unwrap();
     world.open("").await.look().await;
     assert_eq!(world.accepted().await, 1);
     assert_eq!(world.story().await.seen_ms, Some(START_MS + HOUR_MS / 2));

@@ -112,37 +112,37 @@ impl Session {
         let peer = self.connection.address();
         tokio::select! {
             biased;
-            admitted = self.door.admit(&peer, token) => admitted,
+            admitted = self.door.authenticate(&peer, token) => admitted,
             () = raised(&mut stop) => Err(RequestError::new(ErrorCode::ShuttingDown, "The server is shutting down.")),
         }
     }
 
     /// Hears the first message, which has to be a token, and answers it.
-    pub(super) async fn greet(&mut self, stream: &mut Stream) -> io::Result<SessionStep> {
+    pub(super) async fn authenticate_first(&mut self, stream: &mut Stream) -> io::Result<SessionStep> {
         let mut stop = self.stop.clone();
         let limit = self.hall.settings.auth_timeout;
         let begun = tokio::select! {
             begun = timeout(limit, begin(stream)) => begun,
-            () = raised(&mut stop) => return Ok(SessionStep::Over),
+            () = raised(&mut stop) => return Ok(SessionStep::Closed),
         };
         let (opening, refusal, id) = match begun {
             Ok(begun) => match begun? {
-                FirstRead::Closed => return Ok(SessionStep::Over),
-                FirstRead::Other(opening, bytes) => return Ok(SessionStep::Other(opening, bytes)),
+                FirstRead::Closed => return Ok(SessionStep::Closed),
+                FirstRead::Other(opening, bytes) => return Ok(SessionStep::ProtocolDetected(opening, bytes)),
                 FirstRead::TooLong(opening) => {
                     self.hall.board.limits.hit(Limit::PackageMaxLength);
                     (opening, too_long(), None)
                 }
-                FirstRead::Message(first) if !self.door.speaks(first.opening, stream.is_encrypted()) => {
-                    return Ok(SessionStep::Other(first.opening, first.message));
+                FirstRead::Message(first) if !self.door.accepts(first.opening, stream.is_encrypted()) => {
+                    return Ok(SessionStep::ProtocolDetected(first.opening, first.message));
                 }
                 FirstRead::Message(FirstMessage { opening, message, rest }) => {
-                    match self.hear(&message).await {
+                    match self.check_token(&message).await {
                         Ok((id, access)) => {
                             self.access = access;
                             let id = id.map(RawValue::get);
                             answer(stream, opening, |reply| reply.ok(id, &GrantedScopes::of(access))).await?;
-                            return Ok(SessionStep::Welcome(opening, rest));
+                            return Ok(SessionStep::Authenticated(opening, rest));
                         }
                         Err(ParseError { refusal, id }) => (opening, refusal, id.map(RawValue::to_owned)),
                     }
@@ -155,14 +155,14 @@ impl Session {
         };
         let id = id.as_deref().map(RawValue::get);
         answer(stream, opening, |reply| reply.refused(id, &refusal)).await?;
-        Ok(SessionStep::Broken)
+        Ok(SessionStep::ProtocolError)
     }
 
     /// What a client may do that sends this first, and the `id` to echo.
     ///
     /// # Errors
     /// `unauthorized`, `bad_request`.
-    pub(super) async fn hear<'a>(
+    pub(super) async fn check_token<'a>(
         &self,
         message: &'a [u8],
     ) -> Result<(Option<&'a RawValue>, Access), ParseError<'a>> {
@@ -176,7 +176,7 @@ impl Session {
 async fn begin(stream: &mut Stream) -> io::Result<FirstRead> {
     let mut first = Vec::with_capacity(512);
     loop {
-        let opening = DetectedProtocol::told_by(&first);
+        let opening = DetectedProtocol::detect(&first);
         let end = match opening {
             Some(opening @ (DetectedProtocol::Tls | DetectedProtocol::Http)) => {
                 return Ok(FirstRead::Other(opening, first.into()));

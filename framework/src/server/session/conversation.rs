@@ -27,13 +27,13 @@ use crate::server::stream::Stream;
 /// How a conversation came to its end.
 pub(super) enum SessionStep {
     /// The peer has closed and has its answers, or nothing more is to be read.
-    Over,
+    Closed,
     /// What comes cannot be understood or is not let in, which the peer has been told.
-    Broken,
+    ProtocolError,
     /// It has shown its token in this protocol; what came beyond that.
-    Welcome(DetectedProtocol, Bytes),
+    Authenticated(DetectedProtocol, Bytes),
     /// It begins with something that is no conversation of lines or frames.
-    Other(DetectedProtocol, Bytes),
+    ProtocolDetected(DetectedProtocol, Bytes),
 }
 
 /// What carries the messages of a conversation.
@@ -127,7 +127,7 @@ impl Session {
         // One future for all rounds, which enlists only once.
         let mut stopped = pin!(raised(&mut stop));
         let mut idle = Idle::new(self.hall.settings.heartbeat_idle_time);
-        let mut end = SessionStep::Over;
+        let mut end = SessionStep::Closed;
         let mut flow = MessageLoop::new(self, pipe);
         loop {
             flow.flush().await?;
@@ -145,35 +145,35 @@ impl Session {
                         Read::Page(page) => (page, false),
                         Read::Closed(page) => (page, true),
                         Read::Gone(page) => {
-                            flow.take_in(page).await?;
-                            flow.receive_all().await?;
+                            flow.process(page).await?;
+                            flow.poll_callbacks().await?;
                             flow.flush().await?;
                             return Ok(end);
                         }
                         Read::Other(opening, first) => {
                             drop(flow);
                             self.reading = reading;
-                            return Ok(SessionStep::Other(opening, first));
+                            return Ok(SessionStep::ProtocolDetected(opening, first));
                         }
                     };
-                    let goes_on = flow.take_in(page).await?;
+                    let goes_on = flow.process(page).await?;
                     if !goes_on {
-                        end = SessionStep::Broken;
+                        end = SessionStep::ProtocolError;
                     }
                     if is_last || !goes_on {
-                        flow.receive_all().await?;
+                        flow.poll_callbacks().await?;
                         reading = None;
                     }
                 }
                 () = self.outbox.changed() => idle.touch(),
                 Some(()) = flow.receiving.next(), if !flow.receiving.is_empty() => {}
                 () = &mut stopped, if reading.is_some() => {
-                    flow.receive_all().await?;
+                    flow.poll_callbacks().await?;
                     reading = None;
                 }
                 () = idle.over(), if flow.is_done() => {
                     self.hall.board.limits.hit(Limit::HeartbeatIdleTime);
-                    return Ok(SessionStep::Over);
+                    return Ok(SessionStep::Closed);
                 }
             }
         }

@@ -68,7 +68,7 @@ impl Decoder {
             _ if chunk.is_empty() => Read::Closed(self.finish()),
             Self::Undecided { first, limit } => {
                 first.extend_from_slice(chunk);
-                let Some(opening) = DetectedProtocol::told_by(first) else { return Read::Page(empty()) };
+                let Some(opening) = DetectedProtocol::detect(first) else { return Read::Page(empty()) };
                 let (first, limit) = (std::mem::take(first), *limit);
                 *self = match opening {
                     DetectedProtocol::Lines => Self::Lines(LineDecoder::new(limit)),

@@ -118,7 +118,7 @@ impl<'a> RequestGroup<'a> {
             return;
         }
         let entries = std::mem::take(&mut self.entries);
-        let slots = self.places(&entries);
+        let slots = self.reserve_slots(&entries);
         let mut tasks = std::mem::take(&mut self.tasks);
         let mut tickets = WaiterGuard { waiters: &self.hall.waiters, given: Vec::new() };
         tickets.given = self.register(&entries, &slots, &mut tasks);
@@ -126,15 +126,15 @@ impl<'a> RequestGroup<'a> {
             true => Vec::new(),
             false => self.hall.queue.push(tasks).await,
         };
-        let joining = self.dismiss(std::mem::take(&mut tickets.given), &results);
+        let joining = self.deregister(std::mem::take(&mut tickets.given), &results);
         self.reply(&entries, &slots, results);
         for (task, waiter) in joining {
-            self.hall.audience.join(task, waiter).await;
+            self.hall.audience.attach(task, waiter).await;
         }
     }
 
     /// Takes back who waits for what was refused; gives those who wait for a task that was there already.
-    fn dismiss(
+    fn deregister(
         &self,
         tickets: Vec<(usize, WaiterId)>,
         results: &[Result<Accepted, RequestError>],
@@ -148,7 +148,7 @@ impl<'a> RequestGroup<'a> {
                 }
                 Some(Err(_)) | None => {
                     self.hall.waiters.take(ticket);
-                    self.outbox.withdraw();
+                    self.outbox.cancel_reservation();
                 }
             }
         }
@@ -156,12 +156,13 @@ impl<'a> RequestGroup<'a> {
     }
 
     /// The slots of the entries whose place matters; empty when no answer can overtake another anyway.
-    fn places(&self, entries: &[PendingRequest]) -> Vec<Option<Slot>> {
+    fn reserve_slots(&self, entries: &[PendingRequest]) -> Vec<Option<Slot>> {
         if !entries.iter().any(PendingRequest::needs_slot) && !self.outbox.is_ordered() {
             return Vec::new();
         }
-        let slot =
-            |entry: &PendingRequest| (entry.id.is_none() || entry.needs_slot()).then(|| self.outbox.open());
+        let slot = |entry: &PendingRequest| {
+            (entry.id.is_none() || entry.needs_slot()).then(|| self.outbox.open_slot())
+        };
         entries.iter().map(slot).collect()
     }
 
@@ -180,13 +181,13 @@ impl<'a> RequestGroup<'a> {
             .map(|(task, (index, entry))| {
                 let place = entry.place(slots.get(index).copied().flatten());
                 let (outbox, id) = (self.outbox.clone(), entry.id.map(Into::into));
-                (Waiter { outbox, id, place, is_bare: entry.is_bare() }, task)
+                (Waiter { outbox, id, place, result_only: entry.is_bare() }, task)
             })
             .unzip();
         if waiters.is_empty() {
             return Vec::new();
         }
-        self.outbox.promise(waiters.len());
+        self.outbox.reserve(waiters.len());
         let tickets: Vec<_> = awaited.into_iter().zip(self.hall.waiters.register(waiters)).collect();
         for (task, ticket) in &tickets {
             tasks[*task].ticket = Some(*ticket);
@@ -211,7 +212,7 @@ impl<'a> RequestGroup<'a> {
                 RequestKind::Answer(answer) => bytes.extend_from_slice(answer),
                 RequestKind::Help => {
                     self.outbox.append(&std::mem::take(&mut bytes));
-                    self.outbox.say(slot, HELP.trim_end());
+                    self.outbox.send_text(slot, HELP.trim_end());
                     start = 0;
                 }
                 RequestKind::Task { reply, .. } => match (results.next(), reply) {
@@ -224,7 +225,7 @@ impl<'a> RequestGroup<'a> {
                 },
             }
             if let Some(slot) = slot {
-                self.outbox.close(slot, &bytes[start..]);
+                self.outbox.close_slot(slot, &bytes[start..]);
                 bytes.truncate(start);
             }
         }

@@ -12,7 +12,7 @@ use crate::server::stream::Stream;
 
 impl Session {
     /// Shakes hands within `auth_timeout`; `None` when that came to nothing.
-    pub(super) async fn encrypt(&self, stream: Stream) -> io::Result<Option<Stream>> {
+    pub(super) async fn upgrade_tls(&self, stream: Stream) -> io::Result<Option<Stream>> {
         let Some(tls) = self.door.tls() else { return Ok(None) };
         let handshake = tls.acceptor().accept(stream).into_fallible();
         let mut stop = self.stop.clone();

@@ -41,8 +41,8 @@ const COMMANDS: &[(&str, Scope, &[&str])] = &[
     ("run_schedule", Scope::Admin, &["schedule"]),
     ("pause_schedule", Scope::Admin, &["schedule"]),
     ("resume_schedule", Scope::Admin, &["schedule"]),
-    ("stop", Scope::Admin, &["now", "timeout"]),
-    ("reload", Scope::Admin, &["now", "timeout"]),
+    ("stop", Scope::Admin, &["now", "grace"]),
+    ("reload", Scope::Admin, &["now", "grace"]),
 ];
 
 /// How many lines a list has unless the command says so, and at most.
@@ -105,27 +105,27 @@ pub(super) async fn answer(
 ) -> Result<Option<VerbResult>, RequestError> {
     let answer = match read(hall, access, &mut request).await? {
         Verb::Status => Ok(VerbResult::Status(Box::new(hall.board.report(&hall.addresses).await))),
-        Verb::Connections(after, limit) => Ok(VerbResult::Connections(hall.board.roster.tell(after, limit))),
+        Verb::Connections(after, limit) => Ok(VerbResult::Connections(hall.board.roster.list(after, limit))),
         Verb::Describe(function) => functions(hall, function.as_deref()).map(VerbResult::Functions),
         Verb::Find(question) => find(hall, question).await,
         Verb::Change(change) => {
             let _changing = hall.audience.batches.changing(&change);
-            hall.queue.change(change).await.map(VerbResult::Changed)
+            hall.queue.apply(change).await.map(VerbResult::Changed)
         }
         Verb::Watch(task) => {
             let id = request.id.map(RawValue::get);
-            return hall.audience.follow(outbox, task, id).await.map(|()| None);
+            return hall.audience.subscribe(outbox, task, id).await.map(|()| None);
         }
         Verb::WatchBatch(batch) => {
             let id = request.id.map(RawValue::get);
-            return hall.audience.batches.follow(outbox, batch, id).await.map(|()| None);
+            return hall.audience.batches.subscribe(outbox, batch, id).await.map(|()| None);
         }
         Verb::Stop(patience) => {
-            hall.ending.ask(outbox, request.id.map(RawValue::get), patience).await;
+            hall.ending.request(outbox, request.id.map(RawValue::get), patience).await;
             return Ok(None);
         }
         Verb::Reload(patience) => {
-            hall.renewal.ask(outbox, request.id.map(RawValue::get), patience);
+            hall.renewal.request_from_client(outbox, request.id.map(RawValue::get), patience);
             return Ok(None);
         }
         Verb::Run(schedule) => {
@@ -196,7 +196,7 @@ async fn find(hall: &SessionContext, question: Query) -> Result<VerbResult, Requ
         ),
         other => RequestError::new(ErrorCode::Internal, format!("The store has no answer to {other:?}.")),
     };
-    Ok(match hall.queue.find(question).await? {
+    Ok(match hall.queue.query(question).await? {
         QueryResult::Task(story) => VerbResult::Task(story),
         QueryResult::Tasks(tasks) => VerbResult::Tasks(tasks),
         QueryResult::Batch(story) => VerbResult::Batch(story),
@@ -286,9 +286,9 @@ fn patience(request: &mut CommandRequest) -> Result<Option<Duration>, RequestErr
     #[derive(Deserialize)]
     struct Span(#[serde(with = "crate::config::duration")] Duration);
     let now = request.take("now", "true or false")?.unwrap_or(false);
-    let timeout = request.take::<Span>("timeout", "a time such as \"10s\", or a number of seconds")?;
+    let timeout = request.take::<Span>("grace", "a time such as \"10s\", or a number of seconds")?;
     match timeout {
-        Some(Span(timeout)) if timeout > PATIENCE_MAX => Err(bad("\"timeout\" must be at most 100 years.")),
+        Some(Span(timeout)) if timeout > PATIENCE_MAX => Err(bad("\"grace\" must be at most 100 years.")),
         _ if now => Ok(Some(Duration::ZERO)),
         timeout => Ok(timeout.map(|Span(timeout)| timeout)),
     }
@@ -317,7 +317,7 @@ async fn queue(
 ) -> Result<Option<String>, RequestError> {
     let Some(name) = request.take::<String>("queue", "a string")? else { return Ok(None) };
     let Err(unknown) = hall.queue.handlers().queue(&name) else { return Ok(Some(name)) };
-    match hall.queue.find(Query::Queues).await? {
+    match hall.queue.query(Query::Queues).await? {
         QueryResult::Queues(queues) if queues.iter().any(|queue| queue.name == name) => Ok(Some(name)),
         _ => Err(unknown),
     }

@@ -50,7 +50,7 @@ impl ServerSettings {
         StoreOptions {
             limit: self.max_queue_length.unwrap_or(waiting),
             max_memory: self.max_memory,
-            lines: self.lines().into_iter().map(|(line, _)| line).collect(),
+            groups: self.lines().into_iter().map(|(line, _)| line).collect(),
             weights: self.queue_weights.clone(),
             rates: self.queue_rates.iter().map(|(queue, rate)| (queue.clone(), rate.0)).collect(),
             idempotency_window: self.idempotency_window,

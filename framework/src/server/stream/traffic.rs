@@ -30,24 +30,24 @@ impl Traffic {
     }
 
     /// So many bytes came from the socket.
-    pub(super) fn came(&self, bytes: usize) {
+    pub(super) fn add_read(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
         self.touch();
     }
 
     /// So many bytes went to the socket.
-    pub(super) fn went(&self, bytes: usize) {
+    pub(super) fn add_written(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
         self.touch();
     }
 
     /// A write has left over so many bytes.
-    pub(super) fn leave(&self, bytes: usize) {
+    pub(super) fn set_unsent(&self, bytes: usize) {
         self.left.store(bytes, Ordering::Relaxed);
     }
 
     /// So many bytes wait to be written, and nobody has tried yet.
-    pub(crate) fn hold_back(&self, bytes: usize) {
+    pub(crate) fn set_buffered(&self, bytes: usize) {
         self.behind.store(bytes, Ordering::Relaxed);
     }
 

@@ -84,30 +84,30 @@ impl BatchSubscriptions {
     ///
     /// # Errors
     /// When there is no such batch, or it is not kept any more.
-    pub(crate) async fn follow(
+    pub(crate) async fn subscribe(
         &self,
         outbox: &Arc<Outbox>,
         batch: BatchId,
         id: Option<&str>,
     ) -> Result<(), RequestError> {
-        outbox.promise(1);
+        outbox.reserve(1);
         let place = ReplyOrder::Anywhere;
-        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, is_bare: false };
+        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, result_only: false };
         // Seated first and asked then what there is, so that nothing falls in between.
         let number = {
             let mut circle = self.circle();
             let round = circle.rounds;
-            circle.seats.enter(batch, waiter, BatchSubscriberState { round, told: None })
+            circle.seats.insert(batch, waiter, BatchSubscriberState { round, told: None })
         };
         self.count.fetch_add(1, Ordering::SeqCst);
-        match self.story(batch).await {
+        match self.info(batch).await {
             Ok(story) => {
                 self.begin(number, story);
                 Ok(())
             }
             Err(refusal) => match self.remove(batch, number) {
                 Some(_) => {
-                    outbox.withdraw();
+                    outbox.cancel_reservation();
                     Err(refusal)
                 }
                 // Who is not there any more has had an answer.
@@ -116,8 +116,8 @@ impl BatchSubscriptions {
         }
     }
 
-    async fn story(&self, batch: BatchId) -> Result<Arc<BatchInfo>, RequestError> {
-        match self.store.find(Query::Batch(batch)).await? {
+    async fn info(&self, batch: BatchId) -> Result<Arc<BatchInfo>, RequestError> {
+        match self.store.query(Query::Batch(batch)).await? {
             QueryResult::Batch(story) => Ok(Arc::from(story)),
             _ => {
                 let message = format!("There is no batch {batch}, or it is not kept any more.");
@@ -136,7 +136,7 @@ impl BatchSubscriptions {
             bytes.extend(line(&follower.waiter, Status::Ended, &story));
             drop(circle);
             if let Some(BatchSubscriber { waiter, .. }) = self.remove(story.id, number) {
-                waiter.answer(&bytes);
+                waiter.send(&bytes);
             }
             return;
         }
@@ -200,33 +200,33 @@ impl BatchSubscriptions {
     }
 
     /// Tells of what has changed, for as long as this is polled.
-    pub(crate) async fn tell_on(self: Arc<Self>) {
+    pub(crate) async fn run(self: Arc<Self>) {
         loop {
             self.changed.notified().await;
-            self.tell().await;
+            self.publish_changed().await;
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Tells of what has changed by now.
-    async fn tell(&self) {
+    async fn publish_changed(&self) {
         let (round, changed) = {
             let mut circle = self.circle();
             circle.rounds += 1;
             (circle.rounds, std::mem::take(&mut circle.changed))
         };
-        let ask = |batch| async move { (batch, self.story(batch).await) };
+        let ask = |batch| async move { (batch, self.info(batch).await) };
         let mut stories = iter(changed).map(ask).buffer_unordered(QUESTIONS);
         while let Some((batch, story)) = stories.next().await {
             match story {
-                Ok(story) => self.pass_on(round, story),
-                Err(refusal) => self.let_go(batch, |waiter| waiter.refuse(&refusal)),
+                Ok(story) => self.publish(round, story),
+                Err(refusal) => self.let_go(batch, |waiter| waiter.send_error(&refusal)),
             }
         }
     }
 
     /// Sends the state that a batch had in this round to those who began to follow before.
-    fn pass_on(&self, round: u64, story: Arc<BatchInfo>) {
+    fn publish(&self, round: u64, story: Arc<BatchInfo>) {
         if story.state == BatchState::Ended {
             return self.conclude(&story);
         }
@@ -239,7 +239,7 @@ impl BatchSubscriptions {
                 changed.insert(story.id);
             } else if *told != story {
                 // Who does not read misses it.
-                follower.waiter.outbox.offer(&line(&follower.waiter, Status::Progress, &story));
+                follower.waiter.outbox.try_send(&line(&follower.waiter, Status::Progress, &story));
                 follower.notes.told = Some(story.clone());
             }
         }
@@ -248,7 +248,7 @@ impl BatchSubscriptions {
 
     /// A batch has ended, and its followers go.
     fn conclude(&self, story: &BatchInfo) {
-        self.let_go(story.id, |waiter| waiter.answer(&line(waiter, Status::Ended, story)));
+        self.let_go(story.id, |waiter| waiter.send(&line(waiter, Status::Ended, story)));
     }
 
     /// Lets go of those who follow a batch and were told their first line; the others find out themselves.
@@ -259,18 +259,18 @@ impl BatchSubscriptions {
     }
 
     /// The connection of this outbox has ended.
-    pub(super) fn leave(&self, outbox: &Arc<Outbox>) {
+    pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
         if !self.is_empty() {
-            let gone = self.circle().seats.leave(outbox);
+            let gone = self.circle().seats.remove_connection(outbox);
             self.count.fetch_sub(gone, Ordering::SeqCst);
         }
     }
 
     /// Tells everybody who is left that nothing more comes, or the end, if that is known without a wait.
-    pub(super) fn dismiss(&self, refusal: &RequestError) {
+    pub(super) fn close_all(&self, refusal: &RequestError) {
         let batches: Vec<_> = self.circle().seats.subjects().collect();
         for batch in batches {
-            if let Some(Ok(story)) = self.story(batch).now_or_never() {
+            if let Some(Ok(story)) = self.info(batch).now_or_never() {
                 if story.state == BatchState::Ended {
                     self.conclude(&story);
                 }
@@ -278,7 +278,7 @@ impl BatchSubscriptions {
         }
         let left = self.circle().seats.clear();
         self.count.store(0, Ordering::SeqCst);
-        left.for_each(|(_, follower)| follower.waiter.refuse(refusal));
+        left.for_each(|(_, follower)| follower.waiter.send_error(refusal));
     }
 }
 

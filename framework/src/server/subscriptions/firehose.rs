@@ -30,14 +30,14 @@ impl FirehoseSubscribers {
     }
 
     /// Lets a client in; it is promised one answer, for the day when nothing more will come.
-    pub(super) fn enter(&self, outbox: &Arc<Outbox>) {
-        outbox.promise(1);
+    pub(super) fn add(&self, outbox: &Arc<Outbox>) {
+        outbox.reserve(1);
         let mut listeners = self.listeners();
         listeners.push(FirehoseSubscriber { outbox: outbox.clone(), missed: 0 });
         self.count.store(listeners.len(), Ordering::SeqCst);
     }
 
-    pub(super) fn leave(&self, outbox: &Arc<Outbox>) {
+    pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
         if self.is_empty() {
             return;
         }
@@ -47,34 +47,34 @@ impl FirehoseSubscribers {
     }
 
     /// Tells all of them one line after the other.
-    pub(super) fn tell(&self, lines: &[Vec<u8>]) {
+    pub(super) fn publish(&self, lines: &[Vec<u8>]) {
         for listener in &mut *self.listeners() {
-            lines.iter().for_each(|line| listener.tell(line));
+            lines.iter().for_each(|line| listener.send(line));
         }
     }
 
     /// Tells them that nothing more will come.
-    pub(super) fn dismiss(&self, refusal: &RequestError) {
+    pub(super) fn close_all(&self, refusal: &RequestError) {
         let listeners = std::mem::take(&mut *self.listeners());
         self.count.store(0, Ordering::SeqCst);
         let mut line = Vec::new();
         ReplyWriter::new(&mut line).refused(None, refusal);
         for listener in listeners {
-            listener.outbox.answer(std::iter::once((ReplyOrder::Anywhere, &line[..])));
+            listener.outbox.fulfil(std::iter::once((ReplyOrder::Anywhere, &line[..])));
         }
     }
 }
 
 impl FirehoseSubscriber {
-    fn tell(&mut self, line: &[u8]) {
+    fn send(&mut self, line: &[u8]) {
         if self.missed == 0 {
-            self.missed += u64::from(!self.outbox.offer(line));
+            self.missed += u64::from(!self.outbox.try_send(line));
             return;
         }
         let mut lines = Vec::new();
         ReplyWriter::new(&mut lines).missed(self.missed);
         lines.extend_from_slice(line);
-        match self.outbox.offer(&lines) {
+        match self.outbox.try_send(&lines) {
             true => self.missed = 0,
             false => self.missed += 1,
         }
@@ -95,10 +95,10 @@ mod tests {
     fn a_slow_listener_misses_lines_and_is_told_how_many() {
         let gallery = FirehoseSubscribers::default();
         let (slow, quick) = (Arc::new(Outbox::new(200)), Arc::new(Outbox::new(20_000)));
-        gallery.enter(&slow);
-        gallery.enter(&quick);
+        gallery.add(&slow);
+        gallery.add(&quick);
         let line = |number: u8| format!("{{\"task_id\":{number},\"status\":\"done\",\"result\":null}}\n");
-        let tell = |number| gallery.tell(&[line(number).into_bytes()]);
+        let tell = |number| gallery.publish(&[line(number).into_bytes()]);
         (0..10).for_each(tell);
         assert_eq!(read(&slow), line(0) + &line(1), "half of the limit");
         assert_eq!(read(&quick), (0..10).map(line).collect::<String>());
@@ -112,10 +112,10 @@ mod tests {
     fn whoever_is_in_the_gallery_leaves_it_or_is_told_that_it_closes() {
         let gallery = FirehoseSubscribers::default();
         let (left, stayed) = (Arc::new(Outbox::new(1024)), Arc::new(Outbox::new(1024)));
-        gallery.enter(&left);
-        gallery.enter(&stayed);
-        gallery.leave(&left);
-        gallery.dismiss(&RequestError::new(crate::protocol::ErrorCode::ShuttingDown, "The end."));
+        gallery.add(&left);
+        gallery.add(&stayed);
+        gallery.remove_connection(&left);
+        gallery.close_all(&RequestError::new(crate::protocol::ErrorCode::ShuttingDown, "The end."));
         assert!(gallery.is_empty());
         assert_eq!(read(&left), "");
         assert!(read(&stayed).contains("shutting_down"));

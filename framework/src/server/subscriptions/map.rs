@@ -32,7 +32,7 @@ impl<N> Default for SubscriptionMap<N> {
 }
 
 impl<N> SubscriptionMap<N> {
-    pub(super) fn enter(&mut self, subject: u64, waiter: Waiter, notes: N) -> u64 {
+    pub(super) fn insert(&mut self, subject: u64, waiter: Waiter, notes: N) -> u64 {
         let number = self.next;
         self.next += 1;
         self.by_connection.entry(address(&waiter.outbox)).or_default().insert(subject);
@@ -69,7 +69,7 @@ impl<N> SubscriptionMap<N> {
     }
 
     /// Takes out all that a connection follows; how many followers these were.
-    pub(super) fn leave(&mut self, outbox: &Arc<Outbox>) -> usize {
+    pub(super) fn remove_connection(&mut self, outbox: &Arc<Outbox>) -> usize {
         let subjects = self.by_connection.get(&address(outbox)).cloned().unwrap_or_default();
         let is_of_it = |follower: &Follower<N>| Arc::ptr_eq(&follower.waiter.outbox, outbox);
         subjects.into_iter().map(|subject| self.remove(subject, is_of_it).len()).sum()

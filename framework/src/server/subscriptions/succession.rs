@@ -21,21 +21,21 @@ pub struct PendingWaiter {
 
 impl Subscriptions {
     /// Seats the followers of another server, who know already what was before.
-    pub(crate) fn inherit(&self, awaited: &[PendingWaiter], outbox: &Arc<Outbox>) {
+    pub(crate) fn import(&self, awaited: &[PendingWaiter], outbox: &Arc<Outbox>) {
         let mut seats = self.seats();
         for PendingWaiter { task, listens } in awaited {
             let waiter =
-                Waiter { outbox: outbox.clone(), id: None, place: ReplyOrder::Anywhere, is_bare: false };
-            seats.enter(*task, waiter, SubscriberState { listens: *listens, held: None });
+                Waiter { outbox: outbox.clone(), id: None, place: ReplyOrder::Anywhere, result_only: false };
+            seats.insert(*task, waiter, SubscriberState { listens: *listens, held: None });
         }
         self.count.fetch_add(awaited.len(), Ordering::SeqCst);
     }
 
     /// Lets the followers of single tasks go to the next server, with whether they listen; the others are told to ask
     /// there themselves.
-    pub(crate) fn bequeath(&self, refusal: &RequestError) -> Vec<(TaskId, Waiter, bool)> {
-        self.gallery.dismiss(refusal);
-        self.batches.dismiss(refusal);
+    pub(crate) fn export(&self, refusal: &RequestError) -> Vec<(TaskId, Waiter, bool)> {
+        self.gallery.close_all(refusal);
+        self.batches.close_all(refusal);
         let mut seats = self.seats();
         let tasks: Vec<_> = seats.subjects().collect();
         let mut gone = Vec::new();

@@ -30,7 +30,7 @@ impl Stage {
     }
 
     async fn follow(&self) {
-        self.audience.follow(&self.outbox, 0, Some("7")).await.unwrap();
+        self.audience.subscribe(&self.outbox, 0, Some("7")).await.unwrap();
     }
 
     /// The task ends in the store, as the finisher sees to it.
@@ -107,15 +107,15 @@ async fn who_comes_after_the_end_hears_of_it_whether_or_not_it_has_been_told() {
 async fn what_comes_while_the_store_is_asked_is_held_back_and_not_lost() {
     let stage = Stage::new().await;
     let place = ReplyOrder::Anywhere;
-    let waiter = Waiter { outbox: stage.outbox.clone(), id: Some("7".into()), place, is_bare: false };
-    stage.outbox.promise(1);
-    let number = stage.audience.seats().enter(
+    let waiter = Waiter { outbox: stage.outbox.clone(), id: Some("7".into()), place, result_only: false };
+    stage.outbox.reserve(1);
+    let number = stage.audience.seats().insert(
         0,
         waiter,
         SubscriberState { listens: true, held: Some(Buffered::default()) },
     );
     stage.audience.count.fetch_add(1, Ordering::SeqCst);
-    let story = stage.audience.story(0).await.unwrap();
+    let story = stage.audience.details(0).await.unwrap();
     stage.attempt.log("meanwhile");
     stage.settle().await;
     stage.tell();
@@ -130,13 +130,13 @@ async fn what_comes_while_the_store_is_asked_is_held_back_and_not_lost() {
 async fn a_follower_goes_with_its_connection_and_the_others_stay() {
     let stage = Stage::new().await;
     let other = Arc::new(Outbox::new(4096));
-    stage.audience.follow(&other, 0, None).await.unwrap();
+    stage.audience.subscribe(&other, 0, None).await.unwrap();
     for _ in 0..3 {
         stage.follow().await;
     }
-    stage.audience.leave(&other);
+    stage.audience.remove_connection(&other);
     assert_eq!(stage.audience.count.load(Ordering::SeqCst), 3);
-    stage.audience.leave(&stage.outbox);
+    stage.audience.remove_connection(&stage.outbox);
     assert!(stage.audience.is_empty());
     assert!(stage.audience.seats().is_empty());
 }
@@ -144,7 +144,7 @@ async fn a_follower_goes_with_its_connection_and_the_others_stay() {
 #[tokio::test]
 async fn a_task_that_does_not_exist_cannot_be_followed() {
     let stage = Stage::new().await;
-    let refusal = stage.audience.follow(&stage.outbox, 5, None).await.unwrap_err();
+    let refusal = stage.audience.subscribe(&stage.outbox, 5, None).await.unwrap_err();
     assert_eq!(refusal.code, ErrorCode::UnknownTask);
     assert!(stage.outbox.is_settled() && stage.audience.is_empty());
 }
@@ -167,7 +167,7 @@ async fn who_does_not_read_misses_news_but_not_the_end() {
 async fn a_server_that_stops_lets_nobody_wait() {
     let stage = Stage::new().await;
     stage.follow().await;
-    stage.audience.dismiss(&RequestError::new(ErrorCode::ShuttingDown, "The end."));
+    stage.audience.close_all(&RequestError::new(ErrorCode::ShuttingDown, "The end."));
     assert!(stage.outbox.load().1 == 0 && stage.audience.is_empty());
     stage.tell();
 }

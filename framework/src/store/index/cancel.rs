@@ -28,8 +28,8 @@ impl TaskIndex {
 
     /// Takes waiting tasks out of the order, wherever they wait: nobody can take them any more. They count as
     /// waiting until they are [ended](Self::depart).
-    pub(in crate::store) fn withdraw(&mut self, ids: &FxHashSet<TaskId>) -> Vec<Waiting> {
-        let mut found = self.order.withdraw(ids);
+    pub(in crate::store) fn remove_waiting(&mut self, ids: &FxHashSet<TaskId>) -> Vec<Waiting> {
+        let mut found = self.order.remove(ids);
         if found.len() < ids.len() {
             found.extend(self.batches.remove(ids));
             found.extend(ids.iter().filter_map(|id| self.keys.remove(*id)));
@@ -47,7 +47,7 @@ impl TaskIndex {
     }
 
     /// Ends a withdrawn task.
-    pub(in crate::store) fn depart(
+    pub(in crate::store) fn terminate(
         &mut self,
         task: Arc<TaskRecord>,
         state: State,
@@ -58,24 +58,24 @@ impl TaskIndex {
     ) {
         self.departing -= 1;
         self.end(&task, state);
-        self.departed.push(TerminatedTask { task: task.clone(), state, error: error.to_owned() });
+        self.terminated.push(TerminatedTask { task: task.clone(), state, error: error.to_owned() });
         let outcome = Err(error.to_owned());
         records.push(Record::Ended(EndRecord { task, state, at_ms: now.wall_ms, run: None, outcome, keep }));
     }
 
     /// Ends of tasks that nobody has been told of.
-    pub(in crate::store) fn departed(&mut self) -> Vec<TerminatedTask> {
-        std::mem::take(&mut self.departed)
+    pub(in crate::store) fn terminated(&mut self) -> Vec<TerminatedTask> {
+        std::mem::take(&mut self.terminated)
     }
 
     /// Takes in a task of an earlier process that was cancelled while it ran: it has ended.
-    pub(in crate::store) fn take_in_cancelled(
+    pub(in crate::store) fn cancel_insertion(
         &mut self,
         task: Arc<TaskRecord>,
         now: Now,
         records: &mut Vec<Record>,
     ) {
         self.departing += 1;
-        self.depart(task, State::Cancelled, "It was cancelled while it ran.", true, now, records);
+        self.terminate(task, State::Cancelled, "It was cancelled while it ran.", true, now, records);
     }
 }

@@ -33,7 +33,7 @@ struct ConcurrencyKey {
 
 impl ConcurrencyKeys {
     /// Ties a task to a key of which `limit` may run at once.
-    pub(super) fn tie(&mut self, id: TaskId, key: &str, limit: u32) {
+    pub(super) fn register(&mut self, id: TaskId, key: &str, limit: u32) {
         let key = match self.keys.get_key_value(key) {
             Some((known, _)) => known.clone(),
             None => key.into(),
@@ -43,7 +43,7 @@ impl ConcurrencyKeys {
     }
 
     /// Lets a task run, or keeps it until one of its like has ended: then it is given back by [`ConcurrencyKeys::release`].
-    pub(super) fn enter(&mut self, waiting: Waiting) -> Option<Waiting> {
+    pub(super) fn acquire(&mut self, waiting: Waiting) -> Option<Waiting> {
         if self.ties.is_empty() {
             return Some(waiting);
         }
@@ -83,7 +83,7 @@ impl ConcurrencyKeys {
     }
 
     /// A task has ended.
-    pub(super) fn untie(&mut self, id: TaskId) {
+    pub(super) fn unregister(&mut self, id: TaskId) {
         if self.ties.is_empty() {
             return;
         }

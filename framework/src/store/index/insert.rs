@@ -31,7 +31,7 @@ impl TaskIndex {
     ///
     /// # Errors
     /// When the queue is full or closed, or the batch that the task names takes none.
-    pub(in crate::store) fn admits(&self, new: &NewTask, pending: usize) -> Result<(), RequestError> {
+    pub(in crate::store) fn check_capacity(&self, new: &NewTask, pending: usize) -> Result<(), RequestError> {
         let limit = self.limit;
         if self.closed {
             return Err(RequestError::new(ErrorCode::ShuttingDown, "The server is shutting down."));
@@ -49,13 +49,13 @@ impl TaskIndex {
     }
 
     /// Where a task goes that is accepted now.
-    pub(in crate::store) fn arrival(&mut self, task: Arc<TaskRecord>, now: Now) -> Insertion {
+    pub(in crate::store) fn new_insertion(&mut self, task: Arc<TaskRecord>, now: Now) -> Insertion {
         let when = |due| match due {
             Due::Now => ReadyAt::Now,
             Due::After(pause) => ReadyAt::Steady(now.steady + pause),
             Due::At(at_ms) => ReadyAt::Wall(at_ms),
         };
-        let rare = task.new.rare.as_deref();
+        let rare = task.new.extra.as_deref();
         let limit = task.new.handler.options.concurrency;
         Insertion {
             id: task.id,
@@ -70,22 +70,22 @@ impl TaskIndex {
     }
 
     /// Takes in a new task.
-    pub(in crate::store) fn accept(&mut self, arrival: Insertion) {
+    pub(in crate::store) fn count(&mut self, arrival: Insertion) {
         self.ended.accepted += 1;
         if let Some(batch) = arrival.batch {
             self.batches.count_in(batch);
         }
-        self.arrive(arrival);
+        self.insert(arrival);
     }
 
     /// Puts a task where it waits.
-    pub(in crate::store) fn arrive(&mut self, arrival: Insertion) {
+    pub(in crate::store) fn insert(&mut self, arrival: Insertion) {
         let Insertion { id, task, place, when, expires, concurrency, batch, is_suspect } = arrival;
         if let Some((key, limit)) = concurrency {
-            self.keys.tie(id, &key, limit);
+            self.keys.register(id, &key, limit);
         }
         if is_suspect {
-            self.keys.tie(id, SUSPECT, 1);
+            self.keys.register(id, SUSPECT, 1);
         }
         if let Some(expires) = expires {
             self.expiries.add(id, expires);
@@ -99,18 +99,18 @@ impl TaskIndex {
     }
 
     /// Ended tasks wait again, with all their attempts before them.
-    pub(in crate::store) fn readmit(&mut self, tasks: Vec<(TaskRecord, State)>, now: Now) {
+    pub(in crate::store) fn restore(&mut self, tasks: Vec<(TaskRecord, State)>, now: Now) {
         let ids: FxHashSet<_> = tasks.iter().map(|(task, _)| task.id).collect();
-        self.order.forget_strikes(&ids);
+        self.order.drop_tombstones(&ids);
         for (mut task, from) in tasks {
             let ended = self.ended_in(from);
             *ended = ended.saturating_sub(1);
             let is_alone = task.new.batch().is_some_and(|batch| !self.batches.count_back(batch, from));
-            if let Some(rare) = task.new.rare.as_mut().filter(|_| is_alone) {
+            if let Some(rare) = task.new.extra.as_mut().filter(|_| is_alone) {
                 rare.batch = None;
             }
-            let arrival = self.arrival(Arc::new(task), now);
-            self.arrive(arrival);
+            let arrival = self.new_insertion(Arc::new(task), now);
+            self.insert(arrival);
         }
     }
 

@@ -56,7 +56,7 @@ impl TaskIndex {
         leftovers: &mut SettleEffects,
     ) -> bool {
         let Settlement { task: id, token, verdict, started_ms, ran, follow } = settlement;
-        let Some(RunningTask { task: Some(task), place, slot, .. }) = self.give_back(id, token) else {
+        let Some(RunningTask { task: Some(task), place, slot, .. }) = self.remove_running(id, token) else {
             return false;
         };
         leftovers.slots.push(slot);
@@ -64,13 +64,13 @@ impl TaskIndex {
         let run = AttemptRun { number, started_ms, ran: Some(ran) };
         let outcome = match verdict {
             // Somebody wants it not to go on, and it does not; its worker does not know of that yet.
-            Disposition::Return | Disposition::Retry { .. } if task.is_cancel_requested() => {
+            Disposition::Requeue | Disposition::Retry { .. } if task.is_cancel_requested() => {
                 let error = CANCELLED.to_owned();
-                self.departed.push(TerminatedTask { task: task.clone(), state: State::Cancelled, error });
+                self.terminated.push(TerminatedTask { task: task.clone(), state: State::Cancelled, error });
                 Err(State::Cancelled)
             }
-            Disposition::Return => {
-                self.order.refund(place);
+            Disposition::Requeue => {
+                self.order.refund_turn(place);
                 self.expiries.lease(id, false);
                 self.release(id);
                 leftovers.returned.push(Waiting { id, task: Some(task), place });
@@ -90,7 +90,7 @@ impl TaskIndex {
             }
             Disposition::Done(result) => Ok(result),
             Disposition::Failed(error) => {
-                self.over(&task, State::Failed, run, error, now, records);
+                self.finish(&task, State::Failed, run, error, now, records);
                 leftovers.tasks.push(task);
                 return true;
             }
@@ -114,13 +114,13 @@ impl TaskIndex {
                 let all = follow.into_iter().chain(chained);
                 records.extend(all.map(|new| Record::Follow(FollowUp { new, completes: None })));
             }
-            Err(state) => self.over(&task, state, run, CANCELLED.to_owned(), now, records),
+            Err(state) => self.finish(&task, state, run, CANCELLED.to_owned(), now, records),
         }
         leftovers.tasks.push(task);
         true
     }
 
-    fn over(
+    fn finish(
         &mut self,
         task: &Arc<TaskRecord>,
         state: State,
@@ -139,7 +139,7 @@ impl TaskIndex {
     pub(super) fn end(&mut self, task: &TaskRecord, state: State) {
         *self.ended_in(state) += 1;
         self.release(task.id);
-        self.keys.untie(task.id);
+        self.keys.unregister(task.id);
         self.expiries.remove(task.id);
         if let Some(batch) = task.new.batch() {
             self.batches.count_end(batch, state);
@@ -164,14 +164,14 @@ impl TaskIndex {
         }
     }
 
-    fn give_back(&mut self, id: TaskId, token: LeaseToken) -> Option<RunningTask> {
+    fn remove_running(&mut self, id: TaskId, token: LeaseToken) -> Option<RunningTask> {
         let held =
             self.running.get(&id).is_some_and(|running| running.token == token && running.task.is_some());
         held.then(|| self.running.remove(&id)).flatten()
     }
 
     /// Puts a leased task back whose body could not be read.
-    pub(in crate::store) fn unread(&mut self, id: TaskId, token: LeaseToken) {
+    pub(in crate::store) fn fail_unreadable(&mut self, id: TaskId, token: LeaseToken) {
         let held = self.running.get(&id).is_some_and(|running| running.token == token);
         if let Some(RunningTask { place, .. }) = held.then(|| self.running.remove(&id)).flatten() {
             self.release(id);
@@ -185,8 +185,9 @@ impl TaskIndex {
         let lost = self.running.iter().filter(|(_, running)| running.until <= now.steady);
         let lost: Vec<_> = lost.map(|(id, running)| (*id, running.token)).collect();
         for (id, token) in lost {
-            let Some(RunningTask { task: Some(task), place, slot, .. }) = self.give_back(id, token) else {
-                self.unread(id, token);
+            let Some(RunningTask { task: Some(task), place, slot, .. }) = self.remove_running(id, token)
+            else {
+                self.fail_unreadable(id, token);
                 continue;
             };
             self.lost.push(slot);
@@ -194,7 +195,7 @@ impl TaskIndex {
             let number = task.attempts() + 1;
             let run = AttemptRun { number, started_ms: now.wall_ms, ran: None };
             if self.crashed(&task, run, "The worker was lost.", now, records) {
-                self.keys.tie(id, SUSPECT, 1);
+                self.keys.register(id, SUSPECT, 1);
                 let task = self.hot.hold(task);
                 self.order.push_front(Waiting { id, task, place });
             }
@@ -203,7 +204,7 @@ impl TaskIndex {
     }
 
     /// Takes in a task of an earlier process that died while it ran.
-    pub(in crate::store) fn take_in_crashed(
+    pub(in crate::store) fn restore_crashed(
         &mut self,
         task: Arc<TaskRecord>,
         run: AttemptRun,
@@ -211,11 +212,11 @@ impl TaskIndex {
         now: Now,
         records: &mut Vec<Record>,
     ) {
-        let mut arrival = self.arrival(task.clone(), now);
+        let mut arrival = self.new_insertion(task.clone(), now);
         (arrival.when, arrival.expires) = (ReadyAt::Now, None);
         if self.crashed(&task, run, error, now, records) {
             arrival.is_suspect = true;
-            self.arrive(arrival);
+            self.insert(arrival);
         }
     }
 
@@ -233,8 +234,8 @@ impl TaskIndex {
         self.expiries.remove(task.id);
         if task.is_cancel_requested() {
             let error = format!("It was cancelled. {error}");
-            self.over(task, State::Cancelled, run, error.clone(), now, records);
-            self.departed.push(TerminatedTask { task: task.clone(), state: State::Cancelled, error });
+            self.finish(task, State::Cancelled, run, error.clone(), now, records);
+            self.terminated.push(TerminatedTask { task: task.clone(), state: State::Cancelled, error });
             return false;
         }
         if crashes < CRASHES_MAX {
@@ -244,15 +245,15 @@ impl TaskIndex {
             return true;
         }
         let error = format!("{error} That was so {crashes} times: the task is set aside.");
-        self.over(task, State::Failed, run, error.clone(), now, records);
-        self.departed.push(TerminatedTask { task: task.clone(), state: State::Failed, error });
+        self.finish(task, State::Failed, run, error.clone(), now, records);
+        self.terminated.push(TerminatedTask { task: task.clone(), state: State::Failed, error });
         false
     }
 }
 
 /// The task that a done one asked for, with its result as arguments.
 fn chained(task: &TaskRecord, result: &bytes::Bytes, handlers: &Handlers) -> Option<NewTask> {
-    let rare = task.new.rare.as_deref()?;
+    let rare = task.new.extra.as_deref()?;
     let (first, rest) = rare.then.split_first()?;
     let mut new = match handlers.find(first) {
         Ok(handler) => NewTask::with_defaults(handler, result.clone()),
@@ -263,7 +264,7 @@ fn chained(task: &TaskRecord, result: &bytes::Bytes, handlers: &Handlers) -> Opt
         }
     };
     if !rest.is_empty() {
-        new.rare_mut().then = rest.to_vec();
+        new.extra_mut().then = rest.to_vec();
     }
     Some(new)
 }

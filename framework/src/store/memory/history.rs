@@ -61,12 +61,12 @@ impl History {
 
     /// The task that a key belongs to already.
     pub(super) fn known(&self, new: &NewTask, now: Now) -> Option<TaskId> {
-        let key = new.rare.as_ref()?.key.as_ref()?;
+        let key = new.extra.as_ref()?.key.as_ref()?;
         self.keys.get(key).filter(|(_, until)| *until > now.wall_ms).map(|(id, _)| *id)
     }
 
     pub(super) fn remember(&mut self, new: &NewTask, id: TaskId, now: Now) {
-        let Some(key) = new.rare.as_ref().and_then(|rare| rare.key.clone()) else { return };
+        let Some(key) = new.extra.as_ref().and_then(|rare| rare.key.clone()) else { return };
         let until = now.wall_ms.saturating_add(self.key_ms);
         self.keys.insert(key.clone(), (id, until));
         self.key_order.push_back((key, until));
@@ -213,13 +213,13 @@ impl History {
         self.ended(id).map(|_| ()).ok_or_else(|| no_task(id))
     }
 
-    pub(super) fn find(&self, question: Query, books: &mut TaskIndex, now: Now) -> QueryResult {
+    pub(super) fn query(&self, question: Query, books: &mut TaskIndex, now: Now) -> QueryResult {
         match question {
             Query::Task(id) => {
                 let over = self.ended(id).map(TaskSource::Over);
                 let found = over.or_else(|| alive(books, now).find(|known| known.task().id == id));
                 let told =
-                    |known: TaskSource| QueryResult::Task(Box::new(story(known.task(), self.tell(&known))));
+                    |known: TaskSource| QueryResult::Task(Box::new(story(known.task(), self.view(&known))));
                 found.map_or(QueryResult::Nothing, told)
             }
             Query::Tasks(filter) => QueryResult::Tasks(self.list(&filter, books, now)),
@@ -245,10 +245,10 @@ impl History {
             all.filter(|known| filter.admits(known.task(), Some(known.state()))).collect();
         found.sort_unstable_by_key(|known| std::cmp::Reverse(known.task().id));
         found.truncate(filter.limit);
-        found.iter().map(|known| summary(known.task(), &self.tell(known))).collect()
+        found.iter().map(|known| summary(known.task(), &self.view(known))).collect()
     }
 
-    fn tell(&self, known: &TaskSource) -> TaskViewParts {
+    fn view(&self, known: &TaskSource) -> TaskViewParts {
         let mut history = self.history.get(&known.task().id).cloned().unwrap_or_default();
         match known {
             TaskSource::Alive { task, state, due_ms } => TaskViewParts {

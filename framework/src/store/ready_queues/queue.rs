@@ -135,7 +135,7 @@ impl Queue {
     }
 
     /// Counts off a task that ended while it waited.
-    pub(super) fn strike(&mut self, was_delayed: bool) {
+    pub(super) fn mark_removed(&mut self, was_delayed: bool) {
         let (guess, other) = match was_delayed {
             true => (&mut self.delayed, &mut self.due),
             false => (&mut self.due, &mut self.delayed),

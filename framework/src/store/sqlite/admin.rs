@@ -26,7 +26,7 @@ const CANCELLED: &str = "It was cancelled before it ran.";
 type Changing<T> = Result<T, RequestError>;
 
 impl Writer {
-    pub(super) fn change(&mut self, change: AdminCommand) -> Changing<AdminResult> {
+    pub(super) fn apply(&mut self, change: AdminCommand) -> Changing<AdminResult> {
         match change {
             AdminCommand::Cancel(TaskSelector::Task(id)) => self.cancel(id).map(AdminResult::Cancelled),
             AdminCommand::Cancel(TaskSelector::Batch(id)) => self.cancel_batch(id).map(AdminResult::Tasks),
@@ -129,7 +129,7 @@ impl Writer {
         let mut ended = 0;
         for chunk in ids.chunks(CHUNK) {
             let now = self.shared.clock.now();
-            let mut withdrawn = self.shared.desk().books.withdraw(&set(chunk));
+            let mut withdrawn = self.shared.desk().books.remove_waiting(&set(chunk));
             let cold: Vec<_> =
                 withdrawn.iter().filter(|waiting| waiting.task.is_none()).map(|waiting| waiting.id).collect();
             let handlers = self.shared.handlers.clone();
@@ -147,7 +147,7 @@ impl Writer {
                 match waiting.task.clone().or_else(cold) {
                     Some(task) => {
                         ended += 1;
-                        desk.books.depart(task, state, why, keep, now, &mut records);
+                        desk.books.terminate(task, state, why, keep, now, &mut records);
                     }
                     None => desk.books.put_back(waiting),
                 }
@@ -155,7 +155,7 @@ impl Writer {
             desk.books.note_batches(now, &mut records);
             let stir = desk.books.stir(now);
             drop(desk);
-            self.shared.bell.ring(stir);
+            self.shared.bell.notify(stir);
             self.write_now(records)?;
         }
         Ok(ended)
@@ -188,7 +188,7 @@ impl Writer {
                 None => Err(no_batch(id)),
             };
         }
-        self.shared.bell.ring(stir);
+        self.shared.bell.notify(stir);
         self.write_now(records)
     }
 
@@ -208,10 +208,10 @@ impl Writer {
                 let over = task.new.batch().filter(|batch| desk.books.batches().get(*batch).is_none());
                 alone.extend(over.map(|_| task.id));
             }
-            desk.books.readmit(again, now);
+            desk.books.restore(again, now);
             let stir = desk.books.stir(now);
             drop(desk);
-            self.shared.bell.ring(stir);
+            self.shared.bell.notify(stir);
             self.execute(|file| {
                 let leave =
                     |id: &TaskId| file.execute("UPDATE tasks SET batch = NULL WHERE id = ?1", [*id as i64]);
@@ -280,7 +280,7 @@ impl Writer {
         desk.books.order().pause(queue, paused);
         let stir = desk.books.stir(now);
         drop(desk);
-        self.shared.bell.ring(stir);
+        self.shared.bell.notify(stir);
         Ok(())
     }
 

@@ -171,7 +171,7 @@ impl<'a> Group<'_, 'a> {
     fn tasks(&mut self, tasks: &'a [NewTask]) -> Result<()> {
         self.written.accepted.reserve(tasks.len());
         for new in tasks {
-            let key = new.rare.as_ref().and_then(|rare| rare.key.as_deref());
+            let key = new.extra.as_ref().and_then(|rare| rare.key.as_deref());
             let accepted = match key.map(|key| self.known(key)).transpose()?.flatten() {
                 Some(id) => Accepted { id, is_new: false },
                 None => {

@@ -19,7 +19,7 @@ impl SqliteShared {
         let mut desk = self.desk();
         desk.wake(now);
         let mut counts = desk.books.counts();
-        counts.trouble = desk.trouble.as_ref().map(WriteError::describe);
+        counts.storage_error = desk.trouble.as_ref().map(WriteError::describe);
         let oldest = desk.books.oldest();
         drop(desk);
         counts.oldest_waiting_ms = oldest
@@ -35,7 +35,7 @@ impl SqliteShared {
         counts
     }
 
-    pub(super) fn find(&self, question: Query) -> std::result::Result<QueryResult, RequestError> {
+    pub(super) fn query(&self, question: Query) -> std::result::Result<QueryResult, RequestError> {
         if question == Query::Queues {
             return Ok(QueryResult::Queues(queues(&mut self.desk().books)));
         }

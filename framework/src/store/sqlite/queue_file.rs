@@ -119,7 +119,7 @@ impl QueueFile {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn story(&self, handlers: &Handlers, id: TaskId) -> Result<Option<TaskDetails>> {
+    pub fn details(&self, handlers: &Handlers, id: TaskId) -> Result<Option<TaskDetails>> {
         Ok(read_story(&self.connection, handlers, id)?)
     }
 

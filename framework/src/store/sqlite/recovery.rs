@@ -66,7 +66,7 @@ pub(super) fn recover(
     }
     for id in cancelled {
         if let Some(task) = load_one(connection, handlers, id, now.wall_ms)? {
-            books.take_in_cancelled(Arc::new(task), now, &mut records);
+            books.cancel_insertion(Arc::new(task), now, &mut records);
         }
     }
     books.note_batches(now, &mut records);
@@ -82,7 +82,7 @@ pub(super) fn recover(
 fn count_crash(books: &mut TaskIndex, task: Arc<TaskRecord>, now: Now, records: &mut Vec<Record>) {
     const WHY: &str = "The process died while it ran.";
     let run = AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None };
-    books.take_in_crashed(task, run, WHY, now, records);
+    books.restore_crashed(task, run, WHY, now, records);
 }
 
 fn ledger(connection: &Connection) -> Result<(Ledger, TaskId)> {
@@ -197,7 +197,7 @@ impl Reader<'_> {
                 queue = (intern(name), 0);
             }
             let arrival = self.arrival(row, task, queue.0, books)?;
-            books.arrive(arrival);
+            books.insert(arrival);
         }
         Ok((waiting, last))
     }

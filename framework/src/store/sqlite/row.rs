@@ -49,10 +49,10 @@ impl RowOptions {
             Due::Now | Due::At(_) => None,
         };
         let differs = new.attempts != own.attempts || new.timeout != own.timeout;
-        if !differs && delay_ms.is_none() && new.rare.is_none() {
+        if !differs && delay_ms.is_none() && new.extra.is_none() {
             return None;
         }
-        let rare = new.rare.as_deref().cloned().unwrap_or_default();
+        let rare = new.extra.as_deref().cloned().unwrap_or_default();
         let (expires_ms, expires_in_ms) = match rare.expires {
             None => (None, None),
             Some(Due::Now) => (Some(accepted_ms), Some(0)),
@@ -115,7 +115,7 @@ pub(super) fn task(row: &Row, handlers: &Handlers, now_ms: u64) -> rusqlite::Res
             Some(timeout) => Some(Duration::from_millis(timeout)),
         },
         ticket: None,
-        rare: rare(options, batch),
+        extra: rare(options, batch),
     };
     let age = Duration::from_millis(now_ms.saturating_sub(accepted_ms));
     let now = Instant::now();

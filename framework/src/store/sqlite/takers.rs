@@ -23,7 +23,7 @@ impl SqliteShared {
 
     /// Leaves the desk, and tells the thread that writes of something new if it sleeps; only then, or it would wake
     /// up to find the desk taken.
-    pub(super) fn leave(&self, mut desk: MutexGuard<SqliteState>) {
+    pub(super) fn unlock_and_wake(&self, mut desk: MutexGuard<SqliteState>) {
         let wakes = desk.inbox.wakes();
         drop(desk);
         if wakes {
@@ -41,7 +41,7 @@ impl SqliteShared {
                 desk.arriving += count;
                 desk.inbox.add(WriteRequest::Push(PushRequest { tasks, answer }));
             }
-            self.leave(desk);
+            self.unlock_and_wake(desk);
             (count, refused)
         };
         let accepted = match count {
@@ -68,8 +68,8 @@ impl SqliteShared {
         let mut taken = desk.books.take(line, limit, now);
         let slots = self.mark(&mut desk, &taken);
         let stir = if desk.books.is_due(line, now) { WakeSet::line(line) } else { WakeSet::default() };
-        self.leave(desk);
-        self.bell.ring(stir);
+        self.unlock_and_wake(desk);
+        self.bell.notify(stir);
         if taken.iter().any(|taken| taken.task.is_none()) {
             self.read(&mut taken, now);
         }
@@ -118,7 +118,7 @@ impl SqliteShared {
                 Some(task) => desk.books.loaded(taken.token, task),
                 None => {
                     tracing::error!("task {} is in the books and not in the file", taken.id);
-                    desk.books.unread(taken.id, taken.token);
+                    desk.books.fail_unreadable(taken.id, taken.token);
                 }
             }
         }
@@ -136,8 +136,8 @@ impl SqliteShared {
         }
         desk.inbox.note(records);
         let stir = desk.books.stir(now);
-        self.leave(desk);
-        self.bell.ring(stir);
+        self.unlock_and_wake(desk);
+        self.bell.notify(stir);
         settled
     }
 
@@ -151,7 +151,7 @@ impl SqliteShared {
                 return None;
             }
             desk.inbox.add(item(answer));
-            self.leave(desk);
+            self.unlock_and_wake(desk);
         }
         told.await.ok()
     }
@@ -166,7 +166,7 @@ impl SqliteState {
         let mut refused = Vec::new();
         let mut tasks = Vec::with_capacity(batch.len());
         for (index, new) in batch.into_iter().enumerate() {
-            match self.books.admits(&new, self.arriving + tasks.len()) {
+            match self.books.check_capacity(&new, self.arriving + tasks.len()) {
                 Ok(()) => tasks.push(new),
                 Err(refusal) => refused.push((index, refusal)),
             }

@@ -43,7 +43,7 @@ impl Writer {
             match group.first() {
                 Some(WriteRequest::Change(..)) => {
                     if let Some(WriteRequest::Change(change, answer)) = group.pop() {
-                        drop(answer.send(self.change(change)));
+                        drop(answer.send(self.apply(change)));
                     }
                 }
                 Some(WriteRequest::End(..)) => {
@@ -185,15 +185,15 @@ impl Writer {
                 desk.trouble = None;
             }
             for task in arrived {
-                let arrival = desk.books.arrival(task, now);
-                desk.books.accept(arrival);
+                let arrival = desk.books.new_insertion(task, now);
+                desk.books.count(arrival);
             }
             desk.books.stir(now)
         };
         for (answer, ids) in answers {
             drop(answer.send(Ok(ids)));
         }
-        self.shared.bell.ring(stir);
+        self.shared.bell.notify(stir);
         for barrier in barriers {
             let _gone = barrier.send(());
         }

@@ -47,7 +47,7 @@ impl Replacement {
         config: &Config,
     ) -> Result<Prepared, String> {
         let Self { arguments, queue, keeper, patience } = self;
-        let held = running.holds().await;
+        let held = running.reload_blocker().await;
         let queue = queue.filter(|_| held.is_none()).ok_or_else(|| held.unwrap_or_default())?;
         tracing::info!("reloading: a new process looks whether it can serve");
         let said = |error: anyhow::Error| format!("{error:#}");
@@ -58,11 +58,12 @@ impl Replacement {
         running.drain(patience).await.map_err(|running| {
             let patience = framework::humantime::format_duration(patience);
             format!(
-                "after {patience} there still runs: {running}; --timeout waits longer, and --now gives them up, to run \
+                "after {patience} there still runs: {running}; --grace waits longer, and --now gives them up, to run \
                  again"
             )
         })?;
-        let offer = || running.offer().map_err(|error| format!("making a pair of sockets: {error}"));
+        let offer =
+            || running.prepare_handover().map_err(|error| format!("making a pair of sockets: {error}"));
         match successor.lives().and_then(|()| offer()) {
             Ok(offer) => Ok(Prepared { successor, offer, patience, keeping }),
             Err(reason) => {
@@ -88,21 +89,21 @@ impl Term<'_> {
         service: &Service,
     ) -> Result<End> {
         let Prepared { mut successor, offer, patience, keeping } = prepared;
-        let (renewal, begin) = (running.renewal(), Instant::now());
+        let (renewal, begin) = (running.reload_control(), Instant::now());
         let (handover, remainder) = running.hand_over(offer, patience).await;
         let pid_file = self.pid_file.take().map(PidFile::release);
         let max_wait_time = self.settings.max_wait_time;
         if let Err(reason) = successor.take_over(&handover).await {
             drop(successor);
             tracing::error!("not reloaded, and everything is taken back: {reason}");
-            renewal.failed(reason);
+            renewal.fail(reason);
             service.ready();
-            tokio::spawn(remainder.end(max_wait_time));
+            tokio::spawn(remainder.finish(max_wait_time));
             return Ok(End::Returned(handover));
         }
         let pid = successor.release();
         pid_file.into_iter().for_each(Released::clear);
-        renewal.done(pid);
+        renewal.complete(pid);
         service.replaced(pid);
         let pause = begin.elapsed().as_millis();
         tracing::info!("reloaded: process {pid} serves, after a pause of {pause} ms");
@@ -112,11 +113,11 @@ impl Term<'_> {
             tell(pid, Signal::USR1);
         }
         if let Some(mut keeper) = keeping {
-            let (ended, ()) = tokio::join!(keeper.keep(), remainder.end(max_wait_time));
+            let (ended, ()) = tokio::join!(keeper.keep(), remainder.finish(max_wait_time));
             return ended.map(|()| End::Replaced);
         }
         tokio::select! {
-            () = remainder.end(max_wait_time) => {}
+            () = remainder.finish(max_wait_time) => {}
             () = self.signals.insist(&self.log) => {}
         }
         Ok(End::Replaced)

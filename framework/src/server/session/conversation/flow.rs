@@ -36,10 +36,10 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
 
     /// Handles the messages of one page in their order: requests in batches, raw data in callbacks. Tells whether
     /// more is to be read.
-    pub(super) async fn take_in(&mut self, page: MessageBatch) -> io::Result<bool> {
+    pub(super) async fn process(&mut self, page: MessageBatch) -> io::Result<bool> {
         let session = self.session;
         let limit = session.hall.settings.package_max_length;
-        if !self.is_welcome(&page) {
+        if !self.is_allowed(&page) {
             return Ok(false);
         }
         let mut batch =
@@ -83,7 +83,7 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
     }
 
     /// Whether the door lets in what is spoken; if not, that is said.
-    fn is_welcome(&self, page: &MessageBatch) -> bool {
+    fn is_allowed(&self, page: &MessageBatch) -> bool {
         let Session { door, outbox, guest, .. } = self.session;
         let Some(opening) = self.pipe.opening() else { return true };
         guest.speaks(if opening == DetectedProtocol::Frames { Protocol::Frames } else { Protocol::Lines });
@@ -94,8 +94,8 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
             outbox.frame();
         }
         let is_encrypted = self.pipe.is_encrypted();
-        if !door.speaks(opening, is_encrypted) {
-            outbox.refuse(&door.refusal(opening, is_encrypted));
+        if !door.accepts(opening, is_encrypted) {
+            outbox.refuse(&door.rejection(opening, is_encrypted));
             return false;
         }
         true
@@ -107,7 +107,7 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
             self.receiving.next().await;
             self.flush().await?;
         }
-        let slot = self.session.outbox.open();
+        let slot = self.session.outbox.open_slot();
         let connection = self.session.connection.within(slot);
         let callback = self.session.hall.events.clone().receive(connection.clone(), data);
         let mut callback: BoxFuture<'static, ()> = Box::pin(async move {
@@ -121,7 +121,7 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
     }
 
     /// Waits for the callbacks under way: they may still push tasks.
-    pub(super) async fn receive_all(&mut self) -> io::Result<()> {
+    pub(super) async fn poll_callbacks(&mut self) -> io::Result<()> {
         while self.receiving.next().await.is_some() {
             self.flush().await?;
         }

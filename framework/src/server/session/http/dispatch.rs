@@ -128,7 +128,7 @@ impl RequestContext {
     /// What a client may do that shows this token, or none.
     async fn admit(&self, token: Option<&str>) -> Result<Access, RequestError> {
         match token {
-            Some(token) => self.door.admit(&self.peer, token).await,
+            Some(token) => self.door.authenticate(&self.peer, token).await,
             None => Ok(self.access),
         }
     }
@@ -149,7 +149,7 @@ impl RequestContext {
         if *self.stop.borrow() {
             return Err(RequestError::new(ErrorCode::ShuttingDown, "The server is shutting down.").into());
         }
-        match self.hall.board.trouble().await {
+        match self.hall.board.storage_error().await {
             Some(trouble) => Err(RequestError::new(ErrorCode::StorageFailed, trouble).into()),
             None => Ok(shown(&json!({ "status": "ready" }))),
         }

@@ -104,7 +104,7 @@ impl Drop for ReplyCollector {
     fn drop(&mut self) {
         self.outbox.abandon();
         self.outbox.wake();
-        self.caller.hall.audience.leave(&self.outbox);
+        self.caller.hall.audience.remove_connection(&self.outbox);
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn one(
 /// Follows all tasks until the client has enough.
 pub(super) fn all(caller: RequestContext) -> Result<Response<Body>, Problem> {
     let mailbox = ReplyCollector::new(caller);
-    mailbox.caller.hall.audience.listen(&mailbox.outbox);
+    mailbox.caller.hall.audience.subscribe_all(&mailbox.outbox);
     Ok(stream(mailbox, None))
 }
 

@@ -38,10 +38,10 @@ impl Session {
             return Ok(Some(gone.unwrap_or_else(|| frame(CloseCode::Normal, ""))));
         };
         let mut line = Vec::new();
-        let heard = match self.hear(&message).await {
+        let heard = match self.check_token(&message).await {
             Ok((id, access)) => {
                 self.access = access;
-                messages.give_back(rest);
+                messages.unread(rest);
                 ReplyWriter::new(&mut line).ok(id.map(RawValue::get), &GrantedScopes::of(access));
                 None
             }

@@ -73,7 +73,7 @@ impl WebSocketTransport {
     }
 
     /// Puts messages that were read back to the beginning.
-    pub(super) fn give_back(&mut self, page: MessageBatch) {
+    pub(super) fn unread(&mut self, page: MessageBatch) {
         self.before = Some(page);
     }
 
@@ -150,7 +150,7 @@ impl MessageTransport for WebSocketTransport {
         if self.left() < before {
             self.pulse.beat();
         }
-        self.socket.get_ref().traffic().hold_back(self.left());
+        self.socket.get_ref().traffic().set_buffered(self.left());
         written.map_err(|error| match error {
             Error::Io(error) => error,
             error => io::Error::other(error),
