@@ -101,7 +101,7 @@ async fn finish(player: &mut Player, played: &RefCell<Vec<Step>>) -> Result<()> 
         let done = |(id, sheet): (TaskId, &plain::Sheet)| Settled {
             task: id,
             token: sheet.lease.expect("what runs is leased").token,
-            verdict: Disposition::Done("null".into()),
+            disposition: Disposition::Done("null".into()),
             follow: Vec::new(),
         };
         let settle = Step::Settle(player.plain.in_state(State::Running).map(done).collect());

@@ -144,7 +144,7 @@ async fn a_full_disk_refuses_tasks_and_settles_others_and_is_well_when_there_is_
     let done = Settlement {
         task: leases[0].task.id,
         token: leases[0].token,
-        verdict: Disposition::Done(bytes::Bytes::from_static(b"1")),
+        disposition: Disposition::Done(bytes::Bytes::from_static(b"1")),
         started_ms: 0,
         ran: Duration::ZERO,
         follow: Vec::new(),

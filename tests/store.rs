@@ -28,11 +28,11 @@ fn tasks(count: usize) -> Vec<NewTask> {
     (0..count).map(|_| task()).collect()
 }
 
-fn settled(lease: &Lease, verdict: Disposition) -> Settlement {
+fn settled(lease: &Lease, disposition: Disposition) -> Settlement {
     Settlement {
         task: lease.task.id,
         token: lease.token,
-        verdict,
+        disposition,
         started_ms: 0,
         ran: Duration::ZERO,
         follow: Vec::new(),
@@ -128,7 +128,7 @@ async fn a_closed_store_takes_nothing_in_and_says_when_there_is_no_more() {
 #[tokio::test]
 async fn a_task_that_is_cancelled_while_its_worker_gives_it_back_ends_and_is_told_of() {
     for store in stores() {
-        for verdict in
+        for disposition in
             [Disposition::Requeue, Disposition::Retry { pause: Duration::ZERO, error: "not yet".into() }]
         {
             store.push(tasks(1)).await;
@@ -136,7 +136,7 @@ async fn a_task_that_is_cancelled_while_its_worker_gives_it_back_ends_and_is_tol
             let id = lease.task.id;
             let cancelled = store.apply(AdminCommand::Cancel(TaskSelector::Task(id))).await;
             assert_eq!(cancelled, Ok(AdminResult::Cancelled(Cancelled::Aborted)));
-            assert_eq!(store.settle(vec![settled(&lease, verdict)]).await, [true]);
+            assert_eq!(store.settle(vec![settled(&lease, disposition)]).await, [true]);
             let departed = store.next_terminated().await;
             assert_eq!((departed[0].task.id, departed[0].state), (id, State::Cancelled));
             assert!(store.take(0, 1).await.is_empty());

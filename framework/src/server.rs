@@ -105,31 +105,31 @@ impl Server {
         remember_panics();
         status::raise_limit(self.settings.max_connection);
         let schedules = check(&self.settings, &self.config, &self.handlers)?;
-        let benches = self.worker_group_stats();
+        let groups = self.worker_group_stats();
         let io = ThreadPool::new("io", self.settings.worker_num, 0)?;
-        let blocking = benches.iter().map(|bench| bench.count).sum();
+        let blocking = groups.iter().map(|group| group.count).sum();
         let tasks = ThreadPool::new("task", self.settings.task_threads, blocking)?;
         let threads = Threads { io: self.settings.worker_num, task: self.settings.task_threads };
-        let board = Arc::new(Metrics::new(self.store.clone(), benches, threads));
+        let metrics = Arc::new(Metrics::new(self.store.clone(), groups, threads));
         // Within the pool, whose reactor the sockets belong to from now on.
-        let (limits, given) = (board.limits.clone(), InheritedSockets::from(handover.sockets));
+        let (limits, given) = (metrics.limits.clone(), InheritedSockets::from(handover.sockets));
         let opening = listener::open(self.settings.clone(), self.config.clone(), limits, given);
-        let entrances = io.spawn(opening).await??;
+        let bound = io.spawn(opening).await??;
         let default_function = self.settings.default_function.clone();
-        let queue = Intake::new(self.store.clone(), self.handlers.clone(), default_function, board.clone());
+        let queue = Intake::new(self.store.clone(), self.handlers.clone(), default_function, metrics.clone());
         let scheduler =
             Scheduler::open(schedules, queue.clone(), self.store.clone(), Clock::machine()).await?;
         self.events.start().await.context("on_start")?;
 
-        let work = self.spawn_workers(&tasks, &board);
+        let work = self.spawn_workers(&tasks, &metrics);
         let mut telling = None;
         if let Some(line) = handover.line {
-            let (audience, awaited) = (work.hearing.audience.clone(), handover.awaited);
+            let (subscriptions, awaited) = (work.hearing.subscriptions.clone(), handover.awaited);
             // Within the pool, as above, and before any task begins.
-            let seated = io.spawn(async move { handover::seat(&audience, &awaited, line) }).await??;
+            let seated = io.spawn(async move { handover::seat(&subscriptions, &awaited, line) }).await??;
             telling = Some(io.spawn(seated));
         }
-        let running = self.spawn_listener(entrances, [io, tasks], queue, Arc::new(scheduler), board, work);
+        let running = self.spawn_listener(bound, [io, tasks], queue, Arc::new(scheduler), metrics, work);
         Ok(ServerHandle { telling, ..running })
     }
 
@@ -139,78 +139,78 @@ impl Server {
     }
 
     /// Opens the rooms behind the queue: workers, finisher and notifier.
-    fn spawn_workers(&self, tasks: &ThreadPool, board: &Arc<Metrics>) -> WorkerRuntime {
+    fn spawn_workers(&self, tasks: &ThreadPool, metrics: &Arc<Metrics>) -> WorkerRuntime {
         let (halt, halted) = watch::channel(false);
         let (to_finisher, from_workers) = mpsc::channel(CHANNEL_CAPACITY);
         let (to_notifier, from_finisher) = mpsc::channel(CHANNEL_CAPACITY);
         let hearing = ReplyTargets::new(&self.store);
-        let ReplyTargets { waiters, audience } = &hearing;
+        let ReplyTargets { waiters, subscriptions } = &hearing;
         let (events, config, handlers) = (self.events.clone(), self.config.clone(), self.handlers.clone());
-        let notifier = notifier::run(events.clone(), waiters.clone(), audience.clone(), from_finisher);
-        let finisher = finisher::run(self.store.clone(), board.clone(), from_workers, to_notifier);
-        let workshop = Arc::new(AttemptContext { config, handlers, audience: audience.clone() });
+        let notifier = notifier::run(events.clone(), waiters.clone(), subscriptions.clone(), from_finisher);
+        let finisher = finisher::run(self.store.clone(), metrics.clone(), from_workers, to_notifier);
+        let context = Arc::new(AttemptContext { config, handlers, sink: subscriptions.clone() });
         let leases = Arc::new(Leases::new(self.store.clone()));
         let lease = self.settings.policy().lease;
         let beside = vec![tasks.spawn(finisher), tasks.spawn(leases.clone().keep(lease))];
-        let crews = board.benches.iter().enumerate().map(|(line, bench)| WorkerPool {
+        let pools = metrics.groups.iter().enumerate().map(|(line, group)| WorkerPool {
             store: self.store.clone(),
             events: events.clone(),
-            workshop: workshop.clone(),
+            context: context.clone(),
             line,
-            count: bench.count,
-            workers: bench.free.clone(),
+            count: group.count,
+            workers: group.free.clone(),
             leases: leases.clone(),
             lease,
             finisher: to_finisher.clone(),
             halt: halted.clone(),
         });
-        let crews = crews.map(Arc::new).collect();
-        WorkerRuntime::new(crews, self.settings.task_threads, halt, tasks.spawn(notifier), beside, hearing)
+        let pools = pools.map(Arc::new).collect();
+        WorkerRuntime::new(pools, self.settings.task_threads, halt, tasks.spawn(notifier), beside, hearing)
     }
 
     /// Opens the rooms before it: the sessions, and the listener that owns them.
     fn spawn_listener(
         self,
-        entrances: Vec<BoundListener>,
+        bound: Vec<BoundListener>,
         [io, tasks]: [ThreadPool; 2],
         queue: Intake,
         scheduler: Arc<Scheduler>,
-        board: Arc<Metrics>,
+        metrics: Arc<Metrics>,
         mut work: WorkerRuntime,
     ) -> ServerHandle {
         let (stop, stopped) = watch::channel(false);
         let (guard, reading) = mpsc::channel(1);
-        let sockets = entrances.iter().map(|entrance| entrance.socket.clone()).collect();
-        let doors: Vec<_> = entrances.iter().map(|entrance| entrance.door.clone()).collect();
-        let addresses: Vec<_> = doors.iter().map(|door| door.describe()).collect();
+        let sockets = bound.iter().map(|listener| listener.socket.clone()).collect();
+        let policies: Vec<_> = bound.iter().map(|listener| listener.policy.clone()).collect();
+        let addresses: Vec<_> = policies.iter().map(|policy| policy.describe()).collect();
         let max_wait_time = self.settings.max_wait_time;
         work.add_background([
-            io.spawn(board.clone().sample()),
+            io.spawn(metrics.clone().sample()),
             io.spawn(queue.clone().run_wakeups()),
-            io.spawn(work.hearing.audience.batches.clone().run()),
+            io.spawn(work.hearing.subscriptions.batches.clone().run()),
             io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
         ]);
         let ending = Arc::new(ShutdownControl::new(self.store.clone(), max_wait_time));
-        let renewal = Arc::new(ReloadControl::new(self.store.clone(), max_wait_time));
-        let hall = Arc::new(SessionContext {
+        let reload = Arc::new(ReloadControl::new(self.store.clone(), max_wait_time));
+        let context = Arc::new(SessionContext {
             ending: ending.clone(),
-            renewal: renewal.clone(),
+            reload: reload.clone(),
             settings: self.settings,
             events: self.events,
             queue: queue.clone(),
             scheduler,
             waiters: work.hearing.waiters.clone(),
-            audience: work.hearing.audience.clone(),
-            board,
+            subscriptions: work.hearing.subscriptions.clone(),
+            metrics,
             addresses: addresses.clone(),
         });
-        let listener = io.spawn(Listener { hall, stop: stopped, reading: guard }.run(entrances));
+        let listener = io.spawn(Listener { context, stop: stopped, reading: guard }.run(bound));
         work.resume(&tasks);
         ServerHandle {
             pools: [io, tasks],
             addresses,
             sockets,
-            doors,
+            policies,
             max_wait_time,
             store: self.store,
             queue,
@@ -220,7 +220,7 @@ impl Server {
             work,
             telling: None,
             ending,
-            reload_control: renewal,
+            reload_control: reload,
         }
     }
 }

@@ -151,7 +151,7 @@ pub struct TerminatedTask {
 pub struct Settlement {
     pub task: TaskId,
     pub token: LeaseToken,
-    pub verdict: Disposition,
+    pub disposition: Disposition,
     /// When the attempt began, in milliseconds since 1970, and how long it took.
     pub started_ms: u64,
     pub ran: Duration,

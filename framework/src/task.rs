@@ -59,7 +59,7 @@ pub struct NewTask {
     pub attempts: u32,
     /// The longest an attempt may take; `None` is for ever.
     pub timeout: Option<Duration>,
-    pub ticket: Option<WaiterId>,
+    pub waiter: Option<WaiterId>,
     /// What only few tasks have.
     pub extra: Option<Box<ExtraOptions>>,
 }
@@ -149,7 +149,7 @@ impl NewTask {
             due: Due::Now,
             attempts: options.attempts,
             timeout: options.timeout,
-            ticket: None,
+            waiter: None,
             extra: None,
         }
     }
@@ -236,7 +236,7 @@ impl TaskRecord {
     /// A task that has ended, with all its attempts before it again; nobody waits for it.
     pub(crate) fn again(ended: &Self) -> Self {
         let mut new = ended.new.clone();
-        (new.ticket, new.due) = (None, Due::Now);
+        (new.waiter, new.due) = (None, Due::Now);
         if let Some(rare) = &mut new.extra {
             rare.expires = None;
         }

@@ -139,7 +139,7 @@ impl Player {
         let settlement = |settled: &Settled| Settlement {
             task: settled.task,
             token: settled.token,
-            verdict: settled.verdict.clone(),
+            disposition: settled.disposition.clone(),
             started_ms: self.plain.wall_ms(),
             ran: std::time::Duration::from_millis(3),
             follow: settled.follow.iter().map(|draft| draft.task(&self.plain.handlers)).collect(),
@@ -170,7 +170,7 @@ impl Player {
         self.leases.remove(&id);
         let sheet = self.plain.tasks.get_mut(&id).expect("it ran");
         let is_cancelled = sheet.lease.take().is_some_and(|lease| lease.is_cancelled);
-        match &settled.verdict {
+        match &settled.disposition {
             // Whoever was told that it stops does not see it run again.
             Disposition::Requeue | Disposition::Retry { .. } if is_cancelled => {
                 self.plain.departures.insert(id, true);

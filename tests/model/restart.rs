@@ -44,7 +44,7 @@ impl Player {
         let settled = |(id, lease): (_, &framework::store::Lease)| Settled {
             task: id,
             token: lease.token,
-            verdict: Disposition::Requeue,
+            disposition: Disposition::Requeue,
             follow: Vec::new(),
         };
         let all: Vec<_> = self.leases.iter().map(|(id, lease)| settled((*id, lease))).collect();

@@ -44,7 +44,7 @@ pub(super) enum Step {
 pub(super) struct Settled {
     pub(super) task: TaskId,
     pub(super) token: LeaseToken,
-    pub(super) verdict: Disposition,
+    pub(super) disposition: Disposition,
     pub(super) follow: Vec<Draft>,
 }
 
@@ -191,7 +191,7 @@ impl Choice<'_> {
             settled.push(Settled {
                 task,
                 token,
-                verdict: Disposition::Failed("late".into()),
+                disposition: Disposition::Failed("late".into()),
                 follow: vec![],
             });
         }
@@ -201,7 +201,7 @@ impl Choice<'_> {
     fn end(&mut self, task: TaskId) -> Settled {
         let sheet = &self.plain.tasks[&task];
         let lease = sheet.lease.expect("what runs is leased");
-        let verdict = match self.random.u8(..10) {
+        let disposition = match self.random.u8(..10) {
             // Who was asked to stop does, or is done before it hears of it.
             0..6 if lease.is_cancelled => Disposition::Cancelled,
             _ if lease.is_cancelled => Disposition::Done(self.random.u32(..).to_string().into()),
@@ -214,12 +214,12 @@ impl Choice<'_> {
             _ => Disposition::Requeue,
         };
         let follows =
-            self.flavour.chains && matches!(verdict, Disposition::Done(_)) && self.random.u8(..3) == 0;
+            self.flavour.chains && matches!(disposition, Disposition::Done(_)) && self.random.u8(..3) == 0;
         let follow = match follows {
             true => (0..self.random.usize(1..3)).map(|_| Draft { key: None, ..self.draft() }).collect(),
             false => Vec::new(),
         };
-        Settled { task, token: lease.token, verdict, follow }
+        Settled { task, token: lease.token, disposition, follow }
     }
 
     fn renew(&mut self) -> Option<Step> {

@@ -191,19 +191,26 @@ impl Load {
             }
             let mut ends = Vec::new();
             let settle = |lease: &framework::store::Lease| {
-                let verdict = match random.borrow_mut().u8(..10) {
+                let disposition = match random.borrow_mut().u8(..10) {
                     0 => Disposition::Requeue,
                     1 => Disposition::Failed("out of luck".to_owned()),
                     2 => Disposition::Retry { pause: Duration::ZERO, error: "not yet".to_owned() },
                     _ => Disposition::Done(Bytes::from_static(b"true")),
                 };
-                match &verdict {
+                match &disposition {
                     Disposition::Done(_) => ends.push((lease.task.id, State::Done)),
                     Disposition::Failed(_) => ends.push((lease.task.id, State::Failed)),
                     _ => {}
                 }
                 let (task, token) = (lease.task.id, lease.token);
-                Settlement { task, token, verdict, started_ms: 0, ran: Duration::ZERO, follow: Vec::new() }
+                Settlement {
+                    task,
+                    token,
+                    disposition,
+                    started_ms: 0,
+                    ran: Duration::ZERO,
+                    follow: Vec::new(),
+                }
             };
             let settlements = leases.iter().map(settle).collect();
             let answers = store.settle(settlements).await;

@@ -20,17 +20,17 @@ use super::stop::{control_socket, waiting};
 #[command(name = "task:reload")]
 struct Reload {
     #[command(flatten)]
-    patience: ShutdownOptions,
+    grace: ShutdownOptions,
 }
 
 impl Execute for Reload {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         // Without asking the server; it would find the same.
         app.config()?.check_all()?;
-        let patience = self.patience.wire_value();
-        let address = self.patience.address.map_or_else(|| control_socket(app).map(Address::Unix), Ok)?;
+        let grace = self.grace.wire_value();
+        let address = self.grace.address.map_or_else(|| control_socket(app).map(Address::Unix), Ok)?;
         let client = ServerAddress::at(Some(address)).connect(app).await?;
-        let mut reloading = client.reload(patience.as_deref()).await.map_err(exit_error)?;
+        let mut reloading = client.reload(grace.as_deref()).await.map_err(exit_error)?;
         let news = follow(&mut reloading, output).await?;
         match (news.new_pid, news.error) {
             (Some(pid), _) => {

@@ -13,7 +13,7 @@ use super::stop::stop;
 #[command(name = "task:restart")]
 struct Restart {
     #[command(flatten)]
-    patience: ShutdownOptions,
+    grace: ShutdownOptions,
 }
 
 impl Execute for Restart {
@@ -21,7 +21,7 @@ impl Execute for Restart {
         let config = app.config()?;
         // Settings that are wrong would leave nothing to go back to.
         config.check_all()?;
-        let arguments = match stop(app, &self.patience, output).await {
+        let arguments = match stop(app, &self.grace, output).await {
             Ok(farewell) => farewell.map(|farewell| farewell.arguments).unwrap_or_default(),
             Err(error) if Exit::of(&error) == Exit::NotRunning => {
                 output.note("No task server is running; one is started.");

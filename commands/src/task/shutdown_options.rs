@@ -25,8 +25,8 @@ pub(super) struct ShutdownOptions {
 impl ShutdownOptions {
     /// As the wire names it; `None` is the server's own.
     pub(super) fn wire_value(&self) -> Option<String> {
-        let patience = if self.now { Some(Duration::ZERO) } else { self.grace };
-        patience.map(|patience| format_duration(patience).to_string())
+        let grace = if self.now { Some(Duration::ZERO) } else { self.grace };
+        grace.map(|grace| format_duration(grace).to_string())
     }
 
     /// Whether running tasks are to be given up at once.

@@ -26,41 +26,41 @@ use super::start::daemon::PID_FILE;
 #[command(name = "task:stop")]
 struct Stop {
     #[command(flatten)]
-    patience: ShutdownOptions,
+    grace: ShutdownOptions,
 }
 
 impl Execute for Stop {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        stop(app, &self.patience, output).await.map(|_| ())
+        stop(app, &self.grace, output).await.map(|_| ())
     }
 }
 
 /// Stops the server and waits for its end; what it said last, unless it could not be asked.
 pub(super) async fn stop(
     app: &App,
-    patience: &ShutdownOptions,
+    grace: &ShutdownOptions,
     output: &mut Output,
 ) -> Result<Option<ShutdownStatus>> {
     // This project's own, wherever it listens: another one may have the port.
-    let (is_here, address) = match &patience.address {
+    let (is_here, address) = match &grace.address {
         Some(address) => (false, address.clone()),
         None => (true, Address::Unix(control_socket(app)?)),
     };
     let client = match ServerAddress::at(Some(address)).connect_if_running(app).await {
         Ok(Some(client)) => client,
-        Ok(None) if is_here => return stop_unasked(app, patience, output).await.map(|()| None),
+        Ok(None) if is_here => return stop_unasked(app, grace, output).await.map(|()| None),
         Ok(None) => return Err(Exit::NotRunning.error("no task server is running there")),
         Err(error) if is_here && kind(error.downcast_ref()) == Some(ErrorKind::PermissionDenied) => {
             return Err(of_another(app)?);
         }
         Err(error) if is_here && error.downcast_ref().is_some_and(is_cut) => {
-            return hung_up(app, patience, output).await.map(|()| None);
+            return hung_up(app, grace, output).await.map(|()| None);
         }
         Err(error) => return Err(error),
     };
-    match client.stop(patience.wire_value().as_deref()).await {
+    match client.stop(grace.wire_value().as_deref()).await {
         Ok(mut leaving) => follow(&mut leaving, output).await,
-        Err(error) if is_here && is_cut(&error) => hung_up(app, patience, output).await.map(|()| None),
+        Err(error) if is_here && is_cut(&error) => hung_up(app, grace, output).await.map(|()| None),
         Err(error) => Err(exit_error(error)),
     }
 }
@@ -114,12 +114,12 @@ fn tell(farewell: &ShutdownStatus, seen: &mut BTreeMap<String, u64>, output: &mu
 /// Which running tasks are waited for, and how long.
 pub(super) fn waiting(patience_ms: u64, running: &BTreeMap<String, u64>) -> String {
     let running: Vec<_> = running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
-    let patience = format_duration(Duration::from_secs(patience_ms.div_ceil(1000)));
-    format!("Waiting up to {patience} for running tasks: {}", running.join(", "))
+    let grace = format_duration(Duration::from_secs(patience_ms.div_ceil(1000)));
+    format!("Waiting up to {grace} for running tasks: {}", running.join(", "))
 }
 
 /// Nobody listens where the server should be: it may be about to start or to end, or listen elsewhere.
-async fn stop_unasked(app: &App, patience: &ShutdownOptions, output: &mut Output) -> Result<()> {
+async fn stop_unasked(app: &App, grace: &ShutdownOptions, output: &mut Output) -> Result<()> {
     let path = pid_file(app)?;
     let Some(holder) = PidFile::holder(&path) else {
         let stale =
@@ -131,7 +131,7 @@ async fn stop_unasked(app: &App, patience: &ShutdownOptions, output: &mut Output
     ));
     // Never "at once", as often as it comes.
     holder.signal(Signal::QUIT)?;
-    if patience.is_none() {
+    if grace.is_none() {
         holder.signal(Signal::TERM)?;
     }
     gone(&path, holder).await;
@@ -165,9 +165,9 @@ fn is_cut(error: &ClientError) -> bool {
 }
 
 /// Somebody else has told it before us.
-async fn hung_up(app: &App, patience: &ShutdownOptions, output: &mut Output) -> Result<()> {
+async fn hung_up(app: &App, grace: &ShutdownOptions, output: &mut Output) -> Result<()> {
     match PidFile::holder(&pid_file(app)?) {
-        Some(_) => stop_unasked(app, patience, output).await,
+        Some(_) => stop_unasked(app, grace, output).await,
         None => {
             output.success("The task server has stopped.");
             Ok(())

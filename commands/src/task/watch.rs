@@ -90,8 +90,8 @@ impl WatchTask {
                 _ = clock.tick() => None,
             };
             if let Some(TaskEvent::Disconnected(_)) = news {
-                let patience = format_millis(PATIENCE.as_millis() as f64);
-                output.note(format_args!("The connection is lost; trying again for {patience}."));
+                let grace = format_millis(PATIENCE.as_millis() as f64);
+                output.note(format_args!("The connection is lost; trying again for {grace}."));
                 continue;
             }
             if let Some(TaskEvent::Reconnected { .. }) = news {

@@ -59,7 +59,7 @@ impl Client {
     async fn send_and_close(&self, data: &[u8]) -> Result<NoWaitSend> {
         let connection = self.pool.dedicated().await?;
         let address = self.pool.connector.name(connection.at).to_owned();
-        let (patience, limit) = (self.pool.settings.connect_timeout, self.pool.settings.reply_timeout);
+        let (grace, limit) = (self.pool.settings.connect_timeout, self.pool.settings.reply_timeout);
         let (reader, mut writer) = split(connection.stream);
         let mut listener = ReplyListener { reader, said: Vec::new() };
         // Both at once: a server whose answers nobody reads would stop reading what is sent.
@@ -68,7 +68,7 @@ impl Client {
             sent = send(&mut writer, data, limit) => sent,
             heard = listener.listen() => heard.and(Err(io::ErrorKind::UnexpectedEof.into())),
         };
-        let ended = timeout(limit, listener.finish(patience)).await.unwrap_or(Ok(NoWaitOutcome::Silent));
+        let ended = timeout(limit, listener.finish(grace)).await.unwrap_or(Ok(NoWaitOutcome::Silent));
         let parting = sent.and(ended).map_err(|error| ClientError::io(&address, error).of_unknown_end());
         Ok(NoWaitSend { address, said: listener.said, parting })
     }
@@ -125,9 +125,9 @@ impl ReplyListener {
     }
 
     /// Listens until the server closes or is silent for so long.
-    async fn finish(&mut self, patience: Duration) -> io::Result<NoWaitOutcome> {
+    async fn finish(&mut self, grace: Duration) -> io::Result<NoWaitOutcome> {
         loop {
-            match timeout(patience, self.read_reply()).await {
+            match timeout(grace, self.read_reply()).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return Ok(NoWaitOutcome::Closed),
                 Ok(Err(error)) => return Err(error),

@@ -17,12 +17,12 @@ pub struct ReloadProgress {
 
 impl Client {
     /// Asks the server to start its program anew and to hand everything over to it. Running tasks are waited for as long
-    /// as its `max_wait_time`, or as long as `patience` says, such as `10s`; with `0s` they are given up.
+    /// as its `max_wait_time`, or as long as `grace` says, such as `10s`; with `0s` they are given up.
     ///
     /// # Errors
     /// [`ClientError::Refused`](super::ClientError::Refused) when this client may not ask for it.
-    pub async fn reload(&self, patience: Option<&str>) -> Result<ReloadProgress> {
-        let command = json!({ "command": "reload", "id": 0, "grace": patience });
+    pub async fn reload(&self, grace: Option<&str>) -> Result<ReloadProgress> {
+        let command = json!({ "command": "reload", "id": 0, "grace": grace });
         let mut dialogue = self.ask_apart(&command).await?;
         let last = dialogue.next().await?;
         Ok(ReloadProgress { dialogue, last })

@@ -17,12 +17,12 @@ pub struct ShutdownProgress {
 
 impl Client {
     /// Asks the server to stop: it accepts nothing more, waits for running tasks as long as its `max_wait_time`, or
-    /// as long as `patience` says, such as `10s`, and keeps the rest for its next start.
+    /// as long as `grace` says, such as `10s`, and keeps the rest for its next start.
     ///
     /// # Errors
     /// [`ClientError::Refused`](super::ClientError::Refused) when this client may not ask for it.
-    pub async fn stop(&self, patience: Option<&str>) -> Result<ShutdownProgress> {
-        let mut dialogue = self.ask_apart(&json!({ "command": "stop", "id": 0, "grace": patience })).await?;
+    pub async fn stop(&self, grace: Option<&str>) -> Result<ShutdownProgress> {
+        let mut dialogue = self.ask_apart(&json!({ "command": "stop", "id": 0, "grace": grace })).await?;
         let last = dialogue.next().await?;
         Ok(ShutdownProgress { dialogue, last })
     }

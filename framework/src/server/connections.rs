@@ -60,7 +60,7 @@ impl ConnectionRegistry {
     }
 
     pub(super) fn insert(&self, number: u64, peer: Peer, traffic: Arc<Traffic>) -> Arc<ConnectionRecord> {
-        let guest = Arc::new(ConnectionRecord {
+        let record = Arc::new(ConnectionRecord {
             number,
             peer,
             traffic,
@@ -68,8 +68,8 @@ impl ConnectionRegistry {
             is_encrypted: AtomicBool::new(false),
             outbox: Mutex::default(),
         });
-        self.guests().insert(number, guest.clone());
-        guest
+        self.guests().insert(number, record.clone());
+        record
     }
 
     pub(super) fn remove(&self, number: u64) {
@@ -79,8 +79,9 @@ impl ConnectionRegistry {
     /// The oldest `limit` of the connections that came after the one of this number.
     pub(super) fn list(&self, after: u64, limit: usize) -> Vec<ConnectionInfo> {
         let after = (Bound::Excluded(after), Bound::Unbounded);
-        let guests: Vec<_> = self.guests().range(after).take(limit).map(|(_, guest)| guest.clone()).collect();
-        guests.iter().map(|guest| guest.tell()).collect()
+        let guests: Vec<_> =
+            self.guests().range(after).take(limit).map(|(_, record)| record.clone()).collect();
+        guests.iter().map(|record| record.tell()).collect()
     }
 }
 

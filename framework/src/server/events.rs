@@ -116,8 +116,8 @@ impl Finished {
         }
     }
 
-    pub(super) fn ticket(&self) -> Option<WaiterId> {
-        self.task.new.ticket
+    pub(super) fn waiter(&self) -> Option<WaiterId> {
+        self.task.new.waiter
     }
 }
 

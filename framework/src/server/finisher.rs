@@ -48,7 +48,7 @@ impl AttemptEnd {
         Settlement {
             task: self.lease.task.id,
             token: self.lease.token,
-            verdict: self.verdict(),
+            disposition: self.disposition(),
             started_ms: now.ms.saturating_sub(started_ms),
             ran: self.ended.saturating_duration_since(self.started),
             follow: std::mem::take(&mut self.follow),
@@ -56,7 +56,7 @@ impl AttemptEnd {
     }
 
     /// A task that was to be cancelled is done if its attempt was faster, and in no other case goes on.
-    fn verdict(&self) -> Disposition {
+    fn disposition(&self) -> Disposition {
         match &self.outcome {
             Some(Outcome::Done(result)) => Disposition::Done(result.clone()),
             _ if self.lease.task.is_cancel_requested() => Disposition::Cancelled,
@@ -90,7 +90,7 @@ fn backoff(base: Duration, attempt: u32) -> Duration {
 /// Settles what comes from the workers until the last of them is gone, and passes on what ended without them.
 pub(super) async fn run(
     store: Arc<dyn Store>,
-    board: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     mut inbox: mpsc::Receiver<Vec<AttemptEnd>>,
     notifier: mpsc::Sender<Vec<Finished>>,
 ) {
@@ -103,7 +103,7 @@ pub(super) async fn run(
                 gone.into_iter().map(Finished::from).collect()
             }
             group = inbox.recv() => match group {
-                Some(group) => settle(&*store, &board, gather(group, &mut inbox)).await,
+                Some(group) => settle(&*store, &metrics, gather(group, &mut inbox)).await,
                 None => break,
             },
         };
@@ -130,19 +130,19 @@ async fn tell(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>) {
 }
 
 /// Settles a group, and gives those of it whose tasks have ended.
-async fn settle(store: &dyn Store, board: &Metrics, mut group: Vec<AttemptEnd>) -> Vec<Finished> {
+async fn settle(store: &dyn Store, metrics: &Metrics, mut group: Vec<AttemptEnd>) -> Vec<Finished> {
     let now = TimeStamps { instant: Instant::now(), ms: now_ms() };
     let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(now)).collect();
-    let states: Vec<_> = settlements.iter().map(|settlement| state(&settlement.verdict)).collect();
+    let states: Vec<_> = settlements.iter().map(|settlement| state(&settlement.disposition)).collect();
     let settled = store.settle(settlements).await;
-    board.record(group.iter().filter(|ended| ended.outcome.is_some()).map(AttemptEnd::latencies));
+    metrics.record(group.iter().filter(|ended| ended.outcome.is_some()).map(AttemptEnd::latencies));
     let ends = group.into_iter().zip(settled.into_iter().zip(states));
     ends.filter_map(|(ended, (settled, state))| settled.then(|| ended.finished(state)).flatten()).collect()
 }
 
 /// `None`: the task has not ended.
-fn state(verdict: &Disposition) -> Option<State> {
-    match verdict {
+fn state(disposition: &Disposition) -> Option<State> {
+    match disposition {
         Disposition::Done(_) => Some(State::Done),
         Disposition::Failed(_) => Some(State::Failed),
         Disposition::Cancelled => Some(State::Cancelled),

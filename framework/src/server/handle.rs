@@ -32,7 +32,7 @@ pub struct ServerHandle {
     pub(super) pools: [ThreadPool; 2],
     pub(super) addresses: Vec<Address>,
     pub(super) sockets: Vec<Arc<Socket>>,
-    pub(super) doors: Vec<Arc<ListenerPolicy>>,
+    pub(super) policies: Vec<Arc<ListenerPolicy>>,
     pub(super) max_wait_time: Duration,
     pub(super) store: Arc<dyn Store>,
     pub(super) queue: Intake,
@@ -49,12 +49,12 @@ pub struct ServerHandle {
 /// The clients that hear of tasks.
 pub(super) struct ReplyTargets {
     pub(super) waiters: Arc<Waiters>,
-    pub(super) audience: Arc<Subscriptions>,
+    pub(super) subscriptions: Arc<Subscriptions>,
 }
 
 /// The rooms behind the queue while they are open.
 pub(super) struct WorkerRuntime {
-    crews: Vec<Arc<WorkerPool>>,
+    pools: Vec<Arc<WorkerPool>>,
     threads: usize,
     /// Raised, or gone, when no further task is to begin.
     pause: watch::Sender<bool>,
@@ -85,7 +85,7 @@ pub struct DrainingServer {
     relay: JoinHandle<()>,
     telling: Option<JoinHandle<()>>,
     /// Dropped when nobody is to wait any more.
-    patience: Option<oneshot::Sender<()>>,
+    grace: Option<oneshot::Sender<()>>,
     is_stuck: bool,
 }
 
@@ -97,20 +97,20 @@ pub struct PreparedHandover {
 
 impl ReplyTargets {
     pub(super) fn new(store: &Arc<dyn Store>) -> Self {
-        Self { waiters: Arc::default(), audience: Arc::new(Subscriptions::new(store.clone())) }
+        Self { waiters: Arc::default(), subscriptions: Arc::new(Subscriptions::new(store.clone())) }
     }
 
     /// Tells everybody who still waits that nothing will come.
     fn close_all(&self, reason: &str) {
         let refusal = RequestError::new(ErrorCode::ShuttingDown, reason);
         self.waiters.close_all(&refusal);
-        self.audience.close_all(&refusal);
+        self.subscriptions.close_all(&refusal);
     }
 }
 
 impl WorkerRuntime {
     pub(super) fn new(
-        crews: Vec<Arc<WorkerPool>>,
+        pools: Vec<Arc<WorkerPool>>,
         threads: usize,
         halt: watch::Sender<bool>,
         notifier: JoinHandle<()>,
@@ -119,7 +119,7 @@ impl WorkerRuntime {
     ) -> Self {
         let (rest, _) = watch::channel(true);
         Self {
-            crews,
+            pools,
             threads,
             pause: rest,
             halt,
@@ -140,8 +140,8 @@ impl WorkerRuntime {
         let (rest, rests) = watch::channel(false);
         self.pause = rest;
         self.halt.send_replace(false);
-        for crew in &self.crews {
-            let pullers = (0..self.threads.min(crew.count)).map(|_| crew.clone().run_puller(rests.clone()));
+        for pool in &self.pools {
+            let pullers = (0..self.threads.min(pool.count)).map(|_| pool.clone().run_puller(rests.clone()));
             self.pullers.extend(pullers.map(|puller| tasks.spawn(puller)));
         }
     }
@@ -172,7 +172,7 @@ impl WorkerRuntime {
     /// Lets the rooms end one after the other, each when the one before it is gone and its inbox is empty; `false` when
     /// callbacks take longer.
     async fn drain_pipeline(&mut self, deadline: Instant) -> bool {
-        self.crews.clear();
+        self.pools.clear();
         timeout_at(deadline.max(Instant::now() + GRACE), &mut self.notifier).await.is_ok()
     }
 
@@ -209,7 +209,7 @@ impl ServerHandle {
     /// Looks now whether the files of tokens and certificates have changed, which it otherwise does when somebody
     /// connects. What cannot be used leaves what was in force, and is logged.
     pub fn reload_credentials(&self) {
-        self.doors.iter().for_each(|door| door.reload());
+        self.policies.iter().for_each(|policy| policy.reload());
     }
 
     /// Ends the server in the order of the rooms: no new requests, then no new tasks, then the running tasks
@@ -217,20 +217,20 @@ impl ServerHandle {
     ///
     /// A store that does not survive the process has its due tasks run to the end as well, within the same time.
     pub async fn stop(self) -> ShutdownReport {
-        let patience = self.max_wait_time;
-        self.stop_within(patience).await
+        let grace = self.max_wait_time;
+        self.stop_within(grace).await
     }
 
     /// As [`ServerHandle::stop`], with a time of its own for the running tasks.
-    pub async fn stop_within(mut self, patience: Duration) -> ShutdownReport {
-        let deadline = Instant::now() + patience;
+    pub async fn stop_within(mut self, grace: Duration) -> ShutdownReport {
+        let deadline = Instant::now() + grace;
         let ending = self.ending.clone();
         let telling = tokio::spawn(async move { ending.report_progress(deadline).await });
         self.sockets.clear();
         self.close_doors(deadline).await;
         // Those of a store that survives the process find nothing more to pull.
         if !self.work.wait_idle(deadline).await {
-            tracing::warn!("running tasks are given up after {patience:?}");
+            tracing::warn!("running tasks are given up after {grace:?}");
             self.work.abort_running().await;
         }
         let notified = self.work.drain_pipeline(deadline).await;
@@ -284,11 +284,11 @@ impl ServerHandle {
     ///
     /// # Errors
     /// What still runs.
-    pub async fn drain(&mut self, patience: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + patience;
-        let renewal = self.reload_control.clone();
-        let telling = tokio::spawn(async move { renewal.report_progress(deadline).await });
-        let is_over = match patience.is_zero() {
+    pub async fn drain(&mut self, grace: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + grace;
+        let reload = self.reload_control.clone();
+        let telling = tokio::spawn(async move { reload.report_progress(deadline).await });
+        let is_over = match grace.is_zero() {
             true => {
                 self.work.abort_running().await;
                 true
@@ -324,14 +324,10 @@ impl ServerHandle {
     /// Gives everything away after [`ServerHandle::drain`]: reads no further request, settles what has ended, and lets go of
     /// the store. Whoever connects from now on waits, without being refused, until the sockets are accepted from again.
     ///
-    /// Callbacks that still run may take as long as `patience`.
-    pub async fn hand_over(
-        mut self,
-        offer: PreparedHandover,
-        patience: Duration,
-    ) -> (Handover, DrainingServer) {
+    /// Callbacks that still run may take as long as `grace`.
+    pub async fn hand_over(mut self, offer: PreparedHandover, grace: Duration) -> (Handover, DrainingServer) {
         let PreparedHandover { mut handover, ours } = offer;
-        let deadline = Instant::now() + patience.max(GRACE);
+        let deadline = Instant::now() + grace.max(GRACE);
         self.sockets.iter().for_each(|socket| socket.detach());
         self.sockets.clear();
         self.close_doors(deadline).await;
@@ -342,28 +338,28 @@ impl ServerHandle {
         let tickets = self.store.unlock().await;
         self.work.abort_background().await;
         let Self { pools, listener, telling, work: WorkerRuntime { hearing, is_stuck, .. }, .. } = self;
-        let waiting = tickets.into_iter().filter_map(|(task, ticket)| {
-            let waiter = hearing.waiters.take(ticket)?;
+        let waiting = tickets.into_iter().filter_map(|(task, waiter)| {
+            let waiter = hearing.waiters.take(waiter)?;
             Some((task, waiter, false))
         });
         let reason = RequestError::new(ErrorCode::ShuttingDown, "The server is reloaded: connect again.");
-        let relay = Relay::new(waiting.chain(hearing.audience.export(&reason)));
+        let relay = Relay::new(waiting.chain(hearing.subscriptions.export(&reason)));
         handover.awaited = relay.awaited();
-        let (patience, over) = oneshot::channel();
+        let (grace, over) = oneshot::channel();
         let relay = pools[0].spawn(relay.run(ours, async { drop(over.await) }));
-        let patience = Some(patience);
-        (handover, DrainingServer { _pools: pools, hearing, listener, relay, telling, patience, is_stuck })
+        let grace = Some(grace);
+        (handover, DrainingServer { _pools: pools, hearing, listener, relay, telling, grace, is_stuck })
     }
 }
 
 impl DrainingServer {
-    /// Waits until the last client has its answer, or `patience` is over; then the others are told that none will come.
+    /// Waits until the last client has its answer, or `grace` is over; then the others are told that none will come.
     /// Nobody waits beside a task that was given up and goes on: it ends with this process, and runs in the next one.
-    pub async fn finish(mut self, patience: Duration) {
-        let patience = if self.is_stuck { Duration::ZERO } else { patience };
-        if timeout(patience, self.answered()).await.is_err() {
-            let Self { hearing, patience, .. } = &mut self;
-            *patience = None;
+    pub async fn finish(mut self, grace: Duration) {
+        let grace = if self.is_stuck { Duration::ZERO } else { grace };
+        if timeout(grace, self.answered()).await.is_err() {
+            let Self { hearing, grace, .. } = &mut self;
+            *grace = None;
             hearing.close_all("The server was reloaded while the task waited: ask for its result again.");
             drop(timeout(GRACE, self.answered()).await);
         }

@@ -35,21 +35,21 @@ pub struct Handover {
 /// # Errors
 /// When the line cannot be used.
 pub(super) fn seat(
-    audience: &Arc<Subscriptions>,
+    subscriptions: &Arc<Subscriptions>,
     awaited: &[PendingWaiter],
     line: UnixStream,
 ) -> Result<impl Future<Output = ()> + use<>> {
     line.set_nonblocking(true)?;
     let line = Connected::from_std(line).context("reaching the server before this one")?;
     let outbox = Arc::new(Outbox::new(NEWS_MAX));
-    audience.import(awaited, &outbox);
-    let audience = audience.clone();
+    subscriptions.import(awaited, &outbox);
+    let subscriptions = subscriptions.clone();
     Ok(async move {
         if let Err(error) = tell(&outbox, line).await {
             tracing::debug!("the server before this one has ended: {error}");
         }
         outbox.abandon();
-        audience.remove_connection(&outbox);
+        subscriptions.remove_connection(&outbox);
     })
 }
 

@@ -20,7 +20,7 @@ struct Inner {
     store: Arc<dyn Store>,
     handlers: Arc<Handlers>,
     default_function: Option<String>,
-    board: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     pushed: Notify,
 }
 
@@ -29,9 +29,9 @@ impl Intake {
         store: Arc<dyn Store>,
         handlers: Arc<Handlers>,
         default_function: Option<String>,
-        board: Arc<Metrics>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { store, handlers, default_function, board, pushed: Notify::new() }) }
+        Self { inner: Arc::new(Inner { store, handlers, default_function, metrics, pushed: Notify::new() }) }
     }
 
     pub(super) fn handlers(&self) -> &Handlers {
@@ -54,7 +54,7 @@ impl Intake {
     fn counted(&self, task: Result<NewTask, RequestError>) -> Result<NewTask, RequestError> {
         task.inspect_err(|refusal| {
             if refusal.code == ErrorCode::TooDeep {
-                self.inner.board.limits.hit(Limit::JsonNesting);
+                self.inner.metrics.limits.hit(Limit::JsonNesting);
             }
         })
     }
@@ -65,7 +65,7 @@ impl Intake {
         self.inner.pushed.notify_one();
         let busy = results.iter_mut().filter_map(|result| result.as_mut().err());
         for refusal in busy.filter(|refusal| refusal.code == ErrorCode::Busy) {
-            refusal.retry_after_ms = Some(self.inner.board.retry_after_ms());
+            refusal.retry_after_ms = Some(self.inner.metrics.retry_after_ms());
         }
         results
     }

@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The first room: the entrances, and the sessions of all who came through them.
 pub(super) struct Listener {
-    pub(super) hall: Arc<SessionContext>,
+    pub(super) context: Arc<SessionContext>,
     /// Becomes true when nobody is let in any more and the sessions are to stop reading.
     pub(super) stop: watch::Receiver<bool>,
     /// Every session holds one until no request can come from it any more.
@@ -38,13 +38,13 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Lets clients in through all entrances until it is told to stop, then waits for its sessions.
-    pub(super) async fn run(self, entrances: Vec<BoundListener>) {
-        let Self { hall, stop, reading } = self;
-        let house = Arc::new(ConnectionLimiter::new(&hall));
+    pub(super) async fn run(self, bound: Vec<BoundListener>) {
+        let Self { context, stop, reading } = self;
+        let house = Arc::new(ConnectionLimiter::new(&context));
         let mut porters = JoinSet::new();
-        for entrance in entrances {
-            let porter = AcceptLoop { hall: hall.clone(), house: house.clone(), stop: stop.clone() };
-            porters.spawn(porter.run(entrance, reading.clone()));
+        for listener in bound {
+            let porter = AcceptLoop { context: context.clone(), house: house.clone(), stop: stop.clone() };
+            porters.spawn(porter.run(listener, reading.clone()));
         }
         drop(reading);
         while porters.join_next().await.is_some() {}
@@ -53,14 +53,14 @@ impl Listener {
 
 /// Attends to one entrance.
 struct AcceptLoop {
-    hall: Arc<SessionContext>,
+    context: Arc<SessionContext>,
     house: Arc<ConnectionLimiter>,
     stop: watch::Receiver<bool>,
 }
 
 impl AcceptLoop {
-    async fn run(self, entrance: BoundListener, reading: mpsc::Sender<()>) {
-        let BoundListener { socket, door } = entrance;
+    async fn run(self, listener: BoundListener, reading: mpsc::Sender<()>) {
+        let BoundListener { socket, policy } = listener;
         let mut sessions = JoinSet::new();
         let mut stop = self.stop.clone();
         let mut reading = Some(reading);
@@ -68,8 +68,8 @@ impl AcceptLoop {
             tokio::select! {
                 accepted = socket.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        if let Some((seat, stream)) = self.house.acquire(stream, peer, &door) {
-                            let session = self.session(&seat, &door, guard.clone());
+                        if let Some((seat, stream)) = self.house.acquire(stream, peer, &policy) {
+                            let session = self.session(&seat, &policy, guard.clone());
                             sessions.spawn(serve(seat, session, stream));
                         }
                     }
@@ -86,19 +86,19 @@ impl AcceptLoop {
     fn session(
         &self,
         seat: &ConnectionPermit,
-        door: &Arc<ListenerPolicy>,
+        policy: &Arc<ListenerPolicy>,
         reading: mpsc::Sender<()>,
     ) -> Session {
-        let hall = self.hall.clone();
-        let outbox = Arc::new(Outbox::new(hall.settings.max_output_buffer));
+        let context = self.context.clone();
+        let outbox = Arc::new(Outbox::new(context.settings.max_output_buffer));
         let connection =
-            Connection::new(seat.guest.number, seat.guest.peer, hall.queue.clone(), outbox.clone());
-        seat.guest.hears_from(&outbox);
+            Connection::new(seat.record.number, seat.record.peer, context.queue.clone(), outbox.clone());
+        seat.record.hears_from(&outbox);
         Session {
-            hall,
-            guest: seat.guest.clone(),
-            access: door.access(),
-            door: door.clone(),
+            context,
+            record: seat.record.clone(),
+            access: policy.access(),
+            policy: policy.clone(),
             connection,
             outbox,
             stop: self.stop.clone(),

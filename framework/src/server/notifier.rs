@@ -19,14 +19,14 @@ const CALLBACKS: usize = 1024;
 pub(super) async fn run(
     events: Arc<dyn DynEvents>,
     waiters: Arc<Waiters>,
-    audience: Arc<Subscriptions>,
+    subscriptions: Arc<Subscriptions>,
     mut inbox: mpsc::Receiver<Vec<Finished>>,
 ) {
     let bound = Arc::new(Semaphore::new(CALLBACKS));
     let mut under_way = JoinSet::new();
     while let Some(batch) = inbox.recv().await {
         waiters.answer(&batch);
-        audience.ended(&batch);
+        subscriptions.ended(&batch);
         log(&batch);
         // A slow callback delays neither the next answers nor the next callbacks.
         let mut callbacks = events.clone().finish(batch);

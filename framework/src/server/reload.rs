@@ -49,16 +49,16 @@ pub enum ReloadPhase {
 pub struct ReloadControl {
     /// How long running tasks may take.
     requested: watch::Sender<Option<Duration>>,
-    witnesses: ProgressListeners,
-    patience: Duration,
+    listeners: ProgressListeners,
+    grace: Duration,
     store: Arc<dyn Store>,
 }
 
 impl ReloadControl {
-    /// `patience` is how long running tasks may take unless the request says otherwise.
-    pub(super) fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
+    /// `grace` is how long running tasks may take unless the request says otherwise.
+    pub(super) fn new(store: Arc<dyn Store>, grace: Duration) -> Self {
         let (asked, _) = watch::channel(None);
-        Self { requested: asked, witnesses: ProgressListeners::default(), patience, store }
+        Self { requested: asked, listeners: ProgressListeners::default(), grace, store }
     }
 
     /// Asks for a reload, and to hear of it. One that is under way already is the one that is heard of.
@@ -66,36 +66,34 @@ impl ReloadControl {
         &self,
         outbox: &Arc<Outbox>,
         id: Option<&str>,
-        patience: Option<Duration>,
+        grace: Option<Duration>,
     ) {
-        let patience = patience.unwrap_or(self.patience);
-        let news = ReloadStatus {
-            grace_ms: patience.as_millis() as u64,
-            ..ReloadStatus::at(ReloadPhase::Preparing)
-        };
-        self.witnesses.add(outbox, id, &news);
-        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
+        let grace = grace.unwrap_or(self.grace);
+        let news =
+            ReloadStatus { grace_ms: grace.as_millis() as u64, ..ReloadStatus::at(ReloadPhase::Preparing) };
+        self.listeners.add(outbox, id, &news);
+        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(grace)).is_none());
     }
 
     /// Asks for a reload that nobody hears of but the log.
     pub fn request(&self) {
-        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(self.patience)).is_none());
+        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(self.grace)).is_none());
     }
 
     /// Waits until a reload is asked for, and tells how long running tasks may take.
     pub async fn requested(&self) -> Duration {
         let mut asked = self.requested.subscribe();
-        let patience = asked.wait_for(Option::is_some).await.ok().and_then(|patience| *patience);
-        patience.unwrap_or(self.patience)
+        let grace = asked.wait_for(Option::is_some).await.ok().and_then(|grace| *grace);
+        grace.unwrap_or(self.grace)
     }
 
     /// Tells from time to time which running tasks are waited for; has no end of its own.
     pub(super) async fn report_progress(&self, deadline: Instant) {
         loop {
-            if !self.witnesses.is_empty() {
-                let patience = deadline.saturating_duration_since(Instant::now());
-                self.witnesses.update(&ReloadStatus {
-                    grace_ms: patience.as_millis() as u64,
+            if !self.listeners.is_empty() {
+                let grace = deadline.saturating_duration_since(Instant::now());
+                self.listeners.update(&ReloadStatus {
+                    grace_ms: grace.as_millis() as u64,
                     running: running(&self.store).await,
                     ..ReloadStatus::at(ReloadPhase::Draining)
                 });
@@ -117,7 +115,7 @@ impl ReloadControl {
     fn conclude(&self, news: &ReloadStatus) {
         // Whoever asks in between hears of this one, and begins another.
         self.requested.send_replace(None);
-        self.witnesses.finish_and_clear(news);
+        self.listeners.finish_and_clear(news);
     }
 }
 

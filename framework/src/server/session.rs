@@ -42,20 +42,20 @@ pub(super) struct SessionContext {
     pub(super) queue: Intake,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) waiters: Arc<Waiters>,
-    pub(super) audience: Arc<Subscriptions>,
-    pub(super) board: Arc<Metrics>,
+    pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) addresses: Vec<Address>,
     pub(super) ending: Arc<ShutdownControl>,
-    pub(super) renewal: Arc<ReloadControl>,
+    pub(super) reload: Arc<ReloadControl>,
 }
 
 /// One connection, from its first byte to its last.
 pub(super) struct Session {
-    pub(super) hall: Arc<SessionContext>,
+    pub(super) context: Arc<SessionContext>,
     /// What others are told of it.
-    pub(super) guest: Arc<ConnectionRecord>,
+    pub(super) record: Arc<ConnectionRecord>,
     /// The rules of the listener that it came through.
-    pub(super) door: Arc<ListenerPolicy>,
+    pub(super) policy: Arc<ListenerPolicy>,
     /// What it may do.
     pub(super) access: Access,
     pub(super) connection: Connection,
@@ -68,14 +68,14 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn run(mut self, stream: Stream) {
-        self.hall.events.connect(&self.connection).await;
+        self.context.events.connect(&self.connection).await;
         if let Err(error) = self.serve(stream).await {
             tracing::debug!("{:?}: {error}", self.connection);
         }
         self.reading = None;
         self.outbox.abandon();
-        self.hall.audience.remove_connection(&self.outbox);
-        self.hall.events.close(&self.connection).await;
+        self.context.subscriptions.remove_connection(&self.outbox);
+        self.context.events.close(&self.connection).await;
     }
 
     async fn serve(&mut self, mut stream: Stream) -> io::Result<()> {
@@ -87,7 +87,7 @@ impl Session {
             };
             match turn {
                 SessionStep::Closed => {
-                    if let Some(mut stream) = self.hall.ending.keep_open(&self.outbox, stream) {
+                    if let Some(mut stream) = self.context.ending.keep_open(&self.outbox, stream) {
                         linger(&mut stream, false).await;
                     }
                     return Ok(());
@@ -101,7 +101,7 @@ impl Session {
                     stream = stream.again(rest);
                 }
                 SessionStep::ProtocolDetected(opening, first) => {
-                    if !self.door.accepts(opening, stream.is_encrypted()) {
+                    if !self.policy.accepts(opening, stream.is_encrypted()) {
                         return self.reject(stream, opening).await;
                     }
                     stream = stream.again(first);
@@ -109,7 +109,7 @@ impl Session {
                         DetectedProtocol::Http => return self.serve_http(stream).await,
                         DetectedProtocol::Tls => match self.upgrade_tls(stream).await? {
                             Some(encrypted) => {
-                                self.guest.encrypts();
+                                self.record.encrypts();
                                 stream = encrypted;
                             }
                             None => return Ok(()),

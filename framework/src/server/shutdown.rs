@@ -47,21 +47,21 @@ pub enum ShutdownPhase {
 pub(super) struct ShutdownControl {
     /// How long running tasks may take from now on.
     requested: watch::Sender<Option<Duration>>,
-    witnesses: ProgressListeners,
+    listeners: ProgressListeners,
     arguments: OnceLock<Vec<String>>,
-    patience: Duration,
+    grace: Duration,
     store: Arc<dyn Store>,
 }
 
 impl ShutdownControl {
-    /// `patience` is how long running tasks may take unless the request says otherwise.
-    pub(super) fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
+    /// `grace` is how long running tasks may take unless the request says otherwise.
+    pub(super) fn new(store: Arc<dyn Store>, grace: Duration) -> Self {
         let (asked, _) = watch::channel(None);
         Self {
             requested: asked,
-            witnesses: ProgressListeners::default(),
+            listeners: ProgressListeners::default(),
             arguments: OnceLock::new(),
-            patience,
+            grace,
             store,
         }
     }
@@ -72,53 +72,53 @@ impl ShutdownControl {
     }
 
     /// Asks for the end, and to hear of it. Counts as a request in flight, until the end.
-    pub(super) async fn request(&self, outbox: &Arc<Outbox>, id: Option<&str>, patience: Option<Duration>) {
-        let patience = patience.unwrap_or(self.patience);
-        let farewell = self.status(ShutdownPhase::Stopping, patience).await;
-        self.witnesses.add(outbox, id, &farewell);
+    pub(super) async fn request(&self, outbox: &Arc<Outbox>, id: Option<&str>, grace: Option<Duration>) {
+        let grace = grace.unwrap_or(self.grace);
+        let farewell = self.status(ShutdownPhase::Stopping, grace).await;
+        self.listeners.add(outbox, id, &farewell);
         // Who was first has said how long.
-        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(patience)).is_none());
+        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(grace)).is_none());
     }
 
     /// Waits until the end is asked for, and tells how long running tasks may take.
     pub(super) async fn requested(&self) -> Duration {
         let mut asked = self.requested.subscribe();
-        let patience = asked.wait_for(Option::is_some).await.ok().and_then(|patience| *patience);
-        patience.unwrap_or(self.patience)
+        let grace = asked.wait_for(Option::is_some).await.ok().and_then(|grace| *grace);
+        grace.unwrap_or(self.grace)
     }
 
     /// Tells the witnesses from time to time what is waited for; has no end of its own.
     pub(super) async fn report_progress(&self, deadline: Instant) {
         loop {
             tokio::time::sleep(PACE).await;
-            if !self.witnesses.is_empty() {
-                let patience = deadline.saturating_duration_since(Instant::now());
-                self.witnesses.update(&self.status(ShutdownPhase::Stopping, patience).await);
+            if !self.listeners.is_empty() {
+                let grace = deadline.saturating_duration_since(Instant::now());
+                self.listeners.update(&self.status(ShutdownPhase::Stopping, grace).await);
             }
         }
     }
 
     /// Tells the witnesses that it has come.
     pub(super) async fn finished(&self) {
-        self.witnesses.finish(&self.status(ShutdownPhase::Stopped, Duration::ZERO).await);
+        self.listeners.finish(&self.status(ShutdownPhase::Stopped, Duration::ZERO).await);
     }
 
     /// Lets go of a connection: that of a witness ends with the process, and no sooner.
     pub(super) fn keep_open(&self, outbox: &Arc<Outbox>, stream: Stream) -> Option<Stream> {
-        if self.witnesses.contains(outbox) {
+        if self.listeners.contains(outbox) {
             mem::forget(stream);
             return None;
         }
         Some(stream)
     }
 
-    async fn status(&self, phase: ShutdownPhase, patience: Duration) -> ShutdownStatus {
+    async fn status(&self, phase: ShutdownPhase, grace: Duration) -> ShutdownStatus {
         let ledger = self.store.counts().await.ledger;
         ShutdownStatus {
             phase,
             pid: std::process::id(),
             arguments: self.arguments.get().cloned().unwrap_or_default(),
-            grace_ms: patience.as_millis() as u64,
+            grace_ms: grace.as_millis() as u64,
             running: if ledger.running > 0 { running(&self.store).await } else { BTreeMap::new() },
             remaining: ledger.waiting + ledger.running,
             durable: self.store.durability() != Durability::Memory,

@@ -121,10 +121,10 @@ pub struct Percentiles {
 pub(super) struct Metrics {
     started: Instant,
     store: Arc<dyn Store>,
-    pub(super) benches: Vec<WorkerGroupStats>,
+    pub(super) groups: Vec<WorkerGroupStats>,
     threads: Threads,
     pub(super) connections: Arc<ConnectionCounts>,
-    pub(super) roster: Arc<ConnectionRegistry>,
+    pub(super) registry: Arc<ConnectionRegistry>,
     pub(super) limits: Arc<Limits>,
     latencies: Mutex<Latencies>,
     samples: Mutex<VecDeque<RateSample>>,
@@ -157,14 +157,14 @@ struct RateSample {
 const RATE_WINDOW: usize = 10;
 
 impl Metrics {
-    pub(super) fn new(store: Arc<dyn Store>, benches: Vec<WorkerGroupStats>, threads: Threads) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, groups: Vec<WorkerGroupStats>, threads: Threads) -> Self {
         Self {
             started: Instant::now(),
             store,
-            benches,
+            groups,
             threads,
             connections: Arc::default(),
-            roster: Arc::default(),
+            registry: Arc::default(),
             limits: Arc::default(),
             latencies: Mutex::new(Latencies::new()),
             samples: Mutex::default(),
@@ -211,7 +211,7 @@ impl Metrics {
     pub(super) async fn report(&self, addresses: &[Address]) -> Status {
         let StoreStats { ledger, queues, oldest_waiting_ms, storage_error } = self.store.counts().await;
         let lines: BTreeMap<_, _> =
-            self.benches.iter().map(|bench| (bench.name.clone(), bench.workers())).collect();
+            self.groups.iter().map(|group| (group.name.clone(), group.workers())).collect();
         let (waiting_ms, running_ms) = {
             let latencies = self.latencies.lock().expect("no one panics while holding the histograms");
             (latencies.waiting.percentiles(), latencies.running.percentiles())

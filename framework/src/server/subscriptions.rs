@@ -34,7 +34,7 @@ pub(super) struct Subscriptions {
     /// Those who follow batches.
     pub(super) batches: Arc<BatchSubscriptions>,
     /// Those who follow all tasks.
-    gallery: FirehoseSubscribers,
+    firehose: FirehoseSubscribers,
 }
 
 type Subscriber = map::Follower<SubscriberState>;
@@ -61,7 +61,7 @@ impl Subscriptions {
             count: AtomicUsize::new(0),
             seats: Mutex::default(),
             batches,
-            gallery: FirehoseSubscribers::default(),
+            firehose: FirehoseSubscribers::default(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Subscriptions {
     /// Lets a connection follow all tasks: it is sent each progress and each end from now on, as far as it reads
     /// them, and is told how many it has missed.
     pub(super) fn subscribe_all(&self, outbox: &Arc<Outbox>) {
-        self.gallery.add(outbox);
+        self.firehose.add(outbox);
     }
 
     /// Lets a client that was promised an outcome have that of a task which was there already.
@@ -164,9 +164,9 @@ impl Subscriptions {
 
     /// Tells the followers of tasks that have ended, and lets them go.
     pub(super) fn ended(&self, batch: &[Finished]) {
-        if !self.gallery.is_empty() {
+        if !self.firehose.is_empty() {
             let lines = batch.iter().map(|finished| written(|bytes| finished.render_reply(None, bytes)));
-            self.gallery.publish(&lines.collect::<Vec<_>>());
+            self.firehose.publish(&lines.collect::<Vec<_>>());
         }
         self.batches.ended(batch);
         if self.is_empty() {
@@ -193,7 +193,7 @@ impl Subscriptions {
 
     /// The connection of this outbox has ended.
     pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
-        self.gallery.remove_connection(outbox);
+        self.firehose.remove_connection(outbox);
         self.batches.remove_connection(outbox);
         if !self.is_empty() {
             let gone = self.seats().remove_connection(outbox);
@@ -203,7 +203,7 @@ impl Subscriptions {
 
     /// Tells everybody who is left that no end will come.
     pub(super) fn close_all(&self, refusal: &RequestError) {
-        self.gallery.close_all(refusal);
+        self.firehose.close_all(refusal);
         self.batches.close_all(refusal);
         let left = self.seats().clear();
         self.count.store(0, Ordering::SeqCst);
@@ -235,8 +235,8 @@ impl task::ProgressSink for Subscriptions {
     fn progress(&self, task: TaskId, progress: &Progress) {
         let tell =
             |reply: ReplyWriter, id: Option<&str>| reply.progress(id, task, progress.percent, &progress.text);
-        if !self.gallery.is_empty() {
-            self.gallery.publish(&[written(|bytes| tell(ReplyWriter::new(bytes), None))]);
+        if !self.firehose.is_empty() {
+            self.firehose.publish(&[written(|bytes| tell(ReplyWriter::new(bytes), None))]);
         }
         self.publish(task, true, tell);
     }

@@ -45,8 +45,8 @@ impl Waiters {
     }
 
     /// Strikes off a client whose task was refused, or was there already.
-    pub(super) fn take(&self, ticket: WaiterId) -> Option<Waiter> {
-        self.waiting().remove(&ticket)
+    pub(super) fn take(&self, waiter: WaiterId) -> Option<Waiter> {
+        self.waiting().remove(&waiter)
     }
 
     /// Tells everybody who is left that no outcome will come.
@@ -57,13 +57,13 @@ impl Waiters {
 
     /// Sends each outcome to whoever waits for it.
     pub(super) fn answer(&self, batch: &[Finished]) {
-        if !batch.iter().any(|finished| finished.ticket().is_some()) {
+        if !batch.iter().any(|finished| finished.waiter().is_some()) {
             return;
         }
         let waiters: Vec<_> = {
             let mut waiting = self.waiting();
-            let tickets = batch.iter().filter_map(|finished| Some((finished, finished.ticket()?)));
-            tickets.filter_map(|(finished, ticket)| Some((finished, waiting.remove(&ticket)?))).collect()
+            let tickets = batch.iter().filter_map(|finished| Some((finished, finished.waiter()?)));
+            tickets.filter_map(|(finished, waiter)| Some((finished, waiting.remove(&waiter)?))).collect()
         };
         for group in waiters.chunk_by(|(_, a), (_, b)| Arc::ptr_eq(&a.outbox, &b.outbox)) {
             let mut bytes = Vec::with_capacity(group.len() * 64);

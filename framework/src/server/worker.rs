@@ -27,7 +27,7 @@ const BATCH_MAX: usize = 256;
 pub(super) struct WorkerPool {
     pub(super) store: Arc<dyn Store>,
     pub(super) events: Arc<dyn DynEvents>,
-    pub(super) workshop: Arc<AttemptContext>,
+    pub(super) context: Arc<AttemptContext>,
     /// The place of the line in the store's policy.
     pub(super) line: usize,
     /// How many workers the line has.
@@ -132,7 +132,7 @@ impl WorkerPool {
     }
 
     fn start(&self, lease: Lease, started: Instant) -> ActiveAttempt {
-        let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.workshop.clone());
+        let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.context.clone());
         let future = AssertUnwindSafe(self.events.clone().task(attempt.clone())).catch_unwind();
         let future = future.map(|outcome| outcome.unwrap_or_else(caught));
         let future = TaskScope { task: attempt.id(), future }.boxed();

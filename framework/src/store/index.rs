@@ -165,7 +165,7 @@ impl TaskIndex {
     }
 
     /// For whom there may be something now.
-    pub(super) fn stir(&mut self, now: Now) -> WakeSet {
+    pub(super) fn wake_set(&mut self, now: Now) -> WakeSet {
         let sooner = self.order.is_sooner();
         let lines = (0..self.lines).filter(|line| sooner || self.order.is_due(*line, now));
         let departed =
@@ -292,7 +292,7 @@ impl TaskIndex {
     /// The tasks that have not ended and carry a ticket.
     pub(super) fn waiters(&self) -> Vec<(TaskId, WaiterId)> {
         let waiting = self.iter().map(|(id, task, ..)| (id, task));
-        let hot = waiting.chain(self.running()).filter_map(|(id, task)| Some((id, task?.new.ticket?)));
+        let hot = waiting.chain(self.running()).filter_map(|(id, task)| Some((id, task?.new.waiter?)));
         hot.chain(self.hot.cold_tickets()).collect()
     }
 

@@ -28,13 +28,13 @@ pub struct Memory {
     clock: Clock,
     handlers: Arc<Handlers>,
     state: Mutex<MemoryState>,
-    bell: Wakeups,
+    wakeups: Wakeups,
 }
 
 /// The books with all that is kept beside them.
 #[derive(Debug)]
 struct MemoryState {
-    books: TaskIndex,
+    index: TaskIndex,
     archive: History,
     next_id: TaskId,
 }
@@ -42,14 +42,14 @@ struct MemoryState {
 impl Memory {
     /// An empty store.
     pub fn new(policy: StoreOptions, handlers: Arc<Handlers>, clock: Clock) -> Self {
-        let bell = Wakeups::new(policy.groups.len());
+        let wakeups = Wakeups::new(policy.groups.len());
         let archive = History::new(&policy);
         let state =
-            Mutex::new(MemoryState { books: TaskIndex::new(policy, usize::MAX), archive, next_id: 0 });
-        Self { clock, handlers, state, bell }
+            Mutex::new(MemoryState { index: TaskIndex::new(policy, usize::MAX), archive, next_id: 0 });
+        Self { clock, handlers, state, wakeups }
     }
 
-    fn desk(&self) -> MutexGuard<'_, MemoryState> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().expect("no one panics while holding the books")
     }
 
@@ -58,19 +58,19 @@ impl Memory {
         // All that needs no lock is done before taking it.
         let tasks: Vec<_> =
             batch.into_iter().map(|new| Arc::new(TaskRecord::new(0, new, at, now.wall_ms))).collect();
-        let mut desk = self.desk();
-        tasks.into_iter().map(|task| desk.accept(task, now)).collect()
+        let mut state = self.state();
+        tasks.into_iter().map(|task| state.accept(task, now)).collect()
     }
 
     fn take_now(&self, line: usize, limit: usize) -> Vec<Lease> {
         let now = self.clock.now();
-        let mut desk = self.desk();
-        desk.wake(now);
-        let taken = desk.books.take(line, limit, now);
+        let mut state = self.state();
+        state.wake(now);
+        let taken = state.index.take(line, limit, now);
         // Each taker wakes the next one, so that one push does not wake them all for nothing.
-        let stir = if desk.books.is_due(line, now) { WakeSet::line(line) } else { WakeSet::default() };
-        drop(desk);
-        self.bell.notify(stir);
+        let wake_set = if state.index.is_due(line, now) { WakeSet::line(line) } else { WakeSet::default() };
+        drop(state);
+        self.wakeups.notify(wake_set);
         let lease = |taken: super::index::TakenTasks| {
             let task = taken.task?;
             Some(Lease {
@@ -86,12 +86,12 @@ impl Memory {
     fn settle_now(&self, batch: Vec<Settlement>) -> Vec<bool> {
         let now = self.clock.now();
         let mut records = Vec::new();
-        let mut desk = self.desk();
-        let (settled, leftovers) = desk.books.settle(batch, &self.handlers, now, &mut records);
-        let gone = desk.file(records, now);
-        let stir = desk.books.stir(now);
-        drop(desk);
-        self.bell.notify(stir);
+        let mut state = self.state();
+        let (settled, leftovers) = state.index.settle(batch, &self.handlers, now, &mut records);
+        let gone = state.file(records, now);
+        let wake_set = state.index.wake_set(now);
+        drop(state);
+        self.wakeups.notify(wake_set);
         // The last reference to a task frees it: outside of the lock.
         drop((leftovers, gone));
         settled
@@ -99,11 +99,11 @@ impl Memory {
 
     fn change_now(&self, change: AdminCommand) -> Result<AdminResult, RequestError> {
         let now = self.clock.now();
-        let mut desk = self.desk();
-        let changed = desk.change(change, &self.handlers, now);
-        let stir = desk.books.stir(now);
-        drop(desk);
-        self.bell.notify(stir);
+        let mut state = self.state();
+        let changed = state.change(change, &self.handlers, now);
+        let wake_set = state.index.wake_set(now);
+        drop(state);
+        self.wakeups.notify(wake_set);
         changed
     }
 }
@@ -113,20 +113,20 @@ impl MemoryState {
         if let Some(id) = self.archive.known(&task.new, now) {
             return Ok(Accepted { id, is_new: false });
         }
-        self.books.check_capacity(&task.new, 0)?;
+        self.index.check_capacity(&task.new, 0)?;
         let id = self.next_id;
         self.next_id += 1;
         Arc::get_mut(&mut task).expect("nobody else has seen the task").id = id;
         self.archive.remember(&task.new, id, now);
-        let arrival = self.books.new_insertion(task, now);
-        self.books.count(arrival);
+        let arrival = self.index.new_insertion(task, now);
+        self.index.count(arrival);
         Ok(Accepted { id, is_new: true })
     }
 
     /// Moves on with the time.
     fn wake(&mut self, now: Now) {
         let mut records = Vec::new();
-        let expired = self.books.wake(now, &mut records);
+        let expired = self.index.wake(now, &mut records);
         if !expired.is_empty() {
             let ids = expired.into_iter().collect();
             self.terminate(&ids, State::Expired, "Nobody started it in time.", true, now, &mut records);
@@ -146,12 +146,12 @@ impl MemoryState {
         now: Now,
         records: &mut Vec<Record>,
     ) -> u64 {
-        let withdrawn = self.books.remove_waiting(ids);
+        let withdrawn = self.index.remove_waiting(ids);
         let count = withdrawn.len() as u64;
         for task in withdrawn.into_iter().filter_map(|waiting| waiting.task) {
-            self.books.terminate(task, state, error, keep, now, records);
+            self.index.terminate(task, state, error, keep, now, records);
         }
-        self.books.note_batches(now, records);
+        self.index.note_batches(now, records);
         count
     }
 
@@ -169,8 +169,8 @@ impl MemoryState {
                     if let Some(batch) = follow.completes {
                         self.archive.complete(batch, task.id);
                     }
-                    let arrival: Insertion = self.books.new_insertion(Arc::new(task), now);
-                    self.books.count(arrival);
+                    let arrival: Insertion = self.index.new_insertion(Arc::new(task), now);
+                    self.index.count(arrival);
                 }
             }
         }
@@ -189,9 +189,9 @@ impl MemoryState {
         let changed = match change {
             AdminCommand::Cancel(target) => self.cancel(&target, now, &mut records),
             AdminCommand::Retry(target) => self.retry(&target, now),
-            AdminCommand::Forget(target) => self.archive.forget(&target, &self.books).map(AdminResult::Tasks),
+            AdminCommand::Forget(target) => self.archive.forget(&target, &self.index).map(AdminResult::Tasks),
             AdminCommand::Flush { queue } => {
-                let ids = self.books.waiting_ids(queue.as_deref()).into_iter().collect();
+                let ids = self.index.waiting_ids(queue.as_deref()).into_iter().collect();
                 let count = self.terminate(
                     &ids,
                     State::Cancelled,
@@ -203,16 +203,16 @@ impl MemoryState {
                 Ok(AdminResult::Tasks(count))
             }
             AdminCommand::Pause { queue, paused } => {
-                let known = self.books.order().known(&queue);
+                let known = self.index.order().known(&queue);
                 let queue = known.map_or_else(|| handlers.queue(&queue), Ok)?;
-                self.books.order().pause(queue, paused);
+                self.index.order().pause(queue, paused);
                 Ok(AdminResult::Done)
             }
             AdminCommand::OpenBatch { name, function, then } => {
-                let story = self.books.batches().open(name, function, then, now.wall_ms);
+                let story = self.index.batches().open(name, function, then, now.wall_ms);
                 Ok(AdminResult::Batch(story.id))
             }
-            AdminCommand::SealBatch(id) => self.books.seal(id, now, &mut records).map(|()| AdminResult::Done),
+            AdminCommand::SealBatch(id) => self.index.seal(id, now, &mut records).map(|()| AdminResult::Done),
             AdminCommand::Schedule { name, note } => {
                 self.archive.schedule(name, note);
                 Ok(AdminResult::Done)
@@ -231,7 +231,7 @@ impl MemoryState {
         const WHY: &str = "It was cancelled before it ran.";
         match target {
             TaskSelector::Task(id) => {
-                if let Some(cancelled) = self.books.cancel_running(*id) {
+                if let Some(cancelled) = self.index.cancel_running(*id) {
                     return Ok(AdminResult::Cancelled(cancelled));
                 }
                 let ids = std::iter::once(*id).collect();
@@ -241,18 +241,18 @@ impl MemoryState {
                 }
             }
             TaskSelector::Batch(batch) => {
-                if self.books.batches().get(*batch).is_none() {
+                if self.index.batches().get(*batch).is_none() {
                     return Err(self.archive.batch_has_ended(*batch));
                 }
                 let of_batch = |task: Option<&Arc<TaskRecord>>| {
                     task.is_some_and(|task| task.new.batch() == Some(*batch))
                 };
-                let running = self.books.running().filter(|(_, task)| of_batch(*task));
+                let running = self.index.running().filter(|(_, task)| of_batch(*task));
                 let running: Vec<_> = running.map(|(id, _)| id).collect();
-                let waiting = self.books.iter().filter(|(_, task, ..)| of_batch(*task));
+                let waiting = self.index.iter().filter(|(_, task, ..)| of_batch(*task));
                 let waiting = waiting.map(|(id, ..)| id).collect();
-                let asked = running.iter().filter_map(|id| self.books.cancel_running(*id)).count();
-                self.books.batches().give_up(*batch);
+                let asked = running.iter().filter_map(|id| self.index.cancel_running(*id)).count();
+                self.index.batches().give_up(*batch);
                 let ended = self.terminate(&waiting, State::Cancelled, WHY, true, now, records);
                 Ok(AdminResult::Tasks(ended + asked as u64))
             }
@@ -261,9 +261,9 @@ impl MemoryState {
     }
 
     fn retry(&mut self, target: &TaskSelector, now: Now) -> Result<AdminResult, RequestError> {
-        let again = self.archive.take_back(target, &self.books)?;
+        let again = self.archive.take_back(target, &self.index)?;
         let count = again.len() as u64;
-        self.books.restore(again, now);
+        self.index.restore(again, now);
         Ok(AdminResult::Tasks(count))
     }
 }
@@ -287,22 +287,22 @@ impl Store for Memory {
 
     fn wake_workers(&self) {
         let now = self.clock.now();
-        let stir = self.desk().books.stir(now);
-        self.bell.notify(stir);
+        let wake_set = self.state().index.wake_set(now);
+        self.wakeups.notify(wake_set);
     }
 
     fn ready(&self, line: usize) -> BoxFuture<'_, bool> {
         let look = move || {
             let now = self.clock.now();
-            let mut desk = self.desk();
-            desk.wake(now);
-            match desk.books.is_due(line, now) {
+            let mut state = self.state();
+            state.wake(now);
+            match state.index.is_due(line, now) {
                 true => Ok(true),
-                false if desk.books.is_closed() => Ok(false),
-                false => Err(desk.books.next_due(line, now)),
+                false if state.index.is_closed() => Ok(false),
+                false => Err(state.index.next_due(line, now)),
             }
         };
-        self.bell.wait(line, look).boxed()
+        self.wakeups.wait(line, look).boxed()
     }
 
     fn take(&self, line: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
@@ -311,8 +311,8 @@ impl Store for Memory {
 
     fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>> {
         let now = self.clock.now();
-        let mut desk = self.desk();
-        ready(leases.into_iter().map(|(id, token)| desk.books.renew(id, token, now)).collect()).boxed()
+        let mut state = self.state();
+        ready(leases.into_iter().map(|(id, token)| state.index.renew(id, token, now)).collect()).boxed()
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>> {
@@ -322,15 +322,15 @@ impl Store for Memory {
     fn next_terminated(&self) -> BoxFuture<'_, Vec<TerminatedTask>> {
         let look = move || {
             let now = self.clock.now();
-            let mut desk = self.desk();
-            desk.wake(now);
-            let departed = desk.books.terminated();
+            let mut state = self.state();
+            state.wake(now);
+            let departed = state.index.terminated();
             match departed.is_empty() {
-                true => Err(desk.books.next_expiry(now)),
+                true => Err(state.index.next_expiry(now)),
                 false => Ok(departed),
             }
         };
-        self.bell.wait_terminated(look).boxed()
+        self.wakeups.wait_terminated(look).boxed()
     }
 
     fn apply(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
@@ -339,18 +339,18 @@ impl Store for Memory {
 
     fn query(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
         let now = self.clock.now();
-        let mut desk = self.desk();
-        desk.wake(now);
-        let MemoryState { books, archive, .. } = &mut *desk;
-        ready(Ok(archive.query(question, books, now))).boxed()
+        let mut state = self.state();
+        state.wake(now);
+        let MemoryState { index, archive, .. } = &mut *state;
+        ready(Ok(archive.query(question, index, now))).boxed()
     }
 
     fn counts(&self) -> BoxFuture<'_, StoreStats> {
         let now = self.clock.now();
-        let mut desk = self.desk();
-        desk.wake(now);
-        let mut counts = desk.books.counts();
-        let oldest = desk.books.oldest().and_then(|(_, task)| task);
+        let mut state = self.state();
+        state.wake(now);
+        let mut counts = state.index.counts();
+        let oldest = state.index.oldest().and_then(|(_, task)| task);
         counts.oldest_waiting_ms = oldest.map(|task| now.wall_ms.saturating_sub(task.accepted_ms));
         ready(counts).boxed()
     }
@@ -360,8 +360,8 @@ impl Store for Memory {
     }
 
     fn close(&self) {
-        self.desk().books.close();
-        self.bell.notify_all();
+        self.state().index.close();
+        self.wakeups.notify_all();
     }
 
     /// Nothing survives this process, and nobody can have it.

@@ -85,10 +85,10 @@ impl SqliteOptions {
 /// What the takers, the askers and the thread that writes share.
 #[derive(Debug)]
 struct SqliteShared {
-    desk: Mutex<SqliteState>,
+    state: Mutex<SqliteState>,
     /// Rung for the thread that writes.
     work: Condvar,
-    bell: Wakeups,
+    wakeups: Wakeups,
     clock: Clock,
     durability: Durability,
     handlers: Arc<Handlers>,
@@ -102,11 +102,11 @@ struct SqliteShared {
 /// The books, and what is on its way to the disk.
 #[derive(Debug)]
 struct SqliteState {
-    books: TaskIndex,
-    inbox: WriteQueue,
+    index: TaskIndex,
+    write_queue: WriteQueue,
     /// Tasks that are on their way to the disk and wait from then on.
     arriving: usize,
-    trouble: Option<WriteError>,
+    write_error: Option<WriteError>,
     /// Where attempts are marked as running, and what is free of it.
     slots: Option<Arc<RunningSlots>>,
     free: Vec<u32>,
@@ -139,25 +139,25 @@ impl Sqlite {
         };
         let connection = schema::open(&file, vfs, durability)?;
         let now = clock.now();
-        let bell = Wakeups::new(policy.groups.len());
-        let mut books = TaskIndex::new(policy.clone(), HOT_BYTES);
+        let wakeups = Wakeups::new(policy.groups.len());
+        let mut index = TaskIndex::new(policy.clone(), HOT_BYTES);
         let Recovered { kept, next_id, records } =
-            recover(&connection, &mut books, &policy, &handlers, &died, now)?;
+            recover(&connection, &mut index, &policy, &handlers, &died, now)?;
         if vfs.is_none() {
             // A disk that is full from the beginning is met like one that becomes full.
             drop(schema::ballast(&connection));
         }
         let shared = Arc::new(SqliteShared {
-            desk: Mutex::new(SqliteState {
-                books,
-                inbox: WriteQueue::default(),
+            state: Mutex::new(SqliteState {
+                index,
+                write_queue: WriteQueue::default(),
                 arriving: 0,
-                trouble: None,
+                write_error: None,
                 slots: slots.clone(),
                 free: if slots.is_some() { RunningSlots::all() } else { Vec::new() },
             }),
             work: Condvar::new(),
-            bell,
+            wakeups,
             clock,
             durability,
             handlers,
@@ -166,7 +166,7 @@ impl Sqlite {
             slots,
         });
         let journal = Journal::new(connection, next_id, kept, &policy);
-        shared.desk().inbox.note(records);
+        shared.state().write_queue.note(records);
         let writer = Writer::new(shared.clone(), journal, &file, vfs.is_none());
         let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.run())?;
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })
@@ -192,7 +192,7 @@ fn explain(error: anyhow::Error, file: &Path) -> anyhow::Error {
 impl Sqlite {
     /// Asks the thread that writes to write what is on its way and to end; `None` if that was asked before.
     fn stop(&self) -> Option<JoinHandle<()>> {
-        self.shared.desk().inbox.stop();
+        self.shared.state().write_queue.stop();
         self.shared.work.notify_one();
         self.writer.lock().expect("no one panics while holding the thread").take()
     }
@@ -228,18 +228,18 @@ impl Store for Sqlite {
     fn ready(&self, line: usize) -> BoxFuture<'_, bool> {
         let look = move || {
             let now = self.shared.clock.now();
-            let mut desk = self.shared.desk();
-            desk.wake(now);
-            let is_broken = desk.trouble.as_ref().is_some_and(WriteError::is_final);
-            let found = match desk.books.is_due(line, now) && !is_broken {
-                _ if desk.books.is_closed() => Ok(false),
+            let mut state = self.shared.state();
+            state.wake(now);
+            let is_broken = state.write_error.as_ref().is_some_and(WriteError::is_final);
+            let found = match state.index.is_due(line, now) && !is_broken {
+                _ if state.index.is_closed() => Ok(false),
                 true => Ok(true),
-                false => Err(desk.books.next_due(line, now)),
+                false => Err(state.index.next_due(line, now)),
             };
-            self.shared.unlock_and_wake(desk);
+            self.shared.unlock_and_wake(state);
             found
         };
-        self.shared.bell.wait(line, look).boxed()
+        self.shared.wakeups.wait(line, look).boxed()
     }
 
     fn take(&self, line: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
@@ -248,8 +248,8 @@ impl Store for Sqlite {
 
     fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>> {
         let now = self.shared.clock.now();
-        let mut desk = self.shared.desk();
-        let renewed = leases.into_iter().map(|(id, token)| desk.books.renew(id, token, now)).collect();
+        let mut state = self.shared.state();
+        let renewed = leases.into_iter().map(|(id, token)| state.index.renew(id, token, now)).collect();
         std::future::ready(renewed).boxed()
     }
 
@@ -260,17 +260,17 @@ impl Store for Sqlite {
     fn next_terminated(&self) -> BoxFuture<'_, Vec<TerminatedTask>> {
         let look = move || {
             let now = self.shared.clock.now();
-            let mut desk = self.shared.desk();
-            desk.wake(now);
-            let departed = desk.books.terminated();
+            let mut state = self.shared.state();
+            state.wake(now);
+            let departed = state.index.terminated();
             let found = match departed.is_empty() {
-                true => Err(desk.books.next_expiry(now)),
+                true => Err(state.index.next_expiry(now)),
                 false => Ok(departed),
             };
-            self.shared.unlock_and_wake(desk);
+            self.shared.unlock_and_wake(state);
             found
         };
-        self.shared.bell.wait_terminated(look).boxed()
+        self.shared.wakeups.wait_terminated(look).boxed()
     }
 
     fn apply(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
@@ -298,22 +298,22 @@ impl Store for Sqlite {
     }
 
     fn close(&self) {
-        self.shared.desk().books.close();
-        self.shared.bell.notify_all();
+        self.shared.state().index.close();
+        self.shared.wakeups.notify_all();
     }
 
     fn unlock(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>> {
         async {
-            let tickets = self.shared.desk().books.waiters();
+            let waiters = self.shared.state().index.waiters();
             if let Some(writer) = self.stop() {
                 drop(tokio::task::spawn_blocking(|| writer.join()).await);
             }
             // Whoever waits for what a broken disk did not take is told by that.
-            self.shared.desk().inbox.clear();
+            self.shared.state().write_queue.clear();
             if let Some(slots) = &self.shared.slots {
                 slots.release();
             }
-            tickets
+            waiters
         }
         .boxed()
     }

@@ -43,13 +43,13 @@ impl Wakeups {
     }
 
     /// Wakes one sleeper of each line that has something to do.
-    pub(super) fn notify(&self, stir: WakeSet) {
-        if stir.0 == 0 {
+    pub(super) fn notify(&self, wake_set: WakeSet) {
+        if wake_set.0 == 0 {
             return;
         }
-        let lines = self.places.iter().enumerate().filter(|(line, _)| stir.has(*line));
+        let lines = self.places.iter().enumerate().filter(|(line, _)| wake_set.has(*line));
         lines.for_each(|(_, place)| place.notify());
-        if stir.has(WakeSet::DEPARTED) {
+        if wake_set.has(WakeSet::DEPARTED) {
             self.departed.notify();
         }
     }

@@ -13,7 +13,7 @@ use crate::protocol::RequestError;
 /// One run of a task. Cheap to clone.
 #[derive(Clone)]
 pub struct Attempt {
-    workshop: Arc<AttemptContext>,
+    context: Arc<AttemptContext>,
     task: Arc<TaskRecord>,
     number: u32,
 }
@@ -22,7 +22,7 @@ pub struct Attempt {
 pub(crate) struct AttemptContext {
     pub(crate) config: Config,
     pub(crate) handlers: Arc<Handlers>,
-    pub(crate) audience: Arc<dyn ProgressSink>,
+    pub(crate) sink: Arc<dyn ProgressSink>,
 }
 
 /// Who wants to know at once what handlers tell.
@@ -38,15 +38,15 @@ impl ProgressSink for () {
 }
 
 impl Attempt {
-    pub(crate) fn new(task: Arc<TaskRecord>, number: u32, workshop: Arc<AttemptContext>) -> Self {
-        Self { workshop, task, number }
+    pub(crate) fn new(task: Arc<TaskRecord>, number: u32, context: Arc<AttemptContext>) -> Self {
+        Self { context, task, number }
     }
 
     /// An attempt outside of any server, for a task that is run by hand. Nobody hears what its handler tells, and
     /// [`Attempt::pushed`] has what it pushes.
     pub fn standalone(task: Arc<TaskRecord>, number: u32, config: Config, handlers: Arc<Handlers>) -> Self {
-        let workshop = AttemptContext { config, handlers, audience: Arc::new(()) };
-        Self::new(task, number, Arc::new(workshop))
+        let context = AttemptContext { config, handlers, sink: Arc::new(()) };
+        Self::new(task, number, Arc::new(context))
     }
 
     /// Runs the handler that was registered for the task.
@@ -88,21 +88,21 @@ impl Attempt {
 
     /// The program's configuration.
     pub fn config(&self) -> &Config {
-        &self.workshop.config
+        &self.context.config
     }
 
     /// Tells how far the task is: 0 to 100, and a text such as `42 of 100 sent`, cut at
     /// [`TEXT_MAX`](super::TEXT_MAX) bytes. The last one is kept with the task; who follows it hears each.
     pub fn progress(&self, percent: f64, text: impl fmt::Display) {
         let progress = self.task.note(|notes| notes.progress(percent, &text.to_string()).clone());
-        self.workshop.audience.progress(self.id(), &progress);
+        self.context.sink.progress(self.id(), &progress);
     }
 
     /// Adds a line to the task's log, cut at [`TEXT_MAX`](super::TEXT_MAX) bytes. The last
     /// [`LINES_MAX`](super::LINES_MAX) are kept with the task; who follows it hears each.
     pub fn log(&self, text: impl fmt::Display) {
         let line = self.task.note(|notes| notes.line(self.number, &text.to_string()).clone());
-        self.workshop.audience.line(self.id(), &line);
+        self.context.sink.line(self.id(), &line);
     }
 
     /// Whether the attempt is asked to stop: its time is over, or somebody cancelled the task. An async handler is
@@ -140,7 +140,7 @@ impl Attempt {
     /// # Errors
     /// When no handler belongs to it, or it does not serialize to JSON.
     pub fn task_of<T: Task>(&self, task: &T) -> Result<NewTask, RequestError> {
-        NewTask::of(&self.workshop.handlers, task)
+        NewTask::of(&self.context.handlers, task)
     }
 
     /// When this attempt is done, `T` runs with its result as arguments; called again, one runs after the other.
@@ -149,7 +149,7 @@ impl Attempt {
     /// # Errors
     /// When no handler belongs to `T`, or there are more than 16.
     pub fn then<T: Task>(&self) -> Result<(), RequestError> {
-        let handler = self.workshop.handlers.find(T::NAME)?;
+        let handler = self.context.handlers.find(T::NAME)?;
         self.task.follow_ups(|afterwards| afterwards.then(self.number, handler))
     }
 

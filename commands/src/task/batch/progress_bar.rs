@@ -147,8 +147,8 @@ pub(super) async fn interrupted(interrupt: &mut Signal) {
 
 fn lost(output: &mut Output) {
     output.redraw("");
-    let patience = format_millis(PATIENCE.as_millis() as f64);
-    output.note(format_args!("The connection is lost; trying again for {patience}."));
+    let grace = format_millis(PATIENCE.as_millis() as f64);
+    output.note(format_args!("The connection is lost; trying again for {grace}."));
 }
 
 /// A progress bar on a terminal, else a line for every tenth.

@@ -56,9 +56,9 @@ impl Service {
     /// Says that the server lives, twice as often as it has to, as long as this is waited for.
     pub(super) async fn live(&self) -> ! {
         match self.0 {
-            Some((_, Some(patience))) => loop {
+            Some((_, Some(grace))) => loop {
                 self.tell("WATCHDOG=1");
-                tokio::time::sleep(patience / 2).await;
+                tokio::time::sleep(grace / 2).await;
             },
             _ => std::future::pending().await,
         }

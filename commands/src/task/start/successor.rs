@@ -145,8 +145,8 @@ impl Successor {
             }
             Ok(Err(error)) => Err(format!("the new process cannot be understood: {error}")),
             Err(_) => {
-                let patience = framework::humantime::format_duration(PATIENCE);
-                Err(format!("the new process was not ready after {patience}"))
+                let grace = framework::humantime::format_duration(PATIENCE);
+                Err(format!("the new process was not ready after {grace}"))
             }
         }
     }

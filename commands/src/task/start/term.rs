@@ -173,19 +173,19 @@ impl Term<'_> {
                 renewal.request();
             }
             let asked = running.stop_requested();
-            let patience = tokio::select! {
-                patience = asked => return self.stop(running, Some(patience), service).await,
+            let grace = tokio::select! {
+                grace = asked => return self.stop(running, Some(grace), service).await,
                 () = self.signals.stop(&self.log, || running.reload_credentials(), || renewal.request()) => {
                     return self.stop(running, None, service).await;
                 }
-                patience = renewal.requested() => patience,
+                grace = renewal.requested() => grace,
             };
             service.reloading();
             let asked = running.stop_requested();
-            let replacement = self.replacement(service, patience);
+            let replacement = self.replacement(service, grace);
             let prepared = tokio::select! {
                 prepared = replacement.prepare(&mut running, self.config) => prepared,
-                patience = asked => return self.stop(running, Some(patience), service).await,
+                grace = asked => return self.stop(running, Some(grace), service).await,
                 () = self.signals.stop(&self.log, || {}, || self.again.store(true, Ordering::Relaxed)) => {
                     return self.stop(running, None, service).await;
                 }
@@ -204,7 +204,7 @@ impl Term<'_> {
     async fn stop(
         &mut self,
         running: ServerHandle,
-        patience: Option<Duration>,
+        grace: Option<Duration>,
         service: &Service,
     ) -> Result<End> {
         service.stopping();
@@ -215,8 +215,8 @@ impl Term<'_> {
             }
         }
         let stopping = async {
-            match patience {
-                Some(patience) => running.stop_within(patience).await,
+            match grace {
+                Some(grace) => running.stop_within(grace).await,
                 None => running.stop().await,
             }
         };

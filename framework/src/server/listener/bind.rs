@@ -18,7 +18,7 @@ const RESERVE: usize = 16;
 /// A socket, and the rules that hold there.
 pub(crate) struct BoundListener {
     pub(crate) socket: Arc<Socket>,
-    pub(crate) door: Arc<ListenerPolicy>,
+    pub(crate) policy: Arc<ListenerPolicy>,
 }
 
 /// Opens the first listener, the further ones and the control socket, in this order; `given` is what listens already.
@@ -32,19 +32,19 @@ pub(crate) async fn open(
     mut given: InheritedSockets,
 ) -> Result<Vec<BoundListener>> {
     let guard = Authenticator::open(&settings, &config, limits)?;
-    let mut entrances = Vec::new();
+    let mut bound = Vec::new();
     for listener in std::iter::once(&settings.first_listener()).chain(&settings.listeners) {
         let socket = Socket::bind(listener, &settings, &config, &mut given).await?;
         let guard = guard.clone().filter(|_| settings.wants_token(listener));
-        let door = door(&socket, listener, &config, guard)?;
-        entrances.push(BoundListener { socket: Arc::new(socket), door: Arc::new(door) });
+        let policy = policy(&socket, listener, &config, guard)?;
+        bound.push(BoundListener { socket: Arc::new(socket), policy: Arc::new(policy) });
     }
     if let Some(listener) = settings.control_listener() {
         match Socket::bind(&listener, &settings, &config, &mut given).await {
             Ok(socket) => {
-                let mut door = door(&socket, &listener, &config, None)?;
-                door.reserve = RESERVE;
-                entrances.push(BoundListener { socket: Arc::new(socket), door: Arc::new(door) });
+                let mut policy = policy(&socket, &listener, &config, None)?;
+                policy.reserve = RESERVE;
+                bound.push(BoundListener { socket: Arc::new(socket), policy: Arc::new(policy) });
             }
             // Of a project deep down; nobody asked for this socket.
             Err(error) if error.is::<TooLong>() => tracing::warn!("no control_socket: {error}"),
@@ -52,7 +52,7 @@ pub(crate) async fn open(
         }
     }
     given.close()?;
-    Ok(entrances)
+    Ok(bound)
 }
 
 /// Whether tokens and certificates can be used, without listening.
@@ -69,7 +69,7 @@ pub(crate) fn check(settings: &ServerSettings, config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn door(
+fn policy(
     socket: &Socket,
     listener: &ListenerSettings,
     config: &Config,

@@ -23,26 +23,26 @@ pub(super) struct ConnectionLimiter {
     limits: Arc<Limits>,
     counts: Arc<ConnectionCounts>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    roster: Arc<ConnectionRegistry>,
+    connections: Arc<ConnectionRegistry>,
 }
 
 /// The place of one connection; free again when dropped.
 pub(super) struct ConnectionPermit {
-    pub(super) guest: Arc<ConnectionRecord>,
+    pub(super) record: Arc<ConnectionRecord>,
     counts: Arc<ConnectionCounts>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    roster: Arc<ConnectionRegistry>,
+    connections: Arc<ConnectionRegistry>,
 }
 
 impl ConnectionLimiter {
-    pub(super) fn new(hall: &SessionContext) -> Self {
+    pub(super) fn new(context: &SessionContext) -> Self {
         Self {
-            max_connection: hall.settings.max_connection,
-            max_connection_per_address: hall.settings.max_connection_per_address,
-            limits: hall.board.limits.clone(),
-            counts: hall.board.connections.clone(),
+            max_connection: context.settings.max_connection,
+            max_connection_per_address: context.settings.max_connection_per_address,
+            limits: context.metrics.limits.clone(),
+            counts: context.metrics.connections.clone(),
             by_address: Arc::default(),
-            roster: hall.board.roster.clone(),
+            connections: context.metrics.registry.clone(),
         }
     }
 
@@ -51,24 +51,24 @@ impl ConnectionLimiter {
         &self,
         stream: Stream,
         peer: Peer,
-        door: &ListenerPolicy,
+        policy: &ListenerPolicy,
     ) -> Option<(ConnectionPermit, Stream)> {
-        if let Err((limit, refusal)) = self.check(peer, door) {
+        if let Err((limit, refusal)) = self.check(peer, policy) {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
             self.limits.hit(limit);
             turn_away(stream, &refusal);
             return None;
         }
         let number = self.counts.total.fetch_add(1, Ordering::Relaxed) + 1;
-        let guest = self.roster.insert(number, peer, stream.traffic().clone());
+        let record = self.connections.insert(number, peer, stream.traffic().clone());
         let (counts, by_address) = (self.counts.clone(), self.by_address.clone());
-        Some((ConnectionPermit { guest, counts, by_address, roster: self.roster.clone() }, stream))
+        Some((ConnectionPermit { record, counts, by_address, connections: self.connections.clone() }, stream))
     }
 
-    fn check(&self, peer: Peer, door: &ListenerPolicy) -> Result<(), (Limit, RequestError)> {
+    fn check(&self, peer: Peer, policy: &ListenerPolicy) -> Result<(), (Limit, RequestError)> {
         // Held over both counts, so that two entrances do not give the last seat twice.
         let mut by_address = self.by_address.lock().expect("no one panics while holding the addresses");
-        let limit = self.max_connection + door.reserve;
+        let limit = self.max_connection + policy.reserve;
         if self.counts.current.load(Ordering::Relaxed) >= limit {
             return Err((Limit::MaxConnection, too_many("max_connection", self.max_connection)));
         }
@@ -88,9 +88,9 @@ impl ConnectionLimiter {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.roster.remove(self.guest.number);
+        self.connections.remove(self.record.number);
         self.counts.current.fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = self.guest.peer.ip() else { return };
+        let Some(address) = self.record.peer.ip() else { return };
         let mut by_address = self.by_address.lock().expect("no one panics while holding the addresses");
         if let Some(count) = by_address.get_mut(&address) {
             *count -= 1;

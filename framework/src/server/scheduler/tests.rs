@@ -61,8 +61,8 @@ impl World {
         fs::write(root.join("config/schedule.toml"), file).unwrap();
         let schedules = Schedules::collect(&Config::at(&root, []), &self.handlers).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        let board = Arc::new(Metrics::new(self.store.clone(), Vec::new(), Threads { io: 1, task: 1 }));
-        let queue = Intake::new(self.store.clone(), self.handlers.clone(), None, board);
+        let metrics = Arc::new(Metrics::new(self.store.clone(), Vec::new(), Threads { io: 1, task: 1 }));
+        let queue = Intake::new(self.store.clone(), self.handlers.clone(), None, metrics);
         Scheduler::open(schedules, queue, self.store.clone(), self.clock.clone()).await.unwrap()
     }
 
@@ -99,10 +99,10 @@ impl World {
     async fn finish_one(&self) {
         self.store.wake_workers();
         let lease = self.store.take(0, 1).await.pop().unwrap();
-        let verdict = Disposition::Done("null".into());
+        let disposition = Disposition::Done("null".into());
         let (task, token) = (lease.task.id, lease.token);
         let ran = Duration::ZERO;
-        let settlement = Settlement { task, token, verdict, started_ms: 0, ran, follow: Vec::new() };
+        let settlement = Settlement { task, token, disposition, started_ms: 0, ran, follow: Vec::new() };
         assert_eq!(self.store.settle(vec![settlement]).await, [true]);
     }
 }

@@ -112,7 +112,7 @@ impl Session {
         let peer = self.connection.address();
         tokio::select! {
             biased;
-            admitted = self.door.authenticate(&peer, token) => admitted,
+            admitted = self.policy.authenticate(&peer, token) => admitted,
             () = raised(&mut stop) => Err(RequestError::new(ErrorCode::ShuttingDown, "The server is shutting down.")),
         }
     }
@@ -120,7 +120,7 @@ impl Session {
     /// Hears the first message, which has to be a token, and answers it.
     pub(super) async fn authenticate_first(&mut self, stream: &mut Stream) -> io::Result<SessionStep> {
         let mut stop = self.stop.clone();
-        let limit = self.hall.settings.auth_timeout;
+        let limit = self.context.settings.auth_timeout;
         let begun = tokio::select! {
             begun = timeout(limit, begin(stream)) => begun,
             () = raised(&mut stop) => return Ok(SessionStep::Closed),
@@ -130,10 +130,10 @@ impl Session {
                 FirstRead::Closed => return Ok(SessionStep::Closed),
                 FirstRead::Other(opening, bytes) => return Ok(SessionStep::ProtocolDetected(opening, bytes)),
                 FirstRead::TooLong(opening) => {
-                    self.hall.board.limits.hit(Limit::PackageMaxLength);
+                    self.context.metrics.limits.hit(Limit::PackageMaxLength);
                     (opening, too_long(), None)
                 }
-                FirstRead::Message(first) if !self.door.accepts(first.opening, stream.is_encrypted()) => {
+                FirstRead::Message(first) if !self.policy.accepts(first.opening, stream.is_encrypted()) => {
                     return Ok(SessionStep::ProtocolDetected(first.opening, first.message));
                 }
                 FirstRead::Message(FirstMessage { opening, message, rest }) => {
@@ -149,7 +149,7 @@ impl Session {
                 }
             },
             Err(_) => {
-                self.hall.board.limits.hit(Limit::AuthTimeout);
+                self.context.metrics.limits.hit(Limit::AuthTimeout);
                 (DetectedProtocol::Lines, too_late(limit), None)
             }
         };

@@ -108,13 +108,13 @@ impl Session {
     ) -> io::Result<SessionStep> {
         match known {
             Some(DetectedProtocol::Frames) => {
-                self.guest.speaks(Protocol::Frames);
+                self.record.speaks(Protocol::Frames);
                 self.outbox.frame();
             }
-            Some(_) => self.guest.speaks(Protocol::Lines),
+            Some(_) => self.record.speaks(Protocol::Lines),
             None => {}
         }
-        self.converse_over(&mut StreamTransport::new(stream, known, self.hall.settings.package_max_length))
+        self.converse_over(&mut StreamTransport::new(stream, known, self.context.settings.package_max_length))
             .await
     }
 
@@ -126,7 +126,7 @@ impl Session {
         let mut stop = self.stop.clone();
         // One future for all rounds, which enlists only once.
         let mut stopped = pin!(raised(&mut stop));
-        let mut idle = Idle::new(self.hall.settings.heartbeat_idle_time);
+        let mut idle = Idle::new(self.context.settings.heartbeat_idle_time);
         let mut end = SessionStep::Closed;
         let mut flow = MessageLoop::new(self, pipe);
         loop {
@@ -172,7 +172,7 @@ impl Session {
                     reading = None;
                 }
                 () = idle.over(), if flow.is_done() => {
-                    self.hall.board.limits.hit(Limit::HeartbeatIdleTime);
+                    self.context.metrics.limits.hit(Limit::HeartbeatIdleTime);
                     return Ok(SessionStep::Closed);
                 }
             }

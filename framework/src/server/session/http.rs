@@ -47,10 +47,10 @@ use crate::server::stream::Stream;
 /// Who asks, and of whom.
 #[derive(Clone)]
 struct RequestContext {
-    hall: Arc<SessionContext>,
-    door: Arc<ListenerPolicy>,
+    context: Arc<SessionContext>,
+    policy: Arc<ListenerPolicy>,
     peer: Peer,
-    guest: Arc<ConnectionRecord>,
+    record: Arc<ConnectionRecord>,
     access: Access,
     /// Becomes true when no more tasks are to be read.
     stop: watch::Receiver<bool>,
@@ -74,14 +74,14 @@ struct SideTasks {
 impl Session {
     /// Answers the requests of one HTTP connection until it ends, or becomes a WebSocket.
     pub(super) async fn serve_http(&mut self, stream: Stream) -> io::Result<()> {
-        self.guest.speaks(Protocol::Http);
+        self.record.speaks(Protocol::Http);
         let mut reading = self.reading.take();
         let mut stop = self.stop.clone();
         let mut stopped = pin!(raised(&mut stop));
         let exchange = self.exchange();
         let service = service_fn(|request| async { Ok::<_, Infallible>(exchange.answer(request).await) });
-        let settings = &self.hall.settings;
-        let carrier = HyperIo::new(stream, self.hall.board.limits.clone());
+        let settings = &self.context.settings;
+        let carrier = HyperIo::new(stream, self.context.metrics.limits.clone());
         let mut connection =
             builder(settings).serve_connection(TokioIo::new(carrier), service).with_upgrades();
         let ended = loop {
@@ -109,10 +109,10 @@ impl Session {
             (_, Some((carrier, unread))) => {
                 let mut stream = carrier.into_stream();
                 if ended.as_ref().is_err_and(hyper::Error::is_timeout) {
-                    self.hall.board.limits.hit(Limit::HttpHeaderTimeout);
+                    self.context.metrics.limits.hit(Limit::HttpHeaderTimeout);
                     // Who has not begun to ask is not told that it is late.
                     if !unread.is_empty() {
-                        let problem = Problem::slow_head(&self.hall.settings);
+                        let problem = Problem::slow_head(&self.context.settings);
                         stream.write_all(&problem.on_its_own()).await?;
                     }
                 }
@@ -124,10 +124,10 @@ impl Session {
     }
 
     fn exchange(&self) -> HttpConnection {
-        let (hall, door) = (self.hall.clone(), self.door.clone());
+        let (context, policy) = (self.context.clone(), self.policy.clone());
         let peer = self.connection.address();
-        let (guest, stop) = (self.guest.clone(), self.stop.clone());
-        let caller = RequestContext { hall, door, peer, guest, access: self.access, stop };
+        let (record, stop) = (self.record.clone(), self.stop.clone());
+        let caller = RequestContext { context, policy, peer, record, access: self.access, stop };
         HttpConnection { caller, beside: SideTasks::default() }
     }
 }

@@ -17,8 +17,8 @@ const ALERT: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 40];
 impl Session {
     /// Tells a client that what it began to speak is not spoken here, and hangs up.
     pub(super) async fn reject(&self, mut stream: Stream, opening: DetectedProtocol) -> io::Result<()> {
-        let refusal = self.door.rejection(opening, stream.is_encrypted());
-        stream.write_all(&declined(opening, &refusal, self.door.accepts(opening, true))).await?;
+        let refusal = self.policy.rejection(opening, stream.is_encrypted());
+        stream.write_all(&declined(opening, &refusal, self.policy.accepts(opening, true))).await?;
         stream.flush().await?;
         linger(&mut stream, true).await;
         Ok(())

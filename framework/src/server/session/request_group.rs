@@ -17,9 +17,9 @@ use crate::task::{NewTask, TaskId, WaiterId};
 
 /// Requests in their order, and what is to be answered.
 pub(super) struct RequestGroup<'a> {
-    hall: &'a SessionContext,
+    context: &'a SessionContext,
     access: Access,
-    door: &'a ListenerPolicy,
+    policy: &'a ListenerPolicy,
     outbox: &'a Arc<Outbox>,
     page: &'a Bytes,
     entries: Vec<PendingRequest<'a>>,
@@ -42,20 +42,20 @@ enum RequestKind {
 
 impl<'a> RequestGroup<'a> {
     pub(super) fn new(
-        hall: &'a SessionContext,
+        context: &'a SessionContext,
         access: Access,
-        door: &'a ListenerPolicy,
+        policy: &'a ListenerPolicy,
         outbox: &'a Arc<Outbox>,
         page: &'a Bytes,
     ) -> Self {
-        Self { hall, access, door, outbox, page, entries: Vec::new(), tasks: Vec::new() }
+        Self { context, access, policy, outbox, page, entries: Vec::new(), tasks: Vec::new() }
     }
 
     pub(super) fn task(&mut self, request: &TaskRequest<'a>) {
         let access = self.access.check(Scope::Send);
-        match access.and_then(|()| self.hall.queue.check(request, self.page)) {
+        match access.and_then(|()| self.context.queue.check(request, self.page)) {
             Ok(task) => {
-                let reply = request.reply.unwrap_or(self.door.reply);
+                let reply = request.reply.unwrap_or(self.policy.reply);
                 let is_bare = reply == ReplyMode::Result && request.reply.is_none() && request.id.is_none();
                 let kind = RequestKind::Task { reply, is_bare };
                 self.entries.push(PendingRequest { id: request.id.map(RawValue::get), kind });
@@ -69,7 +69,7 @@ impl<'a> RequestGroup<'a> {
     pub(super) async fn command(&mut self, request: CommandRequest<'a>) {
         self.push().await;
         let id = request.id;
-        match super::verbs::answer(self.hall, self.access, self.outbox, request).await {
+        match super::verbs::answer(self.context, self.access, self.outbox, request).await {
             Ok(Some(answer)) => self.answer(id, |reply, id| reply.ok(id, &answer)),
             Ok(None) => {}
             Err(refusal) => self.refuse(id, refusal),
@@ -120,16 +120,16 @@ impl<'a> RequestGroup<'a> {
         let entries = std::mem::take(&mut self.entries);
         let slots = self.reserve_slots(&entries);
         let mut tasks = std::mem::take(&mut self.tasks);
-        let mut tickets = WaiterGuard { waiters: &self.hall.waiters, given: Vec::new() };
+        let mut tickets = WaiterGuard { waiters: &self.context.waiters, given: Vec::new() };
         tickets.given = self.register(&entries, &slots, &mut tasks);
         let results = match tasks.is_empty() {
             true => Vec::new(),
-            false => self.hall.queue.push(tasks).await,
+            false => self.context.queue.push(tasks).await,
         };
         let joining = self.deregister(std::mem::take(&mut tickets.given), &results);
         self.reply(&entries, &slots, results);
         for (task, waiter) in joining {
-            self.hall.audience.attach(task, waiter).await;
+            self.context.subscriptions.attach(task, waiter).await;
         }
     }
 
@@ -140,14 +140,14 @@ impl<'a> RequestGroup<'a> {
         results: &[Result<Accepted, RequestError>],
     ) -> Vec<(TaskId, Waiter)> {
         let mut joining = Vec::new();
-        for (task, ticket) in tickets {
+        for (task, waiter) in tickets {
             match results.get(task) {
                 Some(Ok(Accepted { is_new: true, .. })) => {}
                 Some(Ok(Accepted { id, .. })) => {
-                    joining.extend(self.hall.waiters.take(ticket).map(|waiter| (*id, waiter)));
+                    joining.extend(self.context.waiters.take(waiter).map(|waiter| (*id, waiter)));
                 }
                 Some(Err(_)) | None => {
-                    self.hall.waiters.take(ticket);
+                    self.context.waiters.take(waiter);
                     self.outbox.cancel_reservation();
                 }
             }
@@ -188,9 +188,9 @@ impl<'a> RequestGroup<'a> {
             return Vec::new();
         }
         self.outbox.reserve(waiters.len());
-        let tickets: Vec<_> = awaited.into_iter().zip(self.hall.waiters.register(waiters)).collect();
-        for (task, ticket) in &tickets {
-            tasks[*task].ticket = Some(*ticket);
+        let tickets: Vec<_> = awaited.into_iter().zip(self.context.waiters.register(waiters)).collect();
+        for (task, waiter) in &tickets {
+            tasks[*task].waiter = Some(*waiter);
         }
         tickets
     }
@@ -202,7 +202,7 @@ impl<'a> RequestGroup<'a> {
         slots: &[Option<Slot>],
         results: Vec<Result<Accepted, RequestError>>,
     ) {
-        let durability = self.hall.queue.durability();
+        let durability = self.context.queue.durability();
         let mut results = results.into_iter();
         let mut bytes = Vec::with_capacity(entries.len() * 64);
         for (index, entry) in entries.iter().enumerate() {
@@ -241,8 +241,8 @@ struct WaiterGuard<'a> {
 
 impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
-        for (_, ticket) in self.given.drain(..) {
-            self.waiters.take(ticket);
+        for (_, waiter) in self.given.drain(..) {
+            self.waiters.take(waiter);
         }
     }
 }

@@ -13,11 +13,11 @@ use crate::server::stream::Stream;
 impl Session {
     /// Shakes hands within `auth_timeout`; `None` when that came to nothing.
     pub(super) async fn upgrade_tls(&self, stream: Stream) -> io::Result<Option<Stream>> {
-        let Some(tls) = self.door.tls() else { return Ok(None) };
+        let Some(tls) = self.policy.tls() else { return Ok(None) };
         let handshake = tls.acceptor().accept(stream).into_fallible();
         let mut stop = self.stop.clone();
         let done = tokio::select! {
-            done = timeout(self.hall.settings.auth_timeout, handshake) => done,
+            done = timeout(self.context.settings.auth_timeout, handshake) => done,
             () = raised(&mut stop) => return Ok(None),
         };
         match done {
@@ -28,7 +28,7 @@ impl Session {
                 Ok(None)
             }
             Err(_) => {
-                self.hall.board.limits.hit(Limit::AuthTimeout);
+                self.context.metrics.limits.hit(Limit::AuthTimeout);
                 Ok(None)
             }
         }

@@ -98,48 +98,50 @@ enum Verb {
 
 /// Does what a command asks; `None` when the answer goes its own way to the outbox.
 pub(super) async fn answer(
-    hall: &SessionContext,
+    context: &SessionContext,
     access: Access,
     outbox: &Arc<Outbox>,
     mut request: CommandRequest<'_>,
 ) -> Result<Option<VerbResult>, RequestError> {
-    let answer = match read(hall, access, &mut request).await? {
-        Verb::Status => Ok(VerbResult::Status(Box::new(hall.board.report(&hall.addresses).await))),
-        Verb::Connections(after, limit) => Ok(VerbResult::Connections(hall.board.roster.list(after, limit))),
-        Verb::Describe(function) => functions(hall, function.as_deref()).map(VerbResult::Functions),
-        Verb::Find(question) => find(hall, question).await,
+    let answer = match read(context, access, &mut request).await? {
+        Verb::Status => Ok(VerbResult::Status(Box::new(context.metrics.report(&context.addresses).await))),
+        Verb::Connections(after, limit) => {
+            Ok(VerbResult::Connections(context.metrics.registry.list(after, limit)))
+        }
+        Verb::Describe(function) => functions(context, function.as_deref()).map(VerbResult::Functions),
+        Verb::Find(question) => find(context, question).await,
         Verb::Change(change) => {
-            let _changing = hall.audience.batches.changing(&change);
-            hall.queue.apply(change).await.map(VerbResult::Changed)
+            let _changing = context.subscriptions.batches.changing(&change);
+            context.queue.apply(change).await.map(VerbResult::Changed)
         }
         Verb::Watch(task) => {
             let id = request.id.map(RawValue::get);
-            return hall.audience.subscribe(outbox, task, id).await.map(|()| None);
+            return context.subscriptions.subscribe(outbox, task, id).await.map(|()| None);
         }
         Verb::WatchBatch(batch) => {
             let id = request.id.map(RawValue::get);
-            return hall.audience.batches.subscribe(outbox, batch, id).await.map(|()| None);
+            return context.subscriptions.batches.subscribe(outbox, batch, id).await.map(|()| None);
         }
-        Verb::Stop(patience) => {
-            hall.ending.request(outbox, request.id.map(RawValue::get), patience).await;
+        Verb::Stop(grace) => {
+            context.ending.request(outbox, request.id.map(RawValue::get), grace).await;
             return Ok(None);
         }
-        Verb::Reload(patience) => {
-            hall.renewal.request_from_client(outbox, request.id.map(RawValue::get), patience);
+        Verb::Reload(grace) => {
+            context.reload.request_from_client(outbox, request.id.map(RawValue::get), grace);
             return Ok(None);
         }
         Verb::Run(schedule) => {
-            hall.scheduler.run_now(&schedule).await.map(|task_id| VerbResult::Made { task_id })
+            context.scheduler.run_now(&schedule).await.map(|task_id| VerbResult::Made { task_id })
         }
         Verb::Pause(schedule, paused) => {
-            hall.scheduler.pause(&schedule, paused).await.map(|()| VerbResult::Changed(AdminResult::Done))
+            context.scheduler.pause(&schedule, paused).await.map(|()| VerbResult::Changed(AdminResult::Done))
         }
     };
     answer.map(Some)
 }
 
 async fn read(
-    hall: &SessionContext,
+    context: &SessionContext,
     access: Access,
     request: &mut CommandRequest<'_>,
 ) -> Result<Verb, RequestError> {
@@ -151,7 +153,7 @@ async fn read(
         "connections" => Verb::Connections(after(request)?, limit(request)?),
         "show" => Verb::Find(Query::Task(request.need("task", "the id of a task")?)),
         "watch" => watched(request)?,
-        "list" => Verb::Find(Query::Tasks(filter(hall, request).await?)),
+        "list" => Verb::Find(Query::Tasks(filter(context, request).await?)),
         "queues" => Verb::Find(Query::Queues),
         "functions" => Verb::Describe(request.take("function", "the name of a function")?),
         "batch" => Verb::Find(Query::Batch(batch(request)?)),
@@ -159,17 +161,17 @@ async fn read(
         "schedules" => Verb::Find(Query::Schedules),
         "run_schedule" => Verb::Run(schedule(request)?),
         "pause_schedule" | "resume_schedule" => Verb::Pause(schedule(request)?, name == "pause_schedule"),
-        "cancel" => Verb::Change(AdminCommand::Cancel(target(hall, request, fields).await?)),
-        "retry" => Verb::Change(AdminCommand::Retry(target(hall, request, fields).await?)),
-        "forget" => Verb::Change(AdminCommand::Forget(target(hall, request, fields).await?)),
-        "flush" => Verb::Change(AdminCommand::Flush { queue: queue(hall, request).await? }),
+        "cancel" => Verb::Change(AdminCommand::Cancel(target(context, request, fields).await?)),
+        "retry" => Verb::Change(AdminCommand::Retry(target(context, request, fields).await?)),
+        "forget" => Verb::Change(AdminCommand::Forget(target(context, request, fields).await?)),
+        "flush" => Verb::Change(AdminCommand::Flush { queue: queue(context, request).await? }),
         "pause" | "resume" => {
-            let queue = queue(hall, request).await?.ok_or_else(|| bad("Which \"queue\"?"))?;
+            let queue = queue(context, request).await?.ok_or_else(|| bad("Which \"queue\"?"))?;
             Verb::Change(AdminCommand::Pause { queue, paused: name == "pause" })
         }
-        "stop" => Verb::Stop(patience(request)?),
-        "reload" => Verb::Reload(patience(request)?),
-        "open_batch" => Verb::Change(open_batch(hall, request)?),
+        "stop" => Verb::Stop(grace(request)?),
+        "reload" => Verb::Reload(grace(request)?),
+        "open_batch" => Verb::Change(open_batch(context, request)?),
         "seal_batch" => Verb::Change(AdminCommand::SealBatch(batch(request)?)),
         _ => return Err(unknown_command(name)),
     })
@@ -184,7 +186,7 @@ fn unknown_command(name: &str) -> RequestError {
         .suggesting(name, COMMANDS.iter().map(|(name, ..)| *name))
 }
 
-async fn find(hall: &SessionContext, question: Query) -> Result<VerbResult, RequestError> {
+async fn find(context: &SessionContext, question: Query) -> Result<VerbResult, RequestError> {
     let nothing = match &question {
         Query::Task(id) => RequestError::new(
             ErrorCode::UnknownTask,
@@ -196,7 +198,7 @@ async fn find(hall: &SessionContext, question: Query) -> Result<VerbResult, Requ
         ),
         other => RequestError::new(ErrorCode::Internal, format!("The store has no answer to {other:?}.")),
     };
-    Ok(match hall.queue.query(question).await? {
+    Ok(match context.queue.query(question).await? {
         QueryResult::Task(story) => VerbResult::Task(story),
         QueryResult::Tasks(tasks) => VerbResult::Tasks(tasks),
         QueryResult::Batch(story) => VerbResult::Batch(story),
@@ -207,18 +209,18 @@ async fn find(hall: &SessionContext, question: Query) -> Result<VerbResult, Requ
     })
 }
 
-fn functions(hall: &SessionContext, name: Option<&str>) -> Result<Vec<HandlerInfo>, RequestError> {
-    let handlers = hall.queue.handlers();
+fn functions(context: &SessionContext, name: Option<&str>) -> Result<Vec<HandlerInfo>, RequestError> {
+    let handlers = context.queue.handlers();
     match name {
         Some(name) => handlers.find(name).map(|handler| vec![handler.describe()]),
         None => Ok(handlers.iter().map(Handler::describe).collect()),
     }
 }
 
-async fn filter(hall: &SessionContext, request: &mut CommandRequest<'_>) -> Result<Filter, RequestError> {
+async fn filter(context: &SessionContext, request: &mut CommandRequest<'_>) -> Result<Filter, RequestError> {
     Ok(Filter {
         state: request.take("state", "waiting, running, done, failed, cancelled or expired")?,
-        queue: queue(hall, request).await?,
+        queue: queue(context, request).await?,
         function: request.take("function", "a string")?,
         batch: request.take("batch", "the id of a batch")?,
         before: request.take("before", "the id of a task")?,
@@ -239,14 +241,14 @@ fn watched(request: &mut CommandRequest) -> Result<Verb, RequestError> {
 
 /// The tasks that a change is about: exactly one of the ways to name them.
 async fn target(
-    hall: &SessionContext,
+    context: &SessionContext,
     request: &mut CommandRequest<'_>,
     fields: &[&str],
 ) -> Result<TaskSelector, RequestError> {
     let task = request.take("task", "the id of a task")?;
     let batch = request.take("batch", "the id of a batch")?;
     let failed = request.take("failed", "true or false")?.unwrap_or(false);
-    match (task, batch, failed, queue(hall, request).await?) {
+    match (task, batch, failed, queue(context, request).await?) {
         (Some(task), None, false, None) => Ok(TaskSelector::Task(task)),
         (None, Some(batch), false, None) => Ok(TaskSelector::Batch(batch)),
         (None, None, true, queue) => Ok(TaskSelector::Failed { queue }),
@@ -258,8 +260,8 @@ async fn target(
     }
 }
 
-fn open_batch(hall: &SessionContext, request: &mut CommandRequest) -> Result<AdminCommand, RequestError> {
-    let handlers = hall.queue.handlers();
+fn open_batch(context: &SessionContext, request: &mut CommandRequest) -> Result<AdminCommand, RequestError> {
+    let handlers = context.queue.handlers();
     let name: String = request.need("name", "a string")?;
     if name.len() > NAME_MAX {
         return Err(bad(format!("\"name\" must be at most {NAME_MAX} bytes long.")));
@@ -282,7 +284,7 @@ fn batch(request: &mut CommandRequest) -> Result<u64, RequestError> {
 }
 
 /// How long running tasks may take when the server stops or reloads.
-fn patience(request: &mut CommandRequest) -> Result<Option<Duration>, RequestError> {
+fn grace(request: &mut CommandRequest) -> Result<Option<Duration>, RequestError> {
     #[derive(Deserialize)]
     struct Span(#[serde(with = "crate::config::duration")] Duration);
     let now = request.take("now", "true or false")?.unwrap_or(false);
@@ -312,12 +314,12 @@ fn limit(request: &mut CommandRequest) -> Result<usize, RequestError> {
 
 /// A queue that some handler belongs to, or that tasks of an earlier program still wait in.
 async fn queue(
-    hall: &SessionContext,
+    context: &SessionContext,
     request: &mut CommandRequest<'_>,
 ) -> Result<Option<String>, RequestError> {
     let Some(name) = request.take::<String>("queue", "a string")? else { return Ok(None) };
-    let Err(unknown) = hall.queue.handlers().queue(&name) else { return Ok(Some(name)) };
-    match hall.queue.query(Query::Queues).await? {
+    let Err(unknown) = context.queue.handlers().queue(&name) else { return Ok(Some(name)) };
+    match context.queue.query(Query::Queues).await? {
         QueryResult::Queues(queues) if queues.iter().any(|queue| queue.name == name) => Ok(Some(name)),
         _ => Err(unknown),
     }

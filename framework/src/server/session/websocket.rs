@@ -35,10 +35,10 @@ impl Session {
             Ok(parts) => parts.io.into_inner().into_stream().again(parts.read_buf),
             Err(_) => return Err(io::Error::other("the upgraded connection is none of this server's")),
         };
-        self.guest.speaks(Protocol::Websocket);
-        self.guest.hears_from(&self.outbox);
+        self.record.speaks(Protocol::Websocket);
+        self.record.hears_from(&self.outbox);
         self.outbox.frame();
-        let mut messages = WebSocketTransport::new(stream, &self.hall.settings).await;
+        let mut messages = WebSocketTransport::new(stream, &self.context.settings).await;
         if self.access.is_unknown() {
             if let Some(reason) = self.greet_websocket(&mut messages).await? {
                 drop(timeout(PATIENCE, close(messages, reason)).await);
@@ -50,7 +50,7 @@ impl Session {
             Ok(_) => {
                 let failure = messages.failure();
                 if failure.as_ref().is_some_and(|failure| failure.code == CloseCode::Size) {
-                    self.hall.board.limits.hit(Limit::PackageMaxLength);
+                    self.context.metrics.limits.hit(Limit::PackageMaxLength);
                 }
                 failure.unwrap_or_else(|| self.farewell())
             }
@@ -59,7 +59,7 @@ impl Session {
             }
             Err(error) => {
                 if error.kind() == io::ErrorKind::BrokenPipe {
-                    self.hall.board.limits.hit(Limit::WebsocketPingInterval);
+                    self.context.metrics.limits.hit(Limit::WebsocketPingInterval);
                 }
                 return ended.map(drop);
             }

@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn a_slow_listener_misses_lines_and_is_told_how_many() {
-        let gallery = FirehoseSubscribers::default();
+        let firehose = FirehoseSubscribers::default();
         let (slow, quick) = (Arc::new(Outbox::new(200)), Arc::new(Outbox::new(20_000)));
-        gallery.add(&slow);
-        gallery.add(&quick);
+        firehose.add(&slow);
+        firehose.add(&quick);
         let line = |number: u8| format!("{{\"task_id\":{number},\"status\":\"done\",\"result\":null}}\n");
-        let tell = |number| gallery.publish(&[line(number).into_bytes()]);
+        let tell = |number| firehose.publish(&[line(number).into_bytes()]);
         (0..10).for_each(tell);
         assert_eq!(read(&slow), line(0) + &line(1), "half of the limit");
         assert_eq!(read(&quick), (0..10).map(line).collect::<String>());
@@ -110,13 +110,13 @@ mod tests {
 
     #[test]
     fn whoever_is_in_the_gallery_leaves_it_or_is_told_that_it_closes() {
-        let gallery = FirehoseSubscribers::default();
+        let firehose = FirehoseSubscribers::default();
         let (left, stayed) = (Arc::new(Outbox::new(1024)), Arc::new(Outbox::new(1024)));
-        gallery.add(&left);
-        gallery.add(&stayed);
-        gallery.remove_connection(&left);
-        gallery.close_all(&RequestError::new(crate::protocol::ErrorCode::ShuttingDown, "The end."));
-        assert!(gallery.is_empty());
+        firehose.add(&left);
+        firehose.add(&stayed);
+        firehose.remove_connection(&left);
+        firehose.close_all(&RequestError::new(crate::protocol::ErrorCode::ShuttingDown, "The end."));
+        assert!(firehose.is_empty());
         assert_eq!(read(&left), "");
         assert!(read(&stayed).contains("shutting_down"));
         assert!(stayed.is_settled(), "nothing more is promised");

@@ -34,7 +34,7 @@ impl Subscriptions {
     /// Lets the followers of single tasks go to the next server, with whether they listen; the others are told to ask
     /// there themselves.
     pub(crate) fn export(&self, refusal: &RequestError) -> Vec<(TaskId, Waiter, bool)> {
-        self.gallery.close_all(refusal);
+        self.firehose.close_all(refusal);
         self.batches.close_all(refusal);
         let mut seats = self.seats();
         let tasks: Vec<_> = seats.subjects().collect();

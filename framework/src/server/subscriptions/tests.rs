@@ -10,7 +10,7 @@ static HANDLER: Handler = Handler::missing("slow");
 /// A store with one running task, and its audience.
 struct Stage {
     store: Arc<Memory>,
-    audience: Arc<Subscriptions>,
+    subscriptions: Arc<Subscriptions>,
     outbox: Arc<Outbox>,
     lease: Lease,
     attempt: Attempt,
@@ -22,15 +22,15 @@ impl Stage {
         let store = Arc::new(Memory::new(StoreOptions::default(), handlers.clone(), Clock::machine()));
         store.push(vec![NewTask::with_defaults(&HANDLER, "null".into())]).await[0].clone().unwrap();
         let lease = store.take(0, 1).await.remove(0);
-        let audience = Arc::new(Subscriptions::new(store.clone()));
-        let workshop =
-            AttemptContext { config: Config::at("/no/project", []), handlers, audience: audience.clone() };
-        let attempt = Attempt::new(lease.task.clone(), 1, Arc::new(workshop));
-        Self { store, audience, outbox: Arc::new(Outbox::new(4096)), lease, attempt }
+        let subscriptions = Arc::new(Subscriptions::new(store.clone()));
+        let context =
+            AttemptContext { config: Config::at("/no/project", []), handlers, sink: subscriptions.clone() };
+        let attempt = Attempt::new(lease.task.clone(), 1, Arc::new(context));
+        Self { store, subscriptions, outbox: Arc::new(Outbox::new(4096)), lease, attempt }
     }
 
     async fn follow(&self) {
-        self.audience.subscribe(&self.outbox, 0, Some("7")).await.unwrap();
+        self.subscriptions.subscribe(&self.outbox, 0, Some("7")).await.unwrap();
     }
 
     /// The task ends in the store, as the finisher sees to it.
@@ -38,7 +38,7 @@ impl Stage {
         let settlement = Settlement {
             task: 0,
             token: self.lease.token,
-            verdict: Disposition::Done("1".into()),
+            disposition: Disposition::Done("1".into()),
             started_ms: 0,
             ran: std::time::Duration::ZERO,
             follow: Vec::new(),
@@ -48,7 +48,7 @@ impl Stage {
 
     /// The notifier tells of it.
     fn tell(&self) {
-        self.audience.ended(&[Finished {
+        self.subscriptions.ended(&[Finished {
             task: self.lease.task.clone(),
             state: State::Done,
             attempts: 1,
@@ -87,7 +87,7 @@ async fn a_follower_hears_what_there_was_then_each_news_and_the_end_once() {
             "\"done\",\"result\":1}",
         ]
     );
-    assert!(stage.outbox.is_settled() && stage.audience.is_empty());
+    assert!(stage.outbox.is_settled() && stage.subscriptions.is_empty());
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn who_comes_after_the_end_hears_of_it_whether_or_not_it_has_been_told() {
         stage.tell();
         assert!(stage.sent().is_empty());
     }
-    assert!(stage.outbox.is_settled() && stage.audience.is_empty());
+    assert!(stage.outbox.is_settled() && stage.subscriptions.is_empty());
 }
 
 #[tokio::test]
@@ -109,44 +109,44 @@ async fn what_comes_while_the_store_is_asked_is_held_back_and_not_lost() {
     let place = ReplyOrder::Anywhere;
     let waiter = Waiter { outbox: stage.outbox.clone(), id: Some("7".into()), place, result_only: false };
     stage.outbox.reserve(1);
-    let number = stage.audience.seats().insert(
+    let number = stage.subscriptions.seats().insert(
         0,
         waiter,
         SubscriberState { listens: true, held: Some(Buffered::default()) },
     );
-    stage.audience.count.fetch_add(1, Ordering::SeqCst);
-    let story = stage.audience.details(0).await.unwrap();
+    stage.subscriptions.count.fetch_add(1, Ordering::SeqCst);
+    let story = stage.subscriptions.details(0).await.unwrap();
     stage.attempt.log("meanwhile");
     stage.settle().await;
     stage.tell();
     assert!(stage.sent().is_empty());
-    stage.audience.begin(0, number, &story);
+    stage.subscriptions.begin(0, number, &story);
     let log = "\"log\",\"attempt\":1,\"text\":\"meanwhile\"}";
     assert_eq!(stage.sent(), ["\"watching\",\"state\":\"running\"}", log, "\"done\",\"result\":1}"]);
-    assert!(stage.outbox.is_settled() && stage.audience.is_empty());
+    assert!(stage.outbox.is_settled() && stage.subscriptions.is_empty());
 }
 
 #[tokio::test]
 async fn a_follower_goes_with_its_connection_and_the_others_stay() {
     let stage = Stage::new().await;
     let other = Arc::new(Outbox::new(4096));
-    stage.audience.subscribe(&other, 0, None).await.unwrap();
+    stage.subscriptions.subscribe(&other, 0, None).await.unwrap();
     for _ in 0..3 {
         stage.follow().await;
     }
-    stage.audience.remove_connection(&other);
-    assert_eq!(stage.audience.count.load(Ordering::SeqCst), 3);
-    stage.audience.remove_connection(&stage.outbox);
-    assert!(stage.audience.is_empty());
-    assert!(stage.audience.seats().is_empty());
+    stage.subscriptions.remove_connection(&other);
+    assert_eq!(stage.subscriptions.count.load(Ordering::SeqCst), 3);
+    stage.subscriptions.remove_connection(&stage.outbox);
+    assert!(stage.subscriptions.is_empty());
+    assert!(stage.subscriptions.seats().is_empty());
 }
 
 #[tokio::test]
 async fn a_task_that_does_not_exist_cannot_be_followed() {
     let stage = Stage::new().await;
-    let refusal = stage.audience.subscribe(&stage.outbox, 5, None).await.unwrap_err();
+    let refusal = stage.subscriptions.subscribe(&stage.outbox, 5, None).await.unwrap_err();
     assert_eq!(refusal.code, ErrorCode::UnknownTask);
-    assert!(stage.outbox.is_settled() && stage.audience.is_empty());
+    assert!(stage.outbox.is_settled() && stage.subscriptions.is_empty());
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn who_does_not_read_misses_news_but_not_the_end() {
 async fn a_server_that_stops_lets_nobody_wait() {
     let stage = Stage::new().await;
     stage.follow().await;
-    stage.audience.close_all(&RequestError::new(ErrorCode::ShuttingDown, "The end."));
-    assert!(stage.outbox.load().1 == 0 && stage.audience.is_empty());
+    stage.subscriptions.close_all(&RequestError::new(ErrorCode::ShuttingDown, "The end."));
+    assert!(stage.outbox.load().1 == 0 && stage.subscriptions.is_empty());
     stage.tell();
 }

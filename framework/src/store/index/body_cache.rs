@@ -20,7 +20,7 @@ pub(in crate::store) struct BodyCache {
 
 #[derive(Debug)]
 struct Evicted {
-    ticket: Option<WaiterId>,
+    waiter: Option<WaiterId>,
     attempts: u32,
     failures: u32,
     crashes: u32,
@@ -40,9 +40,9 @@ impl BodyCache {
             return Some(task);
         }
         let (attempts, failures, crashes) = (task.attempts(), task.failures(), task.crashes());
-        if task.new.ticket.is_some() || attempts > 0 {
-            let ticket = task.new.ticket;
-            self.cold.insert(task.id, Evicted { ticket, attempts, failures, crashes });
+        if task.new.waiter.is_some() || attempts > 0 {
+            let waiter = task.new.waiter;
+            self.cold.insert(task.id, Evicted { waiter, attempts, failures, crashes });
         }
         None
     }
@@ -54,7 +54,7 @@ impl BodyCache {
 
     /// The tickets of cold tasks.
     pub(super) fn cold_tickets(&self) -> impl Iterator<Item = (TaskId, WaiterId)> {
-        self.cold.iter().filter_map(|(id, cold)| Some((*id, cold.ticket?)))
+        self.cold.iter().filter_map(|(id, cold)| Some((*id, cold.waiter?)))
     }
 
     /// A task waits no longer.
@@ -70,7 +70,7 @@ impl BodyCache {
             return;
         }
         if let Some(cold) = self.cold.remove(&task.id) {
-            task.new.ticket = cold.ticket;
+            task.new.waiter = cold.waiter;
             task.attempts.fetch_max(cold.attempts, Ordering::Relaxed);
             task.failures.store(cold.failures.max(task.failures()), Ordering::Relaxed);
             task.crashes.store(cold.crashes.max(task.crashes()), Ordering::Relaxed);

@@ -55,14 +55,14 @@ impl TaskIndex {
         records: &mut Vec<Record>,
         leftovers: &mut SettleEffects,
     ) -> bool {
-        let Settlement { task: id, token, verdict, started_ms, ran, follow } = settlement;
+        let Settlement { task: id, token, disposition, started_ms, ran, follow } = settlement;
         let Some(RunningTask { task: Some(task), place, slot, .. }) = self.remove_running(id, token) else {
             return false;
         };
         leftovers.slots.push(slot);
         let number = task.attempts() + 1;
         let run = AttemptRun { number, started_ms, ran: Some(ran) };
-        let outcome = match verdict {
+        let outcome = match disposition {
             // Somebody wants it not to go on, and it does not; its worker does not know of that yet.
             Disposition::Requeue | Disposition::Retry { .. } if task.is_cancel_requested() => {
                 let error = CANCELLED.to_owned();

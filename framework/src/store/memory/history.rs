@@ -150,10 +150,10 @@ impl History {
     }
 
     /// Removes ended tasks; how many these were.
-    pub(super) fn forget(&mut self, target: &TaskSelector, books: &TaskIndex) -> Result<u64, RequestError> {
+    pub(super) fn forget(&mut self, target: &TaskSelector, index: &TaskIndex) -> Result<u64, RequestError> {
         let before = self.ended.len();
         if let TaskSelector::Task(id) = target {
-            self.is_over(*id, books)?;
+            self.is_over(*id, index)?;
         }
         let history = &mut self.history;
         self.ended.retain(|ended| {
@@ -171,10 +171,10 @@ impl History {
     pub(super) fn take_back(
         &mut self,
         target: &TaskSelector,
-        books: &TaskIndex,
+        index: &TaskIndex,
     ) -> Result<Vec<(TaskRecord, State)>, RequestError> {
         if let TaskSelector::Task(id) = target {
-            self.is_over(*id, books)?;
+            self.is_over(*id, index)?;
             if self.ended(*id).is_some_and(|ended| ended.state == State::Done) {
                 return Err(conflict(format!("Task {id} is done: there is nothing to try again.")));
             }
@@ -205,42 +205,42 @@ impl History {
         self.ids.iter().position(|there| *there == id).and_then(|place| self.ended.get(place))
     }
 
-    fn is_over(&self, id: TaskId, books: &TaskIndex) -> Result<(), RequestError> {
-        let waits = || books.iter().any(|(waiting, ..)| waiting == id);
-        if books.is_running(id) || waits() {
+    fn is_over(&self, id: TaskId, index: &TaskIndex) -> Result<(), RequestError> {
+        let waits = || index.iter().any(|(waiting, ..)| waiting == id);
+        if index.is_running(id) || waits() {
             return Err(conflict(format!("Task {id} has not ended yet.")));
         }
         self.ended(id).map(|_| ()).ok_or_else(|| no_task(id))
     }
 
-    pub(super) fn query(&self, question: Query, books: &mut TaskIndex, now: Now) -> QueryResult {
+    pub(super) fn query(&self, question: Query, index: &mut TaskIndex, now: Now) -> QueryResult {
         match question {
             Query::Task(id) => {
                 let over = self.ended(id).map(TaskSource::Over);
-                let found = over.or_else(|| alive(books, now).find(|known| known.task().id == id));
+                let found = over.or_else(|| alive(index, now).find(|known| known.task().id == id));
                 let told =
                     |known: TaskSource| QueryResult::Task(Box::new(story(known.task(), self.view(&known))));
                 found.map_or(QueryResult::Nothing, told)
             }
-            Query::Tasks(filter) => QueryResult::Tasks(self.list(&filter, books, now)),
+            Query::Tasks(filter) => QueryResult::Tasks(self.list(&filter, index, now)),
             Query::Batch(id) => {
                 let ended = self.batches.iter().find(|story| story.id == id);
-                let found = books.batches().get(id).or(ended);
+                let found = index.batches().get(id).or(ended);
                 found.map_or(QueryResult::Nothing, |story| QueryResult::Batch(Box::new(story.clone())))
             }
             Query::Batches { limit } => {
-                let mut all: Vec<_> = books.batches().iter().chain(&self.batches).cloned().collect();
+                let mut all: Vec<_> = index.batches().iter().chain(&self.batches).cloned().collect();
                 all.sort_by_key(|story| std::cmp::Reverse(story.id));
                 all.truncate(limit);
                 QueryResult::Batches(all)
             }
-            Query::Queues => QueryResult::Queues(queues(books)),
+            Query::Queues => QueryResult::Queues(queues(index)),
             Query::Schedules => QueryResult::Schedules(self.schedules.values().cloned().collect()),
         }
     }
 
-    fn list(&self, filter: &Filter, books: &TaskIndex, now: Now) -> Vec<TaskSummary> {
-        let all = alive(books, now).chain(self.ended.iter().map(TaskSource::Over));
+    fn list(&self, filter: &Filter, index: &TaskIndex, now: Now) -> Vec<TaskSummary> {
+        let all = alive(index, now).chain(self.ended.iter().map(TaskSource::Over));
         let mut found: Vec<_> =
             all.filter(|known| filter.admits(known.task(), Some(known.state()))).collect();
         found.sort_unstable_by_key(|known| std::cmp::Reverse(known.task().id));
@@ -301,12 +301,12 @@ impl TaskSource<'_> {
 }
 
 /// Every task that has not ended.
-fn alive(books: &TaskIndex, now: Now) -> impl Iterator<Item = TaskSource<'_>> {
-    let waiting = books.iter().filter_map(move |(_, task, _, when)| {
+fn alive(index: &TaskIndex, now: Now) -> impl Iterator<Item = TaskSource<'_>> {
+    let waiting = index.iter().filter_map(move |(_, task, _, when)| {
         let due_ms = if when == ReadyAt::Now { None } else { when.ms(now) };
         Some(TaskSource::Alive { task: task?, state: State::Waiting, due_ms })
     });
-    let running = books.running();
+    let running = index.running();
     let running = running
         .filter_map(|(_, task)| Some(TaskSource::Alive { task: task?, state: State::Running, due_ms: None }));
     waiting.chain(running)
@@ -340,9 +340,9 @@ fn is_target(target: &TaskSelector, ended: &EndRecord) -> bool {
 }
 
 /// Every queue with what is in it.
-pub(in crate::store) fn queues(books: &mut TaskIndex) -> Vec<QueueInfo> {
-    let depths = books.counts().queues;
-    let shares = books.order().shares();
+pub(in crate::store) fn queues(index: &mut TaskIndex) -> Vec<QueueInfo> {
+    let depths = index.counts().queues;
+    let shares = index.order().shares();
     let story = |(name, weight, rate): (&'static str, u32, Option<crate::store::Rate>)| QueueInfo {
         name: name.to_owned(),
         depth: depths.get(name).copied().unwrap_or_default(),

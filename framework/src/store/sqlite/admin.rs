@@ -37,14 +37,14 @@ impl Writer {
             AdminCommand::Pause { queue, paused } => self.pause(&queue, paused).map(|()| AdminResult::Done),
             AdminCommand::OpenBatch { name, function, then } => {
                 let now_ms = self.shared.clock.now().wall_ms;
-                let story = self.shared.desk().books.batches().open(name, function, then, now_ms);
+                let story = self.shared.state().index.batches().open(name, function, then, now_ms);
                 let sql =
                     "INSERT INTO batches VALUES (?1, ?2, ?3, 'open', 0, 0, 0, 0, 0, ?4, NULL, ?5, NULL)";
                 let row = params![story.id as i64, story.name, story.function, now_ms as i64, story.then];
                 let opened = self.execute(|file| file.execute(sql, row).map(drop));
                 if opened.is_err() {
                     // Nobody will hear of it.
-                    self.shared.desk().books.batches().forget(story.id);
+                    self.shared.state().index.batches().forget(story.id);
                 }
                 opened.map(|()| AdminResult::Batch(story.id))
             }
@@ -68,7 +68,7 @@ impl Writer {
     }
 
     fn cancel(&mut self, id: TaskId) -> Changing<Cancelled> {
-        let running = self.shared.desk().books.cancel_running(id);
+        let running = self.shared.state().index.cancel_running(id);
         if let Some(cancelled) = running {
             self.note_cancelled(&[id])?;
             return Ok(cancelled);
@@ -95,9 +95,9 @@ impl Writer {
             Some(id.to_string()),
         )?;
         let asked: Vec<_> = {
-            let mut desk = self.shared.desk();
-            desk.books.batches().give_up(id);
-            waiting.iter().copied().filter(|id| desk.books.cancel_running(*id).is_some()).collect()
+            let mut state = self.shared.state();
+            state.index.batches().give_up(id);
+            waiting.iter().copied().filter(|id| state.index.cancel_running(*id).is_some()).collect()
         };
         self.note_cancelled(&asked)?;
         let ended = self.end_waiting(&waiting, State::Cancelled, CANCELLED, true)?;
@@ -114,7 +114,7 @@ impl Writer {
     }
 
     fn flush(&mut self, queue: Option<&str>) -> Changing<u64> {
-        let waiting = self.shared.desk().books.waiting_ids(queue);
+        let waiting = self.shared.state().index.waiting_ids(queue);
         self.end_waiting(&waiting, State::Cancelled, "The queue was flushed.", false)
     }
 
@@ -122,40 +122,40 @@ impl Writer {
     pub(super) fn end_waiting(
         &mut self,
         ids: &[TaskId],
-        state: State,
+        end_state: State,
         why: &str,
         keep: bool,
     ) -> Changing<u64> {
         let mut ended = 0;
         for chunk in ids.chunks(CHUNK) {
             let now = self.shared.clock.now();
-            let mut withdrawn = self.shared.desk().books.remove_waiting(&set(chunk));
+            let mut withdrawn = self.shared.state().index.remove_waiting(&set(chunk));
             let cold: Vec<_> =
                 withdrawn.iter().filter(|waiting| waiting.task.is_none()).map(|waiting| waiting.id).collect();
             let handlers = self.shared.handlers.clone();
             let read = load(self.journal.connection(), &handlers, &cold, now.wall_ms);
             let mut records = Vec::with_capacity(withdrawn.len());
-            let mut desk = self.shared.desk();
+            let mut state = self.shared.state();
             let mut read: std::collections::HashMap<_, _> =
                 read.unwrap_or_default().into_iter().map(|task| (task.id, task)).collect();
             for waiting in withdrawn.drain(..) {
                 let cold = || {
                     let mut task = read.remove(&waiting.id)?;
-                    desk.books.complete(&mut task);
+                    state.index.complete(&mut task);
                     Some(Arc::new(task))
                 };
                 match waiting.task.clone().or_else(cold) {
                     Some(task) => {
                         ended += 1;
-                        desk.books.terminate(task, state, why, keep, now, &mut records);
+                        state.index.terminate(task, end_state, why, keep, now, &mut records);
                     }
-                    None => desk.books.put_back(waiting),
+                    None => state.index.put_back(waiting),
                 }
             }
-            desk.books.note_batches(now, &mut records);
-            let stir = desk.books.stir(now);
-            drop(desk);
-            self.shared.bell.notify(stir);
+            state.index.note_batches(now, &mut records);
+            let wake_set = state.index.wake_set(now);
+            drop(state);
+            self.shared.wakeups.notify(wake_set);
             self.write_now(records)?;
         }
         Ok(ended)
@@ -163,23 +163,23 @@ impl Writer {
 
     /// Writes what has happened; it stays to be written if the disk does not let it be now.
     fn write_now(&mut self, records: Vec<crate::store::index::Record>) -> Changing<()> {
-        self.write(vec![WriteRequest::Records(records)]).map_err(|trouble| trouble.refusal())
+        self.write(vec![WriteRequest::Records(records)]).map_err(|write_error| write_error.refusal())
     }
 
     fn note_batches(&mut self) -> Changing<()> {
         let now = self.shared.clock.now();
         let mut records = Vec::new();
-        self.shared.desk().books.note_batches(now, &mut records);
+        self.shared.state().index.note_batches(now, &mut records);
         if records.is_empty() { Ok(()) } else { self.write_now(records) }
     }
 
     fn seal(&mut self, id: BatchId) -> Changing<()> {
         let now = self.shared.clock.now();
         let mut records = Vec::new();
-        let (sealed, stir) = {
-            let mut desk = self.shared.desk();
-            let sealed = desk.books.seal(id, now, &mut records);
-            (sealed, desk.books.stir(now))
+        let (sealed, wake_set) = {
+            let mut state = self.shared.state();
+            let sealed = state.index.seal(id, now, &mut records);
+            (sealed, state.index.wake_set(now))
         };
         if sealed.is_err() {
             let known = self.query(|file| one::<i64>(file, "SELECT 1 FROM batches WHERE id = ?1", id))?;
@@ -188,7 +188,7 @@ impl Writer {
                 None => Err(no_batch(id)),
             };
         }
-        self.shared.bell.notify(stir);
+        self.shared.wakeups.notify(wake_set);
         self.write_now(records)
     }
 
@@ -202,16 +202,16 @@ impl Writer {
                 tasks.into_iter().map(|task| wait_again(file, &task)).collect::<Result<Vec<_>, _>>()
             })?;
             self.journal.kept().remove(&set(chunk));
-            let mut desk = self.shared.desk();
+            let mut state = self.shared.state();
             let mut alone = Vec::new();
             for (task, _) in &again {
-                let over = task.new.batch().filter(|batch| desk.books.batches().get(*batch).is_none());
+                let over = task.new.batch().filter(|batch| state.index.batches().get(*batch).is_none());
                 alone.extend(over.map(|_| task.id));
             }
-            desk.books.restore(again, now);
-            let stir = desk.books.stir(now);
-            drop(desk);
-            self.shared.bell.notify(stir);
+            state.index.restore(again, now);
+            let wake_set = state.index.wake_set(now);
+            drop(state);
+            self.shared.wakeups.notify(wake_set);
             self.execute(|file| {
                 let leave =
                     |id: &TaskId| file.execute("UPDATE tasks SET batch = NULL WHERE id = ?1", [*id as i64]);
@@ -270,17 +270,17 @@ impl Writer {
     }
 
     fn pause(&mut self, queue: &str, paused: bool) -> Changing<()> {
-        let known = self.shared.desk().books.order().known(queue);
+        let known = self.shared.state().index.order().known(queue);
         let queue = known.map_or_else(|| self.shared.handlers.queue(queue), Ok)?;
         self.execute(|file| {
             file.execute("INSERT OR REPLACE INTO queues VALUES (?1, ?2)", params![queue, paused])
         })?;
         let now = self.shared.clock.now();
-        let mut desk = self.shared.desk();
-        desk.books.order().pause(queue, paused);
-        let stir = desk.books.stir(now);
-        drop(desk);
-        self.shared.bell.notify(stir);
+        let mut state = self.shared.state();
+        state.index.order().pause(queue, paused);
+        let wake_set = state.index.wake_set(now);
+        drop(state);
+        self.shared.wakeups.notify(wake_set);
         Ok(())
     }
 
@@ -311,9 +311,9 @@ impl Writer {
             transaction.commit().map(|()| changed)
         };
         write().map_err(|error| {
-            let trouble = WriteError::of(&error, self.shared.clock.now());
-            let refusal = trouble.refusal();
-            self.shared.desk().trouble = Some(trouble);
+            let write_error = WriteError::of(&error, self.shared.clock.now());
+            let refusal = write_error.refusal();
+            self.shared.state().write_error = Some(write_error);
             refusal
         })
     }

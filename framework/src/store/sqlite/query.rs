@@ -16,12 +16,12 @@ use crate::task::{Handlers, ProgressLog, TaskId, TaskRecord};
 impl SqliteShared {
     pub(super) fn counts(&self) -> StoreStats {
         let now = self.clock.now();
-        let mut desk = self.desk();
-        desk.wake(now);
-        let mut counts = desk.books.counts();
-        counts.storage_error = desk.trouble.as_ref().map(WriteError::describe);
-        let oldest = desk.books.oldest();
-        drop(desk);
+        let mut state = self.state();
+        state.wake(now);
+        let mut counts = state.index.counts();
+        counts.storage_error = state.write_error.as_ref().map(WriteError::describe);
+        let oldest = state.index.oldest();
+        drop(state);
         counts.oldest_waiting_ms = oldest
             .and_then(|(id, task)| match task {
                 Some(task) => Some(task.accepted_ms),
@@ -37,7 +37,7 @@ impl SqliteShared {
 
     pub(super) fn query(&self, question: Query) -> std::result::Result<QueryResult, RequestError> {
         if question == Query::Queues {
-            return Ok(QueryResult::Queues(queues(&mut self.desk().books)));
+            return Ok(QueryResult::Queues(queues(&mut self.state().index)));
         }
         let asker = self.asker.lock().map_err(|_| gone())?;
         let found = match question {
@@ -74,13 +74,13 @@ impl SqliteShared {
 
     /// What only the books know: that a task runs, and what its handler tells.
     fn is_running(&self, summary: &mut TaskSummary, notes: Option<&mut ProgressLog>) {
-        let desk = self.desk();
-        if summary.state != State::Waiting || !desk.books.is_running(summary.id) {
+        let state = self.state();
+        if summary.state != State::Waiting || !state.index.is_running(summary.id) {
             return;
         }
         (summary.state, summary.due_ms) = (State::Running, None);
         summary.attempts += 1;
-        let told = desk.books.running_task(summary.id).and_then(|task| task.notes());
+        let told = state.index.running_task(summary.id).and_then(|task| task.notes());
         if let (Some(notes), Some(told)) = (notes, told) {
             *notes = *told;
         }
@@ -110,8 +110,8 @@ impl SqliteShared {
     }
 
     fn running(&self, filter: &Filter) -> Vec<TaskSummary> {
-        let desk = self.desk();
-        let tasks = desk.books.running().filter_map(|(_, task)| task);
+        let state = self.state();
+        let tasks = state.index.running().filter_map(|(_, task)| task);
         let wanted = tasks.filter(|task| filter.admits(task, Some(State::Running)));
         let mut found: Vec<_> = wanted
             .map(|task| {

@@ -36,7 +36,7 @@ struct Retry {
 /// Fills the books with what is in the file. `died` are the tasks that were running when the last process died.
 pub(super) fn recover(
     connection: &Connection,
-    books: &mut TaskIndex,
+    index: &mut TaskIndex,
     policy: &StoreOptions,
     handlers: &Handlers,
     died: &[TaskId],
@@ -49,40 +49,40 @@ pub(super) fn recover(
     over.sort_unstable();
     for (story, then) in batches(connection)? {
         let handler = then.map(|name| handlers.find(&name).unwrap_or_else(|_| missing_handler(&name)));
-        books.batches().resume(story, handler);
+        index.batches().resume(story, handler);
     }
     let cancelled = cancelled(connection, &over)?;
     let died: FxHashSet<_> = died.iter().copied().filter(|id| !cancelled.contains(id)).collect();
     let apart = died.union(&cancelled).copied().collect();
     let mut reader = Reader { connection, handlers, retries: retries(connection)?, apart: &apart, now };
-    let (waiting, last) = reader.waiting(books, &over)?;
+    let (waiting, last) = reader.waiting(index, &over)?;
     ledger.accepted = ledger.ended() + waiting;
-    books.resume(ledger);
+    index.resume(ledger);
     let mut records = Vec::new();
     for id in died.iter().filter(|id| over.binary_search(id).is_err()) {
         if let Some(task) = load_one(connection, handlers, *id, now.wall_ms)? {
-            count_crash(books, Arc::new(task), now, &mut records);
+            count_crash(index, Arc::new(task), now, &mut records);
         }
     }
     for id in cancelled {
         if let Some(task) = load_one(connection, handlers, id, now.wall_ms)? {
-            books.cancel_insertion(Arc::new(task), now, &mut records);
+            index.cancel_insertion(Arc::new(task), now, &mut records);
         }
     }
-    books.note_batches(now, &mut records);
+    index.note_batches(now, &mut records);
     let mut paused = connection.prepare("SELECT name FROM queues WHERE paused")?;
     for name in paused.query_map([], |row| row.get::<_, String>(0))? {
-        books.order().pause(intern(&name?), true);
+        index.order().pause(intern(&name?), true);
     }
     let next_id = noted_id.max(last.map_or(0, |last| last + 1)).max(over.last().map_or(0, |last| last + 1));
     Ok(Recovered { kept: Retention::new(policy, ends), next_id, records })
 }
 
 /// Counts the crash; the task waits as a suspect, or has failed.
-fn count_crash(books: &mut TaskIndex, task: Arc<TaskRecord>, now: Now, records: &mut Vec<Record>) {
+fn count_crash(index: &mut TaskIndex, task: Arc<TaskRecord>, now: Now, records: &mut Vec<Record>) {
     const WHY: &str = "The process died while it ran.";
     let run = AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None };
-    books.restore_crashed(task, run, WHY, now, records);
+    index.restore_crashed(task, run, WHY, now, records);
 }
 
 fn ledger(connection: &Connection) -> Result<(Ledger, TaskId)> {
@@ -174,7 +174,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Puts everybody who waits where he waits, in the order of the ids; gives how many these are, and the last id
     /// of all. The arguments stay on the disk.
-    fn waiting(&mut self, books: &mut TaskIndex, over: &[TaskId]) -> Result<(u64, Option<TaskId>)> {
+    fn waiting(&mut self, index: &mut TaskIndex, over: &[TaskId]) -> Result<(u64, Option<TaskId>)> {
         let sql = "SELECT id, queue, priority, due_ms, batch, options, function FROM tasks";
         let mut read = self.connection.prepare(sql)?;
         let mut rows = read.query([])?;
@@ -196,8 +196,8 @@ impl Reader<'_> {
             if queue.0 != name {
                 queue = (intern(name), 0);
             }
-            let arrival = self.arrival(row, task, queue.0, books)?;
-            books.insert(arrival);
+            let arrival = self.arrival(row, task, queue.0, index)?;
+            index.insert(arrival);
         }
         Ok((waiting, last))
     }
@@ -207,7 +207,7 @@ impl Reader<'_> {
         row: &Row,
         task: TaskId,
         queue: &'static str,
-        books: &mut TaskIndex,
+        index: &mut TaskIndex,
     ) -> Result<Insertion> {
         let options = match row.get_ref(5)?.as_str_or_null()? {
             None => RowOptions::default(),
@@ -226,7 +226,7 @@ impl Reader<'_> {
         Ok(Insertion {
             id: task,
             task: None,
-            place: books.place(queue, row.get::<_, u8>(2)?.min(9)),
+            place: index.place(queue, row.get::<_, u8>(2)?.min(9)),
             when,
             expires: options
                 .expires_ms

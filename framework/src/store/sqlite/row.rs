@@ -114,7 +114,7 @@ pub(super) fn task(row: &Row, handlers: &Handlers, now_ms: u64) -> rusqlite::Res
             Some(0) => None,
             Some(timeout) => Some(Duration::from_millis(timeout)),
         },
-        ticket: None,
+        waiter: None,
         extra: rare(options, batch),
     };
     let age = Duration::from_millis(now_ms.saturating_sub(accepted_ms));

@@ -17,15 +17,15 @@ use crate::store::{Accepted, Lease, Now, RunningMarker, Settlement};
 use crate::task::NewTask;
 
 impl SqliteShared {
-    pub(super) fn desk(&self) -> MutexGuard<'_, SqliteState> {
-        self.desk.lock().expect("no one panics while holding the books")
+    pub(super) fn state(&self) -> MutexGuard<'_, SqliteState> {
+        self.state.lock().expect("no one panics while holding the books")
     }
 
     /// Leaves the desk, and tells the thread that writes of something new if it sleeps; only then, or it would wake
     /// up to find the desk taken.
-    pub(super) fn unlock_and_wake(&self, mut desk: MutexGuard<SqliteState>) {
-        let wakes = desk.inbox.wakes();
-        drop(desk);
+    pub(super) fn unlock_and_wake(&self, mut state: MutexGuard<SqliteState>) {
+        let wakes = state.write_queue.wakes();
+        drop(state);
         if wakes {
             self.work.notify_one();
         }
@@ -34,14 +34,14 @@ impl SqliteShared {
     pub(super) async fn push(&self, batch: Vec<NewTask>) -> Vec<Result<Accepted, RequestError>> {
         let (answer, told) = oneshot::channel();
         let (count, refused) = {
-            let mut desk = self.desk();
-            let (tasks, refused) = desk.admit(batch, self.clock.now());
+            let mut state = self.state();
+            let (tasks, refused) = state.admit(batch, self.clock.now());
             let count = tasks.len();
             if count > 0 {
-                desk.arriving += count;
-                desk.inbox.add(WriteRequest::Push(PushRequest { tasks, answer }));
+                state.arriving += count;
+                state.write_queue.add(WriteRequest::Push(PushRequest { tasks, answer }));
             }
-            self.unlock_and_wake(desk);
+            self.unlock_and_wake(state);
             (count, refused)
         };
         let accepted = match count {
@@ -60,16 +60,16 @@ impl SqliteShared {
 
     pub(super) fn take(&self, line: usize, limit: usize) -> Vec<Lease> {
         let now = self.clock.now();
-        let mut desk = self.desk();
-        if desk.books.is_closed() || desk.trouble.as_ref().is_some_and(WriteError::is_final) {
+        let mut state = self.state();
+        if state.index.is_closed() || state.write_error.as_ref().is_some_and(WriteError::is_final) {
             return Vec::new();
         }
-        desk.wake(now);
-        let mut taken = desk.books.take(line, limit, now);
-        let slots = self.mark(&mut desk, &taken);
-        let stir = if desk.books.is_due(line, now) { WakeSet::line(line) } else { WakeSet::default() };
-        self.unlock_and_wake(desk);
-        self.bell.notify(stir);
+        state.wake(now);
+        let mut taken = state.index.take(line, limit, now);
+        let slots = self.mark(&mut state, &taken);
+        let wake_set = if state.index.is_due(line, now) { WakeSet::line(line) } else { WakeSet::default() };
+        self.unlock_and_wake(state);
+        self.wakeups.notify(wake_set);
         if taken.iter().any(|taken| taken.task.is_none()) {
             self.read(&mut taken, now);
         }
@@ -77,11 +77,11 @@ impl SqliteShared {
         taken.into_iter().zip(marks).filter_map(|(taken, slot)| self.lease(taken, slot)).collect()
     }
 
-    fn mark(&self, desk: &mut SqliteState, taken: &[TakenTasks]) -> Vec<u32> {
-        let SqliteState { books, free, .. } = desk;
+    fn mark(&self, state: &mut SqliteState, taken: &[TakenTasks]) -> Vec<u32> {
+        let SqliteState { index, free, .. } = state;
         let slot = |taken: &TakenTasks| {
             let slot = free.pop().unwrap_or(u32::MAX);
-            books.mark(taken.id, taken.token, slot);
+            index.mark(taken.id, taken.token, slot);
             slot
         };
         if self.slots.is_none() { Vec::new() } else { taken.iter().map(slot).collect() }
@@ -106,19 +106,19 @@ impl SqliteShared {
             tracing::error!("tasks cannot be read from the queue's file: {error}");
             Vec::new()
         });
-        let mut desk = self.desk();
+        let mut state = self.state();
         let mut found = HashMap::with_capacity(tasks.len());
         for mut task in tasks {
-            desk.books.complete(&mut task);
+            state.index.complete(&mut task);
             found.insert(task.id, Arc::new(task));
         }
         for taken in taken.iter_mut().filter(|taken| taken.task.is_none()) {
             taken.task = found.remove(&taken.id);
             match &taken.task {
-                Some(task) => desk.books.loaded(taken.token, task),
+                Some(task) => state.index.loaded(taken.token, task),
                 None => {
                     tracing::error!("task {} is in the books and not in the file", taken.id);
-                    desk.books.fail_unreadable(taken.id, taken.token);
+                    state.index.fail_unreadable(taken.id, taken.token);
                 }
             }
         }
@@ -127,17 +127,17 @@ impl SqliteShared {
     pub(super) fn settle(&self, batch: Vec<Settlement>) -> Vec<bool> {
         let now = self.clock.now();
         let mut records = Vec::with_capacity(batch.len());
-        let mut desk = self.desk();
-        let (settled, leftovers) = desk.books.settle(batch, &self.handlers, now, &mut records);
+        let mut state = self.state();
+        let (settled, leftovers) = state.index.settle(batch, &self.handlers, now, &mut records);
         if let Some(slots) = &self.slots {
             let used = leftovers.slots.iter().filter(|slot| **slot != u32::MAX);
             used.clone().for_each(|slot| slots.clear(*slot));
-            desk.free.extend(used);
+            state.free.extend(used);
         }
-        desk.inbox.note(records);
-        let stir = desk.books.stir(now);
-        self.unlock_and_wake(desk);
-        self.bell.notify(stir);
+        state.write_queue.note(records);
+        let wake_set = state.index.wake_set(now);
+        self.unlock_and_wake(state);
+        self.wakeups.notify(wake_set);
         settled
     }
 
@@ -145,13 +145,13 @@ impl SqliteShared {
     pub(super) async fn ask<T>(&self, item: impl FnOnce(oneshot::Sender<T>) -> WriteRequest) -> Option<T> {
         let (answer, told) = oneshot::channel();
         {
-            let mut desk = self.desk();
+            let mut state = self.state();
             // From a thread that has ended no answer would come.
-            if desk.inbox.stops() {
+            if state.write_queue.stops() {
                 return None;
             }
-            desk.inbox.add(item(answer));
-            self.unlock_and_wake(desk);
+            state.write_queue.add(item(answer));
+            self.unlock_and_wake(state);
         }
         told.await.ok()
     }
@@ -160,13 +160,13 @@ impl SqliteShared {
 impl SqliteState {
     /// The tasks of a batch that may come in, and the places of those that may not.
     fn admit(&self, batch: Vec<NewTask>, now: Now) -> (Vec<NewTask>, Vec<(usize, RequestError)>) {
-        if let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.refuses(now)) {
-            return (Vec::new(), (0..batch.len()).map(|index| (index, trouble.refusal())).collect());
+        if let Some(write_error) = self.write_error.as_ref().filter(|write_error| write_error.refuses(now)) {
+            return (Vec::new(), (0..batch.len()).map(|index| (index, write_error.refusal())).collect());
         }
         let mut refused = Vec::new();
         let mut tasks = Vec::with_capacity(batch.len());
         for (index, new) in batch.into_iter().enumerate() {
-            match self.books.check_capacity(&new, self.arriving + tasks.len()) {
+            match self.index.check_capacity(&new, self.arriving + tasks.len()) {
                 Ok(()) => tasks.push(new),
                 Err(refusal) => refused.push((index, refusal)),
             }
@@ -177,13 +177,13 @@ impl SqliteState {
     /// Moves on with the time.
     pub(super) fn wake(&mut self, now: Now) {
         let mut records = Vec::new();
-        let expired = self.books.wake(now, &mut records);
-        for slot in self.books.lost_marks().into_iter().filter(|slot| *slot != u32::MAX) {
+        let expired = self.index.wake(now, &mut records);
+        for slot in self.index.lost_marks().into_iter().filter(|slot| *slot != u32::MAX) {
             self.slots.iter().for_each(|slots| slots.clear(slot));
         }
-        self.inbox.note(records);
+        self.write_queue.note(records);
         if !expired.is_empty() {
-            self.inbox.add(WriteRequest::End(expired, State::Expired, "Nobody started it in time."));
+            self.write_queue.add(WriteRequest::End(expired, State::Expired, "Nobody started it in time."));
         }
     }
 }

@@ -36,8 +36,8 @@ impl Writer {
     /// Writes until the store is dropped.
     pub(super) fn run(mut self) {
         while let Some(mut group) = self.gather() {
-            if let Some(trouble) = self.broken() {
-                self.refuse(group, &trouble);
+            if let Some(write_error) = self.broken() {
+                self.refuse(group, &write_error);
                 continue;
             }
             match group.first() {
@@ -59,23 +59,24 @@ impl Writer {
 
     /// Whether the disk is not to be written to any more.
     fn broken(&self) -> Option<WriteError> {
-        self.shared.desk().trouble.clone().filter(WriteError::is_final)
+        self.shared.state().write_error.clone().filter(WriteError::is_final)
     }
 
     /// Waits for work; an empty group when there has been none for a while, `None` when there never will be.
     fn gather(&mut self) -> Option<Vec<WriteRequest>> {
-        let mut desk = self.shared.desk();
+        let mut state = self.shared.state();
         let begin = Instant::now();
         let mut first_seen = None;
         loop {
-            let trouble = desk.trouble.as_ref().filter(|trouble| trouble.refuses(self.shared.clock.now()));
+            let write_error =
+                state.write_error.as_ref().filter(|write_error| write_error.refuses(self.shared.clock.now()));
             // The disk gets a moment before it is asked again.
-            let pause = trouble.map(|trouble| if trouble.is_final() { TICK } else { TICK / 10 });
-            let inbox = &mut desk.inbox;
-            if inbox.stops() && (pause.is_some() || inbox.is_empty()) {
+            let pause = write_error.map(|write_error| if write_error.is_final() { TICK } else { TICK / 10 });
+            let write_queue = &mut state.write_queue;
+            if write_queue.stops() && (pause.is_some() || write_queue.is_empty()) {
                 return None;
             }
-            let (is_empty, is_ready) = (inbox.is_empty(), inbox.is_ready() && pause.is_none());
+            let (is_empty, is_ready) = (write_queue.is_empty(), write_queue.is_ready() && pause.is_none());
             if !is_empty {
                 first_seen.get_or_insert_with(Instant::now);
             }
@@ -84,7 +85,7 @@ impl Writer {
                 None => TICK.saturating_sub(begin.elapsed()),
             };
             if is_ready || wait.is_zero() {
-                let group = inbox.group();
+                let group = write_queue.group();
                 if !group.is_empty() {
                     self.active = Instant::now();
                 }
@@ -92,11 +93,11 @@ impl Writer {
             }
             // While there is something to do every moment, ends need not wake the thread.
             let naps = !is_empty || self.active.elapsed() < TICK;
-            inbox.sleeps(if naps { WriterSleep::Nap } else { WriterSleep::Deep });
+            write_queue.sleeps(if naps { WriterSleep::Nap } else { WriterSleep::Deep });
             let wait = if naps { wait.min(ENDS_WAIT.max(pause.unwrap_or_default())) } else { wait };
-            desk =
-                self.shared.work.wait_timeout(desk, wait).expect("no one panics while holding the books").0;
-            desk.inbox.sleeps(WriterSleep::Awake);
+            state =
+                self.shared.work.wait_timeout(state, wait).expect("no one panics while holding the books").0;
+            state.write_queue.sleeps(WriterSleep::Awake);
         }
     }
 
@@ -110,9 +111,9 @@ impl Writer {
                 self.let_go(group, written);
                 Ok(())
             }
-            Err(trouble) => {
-                self.refuse(group, &trouble);
-                Err(trouble)
+            Err(write_error) => {
+                self.refuse(group, &write_error);
+                Err(write_error)
             }
         }
     }
@@ -133,12 +134,12 @@ impl Writer {
             return Ok(Written::default());
         }
         self.journal.write(entries, now.wall_ms).map_err(|error| {
-            let trouble = WriteError::of(&error, now);
+            let write_error = WriteError::of(&error, now);
             // The disk is asked again and again; it is told of once.
-            if self.shared.desk().trouble.is_none() {
-                tracing::error!("{}", trouble.describe());
+            if self.shared.state().write_error.is_none() {
+                tracing::error!("{}", write_error.describe());
             }
-            trouble
+            write_error
         })
     }
 
@@ -178,22 +179,22 @@ impl Writer {
                 WriteRequest::Change(..) | WriteRequest::End(..) => {}
             }
         }
-        let stir = {
-            let mut desk = self.shared.desk();
-            desk.arriving -= pushed;
+        let wake_set = {
+            let mut state = self.shared.state();
+            state.arriving -= pushed;
             if pushed > 0 {
-                desk.trouble = None;
+                state.write_error = None;
             }
             for task in arrived {
-                let arrival = desk.books.new_insertion(task, now);
-                desk.books.count(arrival);
+                let arrival = state.index.new_insertion(task, now);
+                state.index.count(arrival);
             }
-            desk.books.stir(now)
+            state.index.wake_set(now)
         };
         for (answer, ids) in answers {
             drop(answer.send(Ok(ids)));
         }
-        self.shared.bell.notify(stir);
+        self.shared.wakeups.notify(wake_set);
         for barrier in barriers {
             let _gone = barrier.send(());
         }
@@ -202,10 +203,10 @@ impl Writer {
     }
 
     /// Refuses the tasks of a group that could not be written; what has happened stays to be written.
-    fn refuse(&mut self, mut group: Vec<WriteRequest>, trouble: &WriteError) {
+    fn refuse(&mut self, mut group: Vec<WriteRequest>, write_error: &WriteError) {
         // Whoever came after what cannot be written would wait behind it for ever.
         loop {
-            let more = self.shared.desk().inbox.group();
+            let more = self.shared.state().write_queue.group();
             if more.is_empty() {
                 break;
             }
@@ -223,40 +224,40 @@ impl Writer {
                 WriteRequest::Barrier(answer) => {
                     let _gone = answer.send(());
                 }
-                WriteRequest::Change(_, answer) => drop(answer.send(Err(trouble.refusal()))),
+                WriteRequest::Change(_, answer) => drop(answer.send(Err(write_error.refusal()))),
                 item => kept.push(item),
             }
         }
         let has_records = !kept.is_empty();
         {
-            let mut desk = self.shared.desk();
-            desk.arriving -= pushed;
-            desk.trouble = Some(trouble.clone());
-            desk.inbox.put_back(kept);
+            let mut state = self.shared.state();
+            state.arriving -= pushed;
+            state.write_error = Some(write_error.clone());
+            state.write_queue.put_back(kept);
         }
         for (answer, _) in answers {
-            drop(answer.send(Err(trouble.refusal())));
+            drop(answer.send(Err(write_error.refusal())));
         }
-        if has_records && pushed > 0 && !trouble.is_final() {
+        if has_records && pushed > 0 && !write_error.is_final() {
             self.write_records();
         }
     }
 
     /// Ends of tasks may find room where new ones do not.
     fn write_records(&mut self) {
-        let records = self.shared.desk().inbox.leading_records();
+        let records = self.shared.state().write_queue.leading_records();
         match self.commit(&records) {
             Ok(written) => self.let_go(records, written),
-            Err(_) => self.shared.desk().inbox.put_back(records),
+            Err(_) => self.shared.state().write_queue.put_back(records),
         }
     }
 
     /// What an idle moment is good for.
     fn tidy(&mut self) {
         let now = self.shared.clock.now();
-        let is_full = self.shared.desk().trouble.as_ref().is_some_and(WriteError::is_full);
+        let is_full = self.shared.state().write_error.as_ref().is_some_and(WriteError::is_full);
         if is_full && self.has_room() {
-            self.shared.desk().trouble = None;
+            self.shared.state().write_error = None;
             tracing::info!("The disk has room again.");
         }
         if self.journal.kept().is_due(now.wall_ms) {

@@ -24,14 +24,14 @@ pub(super) struct Replacement {
     /// The process that stays in the foreground for it, if one has to.
     keeper: Option<u32>,
     /// How long running tasks may take.
-    patience: Duration,
+    grace: Duration,
 }
 
 /// What is needed to let it serve, which can then fail in it alone.
 pub(super) struct Prepared {
     successor: Successor,
     offer: PreparedHandover,
-    patience: Duration,
+    grace: Duration,
     /// For a first process in the foreground, which stays there.
     keeping: Option<Keeper>,
 }
@@ -46,7 +46,7 @@ impl Replacement {
         running: &mut ServerHandle,
         config: &Config,
     ) -> Result<Prepared, String> {
-        let Self { arguments, queue, keeper, patience } = self;
+        let Self { arguments, queue, keeper, grace } = self;
         let held = running.reload_blocker().await;
         let queue = queue.filter(|_| held.is_none()).ok_or_else(|| held.unwrap_or_default())?;
         tracing::info!("reloading: a new process looks whether it can serve");
@@ -55,17 +55,17 @@ impl Replacement {
         let keeping = (keeper == Some(std::process::id())).then(Keeper::new).transpose().map_err(said)?;
         let mut successor = Successor::start(config, &arguments, keeper).map_err(said)?;
         successor.prepared(&queue).await?;
-        running.drain(patience).await.map_err(|running| {
-            let patience = framework::humantime::format_duration(patience);
+        running.drain(grace).await.map_err(|running| {
+            let grace = framework::humantime::format_duration(grace);
             format!(
-                "after {patience} there still runs: {running}; --grace waits longer, and --now gives them up, to run \
+                "after {grace} there still runs: {running}; --grace waits longer, and --now gives them up, to run \
                  again"
             )
         })?;
         let offer =
             || running.prepare_handover().map_err(|error| format!("making a pair of sockets: {error}"));
         match successor.lives().and_then(|()| offer()) {
-            Ok(offer) => Ok(Prepared { successor, offer, patience, keeping }),
+            Ok(offer) => Ok(Prepared { successor, offer, grace, keeping }),
             Err(reason) => {
                 running.resume();
                 Err(reason)
@@ -76,9 +76,9 @@ impl Replacement {
 
 impl Term<'_> {
     /// How a process is started that takes the place of this one.
-    pub(super) fn replacement(&self, service: &Service, patience: Duration) -> Replacement {
+    pub(super) fn replacement(&self, service: &Service, grace: Duration) -> Replacement {
         let arguments = self.start.arguments_to_succeed(self.output);
-        Replacement { arguments, queue: self.queue(), keeper: self.keeper(service), patience }
+        Replacement { arguments, queue: self.queue(), keeper: self.keeper(service), grace }
     }
 
     /// Hands everything over; takes it back when the other process fails at the last moment.
@@ -88,9 +88,9 @@ impl Term<'_> {
         prepared: Prepared,
         service: &Service,
     ) -> Result<End> {
-        let Prepared { mut successor, offer, patience, keeping } = prepared;
+        let Prepared { mut successor, offer, grace, keeping } = prepared;
         let (renewal, begin) = (running.reload_control(), Instant::now());
-        let (handover, remainder) = running.hand_over(offer, patience).await;
+        let (handover, remainder) = running.hand_over(offer, grace).await;
         let pid_file = self.pid_file.take().map(PidFile::release);
         let max_wait_time = self.settings.max_wait_time;
         if let Err(reason) = successor.take_over(&handover).await {

@@ -38,15 +38,15 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
     /// more is to be read.
     pub(super) async fn process(&mut self, page: MessageBatch) -> io::Result<bool> {
         let session = self.session;
-        let limit = session.hall.settings.package_max_length;
+        let limit = session.context.settings.package_max_length;
         if !self.is_allowed(&page) {
             return Ok(false);
         }
         let mut batch =
-            RequestGroup::new(&session.hall, self.access, &session.door, &session.outbox, &page.bytes);
+            RequestGroup::new(&session.context, self.access, &session.policy, &session.outbox, &page.bytes);
         for message in self.pipe.form().messages(&page.bytes) {
             if message.len() > limit {
-                session.hall.board.limits.hit(Limit::PackageMaxLength);
+                session.context.metrics.limits.hit(Limit::PackageMaxLength);
                 batch.refuse(None, too_long(limit));
                 continue;
             }
@@ -69,12 +69,12 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
             }
         }
         if page.overflow {
-            session.hall.board.limits.hit(Limit::PackageMaxLength);
+            session.context.metrics.limits.hit(Limit::PackageMaxLength);
             batch.refuse(None, too_long(limit));
         }
         if let Some(refusal) = self.pipe.broken() {
             if refusal.code == ErrorCode::TooLong {
-                session.hall.board.limits.hit(Limit::PackageMaxLength);
+                session.context.metrics.limits.hit(Limit::PackageMaxLength);
             }
             batch.refuse(None, refusal.clone());
         }
@@ -84,9 +84,9 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
 
     /// Whether the door lets in what is spoken; if not, that is said.
     fn is_allowed(&self, page: &MessageBatch) -> bool {
-        let Session { door, outbox, guest, .. } = self.session;
+        let Session { policy, outbox, record, .. } = self.session;
         let Some(opening) = self.pipe.opening() else { return true };
-        guest.speaks(if opening == DetectedProtocol::Frames { Protocol::Frames } else { Protocol::Lines });
+        record.speaks(if opening == DetectedProtocol::Frames { Protocol::Frames } else { Protocol::Lines });
         if page.bytes.is_empty() && self.pipe.broken().is_none() {
             return true;
         }
@@ -94,8 +94,8 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
             outbox.frame();
         }
         let is_encrypted = self.pipe.is_encrypted();
-        if !door.accepts(opening, is_encrypted) {
-            outbox.refuse(&door.rejection(opening, is_encrypted));
+        if !policy.accepts(opening, is_encrypted) {
+            outbox.refuse(&policy.rejection(opening, is_encrypted));
             return false;
         }
         true
@@ -103,13 +103,13 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
 
     /// Starts a callback, as soon as there are not too many under way.
     async fn receive(&mut self, data: Bytes) -> io::Result<()> {
-        while self.receiving.len() >= self.session.hall.settings.max_concurrent_receives {
+        while self.receiving.len() >= self.session.context.settings.max_concurrent_receives {
             self.receiving.next().await;
             self.flush().await?;
         }
         let slot = self.session.outbox.open_slot();
         let connection = self.session.connection.within(slot);
-        let callback = self.session.hall.events.clone().receive(connection.clone(), data);
+        let callback = self.session.context.events.clone().receive(connection.clone(), data);
         let mut callback: BoxFuture<'static, ()> = Box::pin(async move {
             let result = callback.await;
             connection.close_slot(slot, result.err().as_ref());
@@ -130,7 +130,7 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
 
     /// Whether another read would not make this connection hold more than it may.
     pub(super) fn wants_input(&self) -> bool {
-        let settings = &self.session.hall.settings;
+        let settings = &self.session.context.settings;
         let (held, awaited) = self.session.outbox.load();
         held + self.pipe.left() < settings.max_output_buffer && awaited < settings.max_in_flight
     }
@@ -144,7 +144,7 @@ impl<'a, P: MessageTransport> MessageLoop<'a, P> {
         let Self { session, pipe, .. } = self;
         loop {
             if pipe.output().is_empty() && session.outbox.collect(pipe.output()) == OutboxState::Overflowed {
-                session.hall.board.limits.hit(Limit::OutputBufferMax);
+                session.context.metrics.limits.hit(Limit::OutputBufferMax);
                 tracing::warn!("{:?} does not read its answers and is closed", session.connection);
                 return Err(io::ErrorKind::TimedOut.into());
             }

@@ -26,7 +26,7 @@ const EXPOSED: &str = "location, content-location, retry-after, allow";
 impl HttpConnection {
     /// The response to one request, whatever it is.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let guard = OriginPolicy::new(&self.caller.door, &self.caller.hall.settings);
+        let guard = OriginPolicy::new(&self.caller.policy, &self.caller.context.settings);
         // A page may read what it was let in for.
         let origin = guard.allowed_origin(request.headers()).cloned();
         let answered = match guard.check(&request) {
@@ -45,10 +45,10 @@ impl HttpConnection {
     }
 
     async fn welcome(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Problem> {
-        let max = self.caller.hall.settings.max_http_url;
+        let max = self.caller.context.settings.max_http_url;
         if request.uri().to_string().len() > max {
             let detail = format!("The URL is longer than {max} bytes (max_http_url).");
-            self.caller.hall.board.limits.hit(Limit::HttpUrlMax);
+            self.caller.context.metrics.limits.hit(Limit::HttpUrlMax);
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "too_long", detail));
         }
         if !websocket::is_wanted(&request) {
@@ -67,7 +67,7 @@ impl HttpConnection {
 
     async fn find(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let path = request.uri().path().to_owned();
-        let handlers = self.caller.hall.queue.handlers();
+        let handlers = self.caller.context.queue.handlers();
         let here: Vec<_> = ROUTES
             .iter()
             .filter_map(|route| Some((route, route.matches(request.method(), &path, handlers)?)))
@@ -106,7 +106,7 @@ impl HttpConnection {
             Action::Readiness => caller.readiness().await,
             Action::Index => Ok(shown(&index())),
             Action::Document => {
-                let asks = caller.door.access().is_unknown();
+                let asks = caller.policy.access().is_unknown();
                 Ok(shown(&openapi::document(handlers, asks)))
             }
         }
@@ -116,10 +116,10 @@ impl HttpConnection {
 impl RequestContext {
     /// The listener may speak only one of the two.
     fn speaks(&self, protocol: Protocol) -> Result<(), RequestError> {
-        match self.door.allows(protocol) {
+        match self.policy.allows(protocol) {
             true => Ok(()),
             false => {
-                let message = format!("{} does not speak {} here.", self.door.address, protocol.name());
+                let message = format!("{} does not speak {} here.", self.policy.address, protocol.name());
                 Err(RequestError::new(ErrorCode::UnknownProtocol, message))
             }
         }
@@ -128,7 +128,7 @@ impl RequestContext {
     /// What a client may do that shows this token, or none.
     async fn admit(&self, token: Option<&str>) -> Result<Access, RequestError> {
         match token {
-            Some(token) => self.door.authenticate(&self.peer, token).await,
+            Some(token) => self.policy.authenticate(&self.peer, token).await,
             None => Ok(self.access),
         }
     }
@@ -149,7 +149,7 @@ impl RequestContext {
         if *self.stop.borrow() {
             return Err(RequestError::new(ErrorCode::ShuttingDown, "The server is shutting down.").into());
         }
-        match self.hall.board.storage_error().await {
+        match self.context.metrics.storage_error().await {
             Some(trouble) => Err(RequestError::new(ErrorCode::StorageFailed, trouble).into()),
             None => Ok(shown(&json!({ "status": "ready" }))),
         }

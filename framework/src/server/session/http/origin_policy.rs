@@ -26,9 +26,9 @@ pub(crate) struct OriginPolicy<'a> {
 }
 
 impl<'a> OriginPolicy<'a> {
-    pub(crate) fn new(door: &ListenerPolicy, settings: &'a ServerSettings) -> Self {
-        let address = door.address.parse::<SocketAddr>().ok().map(|address| address.ip());
-        let asks = door.access() == Access::Unknown;
+    pub(crate) fn new(policy: &ListenerPolicy, settings: &'a ServerSettings) -> Self {
+        let address = policy.address.parse::<SocketAddr>().ok().map(|address| address.ip());
+        let asks = policy.access() == Access::Unknown;
         Self { address, asks, origins: &settings.origins, hosts: &settings.hosts }
     }
 

@@ -31,12 +31,12 @@ pub(super) async fn push(
     check(request.headers())?;
     let mut body = request.into_body();
     // Before the answer begins, so that a client which waits to be told to go on is told.
-    let first = part(&mut body, &caller.hall).await?;
+    let first = part(&mut body, &caller.context).await?;
     let mailbox = ReplyCollector::new(caller);
     let pace = Arc::new(Notify::new());
     let answers = Answers { outbox: mailbox.outbox.clone(), pace: pace.clone() };
     let upload = NdjsonUpload {
-        lines: LineDecoder::new(mailbox.caller.hall.settings.package_max_length),
+        lines: LineDecoder::new(mailbox.caller.context.settings.package_max_length),
         mailbox,
         pace,
     };
@@ -95,7 +95,7 @@ impl NdjsonUpload {
                 return;
             }
             tokio::select! {
-                next = part(&mut body, &self.mailbox.caller.hall) => match next {
+                next = part(&mut body, &self.mailbox.caller.context) => match next {
                     Ok(Some(next)) => frame = next,
                     Ok(None) => break,
                     Err(late) => return self.refuse(&RequestError::new(ErrorCode::BadRequest, late.detail())),
@@ -111,7 +111,7 @@ impl NdjsonUpload {
     }
 
     async fn take_in(&self, page: &MessageBatch) {
-        let limit = self.mailbox.caller.hall.settings.package_max_length;
+        let limit = self.mailbox.caller.context.settings.package_max_length;
         self.mailbox.ask_all(&page.bytes, MessageBatch::lines(&page.bytes), limit).await;
         if page.overflow {
             self.mailbox.outbox.refuse(&too_long(limit));
@@ -126,7 +126,7 @@ impl NdjsonUpload {
 
     /// Waits until another read would not make this request hold more than it may; `false` when nobody listens.
     async fn may_go_on(&self) -> bool {
-        let settings = &self.mailbox.caller.hall.settings;
+        let settings = &self.mailbox.caller.context.settings;
         loop {
             let (held, awaited) = self.mailbox.outbox.load();
             if held < settings.max_output_buffer / 2 && awaited < settings.max_in_flight {

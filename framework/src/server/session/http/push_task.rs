@@ -24,12 +24,12 @@ pub(super) async fn push(
     mut values: Params,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
-    let settings = &caller.hall.settings;
+    let settings = &caller.context.settings;
     // An unknown function is told before its arguments are read.
     let function = values.take("function").unwrap_or_default();
-    caller.hall.queue.handlers().find(&function)?;
+    caller.context.queue.handlers().find(&function)?;
     let wait = values.take("wait").map(|wait| span(&wait, settings.max_http_wait)).transpose()?;
-    let arguments = arguments(request, &caller.hall).await?;
+    let arguments = arguments(request, &caller.context).await?;
     let mut mailbox = ReplyCollector::new(caller);
     mailbox.ask(&wire(&function, &arguments, &values, wait.is_some())).await;
     let (accepted, line) = mailbox.answer().await?;
@@ -61,9 +61,9 @@ fn wire(function: &str, arguments: &[u8], values: &Params, waits: bool) -> Bytes
 }
 
 /// The body, which is JSON or nothing.
-async fn arguments(request: Request<Incoming>, hall: &SessionContext) -> Result<Vec<u8>, Problem> {
+async fn arguments(request: Request<Incoming>, context: &SessionContext) -> Result<Vec<u8>, Problem> {
     let is_json = is_json(request.headers());
-    let body = read(request.into_body(), hall).await?;
+    let body = read(request.into_body(), context).await?;
     if body.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
@@ -83,16 +83,16 @@ async fn arguments(request: Request<Incoming>, hall: &SessionContext) -> Result<
 /// When none has come for `http_body_timeout`.
 pub(super) async fn part(
     body: &mut Incoming,
-    hall: &SessionContext,
+    context: &SessionContext,
 ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Problem> {
-    timeout(hall.settings.http_body_timeout, body.frame()).await.map_err(|_| slow(hall))
+    timeout(context.settings.http_body_timeout, body.frame()).await.map_err(|_| slow(context))
 }
 
 /// The whole body, as long as it is not longer than a message may be and keeps coming.
-async fn read(mut body: Incoming, hall: &SessionContext) -> Result<Vec<u8>, Problem> {
-    let settings = &hall.settings;
+async fn read(mut body: Incoming, context: &SessionContext) -> Result<Vec<u8>, Problem> {
+    let settings = &context.settings;
     let too_long = |limit| {
-        hall.board.limits.hit(Limit::PackageMaxLength);
+        context.metrics.limits.hit(Limit::PackageMaxLength);
         Problem::from(too_long(limit)).closing()
     };
     let limit = settings.package_max_length;
@@ -102,7 +102,7 @@ async fn read(mut body: Incoming, hall: &SessionContext) -> Result<Vec<u8>, Prob
     }
     let mut bytes = Vec::new();
     loop {
-        let Some(frame) = part(&mut body, hall).await? else { return Ok(bytes) };
+        let Some(frame) = part(&mut body, context).await? else { return Ok(bytes) };
         let frame =
             frame.map_err(|error| Problem::bad(format!("The body cannot be read: {error}.")).closing())?;
         let Ok(data) = frame.into_data() else { continue };
@@ -113,9 +113,9 @@ async fn read(mut body: Incoming, hall: &SessionContext) -> Result<Vec<u8>, Prob
     }
 }
 
-fn slow(hall: &SessionContext) -> Problem {
-    hall.board.limits.hit(Limit::HttpBodyTimeout);
-    let time = humantime::format_duration(hall.settings.http_body_timeout);
+fn slow(context: &SessionContext) -> Problem {
+    context.metrics.limits.hit(Limit::HttpBodyTimeout);
+    let time = humantime::format_duration(context.settings.http_body_timeout);
     let detail = format!("Nothing of the body has come for {time} (http_body_timeout).");
     Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).closing()
 }

@@ -20,15 +20,15 @@ pub(super) struct ReplyCollector {
 
 impl ReplyCollector {
     pub(super) fn new(caller: RequestContext) -> Self {
-        let outbox = Arc::new(Outbox::new(caller.hall.settings.max_output_buffer));
-        caller.guest.hears_from(&outbox);
+        let outbox = Arc::new(Outbox::new(caller.context.settings.max_output_buffer));
+        caller.record.hears_from(&outbox);
         Self { caller, outbox, lines: Bytes::new() }
     }
 
     /// Does what a request of the wire asks for; its answers are lines.
     pub(super) async fn ask(&self, request: &Bytes) {
-        let RequestContext { hall, door, access, .. } = &self.caller;
-        let mut batch = RequestGroup::new(hall, *access, door, &self.outbox, request);
+        let RequestContext { context, policy, access, .. } = &self.caller;
+        let mut batch = RequestGroup::new(context, *access, policy, &self.outbox, request);
         match Message::parse(request) {
             Ok(Message::Task(request)) => batch.task(&request),
             Ok(Message::Command(request)) => batch.command(request).await,
@@ -47,13 +47,13 @@ impl ReplyCollector {
         lines: impl Iterator<Item = &'a [u8]>,
         limit: usize,
     ) {
-        let RequestContext { hall, door, access, .. } = &self.caller;
-        let mut batch = RequestGroup::new(hall, *access, door, &self.outbox, page);
+        let RequestContext { context, policy, access, .. } = &self.caller;
+        let mut batch = RequestGroup::new(context, *access, policy, &self.outbox, page);
         for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
             match only_tasks(line, limit) {
                 Ok(request) => batch.task(&request),
                 Err(ParseError { id, refusal }) if refusal.code == ErrorCode::TooLong => {
-                    hall.board.limits.hit(Limit::PackageMaxLength);
+                    context.metrics.limits.hit(Limit::PackageMaxLength);
                     batch.refuse(id, refusal);
                 }
                 Err(ParseError { id, refusal }) => batch.refuse(id, refusal),
@@ -73,7 +73,7 @@ impl ReplyCollector {
             self.lines = output.into();
             if self.lines.is_empty() {
                 if end == OutboxState::Overflowed {
-                    self.caller.hall.board.limits.hit(Limit::OutputBufferMax);
+                    self.caller.context.metrics.limits.hit(Limit::OutputBufferMax);
                 }
                 if end != OutboxState::Open || self.outbox.is_settled() {
                     return None;
@@ -104,7 +104,7 @@ impl Drop for ReplyCollector {
     fn drop(&mut self) {
         self.outbox.abandon();
         self.outbox.wake();
-        self.caller.hall.audience.remove_connection(&self.outbox);
+        self.caller.context.subscriptions.remove_connection(&self.outbox);
     }
 }
 

@@ -43,12 +43,12 @@ pub(super) async fn one(
 /// Follows all tasks until the client has enough.
 pub(super) fn all(caller: RequestContext) -> Result<Response<Body>, Problem> {
     let mailbox = ReplyCollector::new(caller);
-    mailbox.caller.hall.audience.subscribe_all(&mailbox.outbox);
+    mailbox.caller.context.subscriptions.subscribe_all(&mailbox.outbox);
     Ok(stream(mailbox, None))
 }
 
 fn stream(mailbox: ReplyCollector, first: Option<Bytes>) -> Response<Body> {
-    let pause = mailbox.caller.hall.settings.http_sse_keepalive;
+    let pause = mailbox.caller.context.settings.http_sse_keepalive;
     let is_one = first.is_some();
     let next = Some(first.map_or_else(comment, |line| event(&line, is_one)));
     let feed = Feed { mailbox, pause, is_one, next };

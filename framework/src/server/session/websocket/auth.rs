@@ -26,11 +26,11 @@ impl Session {
     ) -> io::Result<Option<CloseFrame>> {
         let mut stop = self.stop.clone();
         let first = tokio::select! {
-            first = timeout(self.hall.settings.auth_timeout, first(messages)) => first,
+            first = timeout(self.context.settings.auth_timeout, first(messages)) => first,
             () = raised(&mut stop) => return Ok(Some(self.farewell())),
         };
         let Ok(first) = first else {
-            self.hall.board.limits.hit(Limit::AuthTimeout);
+            self.context.metrics.limits.hit(Limit::AuthTimeout);
             return Ok(Some(frame(CloseCode::Policy, "no token was shown in time (auth_timeout)")));
         };
         let Some((message, rest)) = first? else {

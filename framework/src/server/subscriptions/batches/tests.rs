@@ -44,7 +44,7 @@ impl Stage {
             let settlement = Settlement {
                 task: lease.task.id,
                 token: lease.token,
-                verdict: Disposition::Done("1".into()),
+                disposition: Disposition::Done("1".into()),
                 started_ms: 0,
                 ran: Duration::ZERO,
                 follow: Vec::new(),
