@@ -11,18 +11,18 @@ mod restarting;
 use std::sync::Arc;
 use std::time::Duration;
 
+use caller::Caller;
 use framework::client::{Client, Request, TaskEnd};
 use framework::config::Config;
 use framework::prelude::*;
 use framework::protocol::Durability;
 use framework::server::{DynEvents, Server, ServerHandle, ServerSettings, ShutdownReport};
-use framework::store::{State, Store};
+use framework::store::Store;
 use framework::task::Handlers;
+use framework::views::State;
+use handlers::Gate;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
-
-use caller::Caller;
-use handlers::Gate;
 
 /// A server in this process, so that tests can bring handlers of their own.
 struct House {
@@ -77,7 +77,7 @@ impl House {
         outcome
     }
 
-    async fn ledger(&self) -> framework::store::Ledger {
+    async fn ledger(&self) -> framework::views::Ledger {
         let ledger = self.client().await.status().await.unwrap().ledger;
         assert_eq!(ledger.accepted, ledger.sum());
         ledger

@@ -8,10 +8,10 @@ use std::{io, thread};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use server::MailServer;
 
 use crate::harness::Project;
 use crate::harness::server::{Client, Server};
-use server::MailServer;
 
 /// A project whose mails go to this server.
 fn project(mail_server: &MailServer, more: &str) -> Project {

@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use fastrand::Rng;
-use framework::store::{BatchState, Disposition, LeaseToken, Rate, State, StoreOptions, WorkerGroup};
-use framework::task::{Handlers, TaskId};
-
 use drafts::QUEUES;
+use fastrand::Rng;
+use framework::store::{Disposition, LeaseToken, Rate, StoreOptions, WorkerGroup};
+use framework::task::{Handlers, TaskId};
+use framework::views::{BatchState, State};
 use opened::{Kind, Opened};
 use player::Player;
 use restart::LONG;

@@ -12,11 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use disk::Disk;
 use framework::protocol::{Durability, ErrorCode};
 use framework::store::{Clock, Disposition, Settlement, Store};
 use framework::task::{Handlers, NewTask};
-
-use disk::Disk;
 use load::Load;
 use rows::Rows;
 

@@ -11,11 +11,10 @@ mod weather;
 mod web;
 mod wire;
 
-use std::fs;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use anyhow::Result;
 use fastrand::Rng;

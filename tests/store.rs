@@ -7,10 +7,11 @@ use bytes::Bytes;
 use framework::protocol::{Durability, ErrorCode};
 use framework::store::sqlite::SqliteOptions;
 use framework::store::{
-    AdminCommand, AdminResult, Cancelled, Clock, Disposition, Lease, Memory, Query, QueryResult,
-    ScheduleInfo, ScheduleNote, Settlement, Sqlite, State, Store, StoreOptions, TaskSelector,
+    AdminCommand, Clock, Disposition, Lease, Memory, Query, QueryResult, Settlement, Sqlite, Store,
+    StoreOptions,
 };
 use framework::task::{Handlers, NewTask, TaskId};
+use framework::views::{AdminResult, Cancelled, ScheduleInfo, ScheduleNote, State, TaskSelector};
 
 /// Every store there is, empty.
 fn stores() -> Vec<Arc<dyn Store>> {

@@ -6,14 +6,13 @@ mod mailer;
 mod settings;
 mod smtp;
 
+use address::MailAddress;
 use framework::prelude::*;
 use lettre::Message;
 use lettre::message::header::ContentType;
+use mailer::{Delivery, Mailer};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-
-use address::MailAddress;
-use mailer::{Delivery, Mailer};
 
 /// Send one mail
 ///

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use framework::humantime::{format_duration, format_rfc3339_seconds};
 use framework::output::Style;
-use framework::store::{BatchInfo, BatchState, State};
+use framework::views::{BatchInfo, BatchState, State};
 
 /// Milliseconds: `0.85 ms`, `420 ms`, `1m 12s`.
 pub(crate) fn format_millis(milliseconds: f64) -> String {

@@ -20,6 +20,7 @@ mod restart;
 mod retry;
 mod run;
 mod send;
+mod own_server;
 pub(crate) mod server_address;
 mod task_selection;
 mod show;

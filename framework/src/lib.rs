@@ -1,29 +1,31 @@
 //! A console kernel whose main pluggable command is an asynchronous task server.
 //!
-//! Each module imports only those named before it, so this list is also the reading order.
+//! This crate re-exports the crates that stand in its folder, chosen by features: `console` (always there), `client`
+//! and `server`, both by default. Read them in this order.
 
-extern crate self as framework;
-
-pub mod output;
-pub mod input;
-pub mod config;
-pub mod log;
-pub mod protocol;
-pub mod task;
-pub mod schedule;
-pub mod store;
-pub mod server;
-pub mod client;
-pub mod app;
-pub mod command;
-pub mod console;
+#[cfg(feature = "client")]
+pub use framework_client as client;
+pub use framework_console::{app, app_log, command, config, console, input, log, output, section};
+#[cfg(feature = "tasks")]
+pub use framework_protocol::{self as protocol, task, views};
+#[cfg(feature = "server")]
+pub use framework_server::{schedule, server, store};
 
 pub mod prelude;
 
-pub use framework_macros::{Command, Task};
-pub use {anyhow, clap, humantime, inventory, schemars, serde, serde_json};
+pub use anyhow;
+pub use clap;
+pub use framework_macros::Command;
+#[cfg(feature = "tasks")]
+pub use framework_macros::Task;
+pub use humantime;
+pub use inventory;
+#[cfg(feature = "tasks")]
+pub use schemars;
+pub use serde;
+pub use serde_json;
 
 /// Keeps the code in the README true.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

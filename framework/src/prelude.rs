@@ -1,14 +1,18 @@
 //! What almost every command and task needs: `use framework::prelude::*;`.
 
 pub use anyhow::{Context, Result, anyhow, bail, ensure};
+#[cfg(feature = "tasks")]
 pub use bytes::Bytes;
 pub use clap::{self, Args};
-pub use framework_macros::{Command, Task};
-
-pub use crate::app::App;
-pub use crate::app_log;
-pub use crate::command::{CommandEntry, Execute, Exit, Registry};
-pub use crate::console::Console;
-pub use crate::output::Output;
-pub use crate::server::{Connection, Events, Finished};
-pub use crate::task::{Attempt, Handle, HandleBlocking, Outcome};
+pub use framework_console::app::App;
+pub use framework_console::app_log;
+pub use framework_console::command::{CommandEntry, Execute, Exit, Registry};
+pub use framework_console::console::Console;
+pub use framework_console::output::Output;
+pub use framework_macros::Command;
+#[cfg(feature = "tasks")]
+pub use framework_macros::Task;
+#[cfg(feature = "tasks")]
+pub use framework_protocol::task::{Attempt, Handle, HandleBlocking, Outcome, Task};
+#[cfg(feature = "server")]
+pub use framework_server::server::{Connection, ConsoleEvents, Events, Finished};

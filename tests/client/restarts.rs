@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use framework::client::{BatchEvent, Client, ClientError, ClientSettings, Request, TaskEnd, TaskEvent};
-use framework::store::BatchState;
+use framework::views::BatchState;
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -1,6 +1,7 @@
 //! Cancelled tasks: at once, dropped where they stand, or asked to stop.
 
-use framework::store::{AdminCommand, AdminResult, Cancelled, TaskSelector};
+use framework::store::AdminCommand;
+use framework::views::{AdminResult, Cancelled, TaskSelector};
 use serde::{Deserialize, Serialize};
 
 use super::*;

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use framework::client::{ClientError, TaskEvent};
 use framework::protocol::ErrorCode;
-use framework::store::{AdminCommand, Query, QueryResult, TaskSelector};
+use framework::store::{AdminCommand, Query, QueryResult};
 use framework::task::NewTask;
+use framework::views::TaskSelector;
 use serde::{Deserialize, Serialize};
 
 use super::*;

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use framework::store::{
-    BatchInfo, Filter, Query, QueryResult, QueueDepth, State, TaskDetails, TerminatedTask,
-};
+use framework::store::{Query, QueryResult, TerminatedTask};
 use framework::task::TaskId;
+use framework::views::{BatchInfo, Filter, QueueDepth, State, TaskDetails};
 use futures_util::FutureExt;
 
 use super::plain::{Plain, Sheet};
@@ -202,9 +201,9 @@ fn touched(step: &Step, next_id: TaskId) -> Vec<TaskId> {
     let mut ids = match step {
         Step::Push(drafts) => (next_id.saturating_sub(drafts.len() as u64)..next_id).collect(),
         Step::Settle(settled) => settled.iter().map(|settled| settled.task).collect(),
-        Step::Cancel(framework::store::TaskSelector::Task(id)) => vec![*id],
-        Step::Retry(framework::store::TaskSelector::Task(id)) => vec![*id],
-        Step::Forget(framework::store::TaskSelector::Task(id)) => vec![*id],
+        Step::Cancel(framework::views::TaskSelector::Task(id)) => vec![*id],
+        Step::Retry(framework::views::TaskSelector::Task(id)) => vec![*id],
+        Step::Forget(framework::views::TaskSelector::Task(id)) => vec![*id],
         _ => Vec::new(),
     };
     ids.push(next_id);

@@ -2,10 +2,9 @@
 
 use anyhow::{Result, bail, ensure};
 use framework::protocol::RequestError;
-use framework::store::{
-    AdminCommand, AdminResult, BatchState, Cancelled, Query, QueryResult, State, TaskSelector,
-};
+use framework::store::{AdminCommand, Query, QueryResult};
 use framework::task::{BatchId, TaskId};
+use framework::views::{AdminResult, BatchState, Cancelled, State, TaskSelector};
 
 use super::drafts::{Draft, PLAIN};
 use super::plain::{Batch, Sheet};

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use framework::store::{BatchState, Clock, LeaseToken, Ledger, State, StoreOptions};
+use framework::store::{Clock, LeaseToken, StoreOptions};
 use framework::task::{BatchId, Due, Handlers, TaskId};
+use framework::views::{BatchState, Ledger, State};
 
 use super::drafts::Draft;
 

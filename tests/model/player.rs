@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 use framework::protocol::ErrorCode;
-use framework::store::{Accepted, Disposition, Filter, Lease, Query, QueryResult, Settlement, State};
+use framework::store::{Accepted, Disposition, Lease, Query, QueryResult, Settlement};
 use framework::task::TaskId;
+use framework::views::{Filter, State};
 
 use super::drafts::Draft;
 use super::opened::Opened;
@@ -105,7 +106,7 @@ impl Player {
 
     fn is_open(&self, batch: u64) -> bool {
         let batch = self.plain.batches.get(&batch);
-        batch.is_some_and(|batch| batch.state == framework::store::BatchState::Open)
+        batch.is_some_and(|batch| batch.state == framework::views::BatchState::Open)
     }
 
     /// How many tasks wait, at least and at most: it is not said whether those count that are held back.
@@ -278,7 +279,7 @@ impl Player {
         Ok(())
     }
 
-    pub(super) async fn story(&self, id: TaskId) -> Result<framework::store::TaskDetails> {
+    pub(super) async fn story(&self, id: TaskId) -> Result<framework::views::TaskDetails> {
         match self.opened.store().query(Query::Task(id)).await {
             Ok(QueryResult::Task(story)) => Ok(*story),
             other => bail!("task {id} is not found: {other:?}"),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use framework::store::State;
+use framework::store::Disposition;
+use framework::views::State;
 
 use super::drafts::Draft;
 use super::plain::{Plain, When};
 use super::player::{CRASHES_MAX, Player};
 use super::steps::{Settled, Step};
-use framework::store::Disposition;
 
 impl Player {
     pub(super) async fn restart(&mut self, crash: bool) -> Result<()> {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use framework::store::{BatchState, Disposition, LeaseToken, State, TaskSelector};
+use framework::store::{Disposition, LeaseToken};
 use framework::task::{BatchId, Due, TaskId};
+use framework::views::{BatchState, State, TaskSelector};
 
 use super::drafts::{BLOCKING, Draft, KEYED, LAST, PLAIN, QUEUES};
 use super::plain::Plain;

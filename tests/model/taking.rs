@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use framework::store::{Lease, State, WorkerGroup};
+use framework::store::{Lease, WorkerGroup};
 use framework::task::TaskId;
+use framework::views::State;
 
 use super::drafts::TOGETHER;
 use super::plain::{Leased, Plain, Sheet};

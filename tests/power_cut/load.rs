@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
-
 use framework::protocol::Durability;
 use framework::store::sqlite::SqliteOptions;
 use framework::store::{
-    AdminCommand, AdminResult, Cancelled, Clock, Disposition, Filter, Query, QueryResult, Settlement, Sqlite,
-    State, Store, StoreOptions, TaskSelector,
+    AdminCommand, Clock, Disposition, Query, QueryResult, Settlement, Sqlite, Store, StoreOptions,
 };
 use framework::task::{Handlers, NewTask, TaskId};
-
+use framework::views::{AdminResult, Cancelled, Filter, State, TaskSelector};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::Notify;
 
 use super::disk::Disk;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use framework::client::{BatchEvent, Client, ClientSettings, Request};
-use framework::store::BatchState;
+use framework::views::BatchState;
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};

@@ -1,7 +1,6 @@
 //! What the process of the server holds, and what its project has on the disk.
 
-use std::fmt;
-use std::fs;
+use std::{fmt, fs};
 
 use crate::daemon::guard::Daemon;
 

@@ -2,8 +2,8 @@
 
 use framework::prelude::*;
 use framework::schedule::{Schedule, Schedules};
-use framework::store::ScheduleInfo;
 use framework::task::{Handlers, MissedRunPolicy, OverlapPolicy, TaskId, now_ms};
+use framework::views::ScheduleInfo;
 use serde::Serialize;
 use serde_json::value::RawValue;
 

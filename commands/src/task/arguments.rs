@@ -3,10 +3,9 @@
 mod kind;
 
 use framework::schemars::Schema;
+pub(super) use kind::{Kind, Shape};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-pub(super) use kind::{Kind, Shape};
 
 /// One argument of a function.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,7 +1,7 @@
 //! `task:batches`: the last batches.
 
 use framework::prelude::*;
-use framework::store::BatchState;
+use framework::views::BatchState;
 
 use super::server_address::{ServerAddress, exit_error};
 use crate::format::{format_timestamp, percent, time_if};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use framework::client::Client;
 use framework::prelude::*;
-use framework::store::Ledger;
+use framework::views::Ledger;
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 

@@ -1,8 +1,8 @@
 //! `task:cancel`: ends what waits, and asks what runs to stop.
 
 use framework::prelude::*;
-use framework::store::Cancelled;
 use framework::task::{BatchId, TaskId};
+use framework::views::Cancelled;
 use serde_json::json;
 
 use super::report_each::{ItemOutcome, ItemReport};

@@ -2,7 +2,7 @@
 
 use framework::client::Client;
 use framework::prelude::*;
-use framework::server::ConnectionInfo;
+use framework::views::ConnectionInfo;
 
 use super::server_address::{ServerAddress, exit_error};
 use super::watch_option::WatchOption;

@@ -3,8 +3,8 @@
 use framework::client::Client;
 use framework::config::did_you_mean;
 use framework::prelude::*;
-use framework::store::{Filter, State, TaskSummary};
 use framework::task::{BatchId, TaskId};
+use framework::views::{Filter, State, TaskSummary};
 
 use super::server_address::{ServerAddress, exit_error};
 use crate::format::{format_timestamp, time_if, truncate};

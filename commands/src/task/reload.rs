@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use framework::client::{Address, ReloadProgress};
 use framework::prelude::*;
-use framework::server::{ReloadPhase, ReloadStatus};
+use framework::views::{ReloadPhase, ReloadStatus};
 
 use super::server_address::{ServerAddress, exit_error};
 use super::shutdown_options::ShutdownOptions;

@@ -6,6 +6,8 @@ use framework::client::{Address, Addresses, Client, ClientError, ClientSettings}
 use framework::prelude::*;
 use framework::server::ServerSettings;
 
+use super::own_server;
+
 /// The option of every command that talks to a server.
 ///
 /// There is none for a token: everybody on the machine can read a command line.
@@ -76,8 +78,8 @@ impl ServerAddress {
     fn settings(&self, app: &App) -> Result<ClientSettings> {
         let config = app.config()?;
         let settings = match self.address.is_empty() {
-            true => ClientSettings::read(config)?,
-            false => ClientSettings::read_for(config, Addresses(self.address.clone()))?,
+            true => own_server::settings(config)?,
+            false => own_server::settings_for(config, Addresses(self.address.clone()))?,
         };
         let connect_timeout = self.connect_timeout.unwrap_or(settings.connect_timeout);
         Ok(ClientSettings { connections: 1, connect_timeout, ..settings })
@@ -92,7 +94,7 @@ impl ServerAddress {
 
 /// The address that clients of this server use.
 pub(crate) fn address_of(settings: &ServerSettings) -> String {
-    Address::of(settings).to_string()
+    own_server::address_of(settings).to_string()
 }
 
 /// The exit code that belongs to a client's failure.

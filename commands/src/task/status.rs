@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use framework::humantime::format_duration;
 use framework::prelude::*;
-use framework::server::{OpenFiles, Percentiles, Status, Workers};
+use framework::views::{OpenFiles, Percentiles, Status, Workers};
 
 use super::server_address::{ServerAddress, exit_error};
 use super::watch_option::WatchOption;

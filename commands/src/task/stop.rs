@@ -10,7 +10,8 @@ use std::time::Duration;
 use framework::client::{Address, ClientError, ShutdownProgress};
 use framework::humantime::format_duration;
 use framework::prelude::*;
-use framework::server::{ServerSettings, ShutdownPhase, ShutdownStatus};
+use framework::server::ServerSettings;
+use framework::views::{ShutdownPhase, ShutdownStatus};
 use rustix::process::Signal;
 
 use super::pid_file::{Holder, PidFile};

@@ -2,8 +2,8 @@
 
 use framework::client::{Client, ClientError};
 use framework::prelude::*;
-use framework::store::TaskSelector;
 use framework::task::{BatchId, TaskId};
+use framework::views::TaskSelector;
 use serde_json::json;
 
 use super::report_each::{ItemOutcome, ItemReport};

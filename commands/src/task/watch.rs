@@ -5,8 +5,8 @@ use std::time::Duration;
 use framework::client::{Client, ClientError, TaskEnd, TaskEvent, TaskEvents};
 use framework::prelude::*;
 use framework::protocol::ErrorCode;
-use framework::store::{State, TaskDetails};
 use framework::task::{BatchId, LogLine, Progress, TaskId};
+use framework::views::{State, TaskDetails};
 use serde_json::json;
 use serde_json::value::RawValue;
 

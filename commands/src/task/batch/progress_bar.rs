@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use framework::client::{BatchEvent, Client, ClientError, TaskEnd, TaskEvent};
 use framework::prelude::*;
 use framework::protocol::ErrorCode;
-use framework::store::BatchInfo;
 use framework::task::{BatchId, TaskId};
+use framework::views::BatchInfo;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::format::{count_tasks, format_millis, percent};

@@ -1,7 +1,7 @@
 //! How far a batch is, as people read it.
 
 use framework::prelude::*;
-use framework::store::BatchInfo;
+use framework::views::BatchInfo;
 
 use super::facts;
 use crate::format::{batch_state, format_timestamp};

@@ -2,7 +2,7 @@
 
 use framework::output::Style;
 use framework::prelude::*;
-use framework::store::{AttemptInfo, State, TaskDetails};
+use framework::views::{AttemptInfo, State, TaskDetails};
 
 use super::facts;
 use crate::format::{escape_control, format_millis, format_timestamp, style};

@@ -117,7 +117,7 @@ impl Term<'_> {
         let server = Server {
             config: self.config.clone(),
             handlers: self.handlers.clone(),
-            events: self.app.events(),
+            events: framework::server::events_of(self.app),
             store,
             settings: self.settings.clone(),
         };

@@ -1,0 +1,138 @@
+//! Where a server is: a host and a port, or a socket in the file system.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// Where a server is: `host:port`, `[::1]:9501`, or `unix:` and the path of a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    Tcp(String),
+    /// A relative path starts at the project's root when it comes from the settings, else at the current directory.
+    Unix(PathBuf),
+}
+
+/// One address or several, of which the next one counts when one cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Addresses(pub Vec<Address>);
+
+impl Address {
+    /// A relative path of a socket starts at `root` from now on.
+    pub fn rooted(self, root: &Path) -> Self {
+        match self {
+            Self::Unix(path) => Self::Unix(root.join(path)),
+            tcp => tcp,
+        }
+    }
+
+    /// The name of the machine, to be compared with the server's certificate.
+    pub(super) fn host(&self) -> &str {
+        match self {
+            Self::Tcp(address) => {
+                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+                host.trim_start_matches('[').trim_end_matches(']')
+            }
+            Self::Unix(_) => "localhost",
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no address: write host:port, such as 127.0.0.1:9501, or unix:path");
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(wrong()) } else { Ok(Self::Unix(path.into())) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let is_bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        let is_right = !host.is_empty() && !is_bare_ipv6 && !host.contains(['/', ' ']);
+        match port.parse::<u16>() {
+            Ok(_) if is_right => Ok(Self::Tcp(text.to_owned())),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => formatter.write_str(address),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl FromStr for Addresses {
+    type Err = String;
+
+    /// Separated by commas.
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split(',').map(|address| address.trim().parse()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Addresses;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("an address such as \"127.0.0.1:9501\", or a list of them")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Addresses, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
+                let mut addresses = Vec::new();
+                while let Some(text) = list.next_element::<String>()? {
+                    addresses.push(text.parse().map_err(A::Error::custom)?);
+                }
+                Ok(Addresses(addresses))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_or_a_socket_and_shows_as_it_was_written() {
+        for text in ["127.0.0.1:9501", "[::1]:9501", "tasks.example.com:1", "unix:runtime/think.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for wrong in ["", "localhost", ":9501", "::1:9501", "a:70000", "http://a:80", "unix:"] {
+            assert!(wrong.parse::<Address>().unwrap_err().contains("host:port"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn several_addresses_are_a_list_or_stand_between_commas() {
+        let list: Addresses = serde_json::from_str("[\"a:1\", \"b:2\"]").unwrap();
+        assert_eq!(list, serde_json::from_str("\"a:1, b:2\"").unwrap());
+        assert!(serde_json::from_str::<Addresses>("5").is_err());
+    }
+
+    #[test]
+    fn a_certificate_is_compared_with_the_host_alone() {
+        let host = |text: &str| text.parse::<Address>().unwrap().host().to_owned();
+        assert_eq!((host("a.b:1"), host("[::1]:2")), ("a.b".to_owned(), "::1".to_owned()));
+    }
+}

@@ -1,0 +1,139 @@
+//! A task to hand over, as it goes over the wire.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use framework_protocol::task::{BatchId, Task};
+use framework_protocol::{ErrorCode, ReplyMode, RequestError};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::error::{ClientError, Result};
+
+/// A task to hand over.
+#[derive(Debug, Clone, Serialize)]
+pub struct Request {
+    /// `None`: the server's `default_function`.
+    pub function: Option<String>,
+    pub args: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    pub delay: Option<Duration>,
+    /// When to start at the earliest, instead of a delay: `2026-12-01T09:00:00+08:00`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// When it is too late to start: a span such as `1h`, or a time as in `at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// A second task with this key, 1 to 256 bytes, is the first one again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Tasks with this key, 1 to 256 bytes, take turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// How many attempts may fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// The longest an attempt may take.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    pub timeout: Option<Duration>,
+    /// What the pause after the first failed attempt is about.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    pub backoff: Option<Duration>,
+    /// An open batch that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
+    /// The functions to run one after the other when it is done, each with the result of the one before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<String>,
+}
+
+/// What can be sent: a struct that derives `Task`, or a [`Request`].
+pub trait IntoRequest<'a> {
+    /// # Errors
+    /// [`ClientError::Refused`] when it cannot be written as JSON.
+    fn into_request(self) -> Result<Cow<'a, Request>>;
+}
+
+impl<'a> IntoRequest<'a> for Request {
+    fn into_request(self) -> Result<Cow<'a, Request>> {
+        Ok(Cow::Owned(self))
+    }
+}
+
+impl<'a> IntoRequest<'a> for &'a Request {
+    fn into_request(self) -> Result<Cow<'a, Request>> {
+        Ok(Cow::Borrowed(self))
+    }
+}
+
+impl<'a, T: Task> IntoRequest<'a> for T {
+    fn into_request(self) -> Result<Cow<'a, Request>> {
+        Request::of(&self).map(Cow::Owned)
+    }
+}
+
+impl Request {
+    /// A task of `function` with its handler's own options; `None` is the server's `default_function`.
+    pub fn new(function: Option<String>, args: Box<RawValue>) -> Self {
+        Self {
+            function,
+            args,
+            queue: None,
+            priority: None,
+            delay: None,
+            at: None,
+            expires: None,
+            key: None,
+            concurrency_key: None,
+            attempts: None,
+            timeout: None,
+            backoff: None,
+            batch: None,
+            then: Vec::new(),
+        }
+    }
+
+    /// A task as its struct describes it.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when it cannot be written as JSON.
+    pub fn of<T: Task>(task: &T) -> Result<Self> {
+        let args = to_raw_value(task).map_err(|error| {
+            let message = format!("The arguments of \"{}\" cannot be written as JSON: {error}.", T::NAME);
+            ClientError::Refused(RequestError::new(ErrorCode::BadArguments, message))
+        })?;
+        Ok(Self::new(Some(T::NAME.to_owned()), args))
+    }
+
+    /// The line that hands it over. `key` counts if it has none of its own.
+    pub(super) fn line(&self, id: u64, reply: ReplyMode, key: Option<String>) -> Vec<u8> {
+        let key = if self.key.is_some() { None } else { key };
+        let mut line = Vec::with_capacity(128 + self.args.get().len());
+        serde_json::to_writer(&mut line, &Envelope { id, reply, given_key: key, request: self })
+            .expect("a vector takes every byte, and requests are plain structs");
+        line.push(b'\n');
+        line
+    }
+}
+
+/// A request with what its answer is known by.
+#[derive(Serialize)]
+pub(super) struct Envelope<'a> {
+    pub(super) id: u64,
+    pub(super) reply: ReplyMode,
+    #[serde(rename = "key", skip_serializing_if = "Option::is_none")]
+    pub(super) given_key: Option<String>,
+    #[serde(flatten)]
+    pub(super) request: &'a Request,
+}
+
+fn seconds<S: serde::Serializer>(
+    span: &Option<Duration>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    span.map(|span| span.as_secs_f64()).serialize(serializer)
+}

@@ -1,0 +1,179 @@
+//! The section `client`: where the server is, how to get in, and how long to try.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use framework_console::config::{Config, Invalid, Secret, Section, Validator, duration, size};
+use serde::{Deserialize, Serialize};
+
+use super::address::Addresses;
+
+/// Where the server is, how to get in, and how long to try.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClientSettings {
+    /// Where the server is; of several, the next one counts when one cannot be reached. `None`: the host and the
+    /// port of the section `server`.
+    pub address: Option<Addresses>,
+    /// Whether all addresses lead to the same tasks, because they are one server's or these share a store. Otherwise
+    /// a request that one server may have accepted is not sent to another.
+    pub shared_store: bool,
+    /// Sent first on every connection, if there is one.
+    pub token: Secret,
+    /// Whether connections are encrypted.
+    pub tls: bool,
+    /// The certificates that the server's is to be signed by, or the server's own, in PEM form; needed with `tls`, for
+    /// the authorities of the system are not trusted. A relative path starts at the project's root.
+    pub ca_file: Option<PathBuf>,
+    /// This client's own certificate, for a server that asks for one, and its key; in PEM form.
+    pub certificate_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// Which name the server's certificate is to have, if not that of the address.
+    pub server_name: Option<String>,
+
+    /// How many connections there are at most; a further one is opened only when those there are have much to do.
+    pub connections: usize,
+    /// Requests of one connection without an answer; further ones wait.
+    pub max_in_flight: usize,
+    /// Ends of tasks awaited on one connection, those that nobody waits for any more included; further ones wait. A
+    /// server stops reading from a connection that awaits as many as its own `max_in_flight`: stay below that.
+    pub max_awaited: usize,
+    /// The longest answer, in bytes.
+    #[serde(with = "size")]
+    pub max_reply_length: usize,
+    /// How long connecting, encrypting and showing the token may take, for one address; also how long a server may be
+    /// silent before it is left by who asks for no answer ([`super::Client::hand_over`]).
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// How long a server that owes an answer may be silent before the connection is given up.
+    #[serde(with = "duration")]
+    pub reply_timeout: Duration,
+    /// How long a request is tried again while no server can be reached; also how long a wait for an end goes on after
+    /// its connection is lost. Zero: not at all.
+    #[serde(with = "duration")]
+    pub retry_time: Duration,
+    /// Whether a task that is sent without a key gets one of its own, so that it can be sent again without running
+    /// twice; as long as the server remembers it (its `idempotency_window`).
+    pub auto_idempotency_keys: bool,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            address: None,
+            shared_store: false,
+            token: Secret::default(),
+            tls: false,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            server_name: None,
+            connections: 4,
+            max_in_flight: 1_024,
+            max_awaited: 1_024,
+            max_reply_length: 64 << 20,
+            connect_timeout: Duration::from_secs(5),
+            reply_timeout: Duration::from_secs(30),
+            retry_time: Duration::from_secs(30),
+            auto_idempotency_keys: true,
+        }
+    }
+}
+
+/// Numbers beyond these are mistakes.
+const CONNECTIONS_MAX: usize = 1_000;
+const IN_FLIGHT_MAX: usize = 1_000_000;
+const BYTES_MAX: usize = 1 << 30;
+/// A year.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl Section for ClientSettings {
+    const NAME: &'static str = "client";
+
+    fn check(&self) -> Result<(), Invalid> {
+        let is_given = |addresses: &Addresses| !addresses.0.is_empty();
+        let year = |time: Duration| !time.is_zero() && time <= TIME_MAX;
+        let bound = || "must be more than nothing and at most a year".to_owned();
+        Validator::new()
+            .that("address", self.address.as_ref().is_none_or(is_given), || "must not be empty".to_owned())
+            .that("ca_file", !self.tls || self.ca_file.is_some(), || {
+                "must be set with tls = true: the certificate that the server's is signed by, or the server's own"
+                    .to_owned()
+            })
+            .that("key_file", self.key_file.is_some() == self.certificate_file.is_some(), || {
+                "must be set together with `certificate_file`".to_owned()
+            })
+            .not_empty("server_name", self.server_name.as_deref())
+            .range("connections", self.connections, 1..=CONNECTIONS_MAX)
+            .range("max_in_flight", self.max_in_flight, 1..=IN_FLIGHT_MAX)
+            .range("max_awaited", self.max_awaited, 1..=IN_FLIGHT_MAX)
+            .range("max_reply_length", self.max_reply_length, 1_024..=BYTES_MAX)
+            .that("connect_timeout", year(self.connect_timeout), bound)
+            .that("reply_timeout", year(self.reply_timeout), bound)
+            .that("retry_time", self.retry_time <= TIME_MAX, || "must be at most a year".to_owned())
+            .done()
+    }
+}
+
+framework_console::section!(ClientSettings);
+
+impl ClientSettings {
+    /// The defaults, for one address or for several between commas.
+    ///
+    /// # Errors
+    /// When one of them is no address.
+    pub fn for_address(addresses: &str) -> Result<Self, super::ClientError> {
+        let addresses = addresses.parse().map_err(super::ClientError::Settings)?;
+        Ok(Self { address: Some(addresses), ..Self::default() })
+    }
+
+    /// The settings of config/client.toml, with all paths complete; `address` may be missing.
+    ///
+    /// # Errors
+    /// All that is wrong with the file.
+    pub fn read(config: &Config) -> anyhow::Result<Self> {
+        Ok(config.section::<Self>()?.rooted(config))
+    }
+
+    fn rooted(mut self, config: &Config) -> Self {
+        if let Some(Addresses(addresses)) = self.address {
+            let rooted = addresses.into_iter().map(|address| address.rooted(config.root()));
+            self.address = Some(Addresses(rooted.collect()));
+        }
+        for file in [&mut self.ca_file, &mut self.certificate_file, &mut self.key_file] {
+            *file = file.take().map(|file| config.root().join(file));
+        }
+        self
+    }
+
+    /// For a request now or never: a failure is told at once, and nothing is sent twice.
+    #[must_use]
+    pub fn without_retries(self) -> Self {
+        Self { retry_time: Duration::ZERO, auto_idempotency_keys: false, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_pass_their_own_check() {
+        assert_eq!(ClientSettings::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_named() {
+        let settings = ClientSettings {
+            address: Some(Addresses(Vec::new())),
+            tls: true,
+            key_file: Some("key.pem".into()),
+            connections: 0,
+            retry_time: Duration::MAX,
+            ..ClientSettings::default()
+        };
+        let told = settings.check().unwrap_err();
+        let keys: Vec<_> = told.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["address", "ca_file", "key_file", "connections", "retry_time"]);
+    }
+}

@@ -1,0 +1,277 @@
+//! All commands, found by name, alias or abbreviation.
+
+use std::collections::BTreeMap;
+use std::ptr;
+
+use super::name::check_name;
+use super::{BadName, CommandEntry, CommandRegistration};
+use crate::app::App;
+use crate::config::did_you_mean;
+
+/// All commands, sorted by name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    commands: BTreeMap<&'static str, &'static CommandEntry>,
+    aliases: BTreeMap<String, &'static CommandEntry>,
+    /// Those that help and suggestions do not mention.
+    hidden: Vec<&'static str>,
+}
+
+/// Why a program's commands cannot stand side by side.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    #[error("two commands are called \"{name}\": {first} and {second}; rename one of them")]
+    Clash { name: String, first: String, second: String },
+    #[error("{place}: {error}")]
+    Name { place: String, error: BadName },
+}
+
+/// Why a name leads to no command.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotFound {
+    #[error("there is no command \"{wanted}\"{}", suggestion(suggestions))]
+    Unknown { wanted: String, suggestions: Vec<&'static str> },
+    #[error("\"{wanted}\" may be any of these commands:{}", lines(candidates))]
+    Ambiguous { wanted: String, candidates: Vec<&'static str> },
+    #[error("\"{wanted}\" is a group of commands; choose one:{}", lines(candidates))]
+    Group { wanted: String, candidates: Vec<&'static str> },
+}
+
+impl Registry {
+    /// Every command that a `#[derive(Command)]` in this program registered.
+    ///
+    /// # Errors
+    /// When two commands share a name or an alias: both places are named.
+    pub fn collect() -> Result<Self, RegistryError> {
+        Self::of(Self::registered())
+    }
+
+    /// What registered itself, in no particular order.
+    pub fn registered() -> impl Iterator<Item = &'static CommandEntry> {
+        inventory::iter::<CommandRegistration>.into_iter().map(|submitted| submitted.0)
+    }
+
+    /// A registry of just these; one that comes twice counts once.
+    ///
+    /// # Errors
+    /// When two commands share a name or an alias, or one has a name that is none.
+    pub fn of(entries: impl IntoIterator<Item = &'static CommandEntry>) -> Result<Self, RegistryError> {
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        // The linker's order is not the reader's: an error has to be the same in every build.
+        entries.sort_by_key(|entry| (entry.name, entry.file, entry.line, ptr::from_ref(*entry)));
+        entries.dedup_by(|one, other| ptr::eq(*one, *other));
+        entries.into_iter().try_fold(Self::default(), Self::with)
+    }
+
+    /// The registry of the console that runs this command.
+    pub fn running(app: &App) -> Option<&Self> {
+        app.get()
+    }
+
+    /// The command of this name or alias, or the only one that it abbreviates part by part.
+    ///
+    /// # Errors
+    /// When there is none or more than one: the error lists those that may have been meant.
+    pub fn find(&self, wanted: &str) -> Result<&'static CommandEntry, NotFound> {
+        if let Some(entry) = self.commands.get(wanted).or_else(|| self.aliases.get(wanted)) {
+            return Ok(entry);
+        }
+        let names = || self.iter().map(|entry| entry.name);
+        let candidates: Vec<_> = names().filter(|name| abbreviates(wanted, name)).collect();
+        let wanted = wanted.to_owned();
+        match candidates.as_slice() {
+            [only] => Ok(self.commands[only]),
+            [] => {
+                let group: Vec<_> = names().filter(|name| begins(&wanted, name)).collect();
+                match group.is_empty() {
+                    true => Err(NotFound::Unknown { suggestions: self.near(&wanted), wanted }),
+                    false => Err(NotFound::Group { candidates: group, wanted }),
+                }
+            }
+            _ => Err(NotFound::Ambiguous { candidates, wanted }),
+        }
+    }
+
+    /// The commands that help mentions, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &'static CommandEntry> {
+        self.commands.values().copied().filter(|entry| !self.hidden.contains(&entry.name))
+    }
+
+    /// The names that somebody who wrote `wanted` may have meant.
+    fn near(&self, wanted: &str) -> Vec<&'static str> {
+        let names = || self.iter().map(|entry| entry.name);
+        let same_last_part = names().filter(|name| name.rsplit(':').next() == Some(wanted));
+        let mut near: Vec<_> = same_last_part.chain(did_you_mean(wanted, names())).collect();
+        near.dedup();
+        near
+    }
+
+    fn with(mut self, entry: &'static CommandEntry) -> Result<Self, RegistryError> {
+        let described = entry.describe();
+        for name in std::iter::once(entry.name).chain(described.get_all_aliases()) {
+            check_name(name).map_err(|error| RegistryError::Name { place: entry.place(), error })?;
+            if let Some(other) = self.commands.get(name).or_else(|| self.aliases.get(name)) {
+                let (name, first, second) = (name.to_owned(), other.place(), entry.place());
+                return Err(RegistryError::Clash { name, first, second });
+            }
+        }
+        self.commands.insert(entry.name, entry);
+        self.aliases.extend(described.get_all_aliases().map(|alias| (alias.to_owned(), entry)));
+        if described.is_hide_set() {
+            self.hidden.push(entry.name);
+        }
+        Ok(self)
+    }
+}
+
+/// Whether each part of `short` begins the part of `name` that stands in its place.
+fn abbreviates(short: &str, name: &str) -> bool {
+    short.split(':').count() == name.split(':').count() && begins(short, name)
+}
+
+fn begins(short: &str, name: &str) -> bool {
+    let mut parts = name.split(':');
+    short
+        .split(':')
+        .all(|short| !short.is_empty() && parts.next().is_some_and(|part| part.starts_with(short)))
+}
+
+fn suggestion(names: &[&str]) -> String {
+    match names {
+        [] => "; `list` shows all of them".to_owned(),
+        [only] => format!(". Did you mean \"{only}\"?"),
+        _ => format!(". Did you mean one of these?{}", lines(names)),
+    }
+}
+
+fn lines(names: &[&str]) -> String {
+    names.iter().map(|name| format!("\n  {name}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+    use clap::Args;
+
+    use super::*;
+    use crate::command::Execute;
+    use crate::output::Output;
+
+    #[derive(Args)]
+    struct Plain;
+
+    #[derive(Args)]
+    #[command(alias = "l")]
+    struct Aliased;
+
+    #[derive(Args)]
+    #[command(hide = true)]
+    struct Hidden;
+
+    macro_rules! does_nothing {
+        ($($command:ident)*) => {$(
+            impl Execute for $command {
+                async fn execute(self, _: &App, _: &mut Output) -> Result<()> {
+                    Ok(())
+                }
+            }
+        )*};
+    }
+    does_nothing!(Plain Aliased Hidden);
+
+    static START: CommandEntry = CommandEntry::of::<Plain, _>("task:start", "app", "app/start.rs", 3);
+    static STATUS: CommandEntry = CommandEntry::of::<Plain, _>("task:status", "app", "app/status.rs", 3);
+    static STOP: CommandEntry = CommandEntry::of::<Plain, _>("task:stop", "app", "app/stop.rs", 3);
+    static HELLO: CommandEntry = CommandEntry::of::<Plain, _>("demo:hello", "app", "app/hello.rs", 3);
+    static LIST: CommandEntry = CommandEntry::of::<Aliased, _>("list", "app", "app/list.rs", 3);
+    static SECRET: CommandEntry = CommandEntry::of::<Hidden, _>("secret", "app", "app/secret.rs", 3);
+
+    fn registry() -> Registry {
+        Registry::of([&STOP, &HELLO, &SECRET, &START, &LIST, &STATUS]).unwrap()
+    }
+
+    fn found(wanted: &str) -> &'static str {
+        registry().find(wanted).unwrap().name
+    }
+
+    fn missed(wanted: &str) -> NotFound {
+        registry().find(wanted).unwrap_err()
+    }
+
+    #[test]
+    fn commands_are_sorted_by_name_and_hidden_ones_left_out() {
+        let names: Vec<_> = registry().iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["demo:hello", "list", "task:start", "task:status", "task:stop"]);
+    }
+
+    #[test]
+    fn a_name_an_alias_and_an_abbreviation_lead_to_the_command() {
+        assert_eq!(found("task:start"), "task:start");
+        assert_eq!(found("l"), "list");
+        assert_eq!(found("li"), "list");
+        assert_eq!(found("t:sto"), "task:stop");
+        assert_eq!(found("secret"), "secret");
+    }
+
+    #[test]
+    fn an_ambiguous_abbreviation_lists_the_candidates() {
+        assert_eq!(
+            missed("task:sta").to_string(),
+            "\"task:sta\" may be any of these commands:\n  task:start\n  task:status"
+        );
+    }
+
+    #[test]
+    fn the_name_of_a_group_never_runs_its_only_command() {
+        assert!(matches!(missed("demo"), NotFound::Group { candidates, .. } if candidates == ["demo:hello"]));
+    }
+
+    #[test]
+    fn a_misspelled_name_is_answered_with_the_near_one() {
+        assert_eq!(
+            missed("task:strat").to_string(),
+            "there is no command \"task:strat\". Did you mean \"task:start\"?"
+        );
+        assert!(
+            matches!(missed("hello"), NotFound::Unknown { suggestions, .. } if suggestions == ["demo:hello"])
+        );
+        assert!(missed("xyz").to_string().ends_with("`list` shows all of them"));
+    }
+
+    #[test]
+    fn empty_parts_abbreviate_nothing_and_hidden_commands_are_not_suggested() {
+        for wanted in ["", ":", "task:", "secre", "secrte"] {
+            assert!(matches!(missed(wanted), NotFound::Unknown { .. }), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn two_commands_of_one_name_are_an_error_that_names_both_places() {
+        static OTHER: CommandEntry = CommandEntry::of::<Plain, _>("task:stop", "other", "other/stop.rs", 9);
+        let error = Registry::of([&OTHER, &STOP]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "two commands are called \"task:stop\": app/stop.rs:3 and other/stop.rs:9; rename one of them"
+        );
+    }
+
+    #[test]
+    fn an_alias_that_is_another_commands_name_or_alias_is_an_error_too() {
+        static NAMED: CommandEntry = CommandEntry::of::<Plain, _>("l", "other", "other/l.rs", 9);
+        static ALIASED: CommandEntry = CommandEntry::of::<Aliased, _>("look", "other", "other/look.rs", 9);
+        assert!(Registry::of([&NAMED, &LIST]).is_err());
+        assert!(Registry::of([&ALIASED, &LIST]).is_err());
+    }
+
+    #[test]
+    fn a_command_registered_twice_counts_once() {
+        assert_eq!(Registry::of([&STOP, &STOP]).unwrap().iter().count(), 1);
+    }
+
+    #[test]
+    fn a_bad_name_is_refused_with_its_place() {
+        static BAD: CommandEntry = CommandEntry::of::<Plain, _>("Task Stop", "app", "app/bad.rs", 7);
+        let error = Registry::of([&BAD]).unwrap_err().to_string();
+        assert!(error.starts_with("app/bad.rs:7: \"Task Stop\" is no name for a command"), "{error}");
+    }
+}

@@ -1,0 +1,321 @@
+//! Typed settings: defaults, then config/NAME.toml, then THINK_NAME_KEY.
+//!
+//! A [`Section`] is a struct with its defaults in `impl Default`; [`section!`](crate::section) makes it known.
+//! Whatever is misspelt or of the wrong type, in a file or in the environment, is an error that says where it
+//! stands and what was probably meant: a setting is never silently ignored.
+
+pub mod duration;
+mod environment;
+mod serde_messages;
+mod provenance;
+mod schema_fields;
+mod validation;
+mod names;
+mod did_you_mean;
+mod problem;
+mod read;
+mod root;
+mod secret;
+mod section;
+mod systemd;
+pub mod size;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+pub use did_you_mean::did_you_mean;
+use environment::Environment;
+pub use problem::{Origin, Problem, Problems};
+pub use provenance::{Provenance, Setting};
+pub use secret::Secret;
+pub use section::{Section, SectionEntry};
+pub use systemd::Systemd;
+pub use validation::{Invalid, Validator};
+
+/// Where settings come from: the project's root and the environment of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Config {
+    sources: Arc<Sources>,
+}
+
+struct Sources {
+    root: PathBuf,
+    environment: Environment,
+}
+
+impl Config {
+    /// Finds the project and reads the environment of the process, once.
+    ///
+    /// The root is what `THINK_ROOT` says; else the nearest directory, upwards from the current one and then
+    /// from the program's own file, that holds `config/` and also `app/` or a file `think`.
+    ///
+    /// # Errors
+    /// When there is no such directory, or a `THINK_` variable is not UTF-8.
+    pub fn locate() -> Result<Self> {
+        let environment = Environment::of_process()?;
+        let root = root::find(&root::RootHints::of_process())?;
+        Ok(Self { sources: Arc::new(Sources { root, environment }) })
+    }
+
+    /// A configuration of the given root that knows no other variables than these; for tests.
+    pub fn at<'a>(
+        root: impl Into<PathBuf>,
+        environment: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let environment = Environment::of(environment);
+        Self { sources: Arc::new(Sources { root: root.into(), environment }) }
+    }
+
+    /// The project's root directory.
+    pub fn root(&self) -> &Path {
+        &self.sources.root
+    }
+
+    /// The directory `runtime/{sub}` of the project, created when missing; `""` is `runtime/` itself.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn runtime(&self, sub: &str) -> Result<PathBuf> {
+        let mut directory = self.root().join("runtime");
+        directory.extend(Path::new(sub));
+        std::fs::create_dir_all(&directory).with_context(|| {
+            format!(
+                "creating {}: make it writable, or set THINK_ROOT to another project",
+                directory.display()
+            )
+        })?;
+        Ok(directory)
+    }
+
+    /// The settings of one section. Reads its file each time: keep what you get.
+    ///
+    /// # Errors
+    /// [`Problems`], all that there are with this section, and any name of a file or variable that belongs to
+    /// no section.
+    pub fn section<S: Section>(&self) -> Result<S> {
+        self.section_checked(|_| Ok(()))
+    }
+
+    /// Likewise, and checks also what a section cannot know by itself, such as the names of handlers. What is
+    /// wrong is reported with the place where it was set.
+    ///
+    /// # Errors
+    /// Those of [`Config::section`], and those of `check`.
+    pub fn section_checked<S: Section>(&self, check: impl FnOnce(&S) -> Result<(), Invalid>) -> Result<S> {
+        let mut problems = self.strays_beside(Some(S::NAME));
+        match read::read::<S>(self, check) {
+            Ok(reading) if problems.is_empty() => return Ok(reading.settings),
+            Ok(_) => {}
+            Err(more) => problems.extend(more),
+        }
+        Err(problems.into())
+    }
+
+    /// Reads every registered section.
+    ///
+    /// # Errors
+    /// All that is wrong with any of them, not just the first thing.
+    pub fn check_all(&self) -> Result<(), Problems> {
+        let mut problems = self.strays();
+        for explained in self.explain() {
+            if let Err(more) = explained.settings {
+                problems.extend(more);
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}
+
+impl fmt::Debug for Config {
+    // The environment holds passwords.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Config").field("root", &self.sources.root).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    /// A project of its own in the directory for temporary files; gone when dropped.
+    pub(super) struct Project {
+        pub(super) root: PathBuf,
+    }
+
+    impl Project {
+        pub(super) fn new() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let name =
+                format!("think-config-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let root = std::env::temp_dir().join(name);
+            fs::create_dir_all(root.join("config")).unwrap();
+            fs::create_dir_all(root.join("app")).unwrap();
+            Self { root: root.canonicalize().unwrap() }
+        }
+
+        pub(super) fn directory(&self, name: &str) -> PathBuf {
+            let directory = self.root.join(name);
+            fs::create_dir_all(&directory).unwrap();
+            directory
+        }
+
+        pub(super) fn write(&self, file: &str, text: &str) {
+            fs::write(self.root.join(file), text).unwrap();
+        }
+
+        pub(super) fn config(&self, variables: &[(&str, &str)]) -> Config {
+            Config::at(&self.root, variables.iter().copied())
+        }
+    }
+
+    impl Drop for Project {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.root);
+        }
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default)]
+    pub(super) struct Sample {
+        pub(super) port: u16,
+        pub(super) name: Option<String>,
+        pub(super) verbose: bool,
+        #[serde(with = "size")]
+        pub(super) limit: usize,
+        pub(super) hosts: Vec<String>,
+        pub(super) weights: BTreeMap<String, u32>,
+        pub(super) password: Secret,
+    }
+
+    impl Default for Sample {
+        fn default() -> Self {
+            Self {
+                port: 9501,
+                name: None,
+                verbose: false,
+                limit: 2 << 20,
+                hosts: Vec::new(),
+                weights: BTreeMap::new(),
+                password: Secret::default(),
+            }
+        }
+    }
+
+    impl Section for Sample {
+        const NAME: &'static str = "sample";
+        const REPLACED: &'static [(&'static str, &'static str)] = &[("old_way", "use `port`")];
+
+        fn check(&self) -> Result<(), Invalid> {
+            Validator::new()
+                .range("port", self.port, 1..=u16::MAX)
+                .not_empty("name", self.name.as_deref())
+                .done()
+        }
+    }
+
+    crate::section!(Sample);
+
+    #[derive(Debug, Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct SampleQueue {
+        size: u32,
+    }
+
+    impl Section for SampleQueue {
+        const NAME: &'static str = "sample_queue";
+    }
+
+    crate::section!(SampleQueue);
+
+    #[test]
+    fn all_sections_are_checked_and_every_problem_is_reported() {
+        let project = Project::new();
+        project.write("config/sample.toml", "port = 0");
+        project.write("config/sample_queue.toml", "size = -1");
+        let problems = project.config(&[("THINK_SAMPLE_VERBOSE", "maybe")]).check_all().unwrap_err();
+        assert_eq!(
+            problems.to_string().lines().collect::<Vec<_>>(),
+            [
+                "config/sample.toml:1: `port` must be from 1 to 65535, not 0",
+                "config/sample_queue.toml:1: `size` must be a whole number from 0 to 4294967295, not the integer `-1`",
+                "THINK_SAMPLE_VERBOSE: `verbose` must be true or false, not the string \"maybe\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_or_variable_of_no_section_is_a_problem() {
+        let project = Project::new();
+        project.write("config/sampel.toml", "");
+        project.write("config/sample.toml~", "an editor's backup does not count");
+        let config = project.config(&[("THINK_SAMPEL_PORT", "1"), ("THINK_ROOT", "/"), ("HOME", "/")]);
+        let expected = [
+            "config/sampel.toml: there is no section `sampel`; did you mean config/sample.toml?",
+            "THINK_SAMPEL_PORT: there is no such section; did you mean THINK_SAMPLE_PORT?",
+        ];
+        let problems = config.check_all().unwrap_err().to_string();
+        assert_eq!(problems.lines().collect::<Vec<_>>(), expected);
+        let problems = config.section::<SampleQueue>().unwrap_err().to_string();
+        assert_eq!(problems.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_variable_belongs_to_the_section_with_the_longest_name() {
+        let config = Project::new().config(&[("THINK_SAMPLE_QUEUE_SIZE", "7")]);
+        assert_eq!(config.section::<SampleQueue>().unwrap().size, 7);
+        assert_eq!(config.section::<Sample>().unwrap(), Sample::default());
+    }
+
+    #[test]
+    fn each_effective_value_tells_where_it_comes_from() {
+        let project = Project::new();
+        project.write("config/sample.toml", "\npassword = \"hunter2\"");
+        let explained = project.config(&[("THINK_SAMPLE_PORT", "2")]).explain();
+        let sample = explained.into_iter().find(|explained| explained.section == "sample").unwrap();
+        let shown: Vec<_> = sample
+            .settings
+            .unwrap()
+            .into_iter()
+            .map(|setting| format!("{} = {} ({})", setting.key, setting.value, setting.origin))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "port = 2 (THINK_SAMPLE_PORT)",
+                "name = null (default)",
+                "verbose = false (default)",
+                "limit = \"2MB\" (default)",
+                "hosts = [] (default)",
+                "weights = {} (default)",
+                "password = \"(hidden)\" (config/sample.toml:2)",
+            ]
+        );
+    }
+
+    #[test]
+    fn runtime_is_created_when_needed_and_says_when_it_cannot_be() {
+        let project = Project::new();
+        let config = project.config(&[]);
+        assert_eq!(config.runtime("mail").unwrap(), project.root.join("runtime/mail"));
+        assert!(project.root.join("runtime/mail").is_dir());
+        assert_eq!(config.runtime("").unwrap(), project.root.join("runtime"));
+
+        project.write("runtime/taken", "");
+        let error = config.runtime("taken").unwrap_err().to_string();
+        assert!(error.starts_with("creating ") && error.contains("runtime/taken"), "{error}");
+    }
+
+    #[test]
+    fn printing_a_config_shows_no_variable() {
+        let config = Config::at("/", [("THINK_MAIL_PASSWORD", "hunter2")]);
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

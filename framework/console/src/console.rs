@@ -1,0 +1,216 @@
+//! From the command line to an exit code.
+
+mod output;
+mod globals;
+mod help;
+mod parse;
+mod panic;
+mod report;
+mod tester;
+
+use std::any::{Any, TypeId};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+pub use globals::global_options;
+pub use help::help;
+pub use output::CommandOutput;
+pub use tester::Tester;
+
+use self::help::help_for;
+use self::parse::{Invocation, Request};
+use crate::app::{App, Program, Provided};
+use crate::command::{CommandEntry, CommandMeta, Exit, Registry, RegistryError};
+use crate::input::Input;
+use crate::output::{Colours, Output};
+
+/// The command that runs when none is named.
+const DEFAULT_COMMAND: &str = "list";
+
+/// A console program: all commands that registered themselves, and those that were added by hand.
+///
+/// ```no_run
+/// use framework::console::Console;
+///
+/// fn main() -> std::process::ExitCode {
+///     Console::new().run()
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Console {
+    program: Program,
+    added: Vec<&'static CommandEntry>,
+    root: Option<PathBuf>,
+    provided: Provided,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        let program = Program { name: "think", version: env!("CARGO_PKG_VERSION") };
+        Self { program, added: Vec::new(), root: None, provided: Provided::default() }
+    }
+}
+
+impl Console {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the program calls itself in its help; `think` if nothing is said.
+    #[must_use]
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.program.name = name;
+        self
+    }
+
+    /// What `--version` answers.
+    #[must_use]
+    pub fn version(mut self, version: &'static str) -> Self {
+        self.program.version = version;
+        self
+    }
+
+    /// Adds a command by hand: for tests, and for platforms without life before `main`.
+    #[must_use]
+    pub fn command<C: CommandMeta>(mut self) -> Self {
+        self.added.push(C::ENTRY);
+        self
+    }
+
+    /// Makes a value reachable for commands, by its type: [`App::get`].
+    #[must_use]
+    pub fn provide<T: Any + Send + Sync>(mut self, value: T) -> Self {
+        self.provided.insert(TypeId::of::<T>(), Arc::new(value));
+        self
+    }
+
+    /// Takes `root` for the project's root instead of looking for it.
+    #[must_use]
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// The console that runs this command, to call others from it.
+    pub fn running(app: &App) -> Option<&Self> {
+        app.get()
+    }
+
+    /// Every command of this console.
+    ///
+    /// # Errors
+    /// When two of them share a name or an alias: both places are named.
+    pub fn registry(&self) -> Result<Registry, RegistryError> {
+        Registry::of(Registry::registered().chain(self.added.iter().copied()))
+    }
+
+    /// Runs what the process's command line asks for.
+    pub fn run(self) -> ExitCode {
+        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        let invocation = self.read(&arguments);
+        let globals = invocation.globals;
+        let mut output = Output::terminal(globals.verbosity(), globals.colours(no_color()));
+        let input = if globals.no_interaction { Input::none() } else { Input::terminal() };
+        let exit = match runtime() {
+            Ok(runtime) => {
+                let exit = runtime.block_on(self.perform(invocation, input, &mut output));
+                // A command that left a blocking thread behind must not hold up the end of the program.
+                runtime.shutdown_background();
+                exit
+            }
+            Err(error) => report::failure(&error, &mut output),
+        };
+        finish(exit, &mut output).into()
+    }
+
+    /// Runs a command from code, also from within another command, and keeps what it prints.
+    ///
+    /// Questions take their defaults. There are no colours.
+    pub async fn call<A: Into<OsString>>(
+        &self,
+        name: impl Into<OsString>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> CommandOutput {
+        let arguments = std::iter::once(name.into()).chain(arguments.into_iter().map(Into::into));
+        self.call_answering(arguments.collect(), Input::none()).await
+    }
+
+    async fn call_answering(&self, arguments: Vec<OsString>, input: Input) -> CommandOutput {
+        let invocation = self.read(&arguments);
+        let globals = invocation.globals;
+        let input = if globals.no_interaction { Input::none() } else { input };
+        let colours = if globals.ansi == Some(true) { Colours::Always } else { Colours::Never };
+        let mut output = Output::captured(globals.verbosity(), colours);
+        let exit = self.perform(invocation, input, &mut output).await;
+        let printed = output.into_captured();
+        CommandOutput { exit, stdout: printed.stdout, stderr: printed.stderr }
+    }
+
+    fn read(&self, arguments: &[OsString]) -> Invocation {
+        match self.registry() {
+            Ok(registry) => Invocation::read(registry, &self.program, arguments),
+            Err(error) => Invocation::failed(error.into()),
+        }
+    }
+
+    async fn perform(&self, invocation: Invocation, input: Input, output: &mut Output) -> Exit {
+        match self.try_perform(invocation, input, output).await {
+            Ok(()) => Exit::Success,
+            Err(error) => report::failure(&error, output),
+        }
+    }
+
+    async fn try_perform(&self, invocation: Invocation, input: Input, output: &mut Output) -> Result<()> {
+        let Invocation { registry, request, .. } = invocation;
+        match request? {
+            Request::Version => output.line(format_args!("{} {}", self.program.name, self.program.version)),
+            Request::Help(entry, words) => output.help(&help_for(&self.program, entry, &words)),
+            Request::Run(entry, matches) => {
+                let app = self.app(registry, input);
+                panic::guarded(entry.run(&matches, &app, output)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn app(&self, registry: Registry, input: Input) -> App {
+        let mut app = App::new(self.program.clone(), input);
+        if let Some(root) = &self.root {
+            app = app.at(root);
+        }
+        app.provide(registry);
+        app.provide_all(&self.provided);
+        app.provide(self.clone());
+        app
+    }
+}
+
+/// One thread is enough for a command; one that needs more builds its own runtime.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the asynchronous runtime")
+}
+
+fn finish(exit: Exit, output: &mut Output) -> Exit {
+    match output.finish() {
+        Ok(()) => exit,
+        Err(error) => {
+            output.error(format_args!("the results could not be written: {error}"));
+            if exit == Exit::Success { Exit::Failed } else { exit }
+        }
+    }
+}
+
+/// Whether the user wants no colours at all; see <https://no-color.org>.
+#[expect(clippy::disallowed_methods, reason = "decides how the configuration's own errors are printed")]
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! One line for each task that has ended, formatted many at a time.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use super::Format;
+use super::buffer::LogBuffer;
+use super::escape::Escaped;
+use super::json::quoted;
+
+static OUTCOMES: OnceLock<OutcomeLines> = OnceLock::new();
+
+/// The log of those who have ended.
+pub struct OutcomeLines {
+    format: Format,
+    /// `None` is stderr.
+    book: Option<LogBuffer>,
+}
+
+/// A task that has ended.
+pub struct EndedTask<'a> {
+    pub id: u64,
+    pub function: &'a str,
+    pub attempts: u32,
+    /// How long the last attempt took.
+    pub ran: Duration,
+    /// `done`, `failed`, ..
+    pub outcome: &'a str,
+    pub error: Option<&'a str>,
+}
+
+/// Where ends are logged; `None` when they are not.
+pub fn outcomes() -> Option<&'static OutcomeLines> {
+    OUTCOMES.get()
+}
+
+pub(super) fn log_outcomes(format: Format, book: Option<LogBuffer>) {
+    // Logging starts once; whoever would be second was refused before.
+    drop(OUTCOMES.set(OutcomeLines { format, book }));
+}
+
+impl OutcomeLines {
+    /// Logs a batch in one piece.
+    pub fn log<'a>(&self, ended: impl Iterator<Item = EndedTask<'a>>) {
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let mut lines = String::new();
+        for task in ended {
+            let line = match self.format {
+                Format::Text => task.text(&time, &mut lines),
+                Format::Json => task.json(&time, &mut lines),
+            };
+            line.expect("a string takes everything");
+        }
+        match &self.book {
+            Some(book) => book.add(lines.as_bytes()),
+            // Nowhere to complain to.
+            None => drop(io::stderr().write_all(lines.as_bytes())),
+        }
+    }
+}
+
+impl EndedTask<'_> {
+    fn milliseconds(&self) -> f64 {
+        self.ran.as_micros() as f64 / 1000.0
+    }
+
+    fn text(&self, time: &str, lines: &mut String) -> std::fmt::Result {
+        let Self { id, function, attempts, outcome, .. } = self;
+        write!(lines, "{time}  INFO outcome: task={id} {outcome} function={function} attempts={attempts}")?;
+        write!(lines, " ran_ms={}", self.milliseconds())?;
+        if let Some(error) = self.error {
+            write!(Escaped(&mut *lines), " error={error:?}")?;
+        }
+        lines.write_char('\n')
+    }
+
+    fn json(&self, time: &str, lines: &mut String) -> std::fmt::Result {
+        let Self { id, function, attempts, outcome, .. } = self;
+        write!(lines, "{{\"time\":\"{time}\",\"level\":\"INFO\",\"target\":\"outcome\",\"task\":{id}")?;
+        write!(lines, ",\"message\":\"{outcome}\",\"fields\":{{\"function\":{}", quoted(function))?;
+        write!(lines, ",\"attempts\":{attempts},\"ran_ms\":{}", self.milliseconds())?;
+        if let Some(error) = self.error {
+            write!(lines, ",\"error\":{}", quoted(error))?;
+        }
+        lines.write_str("}}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task() -> EndedTask<'static> {
+        let ran = Duration::from_micros(1_500);
+        EndedTask { id: 12, function: "echo", attempts: 2, ran, outcome: "failed", error: Some("a\nb\u{1b}") }
+    }
+
+    #[test]
+    fn an_end_is_one_line_of_text_whatever_its_error_says() {
+        let mut line = String::new();
+        task().text("T", &mut line).unwrap();
+        let expected =
+            "T  INFO outcome: task=12 failed function=echo attempts=2 ran_ms=1.5 error=\"a\\nb\\u{1b}\"\n";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn an_end_is_one_object_of_json() {
+        let mut line = String::new();
+        task().json("T", &mut line).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let fields = serde_json::json!({"function":"echo","attempts":2,"ran_ms":1.5,"error":"a\nb\u{1b}"});
+        assert_eq!((&line["task"], &line["fields"]), (&12.into(), &fields));
+    }
+}

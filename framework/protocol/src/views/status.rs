@@ -1,0 +1,93 @@
+//! The report of a running server.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Ledger, ListenAddress, QueueDepth};
+use crate::Durability;
+
+/// The report of `{"command":"status"}`, and of `task:status --json`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_ms: u64,
+    /// Where the server listens.
+    pub addresses: Vec<ListenAddress>,
+    /// `memory`, ..
+    pub store: String,
+    /// What an accepted task survives.
+    pub durability: Durability,
+    /// Why nothing is accepted at the moment; `null` when all is well.
+    pub storage_error: Option<String>,
+    pub threads: Threads,
+    /// Of all lines together.
+    pub workers: Workers,
+    /// Of each line, by the name of its queue; `*` is the line of all queues without one of their own.
+    pub lines: BTreeMap<String, Workers>,
+    pub connections: Connections,
+    #[serde(default)]
+    pub open_files: OpenFiles,
+    /// How often each bound on what clients may do was reached, by the name of its setting.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u64>,
+    pub queues: BTreeMap<String, QueueDepth>,
+    /// How long the longest waiting of the due tasks has waited; `null` when none is due.
+    pub oldest_waiting_ms: Option<u64>,
+    pub rates: Rates,
+    /// How long tasks waited from when they were due to their first attempt; over the last one to two minutes.
+    pub waiting_ms: Percentiles,
+    /// How long attempts took; over the last one to two minutes.
+    pub running_ms: Percentiles,
+    pub ledger: Ledger,
+}
+
+/// The threads of the two runtimes.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct Threads {
+    pub io: usize,
+    pub task: usize,
+}
+
+/// The task workers: how many tasks may run at once.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Workers {
+    pub total: usize,
+    pub busy: usize,
+    pub idle: usize,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct Connections {
+    pub current: usize,
+    /// Since the start, the refused ones not counted.
+    pub total: u64,
+    /// Turned away because a limit was reached.
+    pub refused: u64,
+}
+
+/// Tasks a second over the last ten seconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Rates {
+    pub accepted_per_second: f64,
+    pub finished_per_second: f64,
+}
+
+/// `null` when there was nothing to measure.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Percentiles {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+}
+
+/// The open files of the process; connections are files as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OpenFiles {
+    /// `null` where the system does not tell.
+    pub used: Option<u64>,
+    /// How many there may be; `null` when nothing limits them.
+    pub limit: Option<u64>,
+}

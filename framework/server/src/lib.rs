@@ -1,0 +1,14 @@
+//! The asynchronous task server: the stores, and the stages through which a task passes.
+//!
+//! Each module imports only those named before it, so this list is also the reading order.
+
+#[cfg(test)]
+extern crate self as framework;
+
+pub mod schedule;
+pub mod store;
+pub mod server;
+
+/// What `#[derive(Task)]` names in this crate's own tests.
+#[cfg(test)]
+pub(crate) use {framework_protocol::task, inventory, schemars};

@@ -1,0 +1,105 @@
+//! When the clock makes tasks: what config/schedule.toml and `#[task(cron = ..)]` say.
+
+mod collect;
+mod cron;
+mod settings;
+
+use bytes::Bytes;
+pub use cron::Cron;
+use framework_console::config::Origin;
+use framework_protocol::task::{Handler, MissedRunPolicy, NewTask, OverlapPolicy};
+use framework_protocol::{ErrorCode, RequestError};
+use jiff::Timestamp;
+pub use settings::{Arguments, Expression, ScheduleEntry, ScheduleSettings, Timezone};
+
+/// How many missed runs are made up for at most.
+pub const MISSED_MAX: usize = 1_000;
+/// A run that is no later than this, in milliseconds, is not missed: so much a restart may take.
+const ON_TIME_MS: u64 = 60_000;
+
+/// What the clock makes, and when.
+#[derive(Debug)]
+pub struct Schedule {
+    pub name: String,
+    pub handler: &'static Handler,
+    /// JSON that fits the handler.
+    pub args: Bytes,
+    pub queue: &'static str,
+    pub cron: Cron,
+    pub missed: MissedRunPolicy,
+    pub overlap: OverlapPolicy,
+    /// One that is switched off has no next run, but can be run by hand.
+    pub enabled: bool,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+impl Schedule {
+    /// The time of the next run after a moment, both in milliseconds since 1970.
+    pub fn next(&self, after_ms: u64) -> Option<u64> {
+        self.cron.next(after_ms).filter(|_| self.enabled)
+    }
+
+    /// The times after `since_ms` at which tasks are to be made now that it is `now_ms`: those that were missed as
+    /// far as the policy has them made up for, and the one that has just come.
+    ///
+    /// At most [`MISSED_MAX`], the last ones; a single one if they may not overlap.
+    pub fn due(&self, since_ms: u64, now_ms: u64) -> Vec<u64> {
+        let limit = match (self.missed, self.overlap) {
+            (MissedRunPolicy::All, OverlapPolicy::Allow) => MISSED_MAX,
+            _ => 1,
+        };
+        let mut times = self.cron.between(since_ms, now_ms, limit);
+        if self.missed == MissedRunPolicy::Skip {
+            times.retain(|time| now_ms - time <= ON_TIME_MS);
+        }
+        times
+    }
+
+    /// The task of one time: pushed twice, it is still one, for the time is in its key.
+    pub fn at(&self, time_ms: u64) -> NewTask {
+        let mut task = self.now();
+        task.extra_mut().key = Some(self.key(time_ms).into());
+        task
+    }
+
+    /// A task like that of any time, on behalf of somebody.
+    pub fn now(&self) -> NewTask {
+        NewTask { queue: self.queue, ..NewTask::with_defaults(self.handler, self.args.clone()) }
+    }
+
+    /// What the task of one time is known by, such as `schedule/morning_mail/2026-12-01T01:00:00Z`. In UTC, so that
+    /// it stays when the time zone of the schedule is changed.
+    pub fn key(&self, time_ms: u64) -> String {
+        let time =
+            Timestamp::from_millisecond(i64::try_from(time_ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
+        format!("schedule/{}/{time}", self.name)
+    }
+}
+
+/// All schedules of a program, by name.
+#[derive(Debug, Default)]
+pub struct Schedules(Vec<Schedule>);
+
+impl Schedules {
+    pub fn iter(&self) -> impl Iterator<Item = &Schedule> {
+        self.0.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// # Errors
+    /// When there is none of this name; suggests the near one.
+    pub fn find(&self, name: &str) -> Result<&Schedule, RequestError> {
+        let found = self.0.binary_search_by(|schedule| schedule.name.as_str().cmp(name));
+        found.map(|index| &self.0[index]).map_err(|_| {
+            RequestError::new(ErrorCode::UnknownTask, format!("There is no schedule \"{name}\"."))
+                .suggesting(name, self.0.iter().map(|schedule| schedule.name.as_str()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

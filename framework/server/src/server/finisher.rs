@@ -1,0 +1,212 @@
+//! Writes outcomes to the store, many at a time, and decides what follows a failed attempt.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use framework_protocol::task::{Due, NewTask, Outcome, Retry, now_ms};
+use framework_protocol::views::State;
+use tokio::sync::mpsc;
+
+use super::events::Finished;
+use super::poll::at_once;
+use super::status::Metrics;
+use crate::store::{Disposition, Lease, Settlement, Store, TerminatedTask};
+
+/// How many outcomes are settled together at most.
+const GROUP: usize = 4096;
+/// The pause of a backoff never grows beyond this, its spread aside.
+const BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// A handler's own word on the pause holds up to here, beyond which times overflow: a century.
+const PAUSE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// An attempt that is over.
+pub(super) struct AttemptEnd {
+    pub(super) lease: Lease,
+    /// `None`: the attempt did not come to anything and does not count.
+    pub(super) outcome: Option<Outcome>,
+    /// What the attempt pushed, to be accepted together with its end.
+    pub(super) follow: Vec<NewTask>,
+    pub(super) started: Instant,
+    pub(super) ended: Instant,
+}
+
+/// A moment on both clocks, read once for all that are settled together.
+#[derive(Clone, Copy)]
+struct TimeStamps {
+    instant: Instant,
+    ms: u64,
+}
+
+impl AttemptEnd {
+    /// The lease goes back as if it had not been taken, unless somebody wants the task not to go on.
+    pub(super) fn given_up(lease: Lease, started: Instant, ended: Instant) -> Self {
+        Self { lease, outcome: None, follow: Vec::new(), started, ended }
+    }
+
+    fn settlement(&mut self, now: TimeStamps) -> Settlement {
+        let started_ms = now.instant.saturating_duration_since(self.started).as_millis() as u64;
+        Settlement {
+            task: self.lease.task.id,
+            token: self.lease.token,
+            disposition: self.disposition(),
+            started_ms: now.ms.saturating_sub(started_ms),
+            ran: self.ended.saturating_duration_since(self.started),
+            follow: std::mem::take(&mut self.follow),
+        }
+    }
+
+    /// A task that was to be cancelled is done if its attempt was faster, and in no other case goes on.
+    fn disposition(&self) -> Disposition {
+        match &self.outcome {
+            Some(Outcome::Done(result)) => Disposition::Done(result.clone()),
+            _ if self.lease.task.is_cancel_requested() => Disposition::Cancelled,
+            None => Disposition::Requeue,
+            Some(Outcome::Failed(failure)) => match self.pause(failure.retry) {
+                Some(pause) => Disposition::Retry { pause, error: failure.message.clone() },
+                None => Disposition::Failed(failure.message.clone()),
+            },
+        }
+    }
+
+    /// How long to wait before another attempt; `None` if there is none.
+    fn pause(&self, retry: Retry) -> Option<Duration> {
+        let new = &self.lease.task.new;
+        match retry {
+            Retry::Never => None,
+            _ if self.lease.task.failures() + 1 >= new.attempts => None,
+            Retry::After(pause) => Some(pause.min(PAUSE_MAX)),
+            Retry::Backoff => Some(backoff(new.backoff(), self.lease.task.failures() + 1)),
+        }
+    }
+}
+
+/// Doubles from attempt to attempt, and is spread over half to one and a half of that, so that tasks which
+/// failed together do not come back together.
+fn backoff(base: Duration, attempt: u32) -> Duration {
+    let doubled = base.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+    doubled.min(BACKOFF_MAX).mul_f64(0.5 + fastrand::f64())
+}
+
+/// Settles what comes from the workers until the last of them is gone, and passes on what ended without them.
+pub(super) async fn run(
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    mut inbox: mpsc::Receiver<Vec<AttemptEnd>>,
+    notifier: mpsc::Sender<Vec<Finished>>,
+) {
+    let mut departed = store.next_terminated();
+    loop {
+        let finished = tokio::select! {
+            biased;
+            gone = &mut departed => {
+                departed = store.next_terminated();
+                gone.into_iter().map(Finished::from).collect()
+            }
+            group = inbox.recv() => match group {
+                Some(group) => settle(&*store, &metrics, gather(group, &mut inbox)).await,
+                None => break,
+            },
+        };
+        tell(finished, &notifier).await;
+    }
+    if let Some(gone) = at_once(&mut departed).await {
+        tell(gone.into_iter().map(Finished::from).collect(), &notifier).await;
+    }
+}
+
+/// What else has come, up to the size of a group.
+fn gather(mut group: Vec<AttemptEnd>, inbox: &mut mpsc::Receiver<Vec<AttemptEnd>>) -> Vec<AttemptEnd> {
+    while group.len() < GROUP {
+        let Ok(mut more) = inbox.try_recv() else { break };
+        group.append(&mut more);
+    }
+    group
+}
+
+async fn tell(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>) {
+    if !finished.is_empty() && notifier.send(finished).await.is_err() {
+        tracing::error!("the notifier is gone");
+    }
+}
+
+/// Settles a group, and gives those of it whose tasks have ended.
+async fn settle(store: &dyn Store, metrics: &Metrics, mut group: Vec<AttemptEnd>) -> Vec<Finished> {
+    let now = TimeStamps { instant: Instant::now(), ms: now_ms() };
+    let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(now)).collect();
+    let states: Vec<_> = settlements.iter().map(|settlement| state(&settlement.disposition)).collect();
+    let settled = store.settle(settlements).await;
+    metrics.record(group.iter().filter(|ended| ended.outcome.is_some()).map(AttemptEnd::latencies));
+    let ends = group.into_iter().zip(settled.into_iter().zip(states));
+    ends.filter_map(|(ended, (settled, state))| settled.then(|| ended.finished(state)).flatten()).collect()
+}
+
+/// `None`: the task has not ended.
+fn state(disposition: &Disposition) -> Option<State> {
+    match disposition {
+        Disposition::Done(_) => Some(State::Done),
+        Disposition::Failed(_) => Some(State::Failed),
+        Disposition::Cancelled => Some(State::Cancelled),
+        Disposition::Retry { .. } | Disposition::Requeue => None,
+    }
+}
+
+impl AttemptEnd {
+    /// How long the task waited for its first attempt, and how long this attempt took.
+    fn latencies(&self) -> (Option<Duration>, Duration) {
+        let task = &self.lease.task;
+        let delay = match task.new.due {
+            Due::Now => Duration::ZERO,
+            Due::After(delay) => delay,
+            Due::At(at_ms) => Duration::from_millis(at_ms.saturating_sub(task.accepted_ms)),
+        };
+        let waited = self.started.saturating_duration_since(task.accepted + delay);
+        let ran = self.ended.saturating_duration_since(self.started);
+        ((self.lease.attempt == 1).then_some(waited), ran)
+    }
+
+    fn finished(self, state: Option<State>) -> Option<Finished> {
+        let state = state?;
+        let cancelled = || Outcome::failed("It was cancelled while it ran.", Retry::Never);
+        let outcome = match state {
+            State::Cancelled => cancelled(),
+            _ => self.outcome?,
+        };
+        Some(Finished {
+            state,
+            outcome,
+            attempts: self.lease.attempt,
+            task: self.lease.task,
+            running: self.ended.saturating_duration_since(self.started),
+        })
+    }
+}
+
+impl From<TerminatedTask> for Finished {
+    fn from(departed: TerminatedTask) -> Self {
+        let TerminatedTask { task, state, error } = departed;
+        Self {
+            state,
+            outcome: Outcome::failed(error, Retry::Never),
+            attempts: task.attempts(),
+            task,
+            running: Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_and_is_spread_around_its_mean() {
+        for (attempt, mean) in [(1, 1), (2, 2), (3, 4), (30, 3600)] {
+            for _ in 0..100 {
+                let pause = backoff(Duration::from_secs(1), attempt).as_secs_f64();
+                let mean = f64::from(mean);
+                assert!((mean * 0.5..mean * 1.5).contains(&pause), "attempt {attempt}: {pause}");
+            }
+        }
+    }
+}

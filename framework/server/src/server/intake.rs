@@ -1,0 +1,109 @@
+//! Makes tasks durable before their ids return; workers pull them from the store behind it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use framework_protocol::task::{Handlers, NewTask, TaskId};
+use framework_protocol::views::AdminResult;
+use framework_protocol::{Durability, ErrorCode, RequestError, TaskRequest};
+use tokio::sync::Notify;
+
+use super::status::{Limit, Metrics};
+use crate::store::{Accepted, AdminCommand, Query, QueryResult, Store};
+
+/// The door through which every task comes in. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Intake {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    handlers: Arc<Handlers>,
+    default_function: Option<String>,
+    metrics: Arc<Metrics>,
+    pushed: Notify,
+}
+
+impl Intake {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        handlers: Arc<Handlers>,
+        default_function: Option<String>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { store, handlers, default_function, metrics, pushed: Notify::new() }) }
+    }
+
+    pub(super) fn handlers(&self) -> &Handlers {
+        &self.inner.handlers
+    }
+
+    /// Checks a client's request; `page` is the memory it borrows from.
+    pub(super) fn check(&self, request: &TaskRequest, page: &Bytes) -> Result<NewTask, RequestError> {
+        let default = self.inner.default_function.as_deref();
+        self.counted(NewTask::from_request(&self.inner.handlers, request, default, page))
+    }
+
+    /// Checks raw data as the arguments of the default function.
+    pub(super) fn default_task(&self, args: Bytes) -> Result<NewTask, RequestError> {
+        let default = self.inner.default_function.as_deref();
+        self.counted(NewTask::from_json(&self.inner.handlers, default, args))
+    }
+
+    /// Counts what is refused because it is nested too deeply.
+    fn counted(&self, task: Result<NewTask, RequestError>) -> Result<NewTask, RequestError> {
+        task.inspect_err(|refusal| {
+            if refusal.code == ErrorCode::TooDeep {
+                self.inner.metrics.limits.hit(Limit::JsonNesting);
+            }
+        })
+    }
+
+    /// Accepts tasks: each id is durable when this returns.
+    pub(super) async fn push(&self, batch: Vec<NewTask>) -> Vec<Result<Accepted, RequestError>> {
+        let mut results = self.inner.store.push(batch).await;
+        self.inner.pushed.notify_one();
+        let busy = results.iter_mut().filter_map(|result| result.as_mut().err());
+        for refusal in busy.filter(|refusal| refusal.code == ErrorCode::Busy) {
+            refusal.retry_after_ms = Some(self.inner.metrics.retry_after_ms());
+        }
+        results
+    }
+
+    pub(super) async fn push_one(&self, task: NewTask) -> Result<TaskId, RequestError> {
+        let gone = || RequestError::new(ErrorCode::Internal, "The store gave no answer.");
+        let accepted = self.push(vec![task]).await.pop().unwrap_or_else(|| Err(gone()));
+        accepted.map(|accepted| accepted.id)
+    }
+
+    /// Changes what is there on behalf of people.
+    pub(super) async fn apply(&self, change: AdminCommand) -> Result<AdminResult, RequestError> {
+        self.inner.store.apply(change).await
+    }
+
+    /// Answers a question about what is there.
+    pub(super) async fn query(&self, question: Query) -> Result<QueryResult, RequestError> {
+        self.inner.store.query(question).await
+    }
+
+    /// What an accepted task survives.
+    pub(super) fn durability(&self) -> Durability {
+        self.inner.store.durability()
+    }
+
+    /// Wakes the workers, once for all that came in during one turn of the I/O threads: their answers are on the
+    /// way by then, and waking a thread costs more than a task does.
+    pub(super) async fn run_wakeups(self) {
+        loop {
+            self.inner.pushed.notified().await;
+            tokio::task::yield_now().await;
+            self.inner.store.wake_workers();
+        }
+    }
+
+    /// Accepts nothing from now on.
+    pub(super) fn close(&self) {
+        self.inner.store.close();
+    }
+}

@@ -1,0 +1,261 @@
+//! Schedules against a clock that a test moves, over a store that outlives the scheduler.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs, process};
+
+use framework_console::config::Config;
+use framework_macros::Task;
+use framework_protocol::task::{Attempt, Handle, Handlers};
+use framework_protocol::views::{Filter, Threads};
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::server::status::Metrics;
+use crate::store::{Disposition, Memory, Settlement, StoreOptions};
+
+#[derive(Serialize, Deserialize, Task)]
+#[task(name = "test_tick")]
+struct Tick;
+
+impl Handle for Tick {
+    type Output = ();
+
+    async fn handle(self, _attempt: &Attempt) -> Result<()> {
+        Ok(())
+    }
+}
+
+const HOUR_MS: u64 = 60 * 60 * 1_000;
+const HOUR: Duration = Duration::from_millis(HOUR_MS);
+/// Half past midnight, so that the hourly schedule next runs half an hour later.
+const START_MS: u64 = 1_000 * 24 * HOUR_MS + HOUR_MS / 2;
+
+/// A store and its clock, which go on while schedulers come and go.
+struct World {
+    clock: Clock,
+    handlers: Arc<Handlers>,
+    store: Arc<dyn Store>,
+}
+
+impl World {
+    fn new(limit: usize) -> Self {
+        let clock = Clock::fake(START_MS);
+        let handlers = Arc::new(Handlers::collect().unwrap());
+        let policy = StoreOptions { limit, ..StoreOptions::default() };
+        let store = Arc::new(Memory::new(policy, handlers.clone(), clock.clone()));
+        Self { clock, handlers, store }
+    }
+
+    /// A scheduler of one schedule, `hourly`, with more settings.
+    async fn open(&self, more: &str) -> Scheduler {
+        self.open_file(&format!("[hourly]\nfunction = \"test_tick\"\ncron = \"@hourly\"\n{more}\n")).await
+    }
+
+    async fn open_file(&self, file: &str) -> Scheduler {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("think-scheduler-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let root = env::temp_dir().join(name);
+        fs::create_dir_all(root.join("config")).unwrap();
+        // Registered for the tests of schedules.
+        let others = "[test_sweep]\nenabled = false\n[test_remind]\nargs.whom = \"\"\nenabled = false\n";
+        let file = format!("{file}\n{others}");
+        fs::write(root.join("config/schedule.toml"), file).unwrap();
+        let schedules = Schedules::collect(&Config::at(&root, []), &self.handlers).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        let metrics = Arc::new(Metrics::new(self.store.clone(), Vec::new(), Threads { io: 1, task: 1 }));
+        let queue = Intake::new(self.store.clone(), self.handlers.clone(), None, metrics);
+        Scheduler::open(schedules, queue, self.store.clone(), self.clock.clone()).await.unwrap()
+    }
+
+    async fn accepted(&self) -> u64 {
+        self.store.counts().await.ledger.accepted
+    }
+
+    async fn story(&self) -> ScheduleInfo {
+        match self.store.query(Query::Schedules).await.unwrap() {
+            QueryResult::Schedules(stories) => {
+                stories.into_iter().find(|story| story.name == "hourly").unwrap()
+            }
+            found => panic!("{found:?}"),
+        }
+    }
+
+    /// The keys of the waiting tasks, the oldest first.
+    async fn keys(&self) -> Vec<String> {
+        let filter = Filter { limit: 10, ..Filter::default() };
+        let QueryResult::Tasks(tasks) = self.store.query(Query::Tasks(filter)).await.unwrap() else {
+            panic!()
+        };
+        let mut keys = Vec::new();
+        for task in tasks.iter().rev() {
+            let QueryResult::Task(story) = self.store.query(Query::Task(task.id)).await.unwrap() else {
+                panic!()
+            };
+            keys.extend(story.key);
+        }
+        keys
+    }
+
+    /// Runs a waiting task to its end.
+    async fn finish_one(&self) {
+        self.store.wake_workers();
+        let lease = self.store.take(0, 1).await.pop().unwrap();
+        let disposition = Disposition::Done("null".into());
+        let (task, token) = (lease.task.id, lease.token);
+        let ran = Duration::ZERO;
+        let settlement = Settlement { task, token, disposition, started_ms: 0, ran, follow: Vec::new() };
+        assert_eq!(self.store.settle(vec![settlement]).await, [true]);
+    }
+}
+
+#[tokio::test]
+async fn each_time_makes_one_task_and_is_noted() {
+    let world = World::new(10);
+    let scheduler = world.open("").await;
+    assert_eq!(scheduler.look().await, STEP);
+    assert_eq!(world.accepted().await, 0, "a new schedule begins now");
+    world.clock.advance(HOUR / 2);
+    scheduler.look().await;
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 1);
+    let time = START_MS + HOUR_MS / 2;
+    let story = world.story().await;
+    assert_eq!((story.seen_ms, story.fired_ms, story.task), (Some(time), Some(time), Some(0)));
+    assert_eq!(world.keys().await, ["schedule/hourly/1972-09-27T01:00:00Z"]);
+}
+
+#[tokio::test]
+async fn it_looks_again_when_the_next_time_comes() {
+    let world = World::new(10);
+    let scheduler = world.open("").await;
+    world.clock.advance(HOUR / 2 - Duration::from_millis(400));
+    assert_eq!(scheduler.look().await, Duration::from_millis(400));
+}
+
+#[tokio::test]
+async fn a_restart_repeats_no_time_and_makes_up_for_missed_ones_by_policy() {
+    for (missed, tasks) in [("skip", 1), ("once", 2), ("all", 4)] {
+        let world = World::new(10);
+        let more = format!("missed = \"{missed}\"");
+        let scheduler = world.open(&more).await;
+        world.clock.advance(HOUR / 2);
+        scheduler.look().await;
+        drop(scheduler);
+        let scheduler = world.open(&more).await;
+        scheduler.look().await;
+        assert_eq!(world.accepted().await, 1, "{missed}: nothing was missed yet");
+        drop(scheduler);
+        world.clock.advance(3 * HOUR + Duration::from_secs(120));
+        world.open(&more).await.look().await;
+        assert_eq!(world.accepted().await, tasks, "{missed}");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_between_a_push_and_its_note_doubles_nothing() {
+    let world = World::new(10);
+    let scheduler = world.open("").await;
+    world.clock.advance(HOUR / 2);
+    scheduler.look().await;
+    // As if the note had not been written.
+    let note = ScheduleNote { seen_ms: Some(START_MS), ..ScheduleNote::default() };
+    world.store.apply(AdminCommand::Schedule { name: "hourly".to_owned(), note }).await.unwrap();
+    world.open("").await.look().await;
+    assert_eq!(world.accepted().await, 1);
+    assert_eq!(world.story().await.seen_ms, Some(START_MS + HOUR_MS / 2));
+}
+
+#[tokio::test]
+async fn a_time_whose_task_is_refused_is_tried_again() {
+    let world = World::new(2);
+    let scheduler = world.open("missed = \"all\"").await;
+    world.clock.advance(3 * HOUR);
+    assert_eq!(scheduler.look().await, STEP);
+    assert_eq!(world.accepted().await, 2, "the third finds no room");
+    assert_eq!(scheduler.look().await, STEP);
+    world.finish_one().await;
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 3);
+    assert_eq!(world.keys().await.last().unwrap(), "schedule/hourly/1972-09-27T03:00:00Z");
+}
+
+#[tokio::test]
+async fn a_run_is_skipped_while_the_one_before_has_not_ended_also_after_a_restart() {
+    let world = World::new(10);
+    let scheduler = world.open("overlap = \"skip\"").await;
+    world.clock.advance(HOUR);
+    scheduler.look().await;
+    world.clock.advance(HOUR);
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 1, "the first has not ended");
+    world.clock.advance(HOUR);
+    let scheduler = world.open("overlap = \"skip\"").await;
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 1, "the first has still not ended");
+    world.finish_one().await;
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 1, "what was skipped stays so");
+    world.clock.advance(HOUR);
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 2);
+}
+
+#[tokio::test]
+async fn what_passes_during_a_pause_is_skipped_also_across_restarts() {
+    let world = World::new(10);
+    let scheduler = world.open("missed = \"all\"").await;
+    scheduler.pause("hourly", true).await.unwrap();
+    world.clock.advance(2 * HOUR);
+    assert_eq!(scheduler.look().await, STEP);
+    let scheduler = world.open("missed = \"all\"").await;
+    scheduler.look().await;
+    assert!(world.story().await.paused);
+    world.clock.advance(2 * HOUR);
+    scheduler.pause("hourly", false).await.unwrap();
+    world.open("missed = \"all\"").await.look().await;
+    assert_eq!(world.accepted().await, 0);
+    world.clock.advance(HOUR);
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 1);
+}
+
+#[tokio::test]
+async fn what_passes_while_a_schedule_is_switched_off_or_gone_is_skipped() {
+    for without in ["[hourly]\nfunction = \"test_tick\"\ncron = \"@hourly\"\nenabled = false", ""] {
+        let world = World::new(10);
+        world.open("missed = \"all\"").await;
+        let scheduler = world.open_file(without).await;
+        world.clock.advance(5 * HOUR);
+        assert_eq!(scheduler.look().await, STEP);
+        world.open("missed = \"all\"").await.look().await;
+        assert_eq!(world.accepted().await, 0, "{without}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_set_back_a_little_repeats_nothing_and_far_back_begins_again() {
+    let world = World::new(10);
+    let scheduler = world.open("").await;
+    world.clock.advance(HOUR);
+    scheduler.look().await;
+    world.clock.set(START_MS);
+    scheduler.look().await;
+    world.clock.advance(HOUR);
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 1, "that hour has had its run");
+    world.clock.set(START_MS - 100 * HOUR_MS);
+    scheduler.look().await;
+    world.clock.advance(HOUR);
+    scheduler.look().await;
+    assert_eq!(world.accepted().await, 2);
+}
+
+#[tokio::test]
+async fn a_run_by_hand_changes_nothing_about_the_times() {
+    let world = World::new(10);
+    let scheduler = world.open("enabled = false").await;
+    assert_eq!(scheduler.run_now("hourly").await, Ok(0));
+    assert_eq!(world.story().await.fired_ms, None);
+    let refusal = scheduler.run_now("hurly").await.unwrap_err();
+    assert_eq!(refusal.to_string(), "There is no schedule \"hurly\". Did you mean \"hourly\"?");
+}

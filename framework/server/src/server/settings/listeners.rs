@@ -1,0 +1,186 @@
+//! What the settings say about listeners: where each is, what it speaks, and whom it lets in.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use framework_console::config::Validator;
+use framework_protocol::ReplyMode;
+use framework_protocol::views::{Auth, Protocol};
+use serde::{Deserialize, Serialize};
+
+use super::ServerSettings;
+
+/// What `host` of a Unix socket begins with.
+const UNIX: &str = "unix:";
+/// Each has a thread's attention; more are a mistake.
+const LISTENERS_MAX: usize = 64;
+
+/// One address that is listened on. What a `[[listeners]]` leaves out has its default, not the first listener's value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerSettings {
+    /// A name or an address, or `unix:` and a path relative to the project's root.
+    pub host: String,
+    /// The TCP port, 0 for a free one; none for a Unix socket.
+    pub port: Option<u16>,
+    /// What is spoken; told by the first bytes.
+    pub protocols: Vec<Protocol>,
+    /// Which replies a request gets that does not say.
+    pub reply: ReplyMode,
+    /// Whether other machines may be let in, although nobody is asked who it is.
+    pub insecure: bool,
+    /// Whether a client has to show a token; by default over TCP, as soon as there are tokens.
+    pub auth: Option<Auth>,
+    /// The certificate chain (PEM), relative to the project's root; with it, TLS is spoken as well.
+    pub ssl_cert_file: Option<PathBuf>,
+    /// The private key of the certificate (PEM).
+    pub ssl_key_file: Option<PathBuf>,
+    /// The authorities (PEM) one of which must have signed a client's certificate; then only TLS is spoken.
+    pub ssl_client_cert_file: Option<PathBuf>,
+    /// Whether only TLS is spoken.
+    pub ssl_required: bool,
+}
+
+/// Where a listener is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    Tcp(&'a str, u16),
+    /// Relative to the project's root.
+    Unix(&'a Path),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(formatter, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(formatter, "{host}:{port}"),
+            Self::Unix(path) => write!(formatter, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: None,
+            protocols: Protocol::ALL.to_vec(),
+            reply: ReplyMode::Ack,
+            insecure: false,
+            auth: None,
+            ssl_cert_file: None,
+            ssl_key_file: None,
+            ssl_client_cert_file: None,
+            ssl_required: false,
+        }
+    }
+}
+
+impl ListenerSettings {
+    pub(crate) fn place(&self) -> Place<'_> {
+        match self.host.strip_prefix(UNIX) {
+            Some(path) => Place::Unix(Path::new(path)),
+            None => Place::Tcp(&self.host, self.port.unwrap_or_default()),
+        }
+    }
+
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.place(), Place::Unix(_))
+    }
+
+    /// Whether all that is not encrypted is turned away: else who has no certificate came in beside those who have.
+    pub fn speaks_tls_only(&self) -> bool {
+        self.ssl_required || self.ssl_client_cert_file.is_some()
+    }
+
+    /// What is wrong with it, as the rest of a sentence.
+    fn problem(&self) -> Option<String> {
+        let is_unix = self.is_unix();
+        let has = |file: &Option<PathBuf>| file.is_some();
+        let sentence = match () {
+            () if self.host.is_empty() || self.host == UNIX => "need a `host`",
+            () if is_unix && self.port.is_some() => "need no `port` for a Unix socket: remove it",
+            () if !is_unix && self.port.is_none() => "need a `port`; 0 takes a free one",
+            () if self.protocols.is_empty() => "need one of the `protocols`: lines, frames, http, websocket",
+            () if has(&self.ssl_cert_file) != has(&self.ssl_key_file) => {
+                "need both `ssl_cert_file` and `ssl_key_file`, or neither"
+            }
+            () if has(&self.ssl_client_cert_file) && !has(&self.ssl_cert_file) => {
+                "need `ssl_cert_file` and `ssl_key_file` where `ssl_client_cert_file` is set"
+            }
+            () if self.ssl_required && !has(&self.ssl_cert_file) => {
+                "need `ssl_cert_file` and `ssl_key_file` where `ssl_required` is set"
+            }
+            () => return None,
+        };
+        Some(sentence.to_owned())
+    }
+}
+
+impl ServerSettings {
+    /// The listener that the section's own keys make.
+    pub fn first_listener(&self) -> ListenerSettings {
+        let is_unix = self.host.starts_with(UNIX);
+        ListenerSettings {
+            host: self.host.clone(),
+            port: (!is_unix).then_some(self.port),
+            protocols: self.protocols.clone(),
+            reply: self.reply,
+            insecure: self.insecure,
+            auth: self.auth,
+            ssl_cert_file: self.ssl_cert_file.clone(),
+            ssl_key_file: self.ssl_key_file.clone(),
+            ssl_client_cert_file: self.ssl_client_cert_file.clone(),
+            ssl_required: self.ssl_required,
+        }
+    }
+
+    /// The socket for the console's own clients: whoever may open it may do everything.
+    pub fn control_listener(&self) -> Option<ListenerSettings> {
+        let path = self.control_socket.to_str().filter(|path| !path.is_empty())?;
+        Some(ListenerSettings {
+            host: format!("{UNIX}{path}"),
+            protocols: vec![Protocol::Lines],
+            auth: Some(Auth::None),
+            ..ListenerSettings::default()
+        })
+    }
+
+    /// Whether there are tokens.
+    pub(crate) fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty() || self.tokens_file.is_some()
+    }
+
+    /// Whether clients of this listener have to show a token.
+    pub fn wants_token(&self, listener: &ListenerSettings) -> bool {
+        match listener.auth {
+            Some(auth) => auth == Auth::Token,
+            None => self.has_tokens() && !listener.is_unix(),
+        }
+    }
+
+    pub(super) fn check_listeners(&self, checks: Validator) -> Validator {
+        let first = self.first_listener();
+        let has_tokens = self.has_tokens();
+        let needs_tokens = |listener: &ListenerSettings| listener.auth == Some(Auth::Token) && !has_tokens;
+        let mut checks = checks
+            .that("host", first.problem().is_none(), || first.problem().unwrap_or_default())
+            .that("auth", !needs_tokens(&first), || NO_TOKENS.to_owned())
+            .that("listeners", self.listeners.len() <= LISTENERS_MAX, || {
+                format!("may be at most {LISTENERS_MAX}, not {}", self.listeners.len())
+            });
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let number = index + 1;
+            let problem = listener.problem();
+            checks = checks
+                .that("listeners", problem.is_none(), || {
+                    format!("{} (number {number})", problem.clone().unwrap_or_default())
+                })
+                .that("listeners", !needs_tokens(listener), || format!("{NO_TOKENS} (number {number})"));
+        }
+        checks
+    }
+}
+
+const NO_TOKENS: &str =
+    "wants `auth = \"token\"`, and there are none: set `tokens_file` or THINK_SERVER_TOKENS";

@@ -1,0 +1,116 @@
+//! Keeps the leases of attempts that take their time from ending under them.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use framework_protocol::task::TaskId;
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::store::{Lease, LeaseToken, Store};
+
+/// The leases of the attempts under way.
+pub(crate) struct Leases {
+    store: Arc<dyn Store>,
+    held: Mutex<FxHashMap<LeaseToken, HeldLease>>,
+}
+
+struct HeldLease {
+    task: TaskId,
+    /// Never sent to: its end says that the lease is lost.
+    _lost: oneshot::Sender<()>,
+}
+
+impl Leases {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, held: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, FxHashMap<LeaseToken, HeldLease>> {
+        self.held.lock().expect("no one panics while holding the leases")
+    }
+
+    /// Renews this lease until it is released. What is returned ends when the store does not renew it: whatever
+    /// becomes of the attempt will be refused then.
+    pub(super) fn hold(&self, lease: &Lease) -> oneshot::Receiver<()> {
+        let (sender, lost) = oneshot::channel();
+        self.held().insert(lease.token, HeldLease { task: lease.task.id, _lost: sender });
+        lost
+    }
+
+    pub(super) fn release(&self, token: LeaseToken) {
+        self.held().remove(&token);
+    }
+
+    /// Renews all of them again and again, three times within the time that a lease lasts.
+    pub(crate) async fn keep(self: Arc<Self>, lease: Duration) {
+        let mut clock = interval((lease / 3).max(Duration::from_millis(1)));
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            self.renew().await;
+        }
+    }
+
+    async fn renew(&self) {
+        let leases: Vec<_> = self.held().iter().map(|(token, held)| (held.task, *token)).collect();
+        if leases.is_empty() {
+            return;
+        }
+        let renewed = self.store.renew(leases.clone()).await;
+        for ((task, token), _) in leases.into_iter().zip(renewed).filter(|(_, renewed)| !renewed) {
+            // One that has ended meanwhile is not lost.
+            if self.held().remove(&token).is_some() {
+                tracing::warn!("the lease of task {task} is lost; its attempt is given up");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use framework_protocol::task::{Handler, Handlers, NewTask};
+
+    use super::*;
+    use crate::store::{Clock, Memory, StoreOptions};
+
+    static HANDLER: Handler = Handler::missing("slow");
+
+    /// A store with one task, which is leased, and its clock.
+    async fn leased() -> (Arc<Memory>, Clock, Lease) {
+        let clock = Clock::fake(0);
+        let store = Memory::new(StoreOptions::default(), Arc::new(Handlers::default()), clock.clone());
+        store.push(vec![NewTask::with_defaults(&HANDLER, "null".into())]).await[0].clone().unwrap();
+        let lease = store.take(0, 1).await.remove(0);
+        (Arc::new(store), clock, lease)
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_renewed_lasts_as_long_as_the_attempt() {
+        let (store, clock, lease) = leased().await;
+        let leases = Leases::new(store.clone());
+        let mut lost = leases.hold(&lease);
+        for _ in 0..10 {
+            clock.advance(StoreOptions::default().lease / 3);
+            leases.renew().await;
+            assert!(store.take(0, 1).await.is_empty());
+        }
+        assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it is still held");
+        leases.release(lease.token);
+        clock.advance(StoreOptions::default().lease * 2);
+        leases.renew().await;
+        assert_eq!(store.take(0, 1).await.len(), 1, "nobody renews what is released");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_whose_lease_is_lost_learns_of_it() {
+        let (store, clock, lease) = leased().await;
+        let leases = Leases::new(store.clone());
+        let lost = leases.hold(&lease);
+        clock.advance(StoreOptions::default().lease * 2);
+        assert_eq!(store.take(0, 1).await.len(), 1, "somebody else has it now");
+        leases.renew().await;
+        assert!(lost.await.is_err());
+    }
+}

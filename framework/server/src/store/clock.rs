@@ -1,0 +1,62 @@
+//! Two times: one that only ever goes on, and the one on the wall, which somebody may set.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use framework_protocol::task::now_ms;
+
+/// What time it is.
+#[derive(Debug, Clone)]
+pub struct Clock(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// The machine's clocks; steady time is counted from here.
+    Machine(Instant),
+    /// Stands still until a test moves it.
+    Fake(Arc<Mutex<Now>>),
+}
+
+/// A moment, in both times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Since the clock was made; goes on whatever somebody sets.
+    pub steady: Duration,
+    /// Milliseconds since 1970 in UTC.
+    pub wall_ms: u64,
+}
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn machine() -> Self {
+        Self(Kind::Machine(Instant::now()))
+    }
+
+    /// A clock for tests, which [`Clock::advance`] and [`Clock::set`] move.
+    pub fn fake(wall_ms: u64) -> Self {
+        Self(Kind::Fake(Arc::new(Mutex::new(Now { steady: Duration::ZERO, wall_ms }))))
+    }
+
+    pub fn now(&self) -> Now {
+        match &self.0 {
+            Kind::Machine(begin) => Now { steady: begin.elapsed(), wall_ms: now_ms() },
+            Kind::Fake(now) => *now.lock().expect("no one panics while holding the time"),
+        }
+    }
+
+    /// Lets time pass on a fake clock; the machine's is not impressed.
+    pub fn advance(&self, time: Duration) {
+        if let Kind::Fake(now) = &self.0 {
+            let mut now = now.lock().expect("no one panics while holding the time");
+            now.steady += time;
+            now.wall_ms = now.wall_ms.saturating_add(time.as_millis() as u64);
+        }
+    }
+
+    /// Sets the wall clock of a fake one, as an administrator would.
+    pub fn set(&self, wall_ms: u64) {
+        if let Kind::Fake(now) = &self.0 {
+            now.lock().expect("no one panics while holding the time").wall_ms = wall_ms;
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Concurrency keys: how many tasks of one key run at once, and who waits for that.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use framework_protocol::task::TaskId;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::store::ready_queues::Waiting;
+
+#[derive(Debug, Default)]
+pub(super) struct ConcurrencyKeys {
+    /// The keys of tasks that have some, and how many may run for each.
+    ties: FxHashMap<TaskId, Vec<(Arc<str>, u32)>>,
+    keys: FxHashMap<Arc<str>, ConcurrencyKey>,
+    blocked: usize,
+    /// The tied tasks that run.
+    running: FxHashSet<TaskId>,
+}
+
+/// A queue, a priority and an id.
+type Rank = (u16, Reverse<u8>, TaskId);
+
+#[derive(Debug, Default)]
+struct ConcurrencyKey {
+    running: u32,
+    /// Their turn came while too many others ran: by queue, the most urgent and oldest first.
+    blocked: BTreeMap<Rank, Waiting>,
+    /// Tasks that have this key.
+    tasks: usize,
+}
+
+impl ConcurrencyKeys {
+    /// Ties a task to a key of which `limit` may run at once.
+    pub(super) fn register(&mut self, id: TaskId, key: &str, limit: u32) {
+        let key = match self.keys.get_key_value(key) {
+            Some((known, _)) => known.clone(),
+            None => key.into(),
+        };
+        self.keys.entry(key.clone()).or_default().tasks += 1;
+        self.ties.entry(id).or_default().push((key, limit.max(1)));
+    }
+
+    /// Lets a task run, or keeps it until one of its like has ended: then it is given back by [`ConcurrencyKeys::release`].
+    pub(super) fn acquire(&mut self, waiting: Waiting) -> Option<Waiting> {
+        if self.ties.is_empty() {
+            return Some(waiting);
+        }
+        let Some(ties) = self.ties.get(&waiting.id) else { return Some(waiting) };
+        let full =
+            ties.iter().find(|(key, limit)| self.keys.get(key).is_some_and(|key| key.running >= *limit));
+        if let Some((key, _)) = full {
+            self.keys.get_mut(key)?.blocked.insert(rank(&waiting), waiting);
+            self.blocked += 1;
+            return None;
+        }
+        self.running.insert(waiting.id);
+        for (key, _) in ties {
+            self.keys.entry(key.clone()).or_default().running += 1;
+        }
+        Some(waiting)
+    }
+
+    /// A task does not run any more; gives those whose turn it is now.
+    pub(super) fn release(&mut self, id: TaskId) -> Vec<Waiting> {
+        // Who ends without having run may have been offered a turn, which the others would wait for in vain.
+        let ran = self.running.remove(&id);
+        let Some(ties) = self.ties.get(&id) else { return Vec::new() };
+        let mut free = Vec::new();
+        for (key, _) in ties {
+            let Some(key) = self.keys.get_mut(key) else { continue };
+            key.running -= u32::from(ran);
+            // One of each queue: who is taken first has the turn, and a queue that is paused keeps nobody from it.
+            let mut queue = 0;
+            while let Some((&first, _)) = key.blocked.range((queue, Reverse(u8::MAX), 0)..).next() {
+                free.extend(key.blocked.remove(&first));
+                queue = first.0 + 1;
+            }
+        }
+        self.blocked -= free.len();
+        free
+    }
+
+    /// A task has ended.
+    pub(super) fn unregister(&mut self, id: TaskId) {
+        if self.ties.is_empty() {
+            return;
+        }
+        for (name, _) in self.ties.remove(&id).unwrap_or_default() {
+            let Some(key) = self.keys.get_mut(&name) else { continue };
+            key.tasks -= 1;
+            if key.tasks == 0 && key.running == 0 && key.blocked.is_empty() {
+                self.keys.remove(&name);
+            }
+        }
+    }
+
+    /// Removes a task that waits for others of its like.
+    pub(super) fn remove(&mut self, id: TaskId) -> Option<Waiting> {
+        let ties = self.ties.get(&id)?;
+        let removed = ties.iter().find_map(|(key, _)| {
+            let blocked = &mut self.keys.get_mut(key)?.blocked;
+            let rank = *blocked.keys().find(|rank| rank.2 == id)?;
+            blocked.remove(&rank)
+        })?;
+        self.blocked -= 1;
+        Some(removed)
+    }
+
+    /// How many tasks wait for others of their like.
+    pub(super) fn blocked_count(&self) -> usize {
+        self.blocked
+    }
+
+    /// The tasks that wait for others of their like.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = &Waiting> {
+        self.keys.values().flat_map(|key| key.blocked.values())
+    }
+}
+
+fn rank(waiting: &Waiting) -> Rank {
+    (waiting.place.queue, Reverse(waiting.place.priority), waiting.id)
+}

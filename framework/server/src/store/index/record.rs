@@ -1,0 +1,57 @@
+//! What the books have written down, in the order in which it happened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use framework_protocol::task::{BatchId, NewTask, TaskRecord};
+use framework_protocol::views::{BatchInfo, State};
+
+/// Something that happened, for the disk.
+#[derive(Debug)]
+pub(in crate::store) enum Record {
+    Ended(EndRecord),
+    /// An attempt failed, and the task waits for another one.
+    Retry {
+        task: Arc<TaskRecord>,
+        run: AttemptRun,
+        error: String,
+        due_ms: Option<u64>,
+        pause: Duration,
+    },
+    /// A task to accept together with the record before.
+    Follow(FollowUp),
+    /// The numbers of a batch have changed, all but its total.
+    Batch(BatchInfo),
+}
+
+/// A task that has ended.
+#[derive(Debug)]
+pub(in crate::store) struct EndRecord {
+    pub(in crate::store) task: Arc<TaskRecord>,
+    pub(in crate::store) state: State,
+    pub(in crate::store) at_ms: u64,
+    /// The last attempt, if the task ended with one.
+    pub(in crate::store) run: Option<AttemptRun>,
+    /// The result, or why there is none.
+    pub(in crate::store) outcome: Result<Bytes, String>,
+    /// Whether its story is kept for a while.
+    pub(in crate::store) keep: bool,
+}
+
+/// An attempt that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct AttemptRun {
+    pub(in crate::store) number: u32,
+    pub(in crate::store) started_ms: u64,
+    /// `None`: nobody saw its end.
+    pub(in crate::store) ran: Option<Duration>,
+}
+
+/// A task to accept.
+#[derive(Debug)]
+pub(in crate::store) struct FollowUp {
+    pub(in crate::store) new: NewTask,
+    /// The batch whose completion it is.
+    pub(in crate::store) completes: Option<BatchId>,
+}

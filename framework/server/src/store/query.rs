@@ -1,0 +1,46 @@
+//! What can be asked of a store about tasks, queues, batches and schedules, and the answers.
+
+use framework_protocol::task::{BatchId, TaskId, TaskRecord};
+use framework_protocol::views::{
+    BatchInfo, Filter, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
+};
+use serde::{Deserialize, Serialize};
+
+/// A question about what is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Query {
+    Task(TaskId),
+    Tasks(Filter),
+    Batch(BatchId),
+    /// The last batches, the newest first.
+    Batches {
+        limit: usize,
+    },
+    Queues,
+    Schedules,
+}
+
+/// An answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryResult {
+    Task(Box<TaskDetails>),
+    Tasks(Vec<TaskSummary>),
+    Batch(Box<BatchInfo>),
+    Batches(Vec<BatchInfo>),
+    Queues(Vec<QueueInfo>),
+    Schedules(Vec<ScheduleInfo>),
+    /// There is none of this id, or it is not kept any more.
+    Nothing,
+}
+
+/// Whether `filter` lets a task in this state through.
+pub(super) fn admits(filter: &Filter, task: &TaskRecord, state: Option<State>) -> bool {
+    let is = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
+    is(&filter.queue, task.new.queue)
+        && is(&filter.function, task.new.handler.name)
+        && filter.state.is_none_or(|wanted| Some(wanted) == state)
+        && filter.batch.is_none_or(|wanted| Some(wanted) == task.new.batch())
+        && filter.before.is_none_or(|before| task.id < before)
+}

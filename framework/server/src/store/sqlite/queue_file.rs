@@ -1,0 +1,154 @@
+//! A queue's file in the hands of people: to look into it, to check it, to copy it; also while the server runs.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use framework_protocol::task::{Handlers, TaskId, TaskRecord};
+use framework_protocol::views::TaskDetails;
+use rusqlite::{Connection, params};
+
+use super::query::read_story;
+use super::recovery::load_one;
+use super::schema;
+
+/// How many findings a check reports at most.
+const FINDINGS_MAX: i64 = 100;
+
+/// A queue's file, opened for reading.
+#[derive(Debug)]
+pub struct QueueFile {
+    path: PathBuf,
+    connection: Connection,
+}
+
+/// A waiting task as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingTask {
+    pub id: TaskId,
+    pub function: String,
+    /// JSON.
+    pub args: String,
+}
+
+/// What every row must be part of, and how it is told if it is not.
+const RULES: [(&str, &str); 5] = [
+    ("SELECT task FROM ends WHERE task NOT IN (SELECT id FROM tasks)", "has an end and is not there itself"),
+    (
+        "SELECT task FROM retries WHERE task NOT IN (SELECT id FROM tasks)",
+        "has attempts and is not there itself",
+    ),
+    ("SELECT id FROM tasks WHERE json_valid(args) = 0", "has arguments that are not JSON"),
+    ("SELECT id FROM tasks WHERE priority NOT BETWEEN 0 AND 9", "has a priority that does not exist"),
+    (
+        "SELECT task FROM ends WHERE state NOT IN ('done', 'failed', 'cancelled', 'expired')",
+        "has ended in a way that does not exist",
+    ),
+];
+
+impl QueueFile {
+    /// Opens a file for reading; a server may use it at the same time.
+    ///
+    /// # Errors
+    /// When there is none, or it is none of this program's, or of another version.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let open = || {
+            if !path.exists() {
+                bail!("there is no such file: has the server been started with this queue_file?");
+            }
+            let connection = schema::open_to_read(path, None)?;
+            schema::recognise(&connection)?;
+            Ok(connection)
+        };
+        let connection = open().with_context(|| format!("opening the queue {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), connection })
+    }
+
+    /// Everything that is wrong with the file; nothing if it is in order. At most a hundred findings.
+    ///
+    /// # Errors
+    /// When the file cannot be read at all.
+    pub fn check(&self) -> Result<Vec<String>> {
+        let mut findings = Vec::new();
+        let mut read = self.connection.prepare(&format!("PRAGMA integrity_check({FINDINGS_MAX})"))?;
+        for finding in read.query_map([], |row| row.get::<_, String>(0))? {
+            findings.push(finding.with_context(|| format!("reading {}", self.path.display()))?);
+        }
+        findings.retain(|finding| finding != "ok");
+        // What SQLite cannot read, the rules cannot either.
+        if !findings.is_empty() {
+            return Ok(findings);
+        }
+        for (rule, what) in RULES {
+            let mut read = self.connection.prepare(&format!("{rule} LIMIT {FINDINGS_MAX}"))?;
+            for id in read.query_map([], |row| row.get::<_, i64>(0))? {
+                findings.push(format!("task {} {what}", id?));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Writes a copy of the file as it is at one moment, also while the server runs.
+    ///
+    /// # Errors
+    /// When `to` exists already, or cannot be written: then it is not left half done.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
+        let to = to.as_ref();
+        if to.exists() {
+            bail!("{} exists already, and a backup writes over nothing", to.display());
+        }
+        self.copy(to).inspect_err(|_| {
+            // What was begun is of no use.
+            drop(std::fs::remove_file(to));
+        })
+    }
+
+    fn copy(&self, to: &Path) -> Result<()> {
+        let context = || format!("writing {}", to.display());
+        // SQLite takes the copy, too, for something that is written.
+        self.connection.pragma_update(None, "query_only", false)?;
+        let copied = self.connection.execute("VACUUM INTO ?1", params![to.to_string_lossy()]);
+        self.connection.pragma_update(None, "query_only", true)?;
+        copied.with_context(context)?;
+        File::open(to).and_then(|file| file.sync_all()).with_context(context)
+    }
+
+    /// One task with its whole story; `None` if it is not kept.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn details(&self, handlers: &Handlers, id: TaskId) -> Result<Option<TaskDetails>> {
+        Ok(read_story(&self.connection, handlers, id)?)
+    }
+
+    /// One task as a server would run it; `None` if it is not kept.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn task(&self, handlers: &Handlers, id: TaskId) -> Result<Option<Arc<TaskRecord>>> {
+        Ok(load_one(&self.connection, handlers, id, framework_protocol::task::now_ms())?.map(Arc::new))
+    }
+
+    /// Shows every waiting task, one after the other in the order of their ids.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn waiting(&self, mut show: impl FnMut(WaitingTask)) -> Result<u64> {
+        let sql = "SELECT id, function, args FROM tasks t \
+            WHERE NOT EXISTS (SELECT 1 FROM ends e WHERE e.task = t.id) ORDER BY id";
+        let mut read = self.connection.prepare(sql)?;
+        let mut rows = read.query([])?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            show(WaitingTask {
+                id: row.get::<_, i64>(0)?.unsigned_abs(),
+                function: row.get(1)?,
+                args: row.get(2)?,
+            });
+            count += 1;
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,102 @@
+//! Makes the stories of tasks out of what the stores know of them.
+
+use framework_protocol::task::{Due, ProgressLog, TaskRecord};
+use framework_protocol::views::{AttemptInfo, State, TaskDetails, TaskSummary};
+use serde_json::value::RawValue;
+
+use super::clock::Now;
+use super::index::{EndRecord, ReadyAt};
+
+/// What a story needs beyond the task itself.
+#[derive(Debug, Default)]
+pub(super) struct TaskViewParts {
+    pub(super) state: Option<State>,
+    pub(super) due_ms: Option<u64>,
+    pub(super) ended_ms: Option<u64>,
+    pub(super) attempts: u32,
+    pub(super) error: Option<String>,
+    pub(super) history: Vec<AttemptInfo>,
+    pub(super) notes: Option<Box<ProgressLog>>,
+    pub(super) result: Option<Box<RawValue>>,
+}
+
+/// A task in one line.
+pub(super) fn summary(task: &TaskRecord, telling: &TaskViewParts) -> TaskSummary {
+    TaskSummary {
+        id: task.id,
+        state: telling.state.unwrap_or(State::Waiting),
+        function: task.new.handler.name.to_owned(),
+        queue: task.new.queue.to_owned(),
+        priority: task.new.priority,
+        accepted_ms: task.accepted_ms,
+        due_ms: telling.due_ms.or_else(|| ms_of(task.new.due, task.accepted_ms)),
+        ended_ms: telling.ended_ms,
+        attempts: telling.attempts,
+        error: telling.error.clone(),
+    }
+}
+
+/// The whole story of a task.
+pub(super) fn story(task: &TaskRecord, telling: TaskViewParts) -> TaskDetails {
+    let summary = summary(task, &telling);
+    let rare = task.new.extra.as_deref().cloned().unwrap_or_default();
+    let args = serde_json::from_slice(&task.new.args);
+    TaskDetails {
+        summary,
+        // Arguments are checked when they come in; what a damaged file has is told as a text.
+        args: args.unwrap_or_else(|_| text(&task.new.args)),
+        max_attempts: task.new.attempts,
+        timeout_ms: task.new.timeout.map(|timeout| timeout.as_millis() as u64),
+        expires_ms: rare.expires.and_then(|expires| ms_of(expires, task.accepted_ms)),
+        key: rare.key.map(String::from),
+        concurrency_key: rare.concurrency_key.map(String::from),
+        batch: rare.batch,
+        then: rare.then.into_iter().map(String::from).collect(),
+        crashes: task.crashes(),
+        history: telling.history,
+        notes: telling.notes.map(|notes| *notes).unwrap_or_default(),
+        result: telling.result,
+    }
+}
+
+fn text(bytes: &[u8]) -> Box<RawValue> {
+    let text = String::from_utf8_lossy(bytes);
+    serde_json::value::to_raw_value(&text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// A due time on the wall.
+pub(super) fn ms_of(due: Due, asked_ms: u64) -> Option<u64> {
+    match due {
+        Due::Now => None,
+        Due::After(pause) => Some(asked_ms.saturating_add(pause.as_millis() as u64)),
+        Due::At(at_ms) => Some(at_ms),
+    }
+}
+
+impl ReadyAt {
+    /// On the wall.
+    pub(super) fn ms(self, now: Now) -> Option<u64> {
+        match self {
+            Self::Now => None,
+            Self::Wall(at_ms) => Some(at_ms),
+            Self::Steady(at) => {
+                let (at, now_steady) = (at.as_millis() as u64, now.steady.as_millis() as u64);
+                Some((now.wall_ms + at).saturating_sub(now_steady))
+            }
+        }
+    }
+}
+
+impl EndRecord {
+    /// The last attempt, for the story.
+    pub(super) fn attempt(&self) -> Option<AttemptInfo> {
+        let run = self.run?;
+        Some(AttemptInfo {
+            number: run.number,
+            started_ms: run.started_ms,
+            ran_ms: run.ran.map(|ran| ran.as_secs_f64() * 1000.0),
+            pid: std::process::id(),
+            error: self.outcome.as_ref().err().cloned(),
+        })
+    }
+}
