@@ -14,7 +14,6 @@ mod forget;
 mod functions;
 mod list;
 mod shutdown_options;
-mod pid_file;
 mod reload;
 mod restart;
 mod retry;

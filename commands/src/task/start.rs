@@ -1,18 +1,15 @@
-//! `task:start`: boots the task server.
+//! `task:start`: parses the options, and starts a server in the way that they ask for.
 
 pub(super) mod daemon;
-mod keeper;
-mod kept;
-mod passing;
-mod predecessor;
-mod service;
+mod dev;
+pub(super) mod pid_file;
+mod process;
+mod reload;
+mod sd_notify;
 mod signals;
-mod successor;
-mod term;
-mod watching;
+mod supervisor;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use framework::config::{Config, Section};
 use framework::log::{Format, Logging};
@@ -21,18 +18,19 @@ use framework::prelude::*;
 use framework::server::ServerSettings;
 use framework::task::Handlers;
 
-use self::predecessor::Predecessor;
-use self::service::Service;
+use self::process::{LaunchOptions, ServerProcess, take_pid_file};
+use self::reload::TAKEOVER_FLAG;
+use self::reload::child_side::OldProcess;
+use self::reload::fd_channel::FdChannel;
+use self::sd_notify::Notifier;
 use self::signals::Signals;
-use self::successor::SUCCEED;
-use self::term::Term;
-use super::pid_file::PidFile;
+use self::supervisor::link::SupervisorLink;
 
 /// Start the task server
 ///
 /// Runs in the foreground. Ctrl-C lets running tasks finish and ends it; a second Ctrl-C ends it at once.
-/// With -d it runs in the background: the command returns as soon as the server is ready, or says why it is not.
-/// Settings are in config/server.toml; the options below go before them.
+/// With -d it runs in the background: the command returns as soon as the server is ready, or says why not.
+/// Settings are in config/server.toml; the options below override them.
 #[derive(Args, Command)]
 #[command(name = "task:start")]
 struct Start {
@@ -42,15 +40,15 @@ struct Start {
     /// Run in the foreground, although the setting daemonize is on
     #[arg(long, conflicts_with = "daemon")]
     foreground: bool,
-    /// Be the server in the background that another process has started
+    /// Be the server in the background that `task:start -d` has started
     #[arg(long, hide = true)]
     detached: bool,
-    /// Be the server that takes the place of another process, which has started it
+    /// Take over from the server that has started this process for a reload
     #[arg(long, hide = true)]
-    succeed: bool,
-    /// Be a server that the process with this pid keeps in the foreground
-    #[arg(long, value_name = "PID", hide = true)]
-    keeper: Option<u32>,
+    takeover: bool,
+    /// Be a server whose standard input is the channel to its supervisor
+    #[arg(long, hide = true)]
+    supervised: bool,
     /// For developing: build and reload when sources or configuration change
     #[arg(long, conflicts_with_all = ["daemon", "detached"])]
     watch: bool,
@@ -70,10 +68,10 @@ struct Start {
 
 impl Execute for Start {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let mut predecessor = self.succeed.then(Predecessor::find).transpose()?;
-        let result = self.start(app, predecessor.as_mut(), output).await;
-        if let (Some(predecessor), Err(error)) = (&mut predecessor, &result) {
-            predecessor.failed(error).await;
+        let mut old_process = self.takeover.then(OldProcess::connect).transpose()?;
+        let result = self.start(app, old_process.as_mut(), output).await;
+        if let (Some(old_process), Err(error)) = (&mut old_process, &result) {
+            old_process.report_failure(error).await;
         }
         result
     }
@@ -83,32 +81,35 @@ impl Start {
     async fn start(
         &self,
         app: &App,
-        predecessor: Option<&mut Predecessor>,
+        old_process: Option<&mut OldProcess>,
         output: &mut Output,
     ) -> Result<()> {
         let config = app.config()?;
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
         if self.watch {
-            return watching::watch(config, &self.arguments(), output).await;
+            return dev::run(config, &self.restart_arguments(), output).await;
         }
         let is_daemon = self.daemon || settings.daemonize && !self.foreground;
         if is_daemon && !self.detached {
-            return daemon::launch(config, &self.arguments(), output);
+            return daemon::launch(config, &self.restart_arguments(), output);
         }
         if self.detached {
             daemon::detach()?;
         }
-        let signals = Signals::listen(self.keeper)?;
-        let service = Service::find()?;
-        // One that succeeds another gets it from that.
-        let pid_file = if self.succeed { None } else { take_pid_file(&settings, config)? };
+        let channel = self.supervised.then(FdChannel::from_stdin).transpose()?;
+        let signals = Signals::listen(channel.map(SupervisorLink::new))?;
+        let notifier = Notifier::start()?;
+        // In a takeover the old process still has it.
+        let pid_file = if self.takeover { None } else { take_pid_file(&settings, config)? };
         let log = logging(&settings, config, output.verbosity()).start()?;
         let handlers = Arc::new(Handlers::collect()?);
-        let again = AtomicBool::new(false);
-        let mut term =
-            Term { start: self, app, config, settings, handlers, signals, log, pid_file, again, output };
-        term.serve(predecessor, &service).await
+        let launch = self.launch_options(output);
+        let mut process =
+            ServerProcess { app, config, settings, handlers, launch, signals, log, pid_file, output };
+        let result = process.run(old_process, &notifier).await;
+        notifier.flush().await;
+        result
     }
 
     fn settings(&self, mut settings: ServerSettings) -> Result<ServerSettings> {
@@ -126,15 +127,20 @@ impl Start {
         Ok(settings)
     }
 
-    /// The command line of the server that takes the place of this one.
-    fn arguments_to_succeed(&self, output: &Output) -> Vec<String> {
-        let ground = if self.detached { daemon::DETACHED } else { "--foreground" };
-        let more = [ground, SUCCEED].into_iter().chain(daemon::verbosity(output));
-        self.arguments().into_iter().chain(more.map(str::to_owned)).collect()
+    fn launch_options(&self, output: &Output) -> LaunchOptions {
+        let restart_arguments = self.restart_arguments();
+        let mode = if self.detached { daemon::DETACHED } else { "--foreground" };
+        let more = [mode, TAKEOVER_FLAG].into_iter().chain(daemon::verbosity(output));
+        LaunchOptions {
+            is_daemon: self.detached,
+            is_takeover: self.takeover,
+            takeover_arguments: restart_arguments.iter().cloned().chain(more.map(str::to_owned)).collect(),
+            restart_arguments,
+        }
     }
 
-    /// The command line that starts a server in the same way.
-    fn arguments(&self) -> Vec<String> {
+    /// The command line that starts a server with the same options.
+    fn restart_arguments(&self) -> Vec<String> {
         let format = self.log_format.map(|format| match format {
             Format::Text => "text".to_owned(),
             Format::Json => "json".to_owned(),
@@ -158,9 +164,4 @@ fn logging(settings: &ServerSettings, config: &Config, verbosity: Verbosity) -> 
         Verbosity::Verbose(level) => (false, level),
     };
     Logging { level: logging.level.adjusted(quiet, verbose), ..logging }
-}
-
-/// Leaves the number of this process where others find it.
-fn take_pid_file(settings: &ServerSettings, config: &Config) -> Result<Option<PidFile>> {
-    settings.pid_file.as_ref().map(|file| PidFile::take(&config.root().join(file))).transpose()
 }

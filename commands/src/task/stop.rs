@@ -14,10 +14,10 @@ use framework::server::ServerSettings;
 use framework::views::{ShutdownPhase, ShutdownStatus};
 use rustix::process::Signal;
 
-use super::pid_file::{Holder, PidFile};
 use super::server_address::{ServerAddress, exit_error};
 use super::shutdown_options::ShutdownOptions;
 use super::start::daemon::PID_FILE;
+use super::start::pid_file::{Holder, PidFile};
 
 /// Stop the task server
 ///

@@ -1,4 +1,4 @@
-//! What of a project is watched, and what a change of it means.
+//! Which files of a project are watched, and what a change of each affects.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,23 +12,25 @@ const SOURCES: [&str; 4] = ["app", "framework", "commands", ".cargo"];
 const FILES: [&str; 3] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
 const CONFIG: &str = "config";
 
-/// A project, as far as it is watched.
+/// The watched files of a project.
 #[derive(Clone)]
 pub(super) struct Project {
     pub(super) root: PathBuf,
     /// The running program's own file.
     pub(super) program: PathBuf,
     pub(super) launcher: PathBuf,
-    /// When the program was built, by which the launcher goes, too.
+    /// The file whose time says when the program was built, to the launcher as well.
     stamp: PathBuf,
-    /// Why its sources are not watched, if they are not.
-    excuse: Option<&'static str>,
+    /// Why the sources are not watched; `None` when they are.
+    unwatched: Option<&'static str>,
 }
 
-/// What a changed file belongs to.
+/// The kind of a watched file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    Sources,
+pub(super) enum FileKind {
+    /// The program is built from it.
+    Source,
+    /// It holds settings.
     Config,
 }
 
@@ -41,32 +43,32 @@ impl Project {
         let mut stamp = program.clone().into_os_string();
         stamp.push(".stamp");
         let stamp = PathBuf::from(stamp);
-        let excuse = match (has_sources, stamp.exists()) {
+        let unwatched = match (has_sources, stamp.exists()) {
             (true, true) => None,
             (false, _) => Some("there are no sources here"),
             // Such as one of `cargo run`: what the launcher builds would not take its place.
             (true, false) => Some("this program is not the one that ./think builds"),
         };
-        Ok(Self { root: root.to_owned(), program, launcher, stamp, excuse })
+        Ok(Self { root: root.to_owned(), program, launcher, stamp, unwatched })
     }
 
-    pub(super) fn tell(&self, output: &mut Output) {
-        match self.excuse {
+    pub(super) fn describe(&self, output: &mut Output) {
+        match self.unwatched {
             None => output.note("Watching the sources and the configuration for changes."),
-            Some(excuse) => {
-                output.note(format_args!("Watching only the configuration for changes: {excuse}."));
+            Some(unwatched) => {
+                output.note(format_args!("Watching only the configuration for changes: {unwatched}."));
             }
         }
     }
 
-    /// The directories that are watched, with all that is in them, as far as there are any.
+    /// The directories to watch recursively, those that exist.
     pub(super) fn directories(&self) -> impl Iterator<Item = PathBuf> {
-        let sources = SOURCES.iter().filter(|_| self.excuse.is_none());
+        let sources = SOURCES.iter().filter(|_| self.unwatched.is_none());
         sources.chain([&CONFIG]).map(|name| self.root.join(name)).filter(|directory| directory.is_dir())
     }
 
-    /// Whether a source has changed while the program was built, or since.
-    pub(super) fn is_behind(&self) -> bool {
+    /// Whether a source has changed since the build of the running program began.
+    pub(super) fn is_stale(&self) -> bool {
         let files = FILES.map(|name| self.root.join(name));
         fs::metadata(&self.stamp).is_ok_and(|stamp| {
             let built = (stamp.mtime(), stamp.mtime_nsec());
@@ -77,13 +79,13 @@ impl Project {
     fn has_newer(&self, path: &Path, built: (i64, i64)) -> bool {
         let Ok(file) = fs::symlink_metadata(path) else { return false };
         let inside = || fs::read_dir(path).into_iter().flatten().flatten();
-        self.part_of(path) == Some(Part::Sources)
+        self.kind_of(path) == Some(FileKind::Source)
             && ((file.ctime(), file.ctime_nsec()) > built
                 || file.is_dir() && inside().any(|entry| self.has_newer(&entry.path(), built)))
     }
 
-    /// `None`: a change there means nothing.
-    pub(super) fn part_of(&self, path: &Path) -> Option<Part> {
+    /// `None` when a change of this file affects nothing.
+    pub(super) fn kind_of(&self, path: &Path) -> Option<FileKind> {
         let inside = path.strip_prefix(&self.root).ok()?;
         let mut names = inside.iter().map(|name| name.to_string_lossy());
         let top = names.next()?;
@@ -94,21 +96,21 @@ impl Project {
         }
         let is_settings = || is_alone || inside.extension().is_some_and(|extension| extension == "toml");
         match &*top {
-            CONFIG => is_settings().then_some(Part::Config),
+            CONFIG => is_settings().then_some(FileKind::Config),
             top if SOURCES.contains(&top) || is_alone && FILES.contains(&top) => {
-                self.excuse.is_none().then_some(Part::Sources)
+                self.unwatched.is_none().then_some(FileKind::Source)
             }
             _ => None,
         }
     }
 
-    /// Whether this is a directory that is watched, and not something in it.
+    /// Whether this is a watched directory itself, not something in it.
     pub(super) fn is_directory(&self, path: &Path) -> bool {
         path.parent() == Some(&self.root) && self.directories().any(|directory| directory == path)
     }
 }
 
-/// What editors write beside the file that they change: swap files, backups, attempts.
+/// Whether an editor writes such a file beside the one that it changes: a swap file, a backup, a probe.
 fn is_scratch(name: &str) -> bool {
     let ends = ["~", ".swp", ".swx", ".tmp", ".bak", ".orig", "___jb_tmp___", "___jb_old___"];
     name.starts_with(['.', '#']) || ends.iter().any(|end| name.ends_with(end)) || name == "4913"
@@ -118,10 +120,10 @@ fn is_scratch(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn part(path: &str, excuse: Option<&'static str>) -> Option<Part> {
+    fn kind(path: &str, unwatched: Option<&'static str>) -> Option<FileKind> {
         let [program, launcher, stamp] = [const { PathBuf::new() }; 3];
-        let project = Project { root: "/house".into(), program, launcher, stamp, excuse };
-        project.part_of(&Path::new("/house").join(path))
+        let project = Project { root: "/project".into(), program, launcher, stamp, unwatched };
+        project.kind_of(&Path::new("/project").join(path))
     }
 
     #[test]
@@ -133,16 +135,16 @@ mod tests {
             "Cargo.lock",
             ".cargo/config.toml",
         ] {
-            assert_eq!(part(path, None), Some(Part::Sources), "{path}");
-            assert_eq!(part(path, Some("")), None, "{path}");
+            assert_eq!(kind(path, None), Some(FileKind::Source), "{path}");
+            assert_eq!(kind(path, Some("")), None, "{path}");
         }
     }
 
     #[test]
     fn settings_are_configuration() {
         for path in ["config/server.toml", "config"] {
-            assert_eq!(part(path, None), Some(Part::Config), "{path}");
-            assert_eq!(part(path, Some("")), Some(Part::Config), "{path}");
+            assert_eq!(kind(path, None), Some(FileKind::Config), "{path}");
+            assert_eq!(kind(path, Some("")), Some(FileKind::Config), "{path}");
         }
     }
 
@@ -166,7 +168,7 @@ mod tests {
             "config/notes.txt",
             "config/.git/x.toml",
         ] {
-            assert_eq!(part(path, None), None, "{path}");
+            assert_eq!(kind(path, None), None, "{path}");
         }
     }
 }

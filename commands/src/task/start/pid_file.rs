@@ -1,7 +1,7 @@
-//! The file that names the server's process, locked for as long as it lives.
+//! The pid file of a server, locked for as long as its process runs.
 //!
-//! The lock is the truth and the number in the file is for people: a file without a lock was left behind, whoever
-//! has that number by now.
+//! The lock decides, and the number in the file is for people: a file without a lock is stale, whatever
+//! process has that number by now.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -14,26 +14,26 @@ use rustix::process::{
     Flock, FlockOffsetType, FlockType, Pid, Signal, fcntl_getlk, kill_process, test_kill_process,
 };
 
-/// The locked file of this process; it goes when this is dropped.
-pub(super) struct PidFile {
+/// The locked pid file of this process, removed when this is dropped.
+pub(crate) struct PidFile {
     path: PathBuf,
     file: File,
-    /// Whether the file stays, for the process that locks it next.
-    stays: bool,
-    /// What was found in it, if it had been left behind.
-    pub(super) found: Option<String>,
+    /// Whether it is not removed, because another process is about to lock it.
+    is_released: bool,
+    /// A remark on the stale content that was in it.
+    pub(crate) stale: Option<String>,
 }
 
-/// The process that holds the lock of a pid file.
+/// The process that has locked a pid file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Holder(Option<Pid>);
+pub(crate) struct Holder(Option<Pid>);
 
 impl PidFile {
-    /// Locks the file, which is made if need be, and writes the number of this process into it.
+    /// Locks the file, creating it if need be, and writes the number of this process into it.
     ///
     /// # Errors
     /// [`Exit::AlreadyRunning`] when another process holds it; or it cannot be written.
-    pub(super) fn take(path: &Path) -> Result<Self> {
+    pub(crate) fn take(path: &Path) -> Result<Self> {
         let context = || format!("writing pid_file {}", path.display());
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).with_context(context)?;
@@ -42,70 +42,72 @@ impl PidFile {
             let mut file = match options().write(true).create(true).truncate(false).open(path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    return Err(of_another(path, error));
+                    return Err(permission_denied(path, error));
                 }
                 Err(error) => return Err(error).with_context(context),
             };
             if fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-                return Err(taken(path, holder_of(&file)));
+                return Err(already_running(path, holder_of(&file)));
             }
-            // Whoever had it may have removed it between our opening and our locking.
+            // The last holder may have removed it between our opening and our locking.
             if !is_same(&file, path) {
                 continue;
             }
-            let found = left_behind(path, &mut file);
+            let stale = stale_remark(path, &mut file);
             file.set_len(0)
                 .and_then(|()| file.rewind())
                 .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()))
                 .with_context(context)?;
-            return Ok(Self { path: path.to_owned(), file, stays: false, found });
+            return Ok(Self { path: path.to_owned(), file, is_released: false, stale });
         }
     }
 
-    /// Lets another process have the file, which is there all the while.
-    pub(super) fn release(mut self) -> Released {
-        self.stays = true;
+    /// Unlocks the file without removing it, for another process to lock.
+    pub(crate) fn release(mut self) -> Released {
+        self.is_released = true;
         Released(self.path.clone())
     }
 
-    /// Who holds the file at `path`; `None`: nobody, or there is no such file.
-    pub(super) fn holder(path: &Path) -> Option<Holder> {
+    /// The process that has locked the file at `path`; `None` when there is none, or no such file.
+    pub(crate) fn holder(path: &Path) -> Option<Holder> {
         File::open(path).ok().as_ref().and_then(holder_of)
     }
 }
 
-/// A file that another process may have by now.
-pub(super) struct Released(PathBuf);
+/// A pid file that another process may have locked by now.
+pub(crate) struct Released(PathBuf);
 
 impl Released {
-    /// Removes it if it still names this process: the other one has another file, or none.
-    pub(super) fn clear(self) {
+    /// Removes the file if it still names this process: then the new one has another file, or none.
+    pub(crate) fn remove_if_own(self) {
         let pid = fs::read_to_string(&self.0).unwrap_or_default();
         if pid.trim() == std::process::id().to_string() {
-            drop(fs::remove_file(&self.0));
+            let _ = fs::remove_file(&self.0);
         }
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if !self.stays && is_same(&self.file, &self.path) {
-            drop(fs::remove_file(&self.path));
+        if !self.is_released && is_same(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
 impl Holder {
-    /// The process, unless it lives where its number means nothing here, as in a container.
-    pub(super) fn pid(self) -> Option<u32> {
+    /// Its pid; `None` when it is in another pid namespace, as in a container.
+    pub(crate) fn pid(self) -> Option<u32> {
         self.0.map(|pid| pid.as_raw_pid() as u32)
     }
 
+    /// Sends it a signal.
+    ///
     /// # Errors
-    /// When it is another user's, or has ended.
-    pub(super) fn signal(self, signal: Signal) -> Result<()> {
+    /// When it is another user's, or has exited.
+    pub(crate) fn signal(self, signal: Signal) -> Result<()> {
         let pid = self.0.context("the server's process cannot be reached from here")?;
-        kill_process(pid, signal).with_context(|| format!("telling the server with {self} to stop"))
+        kill_process(pid, signal).with_context(|| format!("sending {signal:?} to the server with {self}"))
     }
 }
 
@@ -136,14 +138,14 @@ fn is_same(file: &File, path: &Path) -> bool {
         .is_ok_and(|there| ours.is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino())))
 }
 
-fn taken(path: &Path, holder: Option<Holder>) -> anyhow::Error {
+fn already_running(path: &Path, holder: Option<Holder>) -> anyhow::Error {
     let who =
         holder.map_or_else(|| "another process".to_owned(), |holder| format!("a task server with {holder}"));
     Exit::AlreadyRunning.error(format!("{who} runs already: it holds {}", path.display()))
 }
 
-/// Of a file that may not be written.
-fn of_another(path: &Path, error: std::io::Error) -> anyhow::Error {
+/// The error for a file that this user may not write.
+fn permission_denied(path: &Path, error: std::io::Error) -> anyhow::Error {
     let owner = fs::metadata(path).map_or(0, |metadata| metadata.uid());
     match PidFile::holder(path) {
         Some(holder) => Exit::AlreadyRunning.error(format!(
@@ -157,8 +159,8 @@ fn of_another(path: &Path, error: std::io::Error) -> anyhow::Error {
     }
 }
 
-/// What the file said before it was ours.
-fn left_behind(path: &Path, file: &mut File) -> Option<String> {
+/// A remark on what was in the file before this process locked it; `None` when it was empty.
+fn stale_remark(path: &Path, file: &mut File) -> Option<String> {
     let mut text = String::new();
     Read::by_ref(file).take(32).read_to_string(&mut text).ok()?;
     let text = text.trim();
@@ -171,8 +173,8 @@ fn left_behind(path: &Path, file: &mut File) -> Option<String> {
     };
     Some(match test_kill_process(pid) {
         Err(rustix::io::Errno::SRCH) => {
-            format!("{path} was left behind by the process {text}, which has ended without its goodbye")
+            format!("{path} was left behind by process {text}, which exited without removing it")
         }
-        _ => format!("{path} was left behind; the process {text} is another program by now"),
+        _ => format!("{path} was left behind; process {text} is another program by now"),
     })
 }
