@@ -1,11 +1,11 @@
-//! Settings, from the files and the environment to what config:show and the server make of them.
+//! Settings: files, environment, config:show, and what the server makes of them.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
 
-use crate::harness::{Project, Ran, house};
+use crate::harness::{Project, Ran, project_root};
 
 /// Runs `config:show` with more arguments and variables.
 fn show(project: &Project, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
@@ -18,7 +18,7 @@ fn sections(project: &Project) -> Value {
     serde_json::from_str::<Value>(&ran.stdout).unwrap()["sections"].take()
 }
 
-/// The settings that a file shows in comments, without their `# `, and all else as it is.
+/// A file with the settings in its comments made active.
 fn with_comments_active(file: &str) -> String {
     let activate = |line: &str| match line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")) {
         Some((key, value)) if !key.contains(' ') => format!("{key} = {value}\n"),
@@ -29,12 +29,12 @@ fn with_comments_active(file: &str) -> String {
 
 /// The names of the files in this project's own `config/`.
 fn files() -> BTreeSet<String> {
-    let files = fs::read_dir(house().join("config")).unwrap();
+    let files = fs::read_dir(project_root().join("config")).unwrap();
     files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
-fn every_setting_is_shown_with_its_origin() {
+fn config_show_names_the_origin_of_every_setting() {
     let project = Project::new();
     project.write("config/server.toml", "# the server\nbacklog = 16\nport = 1\n");
     let ran = show(&project, &["server"], &[("THINK_SERVER_PORT", "9600")]).exits(0);
@@ -47,7 +47,7 @@ fn every_setting_is_shown_with_its_origin() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once() {
+fn config_show_reports_every_problem_at_once() {
     let project = Project::new();
     project
         .write("config/server.toml", "port = 1\nworker_numm = 2\n\"task_ipc_mode \" = 1\nbacklog = \"x\"\n");
@@ -66,31 +66,31 @@ fn everything_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn a_broken_file_is_told_to_programs_too() {
+fn config_show_json_reports_a_broken_file() {
     let project = Project::new();
     project.write("config/server.toml", "port 1\n");
     let ran = show(&project, &["--json"], &[]).exits(1);
-    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let problem = told["problems"][0].as_str().unwrap();
+    let report = ran.json();
+    let problem = report["problems"][0].as_str().unwrap();
     assert!(problem.starts_with("config/server.toml:1: not valid TOML at column "), "{problem}");
-    assert_eq!(told["sections"]["server"], Value::Null);
+    assert_eq!(report["sections"]["server"], Value::Null);
 }
 
 #[test]
-fn a_section_that_does_not_exist_is_a_wrong_command_line() {
+fn config_show_rejects_an_unknown_section() {
     let ran = show(&Project::new(), &["sever"], &[]).exits(2);
     assert!(ran.stderr.contains("did you mean \"server\"?"), "{ran:?}");
 }
 
 #[test]
-fn the_server_does_not_start_with_a_setting_that_is_wrong() {
+fn task_start_rejects_an_invalid_setting() {
     let ran =
         Ran::of(Project::new().command().arg("task:start").env("THINK_SERVER_WORKER_NUM", "0")).exits(1);
     assert!(ran.stderr.contains("THINK_SERVER_WORKER_NUM: `worker_num` must be from 1 to"), "{ran:?}");
 }
 
 #[test]
-fn the_project_is_found_from_a_directory_within_it() {
+fn project_root_is_found_from_a_subdirectory() {
     let project = Project::new();
     project.write("config/server.toml", "backlog = 16\n");
     let mut command = project.command();
@@ -99,30 +99,31 @@ fn the_project_is_found_from_a_directory_within_it() {
 }
 
 #[test]
-fn a_root_that_does_not_exist_is_named() {
+fn missing_project_root_is_named() {
     let ran = show(&Project::new(), &[], &[("THINK_ROOT", "/no/such/project")]).exits(1);
     assert!(ran.stderr.contains("THINK_ROOT is /no/such/project"), "{ran:?}");
 }
 
 #[test]
-fn this_projects_own_files_are_in_order() {
-    show(&Project::new(), &[], &[("THINK_ROOT", house().to_str().unwrap())]).exits(0);
+fn project_config_files_are_valid() {
+    show(&Project::new(), &[], &[("THINK_ROOT", project_root().to_str().unwrap())]).exits(0);
 }
 
 #[test]
-fn every_section_has_a_file_that_names_every_key_with_its_real_default() {
-    /// Their defaults depend on the machine, so that the file can only give an example.
+fn config_files_name_every_key_with_its_default() {
+    /// Settings whose defaults depend on the machine: the file can only show an example.
     const OF_THE_MACHINE: [&str; 3] = ["worker_num", "task_threads", "task_worker_num"];
     let project = Project::new();
     let defaults = sections(&project);
     for file in files() {
-        let text = fs::read_to_string(house().join("config").join(&file)).unwrap();
+        let text = fs::read_to_string(project_root().join("config").join(&file)).unwrap();
         project.write(&format!("config/{file}"), &with_comments_active(&text));
     }
     let given = sections(&project);
     for (section, settings) in given.as_object().unwrap() {
         let file = format!("config/{section}.toml");
-        let text = fs::read_to_string(house().join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let text =
+            fs::read_to_string(project_root().join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         for (key, setting) in settings.as_object().unwrap() {
             let origin = setting["from"].as_str().unwrap();
             assert!(origin.starts_with(&file), "{file} lacks {key}");

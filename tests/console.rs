@@ -1,12 +1,12 @@
-//! The console as its users meet it: list, help, names, options, exit codes, colours.
+//! The console: list, help, names, options, exit codes, colours.
+
+mod launcher;
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
+use crate::harness::pty::stdout_on_terminal;
 use crate::harness::{Project, Ran};
 
 fn think(arguments: &str) -> Ran {
@@ -14,14 +14,14 @@ fn think(arguments: &str) -> Ran {
 }
 
 #[test]
-fn no_command_is_list() {
+fn missing_command_runs_list() {
     let list = think("list").exits(0);
     assert_eq!(think("").exits(0).stdout, list.stdout);
     assert_eq!(think("--help").exits(0).stdout, list.stdout);
 }
 
 #[test]
-fn list_shows_version_usage_options_and_the_sorted_groups() {
+fn list_shows_version_usage_options_and_sorted_groups() {
     let list = think("list").exits(0).stdout;
     let version = format!("think {}", env!("CARGO_PKG_VERSION"));
     let landmarks = [
@@ -45,7 +45,7 @@ fn list_shows_version_usage_options_and_the_sorted_groups() {
 }
 
 #[test]
-fn the_descriptions_of_list_stand_in_one_column() {
+fn list_aligns_the_descriptions() {
     let list = think("list").exits(0).stdout;
     let commands = list.split("Available commands:\n").nth(1).unwrap();
     let column = |line: &str| line.rfind("  ").map(|gap| gap + 2);
@@ -54,47 +54,47 @@ fn the_descriptions_of_list_stand_in_one_column() {
 }
 
 #[test]
-fn a_group_can_be_listed_alone_and_an_unknown_one_is_a_mistake() {
+fn list_of_a_group_shows_that_group_and_rejects_unknown_ones() {
     let list = think("list make").exits(0).stdout;
     assert!(list.contains("make:task") && !list.contains("demo:hello"), "{list}");
     assert!(think("list nothing").exits(2).stderr.contains("there are: config, demo, make"));
 }
 
 #[test]
-fn verbose_list_names_crate_and_source_line() {
+fn list_verbose_names_crate_and_source_line() {
     let list = think("list -v").exits(0).stdout;
     assert!(list.contains("(think app/command/hello.rs:"), "{list}");
     assert!(list.contains("(commands commands/src/list.rs:"), "{list}");
 }
 
 #[test]
-fn list_prints_json_for_programs() {
+fn list_json_prints_an_array() {
     let list: serde_json::Value = serde_json::from_str(&think("list demo --json").exits(0).stdout).unwrap();
     assert_eq!(list[0]["name"], "demo:hello");
     assert_eq!(list[0]["description"], "Greet somebody");
 }
 
 #[test]
-fn an_abbreviation_runs_the_only_command_it_fits() {
+fn abbreviation_runs_the_only_matching_command() {
     assert_eq!(think("d:h Ada --times 2").exits(0).stdout, "Hello, Ada!\nHello, Ada!\n");
 }
 
 #[test]
-fn the_name_of_a_group_lists_its_commands() {
+fn group_name_lists_its_commands() {
     let ran = think("make").exits(2);
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.contains("\n  make:command\n  make:service\n  make:task\n"), "{}", ran.stderr);
 }
 
 #[test]
-fn an_unknown_command_is_answered_with_the_near_one() {
+fn unknown_command_suggests_the_nearest() {
     let ran = think("demo:helo Ada").exits(2);
     assert_eq!(ran.stdout, "");
     assert_eq!(ran.stderr, "error: there is no command \"demo:helo\". Did you mean \"demo:hello\"?\n");
 }
 
 #[test]
-fn a_wrong_command_line_exits_2_and_speaks_on_stderr() {
+fn invalid_command_line_exits_2_with_an_error_on_stderr() {
     for (arguments, complaint) in [
         ("demo:hello", "<NAME>"),
         ("demo:hello Ada --tmes 2", "--times"),
@@ -108,7 +108,7 @@ fn a_wrong_command_line_exits_2_and_speaks_on_stderr() {
 }
 
 #[test]
-fn help_is_the_same_in_every_way_of_asking() {
+fn help_is_the_same_however_it_is_requested() {
     let help = think("help demo:hello").exits(0).stdout;
     for landmark in [
         "Greet somebody",
@@ -129,7 +129,7 @@ fn help_is_the_same_in_every_way_of_asking() {
 }
 
 #[test]
-fn the_version_is_told_before_and_after_the_name() {
+fn version_is_printed_before_and_after_the_name() {
     let version = format!("think {}\n", env!("CARGO_PKG_VERSION"));
     for way in ["-V", "--version", "demo:hello -V", "-V demo:hello Ada"] {
         assert_eq!(think(way).exits(0).stdout, version, "{way}");
@@ -137,7 +137,7 @@ fn the_version_is_told_before_and_after_the_name() {
 }
 
 #[test]
-fn global_options_stand_before_and_after_the_name() {
+fn global_options_work_before_and_after_the_name() {
     for way in ["-v list", "list -v", "-vv list --no-ansi", "--no-interaction list -v"] {
         assert!(think(way).exits(0).stdout.contains("hello.rs:"), "{way}");
     }
@@ -146,18 +146,18 @@ fn global_options_stand_before_and_after_the_name() {
 }
 
 #[test]
-fn two_dashes_end_the_options() {
+fn double_dash_ends_the_options() {
     assert_eq!(think("demo:hello -- --ansi").exits(0).stdout, "Hello, --ansi!\n");
 }
 
 #[test]
-fn quiet_leaves_results_and_errors() {
+fn quiet_prints_results_and_errors_only() {
     assert_eq!(think("demo:hello Ada -q").exits(0).stdout, "Hello, Ada!\n");
     assert!(think("-q nothing").exits(2).stderr.starts_with("error: "));
 }
 
 #[test]
-fn a_pipe_gets_no_colours_unless_it_asks() {
+fn pipe_gets_no_colours_unless_requested() {
     assert!(!think("list").stdout.contains('\x1b'));
     assert!(!think("list --ansi --no-ansi").stdout.contains('\x1b'));
     assert!(think("list --no-ansi --ansi").stdout.contains('\x1b'));
@@ -165,31 +165,19 @@ fn a_pipe_gets_no_colours_unless_it_asks() {
     assert!(think("demo:hello --bogus --ansi").stderr.contains('\x1b'));
 }
 
-/// What `think list` shows on a terminal.
+/// The output of a command on a terminal.
 fn on_a_terminal(arguments: &str, no_color: Option<&str>) -> String {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&ours).unwrap();
-    unlockpt(&ours).unwrap();
-    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-    let theirs = File::options().read(true).write(true).open(name).unwrap();
     let project = Project::new();
     let mut command = project.command();
-    command.args(arguments.split_whitespace()).stdout(theirs);
+    command.args(arguments.split_whitespace());
     if let Some(value) = no_color {
         command.env("NO_COLOR", value);
     }
-    let mut child = command.spawn().unwrap();
-    // Holds the other end of the terminal, which would keep it open.
-    drop(command);
-    let mut shown = Vec::new();
-    // Ends with an error once nobody holds the other end any more.
-    let _ = File::from(ours).read_to_end(&mut shown);
-    assert!(child.wait().unwrap().success());
-    String::from_utf8(shown).unwrap()
+    stdout_on_terminal(command)
 }
 
 #[test]
-fn a_terminal_gets_colours_unless_somebody_objects() {
+fn terminal_gets_colours_unless_disabled() {
     assert!(on_a_terminal("list", None).contains("\x1b[33mUsage:\x1b[0m"));
     assert!(on_a_terminal("list", Some("")).contains('\x1b'));
     assert!(!on_a_terminal("list", Some("1")).contains('\x1b'));
@@ -198,19 +186,24 @@ fn a_terminal_gets_colours_unless_somebody_objects() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_error() {
+fn closed_pipe_is_no_error() {
     let (reader, writer): (OwnedFd, OwnedFd) = rustix::pipe::pipe().unwrap();
     drop(reader);
     let project = Project::new();
-    let ran = Ran::of(project.command().arg("list").stdout(Stdio::from(writer))).exits(0);
+    let mut command = project.command();
+    command.arg("list").stdout(Stdio::from(writer)).stderr(Stdio::piped());
+    let ran = Ran::finish(command.spawn().unwrap()).exits(0);
     assert_eq!(ran.stderr, "");
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn results_that_cannot_be_written_are_an_error() {
+fn unwritable_stdout_is_an_error() {
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let ran = Ran::of(Project::new().command().arg("list").stdout(full)).exits(1);
+    let project = Project::new();
+    let mut command = project.command();
+    command.arg("list").stdout(full).stderr(Stdio::piped());
+    let ran = Ran::finish(command.spawn().unwrap()).exits(1);
     assert!(ran.stderr.contains("could not be written"), "{}", ran.stderr);
 }
 

@@ -1,26 +1,57 @@
-//! Runs the program in a project of its own.
+//! Runs the program in a project of its own, within bounds of time.
 
 pub(crate) mod certificates;
+pub(crate) mod chromium;
+pub(crate) mod client;
+pub(crate) mod daemon;
+pub(crate) mod eventually;
+pub(crate) mod frames;
+pub(crate) mod lines;
+pub(crate) mod mail;
+pub(crate) mod metrics;
+pub(crate) mod process;
+pub(crate) mod pty;
+pub(crate) mod readme;
 pub(crate) mod server;
+pub(crate) mod site;
+pub(crate) mod tls;
+pub(crate) mod watchdog;
+pub(crate) mod websocket;
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// A project in a directory of its own, which goes with it.
+pub(crate) use self::process::Ran;
+
+/// The bound on tests/install, which may have to download what is missing.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// A project in a directory of its own, which is removed with it.
 pub(crate) struct Project {
     directory: TempDir,
 }
 
 impl Project {
     pub(crate) fn new() -> Self {
+        watchdog::watch();
         let directory = TempDir::new().unwrap();
+        watchdog::add_project(directory.path());
         for folder in ["app", "config"] {
-            std::fs::create_dir(directory.path().join(folder)).unwrap();
+            fs::create_dir(directory.path().join(folder)).unwrap();
         }
         Self { directory }
+    }
+
+    /// A project with these settings of the server.
+    pub(crate) fn with_settings(settings: &str) -> Self {
+        let project = Self::new();
+        project.write("config/server.toml", settings);
+        project
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
@@ -28,14 +59,14 @@ impl Project {
     }
 
     pub(crate) fn read(&self, file: &str) -> String {
-        std::fs::read_to_string(self.path(file)).unwrap()
+        fs::read_to_string(self.path(file)).unwrap()
     }
 
     pub(crate) fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.path(file), text).unwrap();
+        fs::write(self.path(file), text).unwrap();
     }
 
-    /// The program, started in this project, with nothing of the tester's own settings.
+    /// The program, started in this project, without the settings of the person that runs the tests.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_think"));
         command
@@ -46,45 +77,41 @@ impl Project {
     }
 
     /// Runs the program with these arguments, separated by spaces.
+    #[track_caller]
     pub(crate) fn think(&self, arguments: &str) -> Ran {
         Ran::of(self.command().args(arguments.split_whitespace()))
     }
 }
 
-/// What came of a program.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Ran {
-    pub(crate) fn of(command: &mut Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
-    }
-
-    /// Checks the exit code, and shows everything when it is another.
-    #[track_caller]
-    pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
+impl Drop for Project {
+    fn drop(&mut self) {
+        watchdog::remove_project(self.directory.path());
     }
 }
 
 /// Installs what the tests need beside Rust, if it is missing; the path of the Python that has it all.
 pub(crate) fn installed() -> &'static str {
     static PYTHON: OnceLock<String> = OnceLock::new();
+    // Every test that needs it waits for the one that installs it.
+    watchdog::allow(2 * INSTALL_TIMEOUT);
     PYTHON.get_or_init(|| {
-        let install = Command::new(house().join("tests/install")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(install.status.success(), "tests/install says above what is missing");
-        String::from_utf8(install.stdout).unwrap().trim_end().to_owned()
+        let mut install = Command::new(project_root().join("tests/install"));
+        install.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let ran = Ran::finish_within(INSTALL_TIMEOUT, install.spawn().unwrap());
+        assert_eq!(ran.code, Some(0), "tests/install says above what is missing");
+        ran.stdout.trim_end().to_owned()
     })
 }
 
 /// The directory of the project under test.
-pub(crate) fn house() -> &'static Path {
+pub(crate) fn project_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A variable of the environment of the tests themselves.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    let environment = fs::read("/proc/self/environ").unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    let mut variables = environment.split('\0').filter_map(|variable| variable.split_once('='));
+    variables.find(|(variable, _)| *variable == name).map(|(_, value)| value.to_owned())
 }

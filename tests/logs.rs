@@ -1,4 +1,4 @@
-//! The server's log: what is in it, how it is put aside, and what happens when it cannot be written.
+//! The log of the server: its content, its rotation, and what happens when it cannot be written.
 
 mod handlers;
 mod reopened;
@@ -8,30 +8,31 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::Project;
+use crate::harness::eventually::{eventually, wait_until};
 use crate::harness::server::Server;
 
 fn logging(settings: &str) -> Server {
-    let project = Project::new();
-    project.write("config/server.toml", &format!("log_file = \"server.log\"\n{settings}"));
-    Server::with(project, "")
+    Server::with_settings(&format!("log_file = \"server.log\"\n{settings}"))
+}
+
+/// `true` if a line of a log, as text or JSON, is that of the end of this task.
+fn is_end(line: &str, id: &str) -> bool {
+    line.contains("outcome")
+        && [format!("task={id} "), format!("\"task\":{id},")].iter().any(|task| line.contains(task))
 }
 
 /// Runs one task, and reads the log up to the line of its end.
 fn echo(server: &Server, text: &str) -> String {
     let request = format!("{{\"function\":\"echo\",\"args\":\"{text}\",\"reply\":\"result\"}}\n");
     let id = server.connect().send(request).json()["task_id"].to_string();
-    loop {
+    eventually("the end of the task is logged", || {
         let log = server.project.read("server.log");
-        if log.lines().any(|line| line.contains("outcome") && line.contains(&id)) {
-            return log;
-        }
-        std::thread::yield_now();
-    }
+        log.lines().any(|line| is_end(line, &id)).then_some(log)
+    })
 }
 
 #[test]
-fn each_end_is_one_line_with_its_task_and_what_a_handler_says_carries_its_id() {
+fn log_has_one_line_per_end_and_task_ids_on_handler_lines() {
     let server = logging("");
     let log = echo(&server, "x");
     let end = log.lines().find(|line| line.contains("outcome")).unwrap();
@@ -41,17 +42,15 @@ fn each_end_is_one_line_with_its_task_and_what_a_handler_says_carries_its_id() {
     server.project.write("runtime/mail", "");
     let mail = r#"{"function":"send_mail","args":{"to":"b@example.com","content":""},"attempts":1}"#;
     assert_eq!(server.connect().send(format!("{mail}\n")).json()["status"], "queued");
-    let failed = loop {
+    let failed = eventually("the end of the mail is logged", || {
         let log = server.project.read("server.log");
-        if let Some(line) = log.lines().find(|line| line.contains("outcome: task=1 ")) {
-            break line.to_owned();
-        }
-    };
+        log.lines().find(|line| line.contains("outcome: task=1 ")).map(str::to_owned)
+    });
     assert!(failed.contains("failed function=send_mail attempts=1") && failed.contains("error="), "{failed}");
 }
 
 #[test]
-fn in_json_each_line_is_an_object_and_a_task_is_a_field() {
+fn log_json_lines_are_objects_with_a_task_field() {
     let server = logging("log_format = \"json\"\n");
     let log = echo(&server, "x");
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -64,7 +63,7 @@ fn in_json_each_line_is_an_object_and_a_task_is_a_field() {
 }
 
 #[test]
-fn neither_the_terminal_nor_whoever_does_not_want_it_gets_a_line_for_each_end() {
+fn log_outcomes_false_and_terminals_omit_outcome_lines() {
     let server = logging("log_outcomes = false\n");
     server.connect().send("x\n").line();
     let mut on_terminal = Server::start();
@@ -80,8 +79,8 @@ fn neither_the_terminal_nor_whoever_does_not_want_it_gets_a_line_for_each_end() 
 }
 
 #[test]
-fn a_log_that_grows_is_put_aside_and_only_some_are_kept() {
-    let server = logging("log_rotation = \"1KB\"\nlog_keep = 2\n");
+fn log_rotation_by_size_keeps_log_keep_files() {
+    let server = logging("log_rotation = \"1KB\"\nmax_log_files = 2\n");
     for _ in 0..40 {
         echo_somewhere(&server);
     }
@@ -99,30 +98,26 @@ fn echo_somewhere(server: &Server) {
     let id = server.connect().send(request).json()["task_id"].to_string();
     let end = format!("outcome: task={id} ");
     let read = |name| fs::read_to_string(server.project.path(name)).unwrap_or_default();
-    while !["server.log", "server.log.1"].iter().any(|name| read(name).contains(&end)) {
-        std::thread::yield_now();
-    }
+    wait_until("the end of the task is logged", || {
+        ["server.log", "server.log.1"].iter().any(|name| read(name).contains(&end))
+    });
 }
 
 #[test]
-fn a_log_that_was_moved_away_is_begun_anew_after_sighup() {
+fn log_is_reopened_at_sighup_after_a_move() {
     let server = logging("");
     echo(&server, "before");
     fs::rename(server.project.path("server.log"), server.project.path("old.log")).unwrap();
     server.signal(Signal::HUP);
-    while !server.project.path("server.log").exists() {
-        std::thread::yield_now();
-    }
+    wait_until("the log is opened anew", || server.project.path("server.log").exists());
     let log = echo(&server, "after");
     assert!(!log.contains("task=0 ") && log.contains("task=1 done"), "{log}");
     assert!(server.project.read("old.log").contains("task=0 done"));
 }
 
 #[test]
-fn a_log_without_room_stops_nothing() {
-    let project = Project::new();
-    project.write("config/server.toml", "log_file = \"/dev/full\"\n");
-    let mut server = Server::with(project, "");
+fn log_on_a_full_device_stops_nothing() {
+    let mut server = Server::with_settings("log_file = \"/dev/full\"\n");
     for id in 0..100 {
         assert_eq!(server.connect().send("x\n").line(), format!("Message from Server: x, task_id: {id}\n"));
     }
@@ -131,7 +126,7 @@ fn a_log_without_room_stops_nothing() {
 }
 
 #[test]
-fn a_log_is_complete_when_the_server_has_ended() {
+fn log_is_complete_when_the_server_has_ended() {
     let mut server = logging("");
     let mut client = server.connect();
     for _ in 0..10 {

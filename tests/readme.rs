@@ -1,28 +1,19 @@
-//! What the README shows is what happens.
+//! The README: its commands and examples do what it shows.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::harness::server::{Server, lines_of};
-use crate::harness::{Project, Ran, house, installed};
-
-fn readme() -> String {
-    std::fs::read_to_string(house().join("README.md")).unwrap()
-}
-
-/// The fenced blocks of one language.
-pub(crate) fn blocks(language: &str) -> Vec<String> {
-    let readme = readme();
-    let parts = readme.split("\n```").collect::<Vec<_>>();
-    let bodies = parts.iter().skip(1).step_by(2);
-    bodies.filter_map(|block| block.strip_prefix(&format!("{language}\n"))).map(str::to_owned).collect()
-}
+use crate::harness::lines::Lines;
+use crate::harness::process::wait;
+use crate::harness::readme::{blocks, readme};
+use crate::harness::server::Server;
+use crate::harness::{Project, Ran, installed, project_root};
 
 #[test]
-fn the_terminal_sessions_go_as_shown() {
+fn readme_console_sessions_run_as_shown() {
     installed();
     let project = Project::new();
-    project.write("config/server.toml", "default_function = \"send_mail\"\nmoments = false\n");
+    project.write("config/server.toml", "default_function = \"send_mail\"\napp_log = false\n");
     let server = Server::with(project, "");
     let mut commands = 0;
     for block in blocks("console") {
@@ -30,7 +21,7 @@ fn the_terminal_sessions_go_as_shown() {
         for step in steps {
             let (command, shown) = step.split_once('\n').unwrap_or((step, ""));
             match command.strip_prefix("telnet ") {
-                Some(_) => converse(&server, shown),
+                Some(_) => run_telnet(&server, shown),
                 None => run(&server, command, shown),
             }
             commands += 1;
@@ -39,7 +30,7 @@ fn the_terminal_sessions_go_as_shown() {
     assert!(commands > 5, "only {commands} commands were found");
 }
 
-/// Runs a command line in a shell; what is shown under it has to come, all of it.
+/// Runs a command line in a shell; its output has to be what is shown, if anything is.
 fn run(server: &Server, command: &str, shown: &str) {
     let program = env!("CARGO_BIN_EXE_think");
     let (_, port) = server.address.rsplit_once(':').unwrap();
@@ -58,43 +49,44 @@ fn run(server: &Server, command: &str, shown: &str) {
     }
 }
 
-/// Types what a person types, and reads the answers in between.
-fn converse(server: &Server, shown: &str) {
+/// Types the requests of a telnet session, and compares the replies.
+fn run_telnet(server: &Server, shown: &str) {
     let (host, port) = server.address.rsplit_once(':').unwrap();
     let mut telnet = Command::new("telnet");
     telnet.args([host, port]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut telnet = telnet.spawn().unwrap();
-    let said = lines_of(telnet.stdout.take().unwrap());
-    // What telnet says itself, until it is through.
-    said.iter().find(|line| line.starts_with("Escape character")).unwrap();
+    let lines = Lines::of(telnet.stdout.take().unwrap());
+    // The last line of telnet itself.
+    lines.line_with("Escape character");
     for line in shown.lines() {
         let is_answer =
             ["Message from", "{\"id\"", "{\"status\""].iter().any(|start| line.starts_with(start));
-        match is_answer {
-            true => assert_eq!(said.recv().unwrap(), line),
-            false => writeln!(telnet.stdin.as_ref().unwrap(), "{line}").unwrap(),
+        if is_answer {
+            assert_eq!(lines.line(), line);
+        } else {
+            writeln!(telnet.stdin.as_ref().unwrap(), "{line}").unwrap();
         }
     }
     drop(telnet.stdin.take());
-    telnet.wait().unwrap();
+    wait(&mut telnet);
 }
 
 #[test]
-fn the_command_it_teaches_is_the_one_in_app() {
-    let source = std::fs::read_to_string(house().join("app/command/hello.rs")).unwrap();
+fn readme_command_example_matches_the_app() {
+    let source = std::fs::read_to_string(project_root().join("app/command/hello.rs")).unwrap();
     let (_, code) = source.split_once("\n\n").unwrap();
     assert!(blocks("rust").iter().any(|block| block.trim_end() == code.trim_end()), "{code}");
 }
 
 #[test]
-fn its_test_command_is_the_one_of_the_check() {
-    let check = std::fs::read_to_string(house().join(".ci/run")).unwrap();
+fn readme_test_command_matches_ci() {
+    let check = std::fs::read_to_string(project_root().join(".ci/run")).unwrap();
     assert!(blocks("sh").iter().any(|block| block.trim() == "cargo test --workspace"));
     assert!(check.lines().any(|line| line.trim() == "cargo test --workspace"), "{check}");
 }
 
 #[test]
-fn every_setting_it_names_exists() {
+fn readme_setting_names_exist() {
     let shown = Project::new().think("config:show server").exits(0).stdout;
     let readme = readme();
     let row = readme.lines().find(|line| line.contains("settings that keep their name")).unwrap();

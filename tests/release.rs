@@ -1,22 +1,29 @@
-//! A release build, in which the linker drops all that no code names: the commands must still be there.
+//! A release build, in which the linker drops everything that no code names: the commands must still be
+//! there.
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Ran, house};
+use crate::harness::{Ran, project_root, watchdog};
+
+/// The bound on the build, which begins with nothing.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 #[test]
-fn a_release_build_with_fat_lto_still_lists_every_command() {
-    // A directory of its own, since whoever runs the tests may hold the lock of the usual one.
+fn release_build_with_fat_lto_lists_every_command() {
+    watchdog::allow(2 * BUILD_TIMEOUT);
+    // A directory of its own, since cargo may hold the lock of the usual one.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
-    Ran::of(
+    Ran::within(
+        BUILD_TIMEOUT,
         Command::new(env!("CARGO"))
             .args(["build", "--locked", "--profile", "fat", "--package", "think", "--target-dir"])
             .arg(&target)
-            .current_dir(house()),
+            .current_dir(project_root()),
     )
     .exits(0);
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::source::Source;
-use crate::harness::house;
+use crate::harness::project_root;
 
 const LINES_AT_MOST: usize = 400;
 /// Names that say nothing of what a file holds.
@@ -53,7 +53,7 @@ pub(super) fn names(sources: &[Source]) -> Vec<String> {
 
 pub(super) fn top() -> Vec<String> {
     let mut broken = Vec::new();
-    for entry in fs::read_dir(house()).unwrap() {
+    for entry in fs::read_dir(project_root()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if !name.starts_with('.') && !TOP.contains(&&*name) && !LEFT_BEHIND.contains(&&*name) {
             broken.push(format!("{name}: does not belong at the top"));
@@ -67,7 +67,7 @@ pub(super) fn top() -> Vec<String> {
 pub(super) fn lints() -> Vec<String> {
     let mut broken = Vec::new();
     let mut expect = |file: &str, line: &str| {
-        let text = fs::read_to_string(house().join(file)).unwrap();
+        let text = fs::read_to_string(project_root().join(file)).unwrap();
         if !text.contains(line) {
             broken.push(format!("{file}: `{line}` is missing"));
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::imports::{Import, imports};
 use super::tokens::{Token, tokens};
-use crate::harness::house;
+use crate::harness::project_root;
 
 /// One file of Rust.
 pub(super) struct Source {
@@ -79,7 +79,7 @@ pub(super) fn imports_below(
 pub(super) fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     for directory in ["app", "commands", "framework", "tests"] {
-        gather(&house().join(directory), &mut found);
+        gather(&project_root().join(directory), &mut found);
     }
     found.sort_by(|one: &Source, other| one.path.cmp(&other.path));
     assert!(found.len() > 50, "only {} sources were found", found.len());
@@ -93,7 +93,7 @@ fn gather(directory: &Path, found: &mut Vec<Source>) {
             gather(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
-            let path = path.strip_prefix(house()).unwrap().to_str().unwrap().to_owned();
+            let path = path.strip_prefix(project_root()).unwrap().to_str().unwrap().to_owned();
             found.push(Source { path, text });
         }
     }

@@ -1,31 +1,32 @@
-//! A server of the real program, and clients that talk to it over real sockets.
+//! A server of the real program in the foreground.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::client::Client;
+use super::lines::Lines;
+use super::process::{kill, wait};
 use super::{Project, Ran};
-
-/// Longer than anything here takes: what has not come by then does not come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `task:start` on a free port, ended with its owner.
 pub(crate) struct Server {
     pub(crate) project: Project,
     pub(crate) address: String,
     child: Child,
-    lines: Receiver<String>,
+    lines: Lines,
 }
 
 impl Server {
-    /// Starts with this project's own settings.
+    /// Starts with the default settings.
     pub(crate) fn start() -> Self {
         Self::with(Project::new(), "")
+    }
+
+    /// Starts with these settings.
+    pub(crate) fn with_settings(settings: &str) -> Self {
+        Self::with(Project::with_settings(settings), "")
     }
 
     /// Starts in a project, with further arguments.
@@ -44,42 +45,33 @@ impl Server {
     /// Starts in a project by this command.
     pub(crate) fn of(project: Project, command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = lines_of(child.stderr.take().unwrap());
+        let lines = Lines::of(child.stderr.take().unwrap());
         let mut server = Self { project, address: String::new(), child, lines };
-        let line = server.line_with("The task server listens on ");
-        let addresses = line.split_once("listens on ").unwrap().1.split_once(". ").unwrap().0;
-        let address = addresses.split(" and ").next().unwrap();
-        address.clone_into(&mut server.address);
+        server.address = first_address(&server.line_with("The task server listens on ")).to_owned();
         server
     }
 
-    /// The next line that the server says.
+    /// The next line that the server prints.
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("the server says one more line")
+        self.lines.line()
     }
 
     /// The next line with this in it; those before it are skipped.
     #[track_caller]
     pub(crate) fn line_with(&mut self, text: &str) -> String {
-        let mut skipped = Vec::new();
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(text) => return line,
-                Ok(line) => skipped.push(line),
-                Err(_) => panic!("no line with {text:?} among {skipped:#?}"),
-            }
-        }
+        self.lines.line_with(text)
     }
 
-    /// Whether it has said something with this in it by now; what it said before that is gone.
-    pub(crate) fn said(&mut self, text: &str) -> bool {
-        self.lines.try_iter().any(|line| line.contains(text))
+    /// `true` if it has printed a line with this in it by now; all lines until now are skipped.
+    pub(crate) fn has_printed(&mut self, text: &str) -> bool {
+        self.lines.has_come(text)
     }
 
-    /// What it still says until its end.
+    /// All further lines until its end.
+    #[track_caller]
     pub(crate) fn rest(&mut self) -> Vec<String> {
-        self.lines.iter().collect()
+        self.lines.rest()
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -87,14 +79,26 @@ impl Server {
     }
 
     /// Runs a client command against this server.
+    #[track_caller]
     pub(crate) fn think(&self, arguments: &[&str]) -> Ran {
         Ran::of(self.project.command().args(arguments).args(["--address", &self.address]))
     }
 
     /// `task:status --json`.
+    #[track_caller]
     pub(crate) fn status(&self) -> Value {
-        let ran = self.think(&["task:status", "--json"]).exits(0);
-        serde_json::from_str(&ran.stdout).unwrap()
+        self.think(&["task:status", "--json"]).exits(0).json()
+    }
+
+    /// The ledger of `task:status --json`.
+    #[track_caller]
+    pub(crate) fn ledger(&self) -> Value {
+        self.status()["ledger"].take()
+    }
+
+    /// The file of its control socket.
+    pub(crate) fn control_socket(&self) -> std::path::PathBuf {
+        self.project.path("runtime/server.sock")
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -112,97 +116,20 @@ impl Server {
     }
 
     /// Waits for its end.
+    #[track_caller]
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        wait(&mut self.child).code()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already over is as good.
-        drop(self.child.kill());
-        self.child.wait().unwrap();
+        kill(&mut self.child);
     }
 }
 
-/// What a process says, read on while nobody looks, so that it never waits for a reader.
-pub(crate) fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines() {
-            if sender.send(line.unwrap()).is_err() {
-                return;
-            }
-        }
-    });
-    lines
-}
-
-/// A plain TCP client, such as telnet.
-pub(crate) struct Client {
-    reader: BufReader<TcpStream>,
-}
-
-impl Client {
-    pub(crate) fn connect(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { reader: BufReader::new(stream) }
-    }
-
-    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.reader.get_mut().write_all(bytes.as_ref()).unwrap();
-        self
-    }
-
-    /// The next line, with its end.
-    #[track_caller]
-    pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// Whether a next line comes, with this in it.
-    pub(crate) fn says(&mut self, text: &str) -> bool {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).is_ok() && line.contains(text)
-    }
-
-    /// The next line as JSON.
-    #[track_caller]
-    pub(crate) fn json(&mut self) -> Value {
-        let line = self.line();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-    }
-
-    /// So many bytes.
-    pub(crate) fn exactly(&mut self, length: usize) -> String {
-        let mut bytes = vec![0; length];
-        self.reader.read_exact(&mut bytes).unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    /// Sends no more; what is left is a message.
-    pub(crate) fn end(&mut self) -> &mut Self {
-        self.reader.get_mut().shutdown(Shutdown::Write).unwrap();
-        self
-    }
-
-    /// All that comes until the server closes.
-    pub(crate) fn rest(&mut self) -> String {
-        let mut rest = String::new();
-        self.reader.read_to_string(&mut rest).unwrap();
-        rest
-    }
-
-    pub(crate) fn stream(&mut self) -> &mut TcpStream {
-        self.reader.get_mut()
-    }
-
-    /// The socket, before anything was read.
-    pub(crate) fn into_stream(self) -> TcpStream {
-        self.reader.into_inner()
-    }
+/// The first address of the line in which a server names those on which it listens.
+pub(crate) fn first_address(line: &str) -> &str {
+    let addresses = line.split_once("listens on ").unwrap().1.split_once(". ").unwrap().0;
+    addresses.split(" and ").next().unwrap()
 }

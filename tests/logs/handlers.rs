@@ -1,4 +1,4 @@
-//! What the handlers of a server in the background say, by whatever means: it is in the log.
+//! The output of handlers of a server in the background, which goes to the log.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,14 +12,17 @@ use framework::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::harness::server::Client;
-use crate::harness::{Project, house};
+use super::is_end;
+use crate::harness::client::Client;
+use crate::harness::eventually::{eventually, wait_until};
+use crate::harness::process::{kill, wait};
+use crate::harness::{Project, project_root};
 
 #[derive(Serialize, Deserialize, Task)]
-#[task(name = "test_says_aloud")]
-struct SaysAloud(String);
+#[task(name = "test_prints")]
+struct Prints(String);
 
-impl Handle for SaysAloud {
+impl Handle for Prints {
     type Output = ();
 
     async fn handle(self, _attempt: &Attempt) -> Result<()> {
@@ -27,19 +30,19 @@ impl Handle for SaysAloud {
         tracing::warn!(size = text.len(), "traced {text}");
         io::stdout().write_all(format!("printed {text}\n").as_bytes())?;
         io::stderr().write_all(format!("complained {text}\n").as_bytes())?;
-        let said =
+        let shell =
             Command::new("sh").args(["-c", "echo \"called $0\"; echo \"cried $0\" >&2", &text]).status()?;
-        ensure!(said.success(), "the shell has failed");
+        ensure!(shell.success(), "the shell has failed");
         Ok(())
     }
 }
 
 /// The server in the background with the handlers of the tests, in the directory that it is started in.
 #[test]
-#[ignore = "a server for other tests, and nothing by itself"]
-fn program() {
+#[ignore = "a server for other tests; does nothing by itself"]
+fn server_process() {
     let root = std::env::current_dir().unwrap();
-    if root != house() {
+    if root != project_root() {
         Tester::new(Console::new()).root(root).run("task:start --detached").assert_success();
     }
 }
@@ -53,20 +56,21 @@ struct Program {
 impl Program {
     fn start(settings: &str) -> Self {
         let project = Project::new();
-        project.write("config/server.toml", &format!("port = 0\nmoments = false\n{settings}"));
+        project.write("config/server.toml", &format!("port = 0\napp_log = false\n{settings}"));
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "logs::handlers::program", "--ignored", "--nocapture"]);
+        command.args(["--exact", "logs::handlers::server_process", "--ignored", "--nocapture"]);
         command
             .current_dir(project.path(""))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut program = Self { project, child: command.spawn().unwrap(), address: String::new() };
-        // Its streams are the log as soon as it has told its starter, who is not there, that it is ready.
+        // Its streams are the log as soon as it is ready.
         let stderr = PathBuf::from(format!("/proc/{}/fd/2", program.child.id()));
-        while std::fs::read_link(&stderr).unwrap() != program.project.path("runtime/server.log") {
+        wait_until("the server logs", || {
             assert!(program.child.try_wait().unwrap().is_none(), "it has ended");
-        }
+            std::fs::read_link(&stderr).unwrap() == program.project.path("runtime/server.log")
+        });
         let log = program.log();
         let (_, rest) = log.split_once("listens on ").unwrap();
         program.address = rest.split_once(" with pid ").unwrap().0.to_owned();
@@ -82,27 +86,24 @@ impl Program {
         let request = json!({ "function": function, "args": args, "attempts": 1, "reply": "result" });
         let answer = Client::connect(&self.address).send(format!("{request}\n")).json();
         let id = answer["task_id"].to_string();
-        loop {
+        let log = eventually("the end of the task is logged", || {
             let log = self.log();
-            if log.lines().any(|line| line.contains("outcome") && line.contains(&id)) {
-                return (answer, log);
-            }
-        }
+            log.lines().any(|line| is_end(line, &id)).then_some(log)
+        });
+        (answer, log)
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Already over is as good.
-        drop(self.child.kill());
-        self.child.wait().unwrap();
+        kill(&mut self.child);
     }
 }
 
 #[test]
-fn whatever_a_handler_prints_is_in_the_log_and_what_it_logs_has_its_id() {
+fn log_has_what_handlers_print_and_trace() {
     let mut program = Program::start("");
-    let (answer, log) = program.run("test_says_aloud", json!("something"));
+    let (answer, log) = program.run("test_prints", json!("something"));
     assert_eq!(answer["status"], "done", "{answer}");
     for line in ["printed something", "complained something", "called something", "cried something"] {
         assert!(log.lines().any(|there| there == line), "{line}: {log}");
@@ -110,12 +111,12 @@ fn whatever_a_handler_prints_is_in_the_log_and_what_it_logs_has_its_id() {
     let traced = log.lines().find(|line| line.contains("traced something")).unwrap();
     assert!(traced.contains("  WARN handlers: ") && traced.ends_with(" size=9 task=0"), "{traced}");
     program.project.think("task:stop").exits(0);
-    assert!(program.child.wait().unwrap().success());
+    assert!(wait(&mut program.child).success());
     assert!(program.log().contains("All tasks have ended"));
 }
 
 #[test]
-fn a_panic_of_a_handler_is_one_line_with_its_id_and_its_place() {
+fn log_has_a_handler_panic_on_one_line() {
     let program = Program::start("");
     for (id, function) in ["test_panic", "test_blocking_panic"].into_iter().enumerate() {
         let (answer, log) = program.run(function, json!("an ugly\nend"));
@@ -123,15 +124,15 @@ fn a_panic_of_a_handler_is_one_line_with_its_id_and_its_place() {
         let line = log.lines().find(|line| line.contains("ERROR") && line.ends_with(&format!("task={id}")));
         let line = line.unwrap_or_else(|| panic!("{log}"));
         assert!(
-            line.contains("panic at tests/life/handlers.rs:") && line.contains("an ugly\\nend"),
+            line.contains("panic at tests/tasks/worker/handlers.rs:") && line.contains("an ugly\\nend"),
             "{line}"
         );
     }
-    assert_eq!(program.run("test_says_aloud", json!("x")).0["status"], "done", "it serves on");
+    assert_eq!(program.run("test_prints", json!("x")).0["status"], "done", "it serves on");
 }
 
 #[test]
-fn a_panic_in_json_is_an_object_like_every_other_line() {
+fn log_json_has_a_handler_panic_as_an_object() {
     let program = Program::start("log_format = \"json\"\n");
     let (_, log) = program.run("test_panic", json!("an \"ugly\"\n\u{1b}end"));
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();

@@ -1,4 +1,4 @@
-//! A log that is opened anew, again and again, while it is written.
+//! Log files that are reopened while they are written.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,12 +9,13 @@ use rustix::process::Signal;
 
 use super::{echo, logging};
 use crate::harness::Project;
+use crate::harness::eventually::wait_until;
 use crate::harness::server::Server;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[test]
-fn a_hundred_sighups_under_load_lose_no_line() {
+fn log_loses_no_line_through_a_hundred_sighups() {
     const HANGUPS: usize = 100;
     const TASKS: usize = 20;
     let mut server = logging("log_rotation = \"none\"\n");
@@ -27,17 +28,14 @@ fn a_hundred_sighups_under_load_lose_no_line() {
             fs::rename(server.project.path("server.log"), aside).unwrap();
         }
         server.signal(Signal::HUP);
-        (0..TASKS).for_each(|_| drop(client.json()));
-        while number % 10 == 0 && !server.project.path("server.log").exists() {
-            std::thread::yield_now();
+        for _ in 0..TASKS {
+            client.json();
+        }
+        if number % 10 == 0 {
+            wait_until("the log is opened anew", || server.project.path("server.log").exists());
         }
     }
-    loop {
-        let ledger = client.send("{\"command\":\"status\"}\n").json()["result"]["ledger"].take();
-        if ledger["done"] == HANGUPS * TASKS {
-            break;
-        }
-    }
+    wait_until("all tasks are done", || client.status()["ledger"]["done"] == HANGUPS * TASKS);
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
     let aside = (0..HANGUPS).step_by(10).map(|number| format!("aside.{number}"));
@@ -51,18 +49,18 @@ fn a_hundred_sighups_under_load_lose_no_line() {
     assert_eq!(ids, Vec::from_iter(0..HANGUPS * TASKS), "each end is there, once");
 }
 
-/// A log whose last line is from so long ago.
-fn old(project: &Project, name: &str, text: &str, age: Duration) {
+/// Writes a log whose last line is this old.
+fn write_old(project: &Project, name: &str, text: &str, age: Duration) {
     let mut file = File::create(project.path(name)).unwrap();
     file.write_all(text.as_bytes()).unwrap();
     file.set_modified(SystemTime::now() - age).unwrap();
 }
 
 #[test]
-fn a_log_of_yesterday_is_put_aside_once_and_sighup_changes_nothing_about_it() {
+fn log_of_yesterday_is_rotated_once() {
     let project = Project::new();
     project.write("config/server.toml", "log_file = \"server.log\"\nlog_rotation = \"daily\"\n");
-    old(&project, "server.log", "yesterday\n", DAY);
+    write_old(&project, "server.log", "yesterday\n", DAY);
     let server = Server::with(project, "");
     echo(&server, "x");
     assert_eq!(server.project.read("server.log.1"), "yesterday\n");
@@ -72,20 +70,21 @@ fn a_log_of_yesterday_is_put_aside_once_and_sighup_changes_nothing_about_it() {
         assert!(log.contains("task=0 done") && !log.contains("yesterday"), "{log}");
     }
     assert!(!server.project.path("server.log.2").exists());
-    // Somebody puts an old one back.
-    old(&server.project, "put.back", "two days ago\n", 2 * DAY);
+    // An old file takes the place of the log.
+    write_old(&server.project, "put.back", "two days ago\n", 2 * DAY);
     fs::rename(server.project.path("put.back"), server.project.path("server.log")).unwrap();
     server.signal(Signal::HUP);
-    while !server.project.path("server.log.2").exists() {
-        // Its end may still go where nobody finds it.
+    wait_until("the old file is rotated", || {
+        // The end of this task may still go to the file that was replaced.
         server.connect().send("{\"function\":\"echo\",\"args\":\"x\",\"reply\":\"result\"}\n").json();
-    }
+        server.project.path("server.log.2").exists()
+    });
     assert_eq!(server.project.read("server.log.1"), "two days ago\n");
     assert_eq!(server.project.read("server.log.2"), "yesterday\n");
 }
 
 #[test]
-fn a_log_into_a_device_leaves_the_device_where_it_is() {
+fn log_device_is_never_rotated() {
     let project = Project::new();
     symlink("/dev/null", project.path("null")).unwrap();
     project.write("config/server.toml", "log_file = \"null\"\nlog_rotation = \"1KB\"\n");

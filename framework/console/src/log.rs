@@ -176,9 +176,9 @@ impl Logging {
 
     /// What is enabled. Decided once per place in the code, so that what is off costs one load.
     fn targets(&self) -> Targets {
-        let moments = self.app_log && self.level >= Level::Info;
-        let moments = if moments { LevelFilter::INFO } else { LevelFilter::OFF };
-        Targets::new().with_default(self.level.filter()).with_target(APP_LOG, moments)
+        let app_messages = self.app_log && self.level >= Level::Info;
+        let app_messages = if app_messages { LevelFilter::INFO } else { LevelFilter::OFF };
+        Targets::new().with_default(self.level.filter()).with_target(APP_LOG, app_messages)
     }
 }
 
@@ -333,18 +333,25 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_fails_disturbs_nobody() {
-        struct Full;
+    fn failing_writer_is_tried_for_every_line() {
+        struct Full(Arc<Mutex<Vec<u8>>>);
         impl Write for Full {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
                 Err(io::ErrorKind::StorageFull.into())
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let subscriber = Logging::default().subscriber(|| Full);
-        tracing::subscriber::with_default(subscriber, || app_log!("lost"));
+        let tried = Arc::new(Mutex::new(Vec::new()));
+        let writer = tried.clone();
+        let subscriber = Logging::default().subscriber(move || Full(writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            app_log!("first");
+            app_log!("second");
+        });
+        assert_eq!(String::from_utf8(tried.lock().unwrap().clone()).unwrap(), "first\nsecond\n");
     }
 
     #[test]

@@ -1,0 +1,48 @@
+//! The files that `make:*` writes: they compile as they are.
+
+mod report_daily;
+mod resize_image;
+
+use crate::harness::Project;
+
+#[test]
+fn make_command_writes_and_registers_a_file() {
+    let project = Project::new();
+    project.write("app/main.rs", "mod command;\n\nfn main() {}\n");
+    let ran = project.think("make:command report:daily").exits(0);
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+    assert_eq!(project.read("app/command/report_daily.rs"), include_str!("make/report_daily.rs"));
+    assert_eq!(project.read("app/command.rs"), "//! The commands of this program.\n\nmod report_daily;\n");
+    project.think("make:command greet").exits(0);
+    assert!(project.read("app/command.rs").ends_with("\nmod greet;\nmod report_daily;\n"));
+}
+
+#[test]
+fn make_task_writes_and_registers_a_file() {
+    let project = Project::new();
+    let ran = project.think("make:task resize_image").exits(0);
+    assert!(ran.stderr.contains("write `mod task;`"), "{}", ran.stderr);
+    assert_eq!(project.read("app/task/resize_image.rs"), include_str!("make/resize_image.rs"));
+    assert_eq!(project.read("app/task.rs"), "//! The tasks of this program.\n\nmod resize_image;\n");
+}
+
+#[test]
+fn make_overwrites_only_with_force() {
+    let project = Project::new();
+    project.think("make:command greet").exits(0);
+    project.write("app/command/greet.rs", "mine");
+    let ran = project.think("make:command greet").exits(1);
+    assert!(ran.stderr.contains("app/command/greet.rs") && ran.stderr.contains("--force"), "{}", ran.stderr);
+    assert_eq!(project.read("app/command/greet.rs"), "mine");
+    project.think("make:command greet --force").exits(0);
+    assert!(project.read("app/command/greet.rs").contains("struct Greet"));
+    assert_eq!(project.read("app/command.rs").matches("mod greet;").count(), 1);
+}
+
+#[test]
+fn make_rejects_invalid_names() {
+    let project = Project::new();
+    assert!(project.think("make:command Report").exits(2).stderr.contains("demo:hello"));
+    assert!(project.think("make:task ../evil").exits(2).stderr.contains("send_mail"));
+    assert!(!project.path("app/command").exists() && !project.path("app/task").exists());
+}

@@ -1,0 +1,12 @@
+//! The wire: lines, frames, WebSocket, HTTP and TLS on the listeners of a server, and access to it.
+
+mod access;
+mod connections;
+mod frames;
+mod fuzz;
+mod http;
+mod lines;
+mod listeners;
+mod telnet;
+mod tls;
+mod websocket;
