@@ -55,18 +55,6 @@ pub(crate) fn truncate(text: &str, width: usize) -> String {
     line.replace(['\n', '\r'], " ")
 }
 
-/// What comes from anywhere, without what would confuse a terminal.
-pub(crate) fn escape_control(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() {
-            true => shown.extend(character.escape_default()),
-            false => shown.push(character),
-        }
-    }
-    shown
-}
-
 /// The colour of a state.
 pub(crate) fn style(state: State) -> Style {
     match state {

@@ -1,6 +1,7 @@
 //! The built-in commands.
 
 mod config;
+mod facts;
 mod help;
 mod list;
 mod make;

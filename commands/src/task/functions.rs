@@ -5,7 +5,7 @@ use framework::prelude::*;
 use framework::task::{HandlerInfo, Handlers};
 
 use super::arguments::{Argument, Kind, arguments, first_paragraph};
-use super::show::facts;
+use crate::facts::print_facts;
 use crate::format::{format_millis, truncate};
 
 /// List the functions, or show one with its arguments
@@ -63,7 +63,7 @@ fn print(story: &HandlerInfo, output: &mut Output) {
     if let Some(description) = &story.description {
         output.line(format_args!("{description}\n"));
     }
-    facts(
+    print_facts(
         &[
             ("function", Some(story.name.clone())),
             ("queue", Some(format!("{}, priority {}", story.queue, story.priority))),

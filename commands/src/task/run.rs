@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use framework::output::{escape_control, escape_json};
 use framework::prelude::*;
 use framework::task::{Handlers, TaskId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::format::{count_tasks, escape_control};
+use crate::format::count_tasks;
 use crate::queue::queue_file::QueuePath;
 
 /// Run one task here, in the foreground, with its exact arguments
@@ -62,7 +63,7 @@ impl Execute for Run {
         };
         match (self.json, result) {
             (true, _) => output.json(&Told { task_id: id, function, result, error })?,
-            (false, Some(result)) => output.line(result.get()),
+            (false, Some(result)) => output.line(escape_json(result.get())),
             (false, None) => {}
         }
         let pushed = attempt.take_pushed(&outcome);

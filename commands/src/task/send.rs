@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use framework::clap::Command as Described;
 use framework::client::{Client, Request, TaskEnd};
+use framework::output::{escape_control, escape_json};
 use framework::prelude::*;
 use framework::protocol::{Reply, Status};
 use framework::task::TaskId;
@@ -216,7 +217,7 @@ impl SendCommand {
                 Ok(output.json(&Told { result: Some(result), ..Told::new(id, Status::Done) })?)
             }
             Some(TaskEnd::Done(result)) => {
-                output.line(result.get());
+                output.line(escape_json(result.get()));
                 Ok(())
             }
             Some(TaskEnd::Failed(error)) => self.unhappy(id, Status::Failed, "has failed", error, output),
@@ -296,7 +297,7 @@ async fn send_raw(client: Client, text: &[u8], output: &mut Output) -> Result<()
         if let Some(answer) = answer {
             return Err(Exit::Refused.error(answer.refusal().to_string()));
         }
-        output.line(line);
+        output.line(escape_control(line));
     }
     Ok(())
 }

@@ -51,13 +51,3 @@ impl Execute for Show {
         Ok(())
     }
 }
-
-/// What there is to tell, each under its name.
-pub(super) fn facts(facts: &[(&str, Option<String>)], output: &mut Output) {
-    let name = output.style(framework::output::Style::Name);
-    for (label, value) in facts {
-        if let Some(value) = value {
-            output.line(format_args!("{}{value}", name.on(format_args!("{label:<16}"))));
-        }
-    }
-}

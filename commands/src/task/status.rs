@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use framework::humantime::format_duration;
+use framework::output::escape_control;
 use framework::prelude::*;
 use framework::views::{OpenFiles, Percentiles, Status, Workers};
 
 use super::server_address::{ServerAddress, exit_error};
 use super::watch_option::WatchOption;
+use crate::facts::print_fact;
 use crate::format::format_millis;
 
 /// Show how the task server is doing
@@ -79,9 +81,8 @@ fn describe(status: &Status, output: &mut Output) {
     if let Some(trouble) = &status.storage_error {
         lines.insert(0, ("trouble", format!("nothing is accepted: {trouble}")));
     }
-    let name = output.style(framework::output::Style::Name);
-    for (label, value) in lines {
-        output.line(format_args!("{}{value}", name.on(format_args!("{label:<16}"))));
+    for (name, value) in lines {
+        print_fact(name, escape_control(&value), output);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use framework::client::{Client, ClientError, TaskEnd, TaskEvent, TaskEvents};
+use framework::output::{escape_control, escape_json};
 use framework::prelude::*;
 use framework::protocol::ErrorCode;
 use framework::task::{BatchId, LogLine, Progress, TaskId};
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::batch::progress_bar::{Follow, PATIENCE, listen};
 use super::server_address::{ServerAddress, exit_error};
-use crate::format::{escape_control, format_millis, format_timestamp};
+use crate::format::{format_millis, format_timestamp};
 
 /// Follow a task, or a batch, until its end
 ///
@@ -68,7 +69,7 @@ impl WatchTask {
                 None => output.json(&json!({ "id": self.id, "state": end.state, "result": end.result }))?,
             }
         } else if let Some(result) = end.result.as_ref().filter(|result| result.get() != "null") {
-            output.line(result.get());
+            output.line(escape_json(result.get()));
         }
         match (end.state, end.error) {
             (State::Done, _) => Ok(()),

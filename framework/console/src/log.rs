@@ -5,7 +5,6 @@
 //! server itself says of each task that has ended. What a handler logs carries the id of its task.
 
 mod buffer;
-mod escape;
 mod file;
 mod json;
 mod outcome_lines;

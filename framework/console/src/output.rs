@@ -1,5 +1,6 @@
 //! The only printer: results to stdout, everything else to stderr.
 
+mod escape;
 mod sink;
 mod table;
 
@@ -8,6 +9,8 @@ use std::io;
 
 use serde::Serialize;
 
+pub(crate) use self::escape::EscapeControl;
+pub use self::escape::{escape_control, escape_json};
 pub use self::sink::Captured;
 use self::sink::Sink;
 
@@ -105,7 +108,7 @@ impl Output {
     /// When `value` has no form in JSON, as a map with keys that are not strings.
     pub fn json(&mut self, value: &impl Serialize) -> serde_json::Result<()> {
         let text = serde_json::to_string(value)?;
-        self.line(text);
+        self.line(escape_json(&text));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use framework::prelude::*;
 use framework::views::BatchInfo;
 
-use super::facts;
+use crate::facts::print_facts;
 use crate::format::{batch_state, format_timestamp};
 
 pub(super) fn print(batch: &BatchInfo, output: &mut Output) {
@@ -11,10 +11,10 @@ pub(super) fn print(batch: &BatchInfo, output: &mut Output) {
         Some(task) => format!("{then}, task {task}"),
         None => then.clone(),
     });
-    facts(
+    print_facts(
         &[
             ("batch", Some(batch.id.to_string())),
-            ("name", Some(batch.name.escape_debug().to_string())),
+            ("name", Some(batch.name.clone())),
             ("function", Some(batch.function.clone())),
             ("state", Some(batch_state(batch))),
             ("opened", Some(format_timestamp(batch.opened_ms))),

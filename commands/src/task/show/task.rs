@@ -1,11 +1,11 @@
 //! The story of a task as people read it.
 
-use framework::output::Style;
+use framework::output::{Style, escape_control, escape_json};
 use framework::prelude::*;
 use framework::views::{AttemptInfo, State, TaskDetails};
 
-use super::facts;
-use crate::format::{escape_control, format_millis, format_timestamp, style};
+use crate::facts::{print_fact, print_facts};
+use crate::format::{format_millis, format_timestamp, style};
 
 pub(super) fn print(story: &TaskDetails, output: &mut Output) {
     let task = &story.summary;
@@ -13,16 +13,16 @@ pub(super) fn print(story: &TaskDetails, output: &mut Output) {
     let texts = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", then "));
     let lasts = story.timeout_ms.map_or("for ever".to_owned(), |ms| format_millis(ms as f64));
     let attempts = format!("{} of {}, each at most {lasts}", task.attempts, story.max_attempts);
-    facts(
+    print_fact("task", task.id, output);
+    print_fact("state", state, output);
+    print_facts(
         &[
-            ("task", Some(task.id.to_string())),
-            ("state", Some(state)),
             ("function", Some(task.function.clone())),
-            ("arguments", Some(escape_control(story.args.get()))),
+            ("arguments", Some(story.args.get().to_owned())),
             ("queue", Some(format!("{}, priority {}", task.queue, task.priority))),
             ("batch", story.batch.map(|batch| batch.to_string())),
-            ("key", story.key.as_deref().map(escape_control)),
-            ("concurrency key", story.concurrency_key.as_deref().map(escape_control)),
+            ("key", story.key.clone()),
+            ("concurrency key", story.concurrency_key.clone()),
             ("then", texts(&story.then)),
             ("accepted", Some(format_timestamp(task.accepted_ms))),
             ("due", task.due_ms.map(format_timestamp)),
@@ -77,7 +77,7 @@ fn print_end(story: &TaskDetails, output: &mut Output) {
     let heading = output.style(Style::Heading);
     match (&story.result, &story.summary.error) {
         (Some(result), _) => {
-            output.line(format_args!("\n{}  {}", heading.on("result"), escape_control(result.get())))
+            output.line(format_args!("\n{}  {}", heading.on("result"), escape_json(result.get())))
         }
         (None, Some(error)) => output.line(format_args!("\n{}  {}", heading.on("error"), indented(error))),
         (None, None) if story.summary.state == State::Done => {

@@ -10,8 +10,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::escape::is_hidden;
 use super::task_scope::subject;
+use crate::output::escape_json;
 
 pub(super) struct Json;
 
@@ -125,17 +125,7 @@ impl Visit for Members {
     }
 }
 
+/// A text as a JSON string without control characters.
 pub(super) fn quoted(text: &str) -> String {
-    let json = serde_json::Value::from(text).to_string();
-    if !json.contains(is_hidden) {
-        return json;
-    }
-    // JSON itself lets some of them through; all of them lie below U+10000.
-    json.chars().fold(String::new(), |mut safe, letter| {
-        match letter {
-            _ if is_hidden(letter) => safe.push_str(&format!("\\u{:04x}", u32::from(letter))),
-            _ => safe.push(letter),
-        }
-        safe
-    })
+    escape_json(&serde_json::Value::from(text).to_string()).into_owned()
 }

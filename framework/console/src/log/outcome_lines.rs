@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use super::Format;
 use super::buffer::LogBuffer;
-use super::escape::Escaped;
 use super::json::quoted;
+use crate::output::EscapeControl;
 
 static OUTCOMES: OnceLock<OutcomeLines> = OnceLock::new();
 
@@ -71,7 +71,7 @@ impl EndedTask<'_> {
         write!(lines, "{time}  INFO outcome: task={id} {outcome} function={function} attempts={attempts}")?;
         write!(lines, " ran_ms={}", self.milliseconds())?;
         if let Some(error) = self.error {
-            write!(Escaped(&mut *lines), " error={error:?}")?;
+            write!(EscapeControl(&mut *lines), " error={error:?}")?;
         }
         lines.write_char('\n')
     }

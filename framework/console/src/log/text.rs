@@ -11,8 +11,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use super::APP_LOG;
-use super::escape::Escaped;
 use super::task_scope::subject;
+use crate::output::EscapeControl;
 
 #[derive(Clone, Copy)]
 pub(super) struct Text {
@@ -24,7 +24,7 @@ pub(super) struct Text {
 pub(super) fn remark(text: &str) -> Vec<u8> {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     let mut line = format!("{time}  WARN log: ");
-    write!(Escaped(&mut line), "{text}").expect("a string takes everything");
+    write!(EscapeControl(&mut line), "{text}").expect("a string takes everything");
     line.push('\n');
     line.into_bytes()
 }
@@ -90,7 +90,7 @@ impl Pairs<'_> {
 
     fn pair(&mut self, field: &Field, value: &dyn Debug) -> fmt::Result {
         self.name(field)?;
-        write!(Escaped(&mut self.writer), "{value:?}")
+        write!(EscapeControl(&mut self.writer), "{value:?}")
     }
 }
 

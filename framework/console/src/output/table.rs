@@ -1,6 +1,8 @@
 //! Lays rows out in aligned columns.
 
-use super::Paint;
+use std::borrow::Cow;
+
+use super::{Paint, escape_control};
 
 const GAP: &str = "  ";
 
@@ -10,12 +12,14 @@ pub(super) fn lines<const N: usize>(
     rows: &[[String; N]],
     heading: &Paint,
 ) -> Vec<String> {
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| tidy(cell))).collect();
+    // A cell comes from anywhere: a line end or an escape sequence in it must not break the table.
+    let rows: Vec<[Cow<str>; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| escape_control(cell))).collect();
     let columns: [Column; N] =
-        std::array::from_fn(|index| Column::of(headings[index], rows.iter().map(|row| row[index].as_str())));
+        std::array::from_fn(|index| Column::of(headings[index], rows.iter().map(|row| &*row[index])));
     let head = heading.on(join(&columns, headings)).to_string();
     std::iter::once(head)
-        .chain(rows.iter().map(|row| join(&columns, row.each_ref().map(String::as_str))))
+        .chain(rows.iter().map(|row| join(&columns, row.each_ref().map(|cell| &**cell))))
         .collect()
 }
 
@@ -50,16 +54,6 @@ fn join<const N: usize>(columns: &[Column; N], cells: [&str; N]) -> String {
     }
     line.truncate(line.trim_end().len());
     line
-}
-
-/// A cell comes from anywhere: a line end or an escape sequence in it must not break the table or the
-/// terminal.
-fn tidy(cell: &str) -> String {
-    let mut tidy = String::with_capacity(cell.len());
-    for character in cell.chars() {
-        if character.is_control() { tidy.extend(character.escape_default()) } else { tidy.push(character) }
-    }
-    tidy
 }
 
 /// How many columns of a terminal `text` takes.
