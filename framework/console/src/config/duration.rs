@@ -1,6 +1,7 @@
-//! A setting that is a time: `"30s"`, `"10m"`, or a number of seconds as Swoole means it.
+//! A duration: `30s`, `1h 30m`, or a number of seconds as in Swoole.
 //!
-//! For a field of type [`Duration`]: `#[serde(with = "framework::config::duration")]`.
+//! For a field of type [`Duration`]: `#[serde(with = "framework::config::duration")]`. [`parse`] reads the same in
+//! options of the command line.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +9,16 @@ use std::time::Duration;
 use serde::Serializer;
 use serde::de::{Deserializer, Error, Visitor};
 
-/// Writes `30s`, `1h 30m`.
+/// Parses a text with units, such as `500ms` or `1h 30m`, or a number of seconds; `None` if it is neither.
+pub fn parse(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
+    }
+}
+
+/// Serializes a duration as `30s` or `1h 30m`.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -16,7 +26,7 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
     serializer.collect_str(&humantime::format_duration(*duration))
 }
 
-/// Reads a text with units, or a number of seconds.
+/// Deserializes a text with units, or a number of seconds.
 ///
 /// # Errors
 /// When it is neither, or negative.
@@ -34,11 +44,7 @@ impl Visitor<'_> for Time {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-        if let Ok(seconds) = text.trim().parse::<f64>() {
-            return self.visit_f64(seconds);
-        }
-        humantime::parse_duration(text.trim())
-            .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+        parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
     }
 
     fn visit_u64<E: Error>(self, seconds: u64) -> Result<Duration, E> {
@@ -71,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_a_text_with_units_or_a_number_of_seconds() {
+    fn duration_is_a_text_with_units_or_a_number_of_seconds() {
         assert_eq!(read(r#""10m""#).unwrap(), Duration::from_secs(600));
         assert_eq!(read(r#""30""#).unwrap(), Duration::from_secs(30));
         assert_eq!(read("30").unwrap(), Duration::from_secs(30));
@@ -79,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_never_negative_nor_without_a_known_unit() {
+    fn duration_is_never_negative_nor_of_an_unknown_unit() {
         for wrong in ["-1", "-0.5", "1e300", r#""-1s""#, r#""5 parsecs""#, r#""NaN""#, r#""""#, "true"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn duration_survives_being_serialized() {
         for duration in [Duration::ZERO, Duration::from_millis(1_500), Duration::from_secs(5_400)] {
             let text = serde_json::to_string(&Wait(duration)).unwrap();
             assert_eq!(read(&text).unwrap(), duration, "{text}");
