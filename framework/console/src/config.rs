@@ -1,22 +1,23 @@
 //! Typed settings: defaults, then config/NAME.toml, then THINK_NAME_KEY.
 //!
-//! A [`Section`] is a struct with its defaults in `impl Default`; [`section!`](crate::section) makes it known.
-//! Whatever is misspelt or of the wrong type, in a file or in the environment, is an error that says where it
-//! stands and what was probably meant: a setting is never silently ignored.
+//! A [`Section`] is a struct with its defaults in `impl Default`; [`section!`](crate::section) registers it. A key
+//! that is misspelt or of the wrong type, in a file or in the environment, is an error that names its place and a
+//! suggestion: a setting is never silently ignored.
 
 pub mod duration;
 mod environment;
-mod serde_messages;
 mod provenance;
 mod schema_fields;
 mod validation;
-mod names;
 mod did_you_mean;
+mod names;
 mod problem;
 mod read;
+mod registry;
 mod root;
 mod secret;
 mod section;
+mod serde_messages;
 mod systemd;
 pub mod size;
 
@@ -28,13 +29,15 @@ use anyhow::{Context, Result};
 pub use did_you_mean::did_you_mean;
 use environment::Environment;
 pub use problem::{Origin, Problem, Problems};
-pub use provenance::{Provenance, Setting};
+pub use provenance::Provenance;
+pub use read::Setting;
+pub use registry::SectionEntry;
 pub use secret::Secret;
-pub use section::{Section, SectionEntry};
+pub use section::Section;
 pub use systemd::Systemd;
 pub use validation::{Invalid, Validator};
 
-/// Where settings come from: the project's root and the environment of the process. Cheap to clone.
+/// The sources of settings: the project's root and the environment of the process. Cheap to clone.
 #[derive(Clone)]
 pub struct Config {
     sources: Arc<Sources>,
@@ -46,9 +49,9 @@ struct Sources {
 }
 
 impl Config {
-    /// Finds the project and reads the environment of the process, once.
+    /// Locates the project and reads the environment of the process, once.
     ///
-    /// The root is what `THINK_ROOT` says; else the nearest directory, upwards from the current one and then
+    /// The root is `THINK_ROOT` if it is set, else the nearest directory, upwards from the current one and then
     /// from the program's own file, that holds `config/` and also `app/` or a file `think`.
     ///
     /// # Errors
@@ -59,7 +62,7 @@ impl Config {
         Ok(Self { sources: Arc::new(Sources { root, environment }) })
     }
 
-    /// A configuration of the given root that knows no other variables than these; for tests.
+    /// A configuration of the given root with these variables only, for tests.
     pub fn at<'a>(
         root: impl Into<PathBuf>,
         environment: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -89,23 +92,22 @@ impl Config {
         Ok(directory)
     }
 
-    /// The settings of one section. Reads its file each time: keep what you get.
+    /// The settings of one section. Every call reads the file: keep the result.
     ///
     /// # Errors
-    /// [`Problems`], all that there are with this section, and any name of a file or variable that belongs to
-    /// no section.
+    /// All [`Problems`] of this section, and every file or variable that belongs to no section.
     pub fn section<S: Section>(&self) -> Result<S> {
         self.section_checked(|_| Ok(()))
     }
 
-    /// Likewise, and checks also what a section cannot know by itself, such as the names of handlers. What is
-    /// wrong is reported with the place where it was set.
+    /// The same, with a further check of what a section cannot know by itself, such as the names of handlers. Its
+    /// errors are reported with the place where the value was set.
     ///
     /// # Errors
-    /// Those of [`Config::section`], and those of `check`.
+    /// The same as [`Config::section`], and the errors of `check`.
     pub fn section_checked<S: Section>(&self, check: impl FnOnce(&S) -> Result<(), Invalid>) -> Result<S> {
         let mut problems = self.strays_beside(Some(S::NAME));
-        match read::read::<S>(self, check) {
+        match read::read::<S>(self, &self.section_names(), check) {
             Ok(reading) if problems.is_empty() => return Ok(reading.settings),
             Ok(_) => {}
             Err(more) => problems.extend(more),
@@ -113,18 +115,23 @@ impl Config {
         Err(problems.into())
     }
 
-    /// Reads every registered section.
+    /// Reads and validates every registered section.
     ///
     /// # Errors
-    /// All that is wrong with any of them, not just the first thing.
+    /// All problems of all sections, not just the first.
     pub fn check_all(&self) -> Result<(), Problems> {
         let mut problems = self.strays();
-        for explained in self.explain() {
-            if let Err(more) = explained.settings {
+        for section in SectionEntry::all() {
+            if let Err(more) = (section.read)(self) {
                 problems.extend(more);
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// The names of all registered sections.
+    fn section_names(&self) -> Vec<&'static str> {
+        SectionEntry::all().into_iter().map(|section| section.name).collect()
     }
 }
 
@@ -145,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// A project of its own in the directory for temporary files; gone when dropped.
+    /// A project in a temporary directory, which is removed on drop.
     pub(super) struct Project {
         pub(super) root: PathBuf,
     }
@@ -236,7 +243,7 @@ mod tests {
     crate::section!(SampleQueue);
 
     #[test]
-    fn all_sections_are_checked_and_every_problem_is_reported() {
+    fn check_all_reports_every_problem_of_every_section() {
         let project = Project::new();
         project.write("config/sample.toml", "port = 0");
         project.write("config/sample_queue.toml", "size = -1");
@@ -252,14 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_or_variable_of_no_section_is_a_problem() {
+    fn file_or_variable_of_no_section_is_a_problem() {
         let project = Project::new();
         project.write("config/sampel.toml", "");
         project.write("config/sample.toml~", "an editor's backup does not count");
         let config = project.config(&[("THINK_SAMPEL_PORT", "1"), ("THINK_ROOT", "/"), ("HOME", "/")]);
         let expected = [
-            "config/sampel.toml: there is no section `sampel`; did you mean config/sample.toml?",
-            "THINK_SAMPEL_PORT: there is no such section; did you mean THINK_SAMPLE_PORT?",
+            "config/sampel.toml: unknown section `sampel`; did you mean config/sample.toml?",
+            "THINK_SAMPEL_PORT: unknown section; did you mean THINK_SAMPLE_PORT?",
         ];
         let problems = config.check_all().unwrap_err().to_string();
         assert_eq!(problems.lines().collect::<Vec<_>>(), expected);
@@ -268,18 +275,18 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_belongs_to_the_section_with_the_longest_name() {
+    fn variable_belongs_to_the_section_with_the_longest_name() {
         let config = Project::new().config(&[("THINK_SAMPLE_QUEUE_SIZE", "7")]);
         assert_eq!(config.section::<SampleQueue>().unwrap().size, 7);
         assert_eq!(config.section::<Sample>().unwrap(), Sample::default());
     }
 
     #[test]
-    fn each_effective_value_tells_where_it_comes_from() {
+    fn explain_names_the_origin_of_each_value() {
         let project = Project::new();
         project.write("config/sample.toml", "\npassword = \"hunter2\"");
-        let explained = project.config(&[("THINK_SAMPLE_PORT", "2")]).explain();
-        let sample = explained.into_iter().find(|explained| explained.section == "sample").unwrap();
+        let provenance = project.config(&[("THINK_SAMPLE_PORT", "2")]).explain();
+        let sample = provenance.into_iter().find(|provenance| provenance.section == "sample").unwrap();
         let shown: Vec<_> = sample
             .settings
             .unwrap()
@@ -301,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn runtime_is_created_when_needed_and_says_when_it_cannot_be() {
+    fn runtime_is_created_when_missing() {
         let project = Project::new();
         let config = project.config(&[]);
         assert_eq!(config.runtime("mail").unwrap(), project.root.join("runtime/mail"));
@@ -314,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_a_config_shows_no_variable() {
+    fn debug_of_a_config_shows_no_variable() {
         let config = Config::at("/", [("THINK_MAIL_PASSWORD", "hunter2")]);
         assert!(!format!("{config:?}").contains("hunter2"));
     }

@@ -1,16 +1,16 @@
-//! "Did you mean": the known name that a wrong one was probably meant to be.
+//! "Did you mean": the known name that is most similar to a wrong one.
 
-/// The name among `known` that is nearest to `wrong`, if one is near enough.
+/// The name among `known` that is most similar to `wrong`, if one is similar enough.
 ///
 /// Case, `_`, `-` and spaces do not count: `workerNum` is `worker_num`. Otherwise up to three in ten letters may
 /// be swapped, missing, doubled or wrong.
 pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const NEAR: f64 = 0.7;
+    const SIMILAR: f64 = 0.7;
     let wrong = letters(wrong);
     known
         .into_iter()
         .map(|name| (strsim::normalized_damerau_levenshtein(&wrong, &letters(name)), name))
-        .filter(|(similarity, _)| *similarity >= NEAR)
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| name)
 }
@@ -26,7 +26,7 @@ mod tests {
     const KNOWN: [&str; 4] = ["worker_num", "task_worker_num", "port", "host"];
 
     #[test]
-    fn a_misspelt_name_finds_its_neighbour() {
+    fn did_you_mean_finds_the_name_that_was_misspelt() {
         for (wrong, right) in [
             ("worker_numm", "worker_num"),
             ("workerNum", "worker_num"),
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn another_word_finds_nothing() {
+    fn did_you_mean_finds_nothing_for_another_word() {
         assert_eq!(did_you_mean("dispatch_mode", KNOWN), None);
         assert_eq!(did_you_mean("", KNOWN), None);
     }

@@ -1,4 +1,4 @@
-//! The variables of the environment that are settings: THINK_NAME_KEY.
+//! The settings in the environment: THINK_NAME_KEY.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,17 @@ use anyhow::{Result, bail};
 
 use super::did_you_mean::did_you_mean;
 use super::problem::{Origin, Problems};
-use super::section::SectionEntry;
 
 const PREFIX: &str = "THINK_";
 pub(super) const ROOT: &str = "THINK_ROOT";
 
-/// Every `THINK_` variable but `THINK_ROOT`, as it was when the process asked.
+/// A section and its keys.
+pub(super) struct Known {
+    pub(super) name: &'static str,
+    pub(super) keys: fn() -> Vec<String>,
+}
+
+/// Every `THINK_` variable but `THINK_ROOT`, read once.
 pub(super) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
@@ -36,27 +41,24 @@ impl Environment {
         Self(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
-    /// The variables of one section: name, key and value.
-    pub(super) fn of_section<'a>(
-        &'a self,
-        section: &'a str,
-    ) -> impl Iterator<Item = (&'a str, String, &'a str)> {
-        self.0.iter().filter_map(move |(name, value)| {
+    /// The variables of one section among `sections`: name, key and value.
+    pub(super) fn of_section(&self, section: &str, sections: &[&str]) -> Vec<(&str, String, &str)> {
+        // THINK_MAIL_QUEUE_SIZE belongs to the section `mail_queue` rather than to `mail`.
+        let longer: Vec<_> = sections.iter().filter(|other| other.len() > section.len()).collect();
+        let variables = self.0.iter().filter_map(|(name, value)| {
             let key = key_of(name, section)?;
-            // `mail_queue` has a say before `mail` on THINK_MAIL_QUEUE_SIZE.
-            let taken = SectionEntry::all()
-                .iter()
-                .any(|other| other.name.len() > section.len() && key_of(name, other.name).is_some());
-            (!taken).then(|| (name.as_str(), key.to_ascii_lowercase(), value.as_str()))
-        })
+            let is_taken = longer.iter().any(|other| key_of(name, other).is_some());
+            (!is_taken).then(|| (name.as_str(), key.to_ascii_lowercase(), value.as_str()))
+        });
+        variables.collect()
     }
 
-    /// The variables that belong to no section.
-    pub(super) fn strays(&self, sections: &[&str]) -> Problems {
+    /// The variables that belong to none of `sections`; suggestions come from `known`.
+    pub(super) fn strays(&self, sections: &[&str], known: &[Known]) -> Problems {
         let mut problems = Problems::default();
         for name in self.0.keys() {
             if sections.iter().all(|section| key_of(name, section).is_none()) {
-                let message = format!("there is no such section{}", suggestion(name));
+                let message = format!("unknown section{}", suggestion(name, known));
                 problems.add(Origin::Environment(name.clone()), message);
             }
         }
@@ -77,14 +79,13 @@ fn key_of<'a>(name: &'a str, section: &str) -> Option<&'a str> {
     name.strip_prefix(variable(section, "").as_str()).filter(|key| !key.is_empty())
 }
 
-fn suggestion(name: &str) -> String {
-    let sections = SectionEntry::all();
+fn suggestion(name: &str, sections: &[Known]) -> String {
     let names: Vec<_> = sections.iter().map(|section| section.name).collect();
     let variables = sections
         .iter()
         .flat_map(|section| (section.keys)().into_iter().map(|key| variable(section.name, &key)))
         .chain([ROOT.to_owned()]);
-    // The prefix that all of them share would make all of them look alike.
+    // Compared without the prefix, which would make all of them look alike.
     let known: Vec<_> = variables.map(|variable| variable[PREFIX.len()..].to_owned()).collect();
     let name = &name[PREFIX.len()..];
     let near_variable = did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned);
@@ -105,16 +106,17 @@ mod tests {
     use super::*;
 
     fn stray(name: &str) -> String {
-        Environment::of([(name, "")]).strays(&["sample"]).to_string()
+        let known = [Known { name: "sample", keys: || vec!["port".to_owned()] }];
+        Environment::of([(name, "")]).strays(&["sample"], &known).to_string()
     }
 
     #[test]
-    fn a_stray_variable_is_told_what_it_was_meant_to_be() {
-        assert!(stray("THINK_SAMPLE_PROT").is_empty(), "its section tells of its keys");
+    fn stray_variable_gets_a_suggestion() {
+        assert!(stray("THINK_SAMPLE_PROT").is_empty(), "its section reports its keys");
         assert!(stray("THINK_SAMPEL_PORT").ends_with("did you mean THINK_SAMPLE_PORT?"));
         assert!(stray("THINK_SAMPEL_X").ends_with("did you mean THINK_SAMPLE_X?"));
         assert!(stray("THINK_ROOTS").ends_with("did you mean THINK_ROOT?"));
-        assert!(stray("THINK_SAMPLE_").contains("there is no such section"));
+        assert!(stray("THINK_SAMPLE_").contains("unknown section"));
         assert!(stray("THINK_").contains("a setting is THINK_SECTION_KEY"));
     }
 }

@@ -1,15 +1,15 @@
-//! The names that a section knows, and what to say of any other.
+//! The keys of a section, and the messages for any other key.
 
 use super::Section;
 use super::did_you_mean::did_you_mean;
 use super::environment::variable;
 use super::schema_fields::keys;
 
-/// The keys of one section, and those that it knows to refuse.
+/// The keys of one section, and the foreign ones that it refuses with advice.
 pub(super) struct Names {
     section: &'static str,
     known: Vec<String>,
-    /// What a table of a made-up name is.
+    /// The noun for a table, if the user chooses its name.
     table: Option<&'static str>,
     replaced: &'static [(&'static str, &'static str)],
 }
@@ -19,10 +19,10 @@ impl Names {
         Self { section: S::NAME, known: keys::<S>(), table: S::TABLE, replaced: S::REPLACED }
     }
 
-    /// Whether the file may have this key; else what is wrong with it.
+    /// Checks a key of the file; the error says what is wrong with it.
     pub(super) fn check_key(&self, key: &str, is_table: bool) -> Result<(), String> {
         if let Some(table) = self.table {
-            return made_up(key, is_table, table);
+            return check_table(key, is_table, table);
         }
         let name = key.trim();
         let is_known = self.known.iter().any(|known| known == name);
@@ -32,9 +32,9 @@ impl Names {
         if is_known {
             return Err(format!("{key:?} is `{name}` with spaces: remove them"));
         }
-        let spaces = if name == key { "" } else { " (mind the spaces within its quotes)" };
+        let spaces = if name == key { "" } else { " (mind the spaces in its quotes)" };
         if let Some((_, sentence)) = self.replaced.iter().find(|(replaced, _)| *replaced == name) {
-            return Err(format!("`{name}`{spaces} is not used here: {sentence}"));
+            return Err(format!("`{name}`{spaces} is not supported: {sentence}"));
         }
         if is_table && name == self.section {
             return Err(format!(
@@ -47,7 +47,7 @@ impl Names {
         })
     }
 
-    /// Whether there may be a variable of this key, which has lost its case; else what is wrong with it.
+    /// Checks the key of a variable, which is in lower case; the error says what is wrong with it.
     pub(super) fn check_variable(&self, key: &str) -> Result<(), String> {
         if self.known.iter().any(|known| known == key) {
             return Ok(());
@@ -60,7 +60,7 @@ impl Names {
         }
         let replaced = self.replaced.iter().find(|(replaced, _)| replaced.eq_ignore_ascii_case(key));
         if let Some((replaced, sentence)) = replaced {
-            return Err(format!("`{replaced}` is not used here: {sentence}"));
+            return Err(format!("`{replaced}` is not supported: {sentence}"));
         }
         Err(match self.nearest(key) {
             Some(near) => format!("`{key}` is not a setting; did you mean {}?", variable(self.section, near)),
@@ -77,17 +77,17 @@ impl Names {
     }
 }
 
-/// Whether a table may be called so.
-fn made_up(key: &str, is_table: bool, table: &str) -> Result<(), String> {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+/// Checks the name of a table that the user chose.
+fn check_table(key: &str, is_table: bool, table: &str) -> Result<(), String> {
+    let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
     if !is_table {
         return Err(format!(
             "`{key}` belongs to no {table}: write it below a line such as `[name_of_the_{table}]`"
         ));
     }
-    if key.is_empty() || !key.chars().all(good) {
+    if key.is_empty() || !key.chars().all(is_valid) {
         return Err(format!(
-            "{key:?} is no name for a {table}: write lower case letters, digits, `_`, `-` and `.`"
+            "{key:?} is not a valid name for a {table}: use lower case letters, digits, `_`, `-` and `.`"
         ));
     }
     Ok(())

@@ -1,8 +1,8 @@
-//! What is wrong with the settings, and where it stands.
+//! Problems of the settings, and the places where they are.
 
 use std::fmt;
 
-/// Where a value comes from. Displays as `default`, `config/server.toml:12` or `THINK_SERVER_PORT`.
+/// The origin of a value. Displays as `default`, `config/server.toml:12` or `THINK_SERVER_PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     Default,
@@ -25,7 +25,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong: where it stands, and a sentence that says what and what to do.
+/// One problem: its place, and a sentence that names the problem and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     pub place: Origin,
@@ -38,7 +38,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong, in the order of the files and their lines; displays as one line each.
+/// A list of problems, in the order of the files and their lines; displays as one line each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 

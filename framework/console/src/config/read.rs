@@ -12,19 +12,39 @@ use toml::de::{DeTable, DeValue, Error};
 
 use super::names::Names;
 use super::problem::{Origin, Problems};
+use super::schema_fields::fields;
 use super::validation::Invalid;
 use super::{Config, Section, serde_messages};
 
-/// A section as it was read.
+/// One effective value; secrets are hidden.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    pub key: String,
+    /// `null` if the setting is not set.
+    pub value: serde_json::Value,
+    pub origin: Origin,
+}
+
+/// A section and the origins of its values.
 pub(super) struct Reading<S> {
     pub(super) settings: S,
-    /// Where each key that is not at its default comes from.
+    /// The origin of each key that is not at its default.
     pub(super) origins: BTreeMap<String, Origin>,
 }
 
-/// `check` sees what the section cannot check by itself.
+/// Reads a section as keys and values, with the origin of each.
+pub(super) fn settings<S: Section>(config: &Config) -> Result<Vec<Setting>, Problems> {
+    let sections = config.section_names();
+    let reading = read::<S>(config, &sections, |_| Ok(()))?;
+    let origin = |key: &str| reading.origins.get(key).cloned().unwrap_or(Origin::Default);
+    let settings = fields(&reading.settings).into_iter();
+    Ok(settings.map(|(key, value)| Setting { origin: origin(&key), key, value }).collect())
+}
+
+/// Reads a section, of which there are also `sections`, and validates it with `check` as well.
 pub(super) fn read<S: Section>(
     config: &Config,
+    sections: &[&str],
     check: impl FnOnce(&S) -> Result<(), Invalid>,
 ) -> Result<Reading<S>, Problems> {
     let name = format!("config/{}.toml", S::NAME);
@@ -35,13 +55,13 @@ pub(super) fn read<S: Section>(
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => reader.problems.add(Origin::File(name), format!("cannot be read: {error}")),
     }
-    reader.environment(config);
+    reader.environment(config, sections);
     reader.finish(check)
 }
 
 type Entry<'text> = Spanned<DeValue<'text>>;
 
-/// Collects values and problems; each value is tried alone, so that an error is known to be its own.
+/// Collects values and problems. Each value is decoded alone first, so that an error belongs to one key.
 struct Reader<'text, S> {
     names: Names,
     given: DeTable<'text>,
@@ -89,8 +109,8 @@ impl<'text, S: Section> Reader<'text, S> {
         }
     }
 
-    fn environment(&mut self, config: &'text Config) {
-        for (name, key, text) in config.sources.environment.of_section(S::NAME) {
+    fn environment(&mut self, config: &'text Config, sections: &[&str]) {
+        for (name, key, text) in config.sources.environment.of_section(S::NAME, sections) {
             let place = Origin::Environment(name.to_owned());
             if let Err(message) = self.names.check_variable(&key) {
                 self.problems.add(place, message);
@@ -111,7 +131,7 @@ impl<'text, S: Section> Reader<'text, S> {
         self.origins.insert(key.to_owned(), origin);
     }
 
-    /// Checks what could be read even when something could not, so that all problems show at once.
+    /// Validates the values that could be read even if others could not, to report all problems at once.
     fn finish(mut self, check: impl FnOnce(&S) -> Result<(), Invalid>) -> Result<Reading<S>, Problems> {
         let settings = match deserialize::<S>(self.given) {
             Ok(settings) => settings,
@@ -143,7 +163,7 @@ fn alone<S: Section>(key: &str, value: &Entry<'_>) -> Result<(), Error> {
     deserialize::<S>(DeTable::from_iter([(key, value.clone())])).map(drop)
 }
 
-/// A string takes the text as it is; whatever cannot be a string takes it as TOML.
+/// Reads the value of a variable: a string as it is, and any other type as TOML.
 fn from_text<'text, S: Section>(key: &str, text: &'text str) -> Result<Entry<'text>, Error> {
     let string = Spanned::new(0..0, DeValue::String(Cow::Borrowed(text)));
     let Err(not_a_string) = alone::<S>(key, &string) else { return Ok(string) };
@@ -162,7 +182,7 @@ fn position(text: &str, span: Range<usize>) -> (usize, usize) {
 mod tests {
     use super::super::tests::{Project, Sample};
 
-    /// What is wrong when `config/sample.toml` is `file` and the environment holds `variables`.
+    /// The problems when `config/sample.toml` is `file` and the environment holds `variables`.
     fn problems(file: &str, variables: &[(&str, &str)]) -> Vec<String> {
         let project = Project::new();
         project.write("config/sample.toml", file);
@@ -177,18 +197,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_leaves_the_defaults() {
+    fn section_has_its_defaults_without_a_file() {
         assert_eq!(Project::new().config(&[]).section::<Sample>().unwrap(), Sample::default());
     }
 
     #[test]
-    fn the_environment_comes_before_the_file_and_the_file_before_the_defaults() {
+    fn environment_takes_precedence_over_the_file_and_the_file_over_defaults() {
         let sample = sample("port = 1\nname = \"file\"", &[("THINK_SAMPLE_PORT", "2")]);
         assert_eq!((sample.port, sample.name.as_deref(), sample.verbose), (2, Some("file"), false));
     }
 
     #[test]
-    fn a_variable_is_text_for_a_string_and_toml_for_all_else() {
+    fn variable_is_text_for_a_string_and_toml_for_any_other_type() {
         let variables = [
             ("THINK_SAMPLE_NAME", "12345"),
             ("THINK_SAMPLE_PORT", "4_000"),
@@ -207,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_names_file_and_line_and_suggests_the_near_one() {
+    fn unknown_key_names_file_and_line_and_suggests_a_similar_one() {
         assert_eq!(
             problems("# first\nprot = 1\nzzz = 2", &[]),
             [
@@ -218,29 +238,29 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_spaces_is_caught_and_told() {
+    fn key_with_spaces_is_explained() {
         assert_eq!(
             problems("\"port \" = 1\n\"old_way \" = 2", &[]),
             [
                 "config/sample.toml:1: \"port \" is `port` with spaces: remove them",
-                "config/sample.toml:2: `old_way` (mind the spaces within its quotes) is not used here: use `port`",
+                "config/sample.toml:2: `old_way` (mind the spaces in its quotes) is not supported: use `port`",
             ]
         );
     }
 
     #[test]
-    fn a_replaced_name_is_refused_with_its_sentence() {
+    fn replaced_key_is_refused_with_its_sentence() {
         assert_eq!(
             problems("old_way = 1", &[("THINK_SAMPLE_OLD_WAY", "1")]),
             [
-                "config/sample.toml:1: `old_way` is not used here: use `port`",
-                "THINK_SAMPLE_OLD_WAY: `old_way` is not used here: use `port`",
+                "config/sample.toml:1: `old_way` is not supported: use `port`",
+                "THINK_SAMPLE_OLD_WAY: `old_way` is not supported: use `port`",
             ]
         );
     }
 
     #[test]
-    fn a_wrong_type_says_what_was_expected() {
+    fn wrong_type_names_the_expected_one() {
         assert_eq!(
             problems(
                 "port = \"high\"\nverbose = 1\nhosts = [\n\"a\",\n2]",
@@ -256,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_makes_no_sense_is_found_where_it_was_given() {
+    fn invalid_value_names_its_origin() {
         assert_eq!(
             problems("\nport = 0", &[("THINK_SAMPLE_NAME", "")]),
             [
@@ -276,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_the_sections_own_name_is_explained() {
+    fn table_of_the_sections_own_name_is_explained() {
         assert_eq!(
             problems("[sample]\nport = 1", &[]),
             [
@@ -286,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_text_is_named() {
+    fn file_that_is_not_utf8_is_named() {
         let project = Project::new();
         std::fs::write(project.root.join("config/sample.toml"), b"name = \"\xff\"").unwrap();
         let error = project.config(&[]).section::<Sample>().unwrap_err();

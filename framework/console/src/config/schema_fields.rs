@@ -1,4 +1,4 @@
-//! The keys and values of a section, taken from the section itself so that no list of them can drift.
+//! The keys and values of a section, read off the section itself so that no list of them can drift.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_is_not_set_is_known_all_the_same() {
+    fn keys_include_those_that_are_not_set() {
         assert!(keys::<Sample>().contains(&"name".to_owned()));
         assert_eq!(keys::<Sample>()[0], "port");
     }

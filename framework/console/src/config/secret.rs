@@ -1,4 +1,4 @@
-//! A text that nobody gets to see by accident.
+//! A password or token that is never shown by accident.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Secret(String);
 
 impl Secret {
-    /// What is shown instead; a secret that is not set shows as an empty text.
+    /// The text shown instead; a secret that is not set shows as an empty text.
     pub const HIDDEN: &'static str = "(hidden)";
 
     pub fn new(text: impl Into<String>) -> Self {
@@ -51,7 +51,7 @@ impl Serialize for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The error of String would quote what it found.
+        // The error of String would quote the value.
         let text = String::deserialize(deserializer).map_err(|_| D::Error::custom("must be a string"))?;
         Ok(Self(text))
     }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_shows_itself_nowhere_but_to_who_reveals_it() {
+    fn secret_is_hidden_unless_revealed() {
         let secret: Secret = serde_json::from_str("\"hunter2\"").unwrap();
         let shown = format!("{secret} {secret:?} {}", serde_json::to_string(&secret).unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_the_wrong_type_is_not_quoted_in_the_error() {
+    fn secret_of_the_wrong_type_is_not_quoted_in_the_error() {
         let error = serde_json::from_str::<Secret>("123456").unwrap_err();
         assert!(!error.to_string().contains("123456"), "{error}");
     }

@@ -1,12 +1,12 @@
-//! What serde says of a value, in words for people.
+//! Translates serde's messages about a value into plain sentences.
 
 use super::did_you_mean::did_you_mean;
 
-/// The rest of a sentence that begins with the key: `must be true or false, not the string "yes"`.
+/// The predicate of a sentence that begins with the key: `must be true or false, not the string "yes"`.
 pub(super) fn explain(message: &str) -> String {
     let wrong = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     if let Some((found, expected)) = wrong.and_then(|rest| rest.split_once(", expected ")) {
-        return format!("must be {}, not {}", expectation(expected), finding(found));
+        return format!("must be {}, not {}", expected_type(expected), found_value(found));
     }
     if let Some((found, expected)) =
         message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
@@ -16,7 +16,7 @@ pub(super) fn explain(message: &str) -> String {
         return format!("must be {expected}, not {found}{near}");
     }
     if let Some(rest) = message.strip_prefix("unknown field `") {
-        // The wrong name, then the right ones, each in its quotes.
+        // The message quotes the wrong name, then the known ones.
         let mut names = rest.split('`').step_by(2);
         let wrong = names.next().unwrap_or_default();
         let known: Vec<_> = names.collect();
@@ -28,7 +28,7 @@ pub(super) fn explain(message: &str) -> String {
     message.to_owned()
 }
 
-fn expectation(expected: &str) -> &str {
+fn expected_type(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",
         "u16" => "a whole number from 0 to 65535",
@@ -43,12 +43,12 @@ fn expectation(expected: &str) -> &str {
     }
 }
 
-fn finding(found: &str) -> String {
+fn found_value(found: &str) -> String {
     match found {
         "sequence" => "a list".to_owned(),
         "map" => "a table".to_owned(),
         value => {
-            // Of a number that no machine word holds.
+            // serde's suffix of numbers beyond 64 bits.
             let value = value.trim_end_matches(" as i128").trim_end_matches(" as u128");
             format!("the {}", value.replacen("floating point", "number", 1))
         }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_expected_type_is_said_in_words() {
+    fn explain_names_types_in_plain_words() {
         for (message, sentence) in [
             (
                 "invalid type: string \"x\", expected u16",

@@ -1,4 +1,4 @@
-//! A setting that is a size in bytes: `"2MB"`, `"64KiB"`, or a number of bytes.
+//! A size in bytes: `2MB`, `64KiB`, or a number of bytes.
 //!
 //! For a field of type `usize`: `#[serde(with = "framework::config::size")]`. As in Swoole and PHP a kilobyte is
 //! 1024 bytes, however it is spelt.
@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 const UNITS: [(&str, u64); 4] = [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("B", 1)];
 
-/// Writes the largest unit that leaves no rest: `2MB`, `1500B`.
+/// Serializes a size in the largest unit without a remainder: `2MB`, `1500B`.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -21,7 +21,7 @@ pub fn serialize<S: Serializer>(size: &usize, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(&format_args!("{}{name}", bytes / unit))
 }
 
-/// Reads a text with a unit, or a number of bytes.
+/// Deserializes a text with a unit, or a number of bytes.
 ///
 /// # Errors
 /// When it is neither, or more than memory can address.
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_a_text_with_a_unit_or_a_number_of_bytes() {
+    fn size_is_a_text_with_a_unit_or_a_number_of_bytes() {
         assert_eq!(read(r#""2MB""#).unwrap(), 2 << 20);
         assert_eq!(read(r#""2m""#).unwrap(), 2 << 20);
         assert_eq!(read(r#""64 KiB""#).unwrap(), 64 << 10);
@@ -87,14 +87,14 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_never_negative_nor_without_a_known_unit_nor_beyond_memory() {
+    fn size_is_never_negative_nor_of_an_unknown_unit_nor_beyond_memory() {
         for wrong in ["-1", "1.5", r#""2 pages""#, r#""MB""#, r#""99999999999GB""#, r#""""#, "true"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn size_survives_being_serialized() {
         for (size, text) in [(0, "0B"), (1_500, "1500B"), (64 << 10, "64KB"), (2 << 20, "2MB")] {
             let written = serde_json::to_string(&Limit(size)).unwrap();
             assert_eq!(written, format!("\"{text}\""));

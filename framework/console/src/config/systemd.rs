@@ -1,4 +1,4 @@
-//! What a service manager such as systemd says in the environment.
+//! The environment of a service manager such as systemd.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,14 +11,14 @@ use listenfd::ListenFd;
 /// The service manager that has started this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Systemd {
-    /// The datagram socket that it listens on: a path, or a name behind `@`.
+    /// The datagram socket of the service manager: a path, or an abstract name after `@`.
     pub socket: OsString,
-    /// How long it lets the process be silent before it takes it for dead.
+    /// The interval within which the process must send a keep-alive.
     pub watchdog: Option<Duration>,
 }
 
 impl Systemd {
-    /// `None` where nobody waits to hear from this process.
+    /// The service manager of this process; `None` without `NOTIFY_SOCKET`.
     #[expect(clippy::disallowed_methods, reason = "this is where `config` reads the environment")]
     pub fn of_process() -> Option<Self> {
         let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
@@ -28,19 +28,19 @@ impl Systemd {
         Some(Self { socket, watchdog })
     }
 
-    /// The sockets that a service manager has opened for this process (`LISTEN_FDS`); none where there is none.
+    /// The sockets that a service manager has opened for this process (`LISTEN_FDS`).
     ///
     /// # Errors
-    /// When one of them is neither TCP nor a Unix socket that listens for streams.
+    /// When one of them is neither a TCP listener nor a Unix stream listener.
     pub fn sockets() -> Result<Vec<OwnedFd>> {
-        let mut given = ListenFd::from_env();
-        let mut sockets = Vec::with_capacity(given.len());
-        for index in 0..given.len() {
-            let tcp = given.take_tcp_listener(index).map(|socket| socket.map(OwnedFd::from));
+        let mut inherited = ListenFd::from_env();
+        let mut sockets = Vec::with_capacity(inherited.len());
+        for index in 0..inherited.len() {
+            let tcp = inherited.take_tcp_listener(index).map(|socket| socket.map(OwnedFd::from));
             let socket =
-                tcp.or_else(|_| given.take_unix_listener(index).map(|socket| socket.map(OwnedFd::from)));
+                tcp.or_else(|_| inherited.take_unix_listener(index).map(|socket| socket.map(OwnedFd::from)));
             let socket =
-                socket.with_context(|| format!("socket {index} of LISTEN_FDS can be none to listen on"))?;
+                socket.with_context(|| format!("socket {index} of LISTEN_FDS is not a stream listener"))?;
             sockets.extend(socket);
         }
         Ok(sockets)

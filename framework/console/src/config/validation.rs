@@ -1,15 +1,15 @@
-//! Values that have the right type but make no sense, such as a server with no workers.
+//! Validation of values that have the right type, such as a number that is out of range.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The keys whose values make no sense, each with a sentence.
+/// The keys with invalid values, each with a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid(Vec<(Cow<'static, str>, String)>);
 
 impl Invalid {
-    /// One key; the sentence goes on from its name: `"must be from 1 to 65535, not 0"`.
+    /// An error about one key; the sentence continues its name: `"must be from 1 to 65535, not 0"`.
     pub fn new(key: impl Into<Cow<'static, str>>, sentence: impl Into<String>) -> Self {
         Self(vec![(key.into(), sentence.into())])
     }
@@ -31,7 +31,7 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// Collects what [`Section::check`](super::Section::check) finds, so that all of it is reported at once.
+/// Collects the errors of [`Section::check`](super::Section::check), so that all of them are reported at once.
 #[derive(Debug, Default)]
 pub struct Validator(Vec<(Cow<'static, str>, String)>);
 
@@ -40,7 +40,7 @@ impl Validator {
         Self::default()
     }
 
-    /// The number must be within `range`.
+    /// Requires the number to be within `range`.
     pub fn range<N: PartialOrd + fmt::Display>(
         self,
         key: &'static str,
@@ -51,12 +51,12 @@ impl Validator {
         self.that(key, range.contains(&value), sentence)
     }
 
-    /// The text, if any, must not be empty.
+    /// Requires the text, if any, not to be empty.
     pub fn not_empty(self, key: &'static str, value: Option<&str>) -> Self {
         self.that(key, value != Some(""), || "must not be empty".to_owned())
     }
 
-    /// Anything else; the sentence goes on from the key's name.
+    /// Requires `holds`; the sentence continues the key's name.
     pub fn that(
         mut self,
         key: impl Into<Cow<'static, str>>,
@@ -69,8 +69,10 @@ impl Validator {
         self
     }
 
+    /// Ends the validation.
+    ///
     /// # Errors
-    /// When any of the checks did not hold.
+    /// When a requirement was not met.
     pub fn done(self) -> Result<(), Invalid> {
         if self.0.is_empty() { Ok(()) } else { Err(Invalid(self.0)) }
     }
