@@ -170,7 +170,7 @@ impl Console {
             Request::Help(entry, words) => output.help(&help_for(&self.program, entry, &words)),
             Request::Run(entry, matches) => {
                 let app = self.app(registry, input);
-                panic::guarded(entry.run(&matches, &app, output)).await?;
+                panic::catch_panic(entry.run(&matches, &app, output)).await?;
             }
         }
         Ok(())

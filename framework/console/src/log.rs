@@ -1,13 +1,14 @@
 //! Logs: one line per event, to stderr or to a file, as text or as JSON.
 //!
-//! A moment is what the server's users watch, such as `Client: Connect.`; [`app_log!`](crate::app_log) logs one. In
-//! text on stderr it stands bare, without time and level; whatever is in it, it is one line. An outcome is what the
-//! server itself says of each task that has ended. What a handler logs carries the id of its task.
+//! [`app_log!`](crate::app_log) writes lines of the application, such as `Client: Connect.`; in text on stderr they
+//! have no time and level. An outcome is a line of the server about a task that has ended. Lines that a handler logs
+//! carry the id of its task. Control characters are escaped: an event is always one line.
 
 mod buffer;
 mod file;
 mod json;
 mod outcome_lines;
+mod panic_hook;
 mod rotation;
 mod task_scope;
 mod text;
@@ -22,6 +23,7 @@ use clap::ValueEnum;
 use file::LogFile;
 use json::Json;
 pub use outcome_lines::{EndedTask, outcomes};
+pub use panic_hook::{PanicReport, capture_panics, log_panics, take_panic};
 pub use rotation::Rotation;
 use serde::{Deserialize, Serialize};
 pub use task_scope::{TaskScope, with_task};
@@ -36,32 +38,33 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, fmt as lines};
 
-/// The target of all moments.
+/// The target of the application's lines.
 pub const APP_LOG: &str = "app_log";
 
-/// Logs a moment: `app_log!("message: {text} from Client: {number}")`. Costs nothing while moments are off.
+/// Logs a line of the application: `app_log!("message: {text} from Client: {number}")`. Costs nothing while
+/// `app_log` is off.
 #[macro_export]
 macro_rules! app_log {
     ($($message:tt)+) => { $crate::log::tracing::info!(target: $crate::log::APP_LOG, $($message)+) };
 }
 
-/// How a process logs.
+/// The logging of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logging {
     pub level: Level,
     pub format: Format,
-    /// Whether moments are logged; they also need the level `info` at least.
+    /// Whether lines of the application are logged; they also need the level `info`.
     pub app_log: bool,
-    /// Whether each end of a task is logged; this also needs the level `info` at least.
+    /// Whether the end of each task is logged; this also needs the level `info`.
     pub outcomes: bool,
-    /// Appended to, and created when missing along with its directory; `None` is stderr.
+    /// The log file, created when missing along with its directory; `None` is stderr.
     pub file: Option<PathBuf>,
-    /// When the file is put aside.
+    /// The time or size at which the file is rotated.
     pub rotation: Rotation,
-    /// How many files that were put aside are kept.
+    /// The number of rotated files that are kept.
     pub keep: usize,
-    /// How many bytes of lines may wait to be written to the file; more are dropped, and counted.
-    pub buffer_max: usize,
+    /// The size of the buffer of the file, in bytes; lines beyond it are dropped and counted.
+    pub max_buffer: usize,
 }
 
 impl Default for Logging {
@@ -74,16 +77,16 @@ impl Default for Logging {
             file: None,
             rotation: Rotation::None,
             keep: 7,
-            buffer_max: 8 << 20,
+            max_buffer: 8 << 20,
         }
     }
 }
 
-/// The log of a process, written to its end when dropped.
-#[must_use = "what is logged reaches the file as long as this lives"]
+/// The log of a process; dropping it writes what is buffered.
+#[must_use = "the log file is written as long as the guard lives"]
 pub struct LogGuard(Option<WriterThread>);
 
-/// What is logged: this and everything more severe.
+/// The least severe level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -95,7 +98,7 @@ pub enum Level {
     Trace,
 }
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -105,14 +108,14 @@ pub enum Format {
 }
 
 impl Level {
-    /// The level that flags ask for: `-q` leaves errors, `-v` shows at least `debug`, `-vv` everything.
+    /// The level with the options of the command line: `-q` leaves errors, `-v` logs at least `debug`, `-vv` all.
     #[must_use]
     pub fn adjusted(self, quiet: bool, verbose: u8) -> Self {
-        match (quiet, verbose) {
-            (true, _) => self.min(Self::Error),
-            (false, 0) => self,
-            (false, 1) => self.max(Self::Debug),
-            (false, _) => Self::Trace,
+        match verbose {
+            _ if quiet => self.min(Self::Error),
+            0 => self,
+            1 => self.max(Self::Debug),
+            _ => Self::Trace,
         }
     }
 
@@ -134,25 +137,25 @@ impl Logging {
     /// # Errors
     /// When the file cannot be opened, or logging has been started already.
     pub fn start(self) -> Result<LogGuard> {
-        let (book, writing) = self.open()?.unzip();
-        let writer = match book.clone() {
-            Some(book) => BoxMakeWriter::new(Arc::new(book)),
+        let (buffer, writer_thread) = self.open()?.unzip();
+        let writer = match buffer.clone() {
+            Some(buffer) => BoxMakeWriter::new(Arc::new(buffer)),
             None => BoxMakeWriter::new(io::stderr),
         };
-        tracing::subscriber::set_global_default(self.subscriber(writer)).context("starting to log")?;
+        tracing::subscriber::set_global_default(self.subscriber(writer)).context("starting the log")?;
         if self.outcomes && self.level >= Level::Info {
-            outcome_lines::log_outcomes(self.format, book);
+            outcome_lines::log_outcomes(self.format, buffer);
         }
-        Ok(LogGuard(writing))
+        Ok(LogGuard(writer_thread))
     }
 
     fn open(&self) -> Result<Option<(LogBuffer, WriterThread)>> {
         let Some(path) = &self.file else { return Ok(None) };
         let file = LogFile::open(path, self.rotation, self.keep)?;
         let format = self.format;
-        LogBuffer::open(file, self.buffer_max, move |text| match format {
-            Format::Text => text::remark(text),
-            Format::Json => json::remark(text),
+        LogBuffer::open(file, self.max_buffer, move |text| match format {
+            Format::Text => text::own_line(text),
+            Format::Json => json::own_line(text),
         })
         .map(Some)
     }
@@ -162,7 +165,7 @@ impl Logging {
         W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
     {
         let registry = Registry::default().with(self.targets());
-        // A full disk or a closed stderr loses lines; a complaint about it would have nowhere to go either.
+        // A full disk or a closed stderr loses lines, and there is nowhere to report it.
         let layer = lines::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
         match self.format {
             Format::Text => {
@@ -173,31 +176,31 @@ impl Logging {
         }
     }
 
-    /// What is enabled. Decided once per place in the code, so that what is off costs one load.
+    /// The filter. It is asked once per place in the code, so that a disabled line costs one load.
     fn targets(&self) -> Targets {
-        let app_messages = self.app_log && self.level >= Level::Info;
-        let app_messages = if app_messages { LevelFilter::INFO } else { LevelFilter::OFF };
-        Targets::new().with_default(self.level.filter()).with_target(APP_LOG, app_messages)
+        let app_log = self.app_log && self.level >= Level::Info;
+        let app_log = if app_log { LevelFilter::INFO } else { LevelFilter::OFF };
+        Targets::new().with_default(self.level.filter()).with_target(APP_LOG, app_log)
     }
 }
 
 impl LogGuard {
-    /// Whether it goes into a file.
+    /// Whether the log goes to a file.
     pub fn is_file(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Opens the file by its name again, as after logrotate has moved it away.
+    /// Reopens the file by its name, as after logrotate has moved it.
     pub fn reopen(&self) {
         self.0.iter().for_each(WriterThread::reopen);
     }
 
-    /// Waits until all that was logged so far has been written, or counted as lost.
+    /// Waits until every line so far is written, or counted as lost.
     pub fn flush(&self) {
         self.0.iter().for_each(WriterThread::flush);
     }
 
-    /// Lets the process's own stdout and stderr go into the file, wherever it goes from now on.
+    /// Redirects the process's own stdout and stderr to the file, also after a rotation.
     pub fn take_streams(&self) {
         self.0.iter().for_each(WriterThread::take_streams);
     }
@@ -215,9 +218,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    struct MemoryWriter(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Page {
+    impl Write for MemoryWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -227,19 +230,19 @@ mod tests {
         }
     }
 
-    /// What `log` writes.
+    /// The lines that `log` writes.
     fn logged(logging: Logging, log: impl FnOnce()) -> String {
-        let page = Page::default();
-        let writer = page.clone();
+        let memory = MemoryWriter::default();
+        let writer = memory.clone();
         tracing::subscriber::with_default(logging.subscriber(move || writer.clone()), log);
-        let bytes = page.0.lock().unwrap().clone();
+        let bytes = memory.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Counts how often it is shown.
-    struct Shown<'a>(&'a AtomicU32);
+    /// Counts how often it is formatted.
+    struct Counted<'a>(&'a AtomicU32);
 
-    impl fmt::Display for Shown<'_> {
+    impl fmt::Display for Counted<'_> {
         fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
             self.0.fetch_add(1, Ordering::Relaxed);
             Ok(())
@@ -247,21 +250,21 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_stands_bare() {
+    fn app_log_line_has_no_time_and_level_on_stderr() {
         let (text, number) = ("hello", 1);
         let lines = logged(Logging::default(), || app_log!("message: {text} from Client: {number}"));
         assert_eq!(lines, "message: hello from Client: 1\n");
     }
 
     #[test]
-    fn a_moment_is_one_line_whatever_is_in_it() {
+    fn app_log_line_escapes_control_characters() {
         let text = "a\nb\r\t\u{1b}[31mred\u{9b}2J \u{202e}ü→😀 \\";
         let lines = logged(Logging::default(), || app_log!("{text}"));
         assert_eq!(lines, "a\\nb\\r\\t\\u{1b}[31mred\\u{9b}2J \\u{202e}ü→😀 \\\n");
     }
 
     #[test]
-    fn any_other_line_has_time_level_and_the_last_part_of_its_target() {
+    fn text_line_has_time_level_and_the_last_part_of_its_target() {
         let lines = logged(Logging::default(), || {
             let _span = info_span!("attempt", task = 12).entered();
             info!(target: "framework::server::worker", size = 3, name = "a\nb", "slow: {}", "\u{7}");
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_json_is_one_object() {
+    fn json_line_is_one_object() {
         let logging = Logging { format: Format::Json, ..Logging::default() };
         let lines = logged(logging, || {
             let span = info_span!("attempt", task = 12, note = tracing::field::Empty).entered();
@@ -294,24 +297,24 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_json_carries_no_terminal_control() {
+    fn json_line_has_no_control_characters() {
         let logging = Logging { format: Format::Json, ..Logging::default() };
         let lines = logged(logging, || app_log!("\u{1b}[31m\u{9b}\u{7f}"));
         assert!(!lines.trim_end().contains(char::is_control), "{lines:?}");
     }
 
     #[test]
-    fn moments_that_are_off_are_not_even_formatted() {
+    fn app_log_line_is_not_even_formatted_while_it_is_off() {
         for (level, app_log) in [(Level::Info, false), (Level::Warn, true), (Level::Off, true)] {
             let count = AtomicU32::new(0);
             let logging = Logging { level, app_log, ..Logging::default() };
-            let lines = logged(logging, || app_log!("{}", Shown(&count)));
+            let lines = logged(logging, || app_log!("{}", Counted(&count)));
             assert_eq!((lines.as_str(), count.into_inner()), ("", 0), "{level:?}");
         }
     }
 
     #[test]
-    fn moments_can_be_off_while_other_lines_are_on() {
+    fn app_log_can_be_off_while_other_lines_are_on() {
         let logging = Logging { app_log: false, ..Logging::default() };
         let lines = logged(logging, || {
             app_log!("hidden");
@@ -322,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_adjust_the_level() {
+    fn level_is_adjusted_by_options() {
         assert_eq!(Level::Info.adjusted(false, 0), Level::Info);
         assert_eq!(Level::Debug.adjusted(true, 0), Level::Error);
         assert_eq!(Level::Off.adjusted(true, 0), Level::Off);
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_about_a_task_carries_its_id() {
+    fn line_of_a_task_carries_its_id() {
         let lines = logged(Logging::default(), || {
             with_task(12, || info!("sent"));
             with_task(12, || app_log!("bare"));
@@ -369,10 +372,10 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_in_a_file_has_its_time() {
+    fn app_log_line_in_a_file_has_its_time() {
         let logging = Logging { file: Some("server.log".into()), ..Logging::default() };
         let lines = logged(logging, || app_log!("Connect"));
-        assert!(lines.ends_with("Z  INFO moment: Connect\n"), "{lines}");
+        assert!(lines.ends_with("Z  INFO app_log: Connect\n"), "{lines}");
     }
 
     #[test]
@@ -380,8 +383,8 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("think-log-{}", std::process::id()));
         let path = directory.join("deep/server.log");
         let logging = Logging { file: Some(path.clone()), ..Logging::default() };
-        let (book, writing) = logging.open().unwrap().unwrap();
-        let dispatch = tracing::Dispatch::new(Logging::default().subscriber(Arc::new(book)));
+        let (buffer, writer_thread) = logging.open().unwrap().unwrap();
+        let dispatch = tracing::Dispatch::new(Logging::default().subscriber(Arc::new(buffer)));
         thread::scope(|scope| {
             for letter in ["a", "b", "c", "d"] {
                 let dispatch = dispatch.clone();
@@ -393,7 +396,7 @@ mod tests {
                 });
             }
         });
-        drop(writing);
+        drop(writer_thread);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
         assert_eq!(text.lines().count(), 1_000);

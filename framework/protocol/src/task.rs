@@ -23,7 +23,7 @@ use follow_ups::FollowUps;
 pub use follow_ups::PUSHES_MAX;
 pub use handler::{Handle, HandleBlocking, Handler, Handlers, Task, TaskOptions};
 pub use outcome::{Failure, Outcome, Retry, no_retry, retry_after};
-pub use panic::{caught, remember_panics};
+pub use panic::caught;
 pub use progress::{LINES_MAX, LogLine, Progress, ProgressLog, TEXT_MAX};
 pub use schema::{AnyValue, CronInfo, HandlerInfo, SchemaOf, schema_of};
 use tokio::sync::Notify;

@@ -47,7 +47,8 @@ use anyhow::{Context, Result};
 pub use connection::Connection;
 pub use events::{ConsoleEvents, DynEvents, Events, Finished, events_of};
 use framework_console::config::Config;
-use framework_protocol::task::{AttemptContext, Handlers, remember_panics};
+use framework_console::log::log_panics;
+use framework_protocol::task::{AttemptContext, Handlers};
 use framework_protocol::views::Threads;
 pub use handle::{DrainingServer, PreparedHandover, ServerHandle, ShutdownReport};
 use handle::{ReplyTargets, WorkerRuntime};
@@ -99,7 +100,7 @@ impl Server {
     /// # Errors
     /// As there, and when a socket of a service manager is none that the settings name.
     pub async fn start_from(self, handover: Handover) -> Result<ServerHandle> {
-        remember_panics();
+        log_panics();
         status::raise_limit(self.settings.max_connection);
         let schedules = check(&self.settings, &self.config, &self.handlers)?;
         let groups = self.worker_group_stats();

@@ -1,4 +1,4 @@
-//! What is to be logged on its way to the file: gathered in memory, written by a thread of its own.
+//! The buffer between logging threads and the thread that writes the file.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -9,127 +9,132 @@ use anyhow::{Context, Result};
 
 use super::file::LogFile;
 
-/// Lines of many threads in one order. Nobody who adds one ever waits for a disk.
+/// Lines of many threads in one order. Adding a line never waits for the disk.
 #[derive(Clone)]
 pub(super) struct LogBuffer(Arc<Inner>);
 
 struct Inner {
-    /// More bytes than these are dropped, and counted.
-    most: usize,
-    desk: Mutex<BufferState>,
-    /// Rung for the thread that writes.
+    /// The size in bytes beyond which lines are dropped and counted.
+    capacity: usize,
+    state: Mutex<BufferState>,
+    /// Notified when there is work for the writer thread.
     work: Condvar,
-    /// Rung when it has written.
+    /// Notified when the writer thread has written.
     done: Condvar,
 }
 
 #[derive(Default)]
 struct BufferState {
-    page: Vec<u8>,
+    lines: Vec<u8>,
     dropped: u64,
-    wish: Option<FlushRequest>,
+    request: Option<FlushRequest>,
     is_closed: bool,
-    /// Whether the thread is at it.
+    /// Whether the writer thread is writing lines that it has taken.
     is_writing: bool,
 }
 
-/// What is to be done with the file before the next page.
+/// An action on the file, before the next lines are written.
 #[derive(Clone, Copy)]
 enum FlushRequest {
     Reopen,
     TakeStreams,
 }
 
-/// The thread that writes; dropping it writes what is left.
+/// The thread that writes the file; dropping it writes the rest.
 pub(super) struct WriterThread {
-    book: LogBuffer,
+    buffer: LogBuffer,
     thread: Option<JoinHandle<()>>,
 }
 
 impl LogBuffer {
-    /// Starts to write; `tell` makes a line of what the log has to say of itself.
+    /// Starts the writer thread; `own_line` formats a line of the log about itself.
     pub(super) fn open(
         file: LogFile,
-        most: usize,
-        tell: impl Fn(&str) -> Vec<u8> + Send + 'static,
+        capacity: usize,
+        own_line: impl Fn(&str) -> Vec<u8> + Send + 'static,
     ) -> Result<(Self, WriterThread)> {
-        let (desk, work, done) = (Mutex::default(), Condvar::new(), Condvar::new());
-        let book = Self(Arc::new(Inner { most, desk, work, done }));
-        let writer = book.clone();
-        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(file, tell));
+        let (state, work, done) = (Mutex::default(), Condvar::new(), Condvar::new());
+        let buffer = Self(Arc::new(Inner { capacity, state, work, done }));
+        let writer = buffer.clone();
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(file, own_line));
         let thread = thread.context("starting the thread that writes the log")?;
-        Ok((book.clone(), WriterThread { book, thread: Some(thread) }))
+        Ok((buffer.clone(), WriterThread { buffer, thread: Some(thread) }))
     }
 
-    fn desk(&self) -> MutexGuard<'_, BufferState> {
-        self.0.desk.lock().expect("no one panics while holding the log's desk")
+    fn state(&self) -> MutexGuard<'_, BufferState> {
+        self.0.state.lock().expect("no code panics while holding the state of the log")
     }
 
     /// Adds whole lines.
     pub(super) fn add(&self, lines: &[u8]) {
-        let mut desk = self.desk();
-        if desk.page.len() + lines.len() > self.0.most {
-            desk.dropped += memchr::memchr_iter(b'\n', lines).count() as u64;
+        let mut state = self.state();
+        if state.lines.len() + lines.len() > self.0.capacity {
+            state.dropped += memchr::memchr_iter(b'\n', lines).count() as u64;
         } else {
-            desk.page.extend_from_slice(lines);
+            state.lines.extend_from_slice(lines);
         }
         self.0.work.notify_one();
     }
 
-    fn wish(&self, wish: FlushRequest) {
-        self.desk().wish = Some(wish);
+    fn request(&self, request: FlushRequest) {
+        self.state().request = Some(request);
         self.0.work.notify_one();
     }
 
     fn flush(&self) {
-        let mut desk = self.desk();
-        while desk.has_work() || desk.is_writing {
-            desk = self.0.done.wait(desk).expect("no one panics while holding the log's desk");
+        let mut state = self.state();
+        while state.has_work() || state.is_writing {
+            state = self.0.done.wait(state).expect("no code panics while holding the state of the log");
         }
     }
 
-    fn run(self, mut file: LogFile, tell: impl Fn(&str) -> Vec<u8>) {
-        let mut page = Vec::new();
-        loop {
-            let (dropped, wish) = {
-                let mut desk = self.desk();
-                desk.is_writing = false;
-                self.0.done.notify_all();
-                while !desk.has_work() {
-                    if desk.is_closed {
-                        return;
-                    }
-                    desk = self.0.work.wait(desk).expect("no one panics while holding the log's desk");
-                }
-                desk.is_writing = true;
-                std::mem::swap(&mut page, &mut desk.page);
-                (std::mem::take(&mut desk.dropped), desk.wish.take())
-            };
-            let wished = match wish {
-                // What was logged before belongs into the file from before.
+    fn run(self, mut file: LogFile, own_line: impl Fn(&str) -> Vec<u8>) {
+        let mut lines = Vec::new();
+        while let Some((dropped, request)) = self.take(&mut lines) {
+            let result = match request {
+                // Earlier lines belong in the earlier file.
                 Some(FlushRequest::Reopen) => {
-                    file.write(&page, dropped, SystemTime::now(), &tell);
-                    page.clear();
+                    file.write(&lines, dropped, SystemTime::now(), &own_line);
+                    lines.clear();
                     file.reopen()
                 }
-                Some(FlushRequest::TakeStreams) => file.take_streams().context("directing stdout and stderr"),
+                Some(FlushRequest::TakeStreams) => {
+                    file.take_streams().context("redirecting stdout and stderr")
+                }
                 None => Ok(()),
             };
-            if let Err(error) = wished {
-                page.extend(tell(&format!("the log file stays as it is: {error:#}")));
+            if let Err(error) = result {
+                lines.extend(own_line(&format!("the log file stays as it is: {error:#}")));
             }
-            if !page.is_empty() || dropped > 0 {
-                file.write(&page, dropped, SystemTime::now(), &tell);
+            if !lines.is_empty() || dropped > 0 {
+                file.write(&lines, dropped, SystemTime::now(), &own_line);
             }
-            page.clear();
-            page.shrink_to(1 << 20);
+            lines.clear();
+            lines.shrink_to(1 << 20);
         }
+    }
+
+    /// Waits for work and takes it: the lines, the number of dropped ones, and a request; `None` once the buffer is
+    /// closed and empty.
+    fn take(&self, lines: &mut Vec<u8>) -> Option<(u64, Option<FlushRequest>)> {
+        let mut state = self.state();
+        state.is_writing = false;
+        self.0.done.notify_all();
+        while !state.has_work() {
+            if state.is_closed {
+                return None;
+            }
+            state = self.0.work.wait(state).expect("no code panics while holding the state of the log");
+        }
+        state.is_writing = true;
+        std::mem::swap(lines, &mut state.lines);
+        Some((std::mem::take(&mut state.dropped), state.request.take()))
     }
 }
 
 impl BufferState {
     fn has_work(&self) -> bool {
-        !self.page.is_empty() || self.dropped > 0 || self.wish.is_some()
+        !self.lines.is_empty() || self.dropped > 0 || self.request.is_some()
     }
 }
 
@@ -146,24 +151,24 @@ impl Write for &LogBuffer {
 
 impl WriterThread {
     pub(super) fn reopen(&self) {
-        self.book.wish(FlushRequest::Reopen);
+        self.buffer.request(FlushRequest::Reopen);
     }
 
     pub(super) fn flush(&self) {
-        self.book.flush();
+        self.buffer.flush();
     }
 
     pub(super) fn take_streams(&self) {
-        self.book.wish(FlushRequest::TakeStreams);
-        self.book.flush();
+        self.buffer.request(FlushRequest::TakeStreams);
+        self.buffer.flush();
     }
 }
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        self.book.desk().is_closed = true;
-        self.book.0.work.notify_one();
-        // A thread that panicked has said so on stderr.
-        drop(self.thread.take().map(JoinHandle::join));
+        self.buffer.state().is_closed = true;
+        self.buffer.0.work.notify_one();
+        // A panic of the thread has been reported by the panic hook.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }

@@ -1,4 +1,4 @@
-//! The log's file: appended to, put aside when its time has come, opened anew when asked.
+//! The log file: appended to, rotated when it is due, reopened on request.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -10,29 +10,30 @@ use anyhow::{Context, Result};
 
 use super::Rotation;
 
-/// A file that takes pages of whole lines. What cannot be written is counted, and told when there is room again.
+/// A file of whole lines. Lines that cannot be written are counted, and the number is logged when there is room.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     size: u64,
     written: SystemTime,
-    /// Neither a device nor a pipe, which are left where they are.
+    /// Whether the file is neither a device nor a pipe, which are never rotated.
     is_regular: bool,
     rotation: Rotation,
-    /// How many files that were put aside are kept.
+    /// The number of rotated files that are kept.
     keep: usize,
-    /// Whether the last try to put it aside has failed, which is told once.
+    /// Whether the last rotation failed, which is logged once.
     is_stuck: bool,
-    /// Whether the process's own stdout and stderr go where the file goes.
+    /// Whether the process's own stdout and stderr are redirected to the file.
     streams: bool,
-    lost: Lost,
+    lost: LostLines,
 }
 
+/// The lines lost since the last successful write.
 #[derive(Default)]
-struct Lost {
+struct LostLines {
     lines: u64,
     reason: String,
-    /// Whether the last line in the file is only a part of one.
+    /// Whether the file ends with a part of a line.
     is_torn: bool,
 }
 
@@ -50,65 +51,63 @@ impl LogFile {
             keep,
             is_stuck: false,
             streams: false,
-            lost: Lost::default(),
+            lost: LostLines::default(),
         };
-        file.look();
+        file.inspect();
         Ok(file)
     }
 
-    /// Lets stdout and stderr follow the file, from now on.
+    /// Redirects stdout and stderr to the file, from now on.
     pub(super) fn take_streams(&mut self) -> io::Result<()> {
         self.streams = true;
-        self.direct_streams()
+        self.redirect_streams()
     }
 
-    /// Appends whole lines, or counts them as lost; `dropped` have been lost before they came here.
+    /// Appends whole lines, or counts them as lost; `dropped` lines were lost before.
     pub(super) fn write(
         &mut self,
-        page: &[u8],
+        text: &[u8],
         dropped: u64,
         now: SystemTime,
-        tell: impl Fn(&str) -> Vec<u8>,
+        own_line: impl Fn(&str) -> Vec<u8>,
     ) {
-        self.lost.add(dropped, "the disk is too slow for it");
-        if self.is_regular && self.rotation.is_due(self.size, page.len(), self.written, now) {
+        self.lost.add(dropped, "the disk is too slow");
+        if self.is_regular && self.rotation.is_due(self.size, text.len(), self.written, now) {
             let rotated = self.rotate();
             let was_stuck = std::mem::replace(&mut self.is_stuck, rotated.is_err());
             if let (Err(error), false) = (rotated, was_stuck) {
-                // One without room is told of when there is some.
-                drop(self.append(&tell(&format!("the log file cannot be put aside: {error:#}"))));
+                // Best effort: on a full disk there is no room for it.
+                let _ = self.append(&own_line(&format!("the log file cannot be rotated: {error:#}")));
             }
         }
         if self.lost.lines > 0 {
             let mut note = if self.lost.is_torn { b"\n".to_vec() } else { Vec::new() };
-            note.extend(tell(&format!(
-                "{} lines of the log were lost: {}",
-                self.lost.lines, self.lost.reason
-            )));
+            let (lines, reason) = (self.lost.lines, &self.lost.reason);
+            note.extend(own_line(&format!("{lines} lines of the log were lost: {reason}")));
             match self.append(&note) {
-                Ok(()) => self.lost = Lost::default(),
-                Err((_, error)) => return self.lost.add(lines(page), &error.to_string()),
+                Ok(()) => self.lost = LostLines::default(),
+                Err((_, error)) => return self.lost.add(count_lines(text), &error.to_string()),
             }
         }
-        if let Err((written, error)) = self.append(page) {
-            self.lost.add(lines(&page[written..]), &error.to_string());
+        if let Err((written, error)) = self.append(text) {
+            self.lost.add(count_lines(&text[written..]), &error.to_string());
         }
         self.written = now;
     }
 
-    /// Opens the file by its name again: somebody may have moved it away.
+    /// Opens the file by its name again, in case another program has moved it.
     ///
     /// # Errors
-    /// When it cannot be opened; then what was open stays in use.
+    /// When it cannot be opened; the open file then stays in use.
     pub(super) fn reopen(&mut self) -> Result<()> {
         self.file = open(&self.path)?;
-        self.look();
+        self.inspect();
         self.lost.is_torn = false;
-        self.direct_streams().context("directing stdout and stderr into the log file")
+        self.redirect_streams().context("redirecting stdout and stderr to the log file")
     }
 
-    /// What it is that was opened, and how old.
-    fn look(&mut self) {
+    /// Reads type, size and age of the open file.
+    fn inspect(&mut self) {
         let metadata = self.file.metadata().ok();
         self.size = metadata.as_ref().map_or(0, Metadata::len);
         self.is_regular = metadata.as_ref().is_some_and(Metadata::is_file);
@@ -116,7 +115,7 @@ impl LogFile {
         self.written = written.unwrap_or_else(SystemTime::now);
     }
 
-    /// As far as it got, and why no further.
+    /// Appends bytes; the error carries the number that was written before it.
     fn append(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut written = 0;
         while written < bytes.len() {
@@ -144,29 +143,30 @@ impl LogFile {
 
     /// `server.log` becomes `server.log.1`, that becomes `server.log.2`, and so on; the last one goes.
     fn rotate(&mut self) -> Result<()> {
-        // Whoever else writes to it, or moves it, may have been faster.
+        // Another process that writes to the file may have rotated it already.
         let is_ours = fs::metadata(&self.path).is_ok_and(|there| {
             self.file.metadata().is_ok_and(|ours| (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
         });
         if is_ours {
-            for number in (1..self.keep).rev().filter(|number| self.aside(*number).exists()) {
-                fs::rename(self.aside(number), self.aside(number + 1))?;
+            for number in (1..self.keep).rev().filter(|number| self.rotated_path(*number).exists()) {
+                fs::rename(self.rotated_path(number), self.rotated_path(number + 1))?;
             }
-            match self.keep {
-                0 => fs::remove_file(&self.path)?,
-                _ => fs::rename(&self.path, self.aside(1))?,
+            if self.keep == 0 {
+                fs::remove_file(&self.path)?;
+            } else {
+                fs::rename(&self.path, self.rotated_path(1))?;
             }
         }
         self.reopen()
     }
 
-    fn aside(&self, number: usize) -> PathBuf {
+    fn rotated_path(&self, number: usize) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         path.push(format!(".{number}"));
         path.into()
     }
 
-    fn direct_streams(&self) -> io::Result<()> {
+    fn redirect_streams(&self) -> io::Result<()> {
         if self.streams {
             rustix::stdio::dup2_stdout(&self.file)?;
             rustix::stdio::dup2_stderr(&self.file)?;
@@ -175,7 +175,7 @@ impl LogFile {
     }
 }
 
-impl Lost {
+impl LostLines {
     fn add(&mut self, lines: u64, reason: &str) {
         if lines > 0 {
             self.lines += lines;
@@ -184,11 +184,11 @@ impl Lost {
     }
 }
 
-fn lines(page: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', page).count() as u64
+fn count_lines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
-/// Appended to: the system puts the lines of each write together, whoever else writes to the file.
+/// Opens the file for appending: the system keeps the lines of each write together, even with several writers.
 fn open(path: &Path) -> Result<File> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)
@@ -224,7 +224,7 @@ mod tests {
 
     impl Drop for Folder {
         fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
+            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn files_put_aside_by_size_are_numbered_and_the_oldest_goes() {
+    fn rotation_by_size_numbers_files_and_removes_the_oldest() {
         let folder = Folder::new("size");
         let mut file = folder.file(Rotation::Size(8), 2);
         for text in ["one\n", "two\n", "three\n", "four\n", "five\n"] {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_day_begins_a_new_file_also_after_a_restart() {
+    fn rotation_by_day_works_across_a_restart() {
         let folder = Folder::new("day");
         let now = SystemTime::now();
         write(&mut folder.file(Rotation::Daily, 7), "today\n", now);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_never_put_aside() {
+    fn rotation_leaves_a_device_alone() {
         let folder = Folder::new("device");
         fs::create_dir_all(&folder.0).unwrap();
         let path = folder.0.join("server.log");
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_put_aside_grows_and_says_why_once() {
+    fn rotation_that_fails_is_logged_once() {
         let folder = Folder::new("stuck");
         fs::create_dir_all(folder.0.join("server.log.2/full")).unwrap();
         let mut file = folder.file(Rotation::Size(4), 2);
@@ -273,13 +273,13 @@ mod tests {
         }
         let text = folder.read("server.log");
         assert!(
-            text.starts_with("two\nthe log file cannot be put aside: ") && text.ends_with("\nthree\nfour\n")
+            text.starts_with("two\nthe log file cannot be rotated: ") && text.ends_with("\nthree\nfour\n")
         );
         assert_eq!(text.lines().count(), 4, "{text}");
     }
 
     #[test]
-    fn a_file_of_yesterday_that_was_put_in_its_place_is_put_aside_after_all() {
+    fn reopen_reads_the_age_of_the_file() {
         let folder = Folder::new("replaced");
         let mut file = folder.file(Rotation::Daily, 7);
         let now = SystemTime::now();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn keeping_none_starts_over() {
+    fn rotation_that_keeps_no_file_starts_over() {
         let folder = Folder::new("none");
         let mut file = folder.file(Rotation::Size(4), 0);
         write(&mut file, "one\n", SystemTime::now());
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_moved_away_is_opened_anew() {
+    fn reopen_creates_a_file_that_was_moved() {
         let folder = Folder::new("moved");
         let mut file = folder.file(Rotation::None, 7);
         write(&mut file, "before\n", SystemTime::now());
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_without_room_are_counted_and_told_once_there_is_room() {
+    fn lost_lines_are_counted_and_logged_once_there_is_room() {
         let folder = Folder::new("full");
         let mut file = folder.file(Rotation::None, 7);
         let fine =
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_file_that_cannot_be_opened_is_named() {
+    fn open_names_the_file_that_cannot_be_opened() {
         let error = format!("{:#}", open(Path::new("/dev/null/server.log")).unwrap_err());
         assert!(error.contains("/dev/null/server.log"), "{error}");
         let error = format!("{:#}", open(Path::new("/")).unwrap_err());

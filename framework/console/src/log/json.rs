@@ -1,4 +1,4 @@
-//! A line as one JSON object.
+//! The JSON format: one object per line.
 
 use std::fmt::{self, Debug};
 use std::time::SystemTime;
@@ -10,13 +10,14 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::task_scope::subject;
+use super::task_scope::current_task;
 use crate::output::escape_json;
 
+/// The formatter of JSON lines.
 pub(super) struct Json;
 
-/// What the log says of itself.
-pub(super) fn remark(text: &str) -> Vec<u8> {
+/// A line of the log about itself.
+pub(super) fn own_line(text: &str) -> Vec<u8> {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     let message = quoted(text);
     format!("{{\"time\":\"{time}\",\"level\":\"WARN\",\"target\":\"log\",\"message\":{message}}}\n").into()
@@ -39,7 +40,7 @@ where
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         write!(writer, "{{\"time\":\"{time}\",\"level\":\"{}\"", metadata.level())?;
         write!(writer, ",\"target\":{}", quoted(metadata.target()))?;
-        if let Some(task) = subject() {
+        if let Some(task) = current_task() {
             write!(writer, ",\"task\":{task}")?;
         }
         write!(writer, ",\"message\":{}", members.message.as_deref().unwrap_or("\"\""))?;
@@ -115,7 +116,7 @@ impl Visit for Members {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no word for the others.
+        // JSON has no infinities and no NaN.
         let number = if value.is_finite() { value.to_string() } else { quoted(&value.to_string()) };
         self.add(field, number);
     }

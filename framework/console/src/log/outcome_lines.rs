@@ -1,4 +1,4 @@
-//! One line for each task that has ended, formatted many at a time.
+//! Log lines of ended tasks, formatted in batches.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -12,11 +12,11 @@ use crate::output::EscapeControl;
 
 static OUTCOMES: OnceLock<OutcomeLines> = OnceLock::new();
 
-/// The log of those who have ended.
+/// The log of ended tasks.
 pub struct OutcomeLines {
     format: Format,
     /// `None` is stderr.
-    book: Option<LogBuffer>,
+    buffer: Option<LogBuffer>,
 }
 
 /// A task that has ended.
@@ -24,21 +24,21 @@ pub struct EndedTask<'a> {
     pub id: u64,
     pub function: &'a str,
     pub attempts: u32,
-    /// How long the last attempt took.
+    /// The duration of the last attempt.
     pub ran: Duration,
     /// `done`, `failed`, ..
     pub outcome: &'a str,
     pub error: Option<&'a str>,
 }
 
-/// Where ends are logged; `None` when they are not.
+/// The log of ended tasks; `None` if they are not logged.
 pub fn outcomes() -> Option<&'static OutcomeLines> {
     OUTCOMES.get()
 }
 
-pub(super) fn log_outcomes(format: Format, book: Option<LogBuffer>) {
-    // Logging starts once; whoever would be second was refused before.
-    drop(OUTCOMES.set(OutcomeLines { format, book }));
+pub(super) fn log_outcomes(format: Format, buffer: Option<LogBuffer>) {
+    // Logging starts once: the first call wins.
+    let _ = OUTCOMES.set(OutcomeLines { format, buffer });
 }
 
 impl OutcomeLines {
@@ -51,12 +51,14 @@ impl OutcomeLines {
                 Format::Text => task.text(&time, &mut lines),
                 Format::Json => task.json(&time, &mut lines),
             };
-            line.expect("a string takes everything");
+            line.expect("writing to a string cannot fail");
         }
-        match &self.book {
-            Some(book) => book.add(lines.as_bytes()),
-            // Nowhere to complain to.
-            None => drop(io::stderr().write_all(lines.as_bytes())),
+        match &self.buffer {
+            Some(buffer) => buffer.add(lines.as_bytes()),
+            None => {
+                // A closed stderr loses lines, and there is nowhere to report it.
+                let _ = io::stderr().write_all(lines.as_bytes());
+            }
         }
     }
 }
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_one_line_of_text_whatever_its_error_says() {
+    fn text_line_of_an_ended_task_escapes_its_error() {
         let mut line = String::new();
         task().text("T", &mut line).unwrap();
         let expected =
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_one_object_of_json() {
+    fn json_line_of_an_ended_task_is_one_object() {
         let mut line = String::new();
         task().json("T", &mut line).unwrap();
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();

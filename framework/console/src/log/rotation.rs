@@ -1,9 +1,9 @@
-//! When a log file is put aside for a new one.
+//! The time or size at which a log file is rotated.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::de::value::{Error as Nothing, StrDeserializer};
+use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{Deserializer, Error, IntoDeserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -11,7 +11,7 @@ use crate::config::size;
 
 const HOUR: u64 = 60 * 60;
 
-/// When a log file is put aside: `"daily"`, `"hourly"`, a size such as `"100MB"`, or `"none"`.
+/// The time or size at which a log file is rotated: `"daily"`, `"hourly"`, a size such as `"100MB"`, or `"none"`.
 ///
 /// Days and hours begin as the times in the log say: in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,19 +19,19 @@ pub enum Rotation {
     None,
     Hourly,
     Daily,
-    /// Before it would grow beyond so many bytes.
+    /// Before the file would grow beyond this number of bytes.
     Size(usize),
 }
 
 impl Rotation {
-    /// Whether a line of `length` bytes at `now` begins a new file; the present one was last written at `written`
-    /// and holds `size` bytes.
+    /// Whether a line of `length` bytes at `now` begins a new file, if the present one holds `size` bytes and was last
+    /// written at `written`.
     pub(super) fn is_due(self, size: u64, length: usize, written: SystemTime, now: SystemTime) -> bool {
         match self {
             Self::None => false,
             Self::Hourly => size > 0 && period(written, HOUR) < period(now, HOUR),
             Self::Daily => size > 0 && period(written, 24 * HOUR) < period(now, 24 * HOUR),
-            Self::Size(most) => size > 0 && size + length as u64 > most as u64,
+            Self::Size(max) => size > 0 && size + length as u64 > max as u64,
         }
     }
 }
@@ -53,13 +53,13 @@ impl Serialize for Rotation {
 
 impl<'de> Deserialize<'de> for Rotation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Words)
+        deserializer.deserialize_any(RotationVisitor)
     }
 }
 
-struct Words;
+struct RotationVisitor;
 
-impl Visitor<'_> for Words {
+impl Visitor<'_> for RotationVisitor {
     type Value = Rotation;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +68,7 @@ impl Visitor<'_> for Words {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Rotation, E> {
         let size = || {
-            let text: StrDeserializer<'_, Nothing> = text.into_deserializer();
+            let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
             size::deserialize(text).map(Rotation::Size)
         };
         match text {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_as_it_is_written() {
+    fn rotation_survives_being_serialized() {
         for text in ["none", "hourly", "daily", "100MB", "64KB"] {
             let rotation: Rotation = serde_json::from_str(&format!("\"{text}\"")).unwrap();
             assert_eq!(serde_json::to_string(&rotation).unwrap(), format!("\"{text}\""));
@@ -106,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn a_day_ends_at_midnight_of_utc_and_a_size_before_it_is_passed() {
+    fn rotation_is_due_at_midnight_in_utc_or_before_the_size_is_exceeded() {
         let due = |rotation: Rotation, size, written, now| rotation.is_due(size, 10, at(written), at(now));
         assert!(due(Rotation::Daily, 1, 24 * HOUR - 1, 24 * HOUR));
         assert!(!due(Rotation::Daily, 1, 23 * HOUR, 24 * HOUR - 1));
         assert!(due(Rotation::Hourly, 1, 23 * HOUR, 24 * HOUR));
-        assert!(!due(Rotation::Daily, 0, 0, 24 * HOUR), "an empty file is not put aside");
+        assert!(!due(Rotation::Daily, 0, 0, 24 * HOUR), "an empty file is not rotated");
         assert!(due(Rotation::Size(100), 91, 0, 0));
         assert!(!due(Rotation::Size(100), 90, 0, 0));
         assert!(!due(Rotation::None, u64::MAX, 0, 24 * HOUR));

@@ -1,25 +1,25 @@
-//! Which task a thread is at, so that the lines it logs meanwhile carry the task's id.
+//! The task that a thread works on, so that the lines it logs meanwhile carry the task's id.
 
 use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 thread_local! {
-    static SUBJECT: Cell<Option<u64>> = const { Cell::new(None) };
+    static CURRENT_TASK: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// The task that this thread works on just now.
-pub(super) fn subject() -> Option<u64> {
-    SUBJECT.get()
+/// The task that this thread works on.
+pub(super) fn current_task() -> Option<u64> {
+    CURRENT_TASK.get()
 }
 
-/// Calls `work` for a task.
+/// Calls `work`, whose log lines carry the task's id.
 pub fn with_task<T>(task: u64, work: impl FnOnce() -> T) -> T {
-    let _outer = ScopeGuard(SUBJECT.replace(Some(task)));
+    let _outer = ScopeGuard(CURRENT_TASK.replace(Some(task)));
     work()
 }
 
-/// A future that works for a task whenever it is polled. It costs two writes to the thread's own memory each time.
+/// A future whose log lines carry a task's id. Each poll costs two writes to thread-local memory.
 pub struct TaskScope<F> {
     pub task: u64,
     pub future: F,
@@ -33,12 +33,12 @@ impl<F: Future + Unpin> Future for TaskScope<F> {
     }
 }
 
-/// What it was before; so again also after a panic.
+/// The task from before, restored on drop, also after a panic.
 struct ScopeGuard(Option<u64>);
 
 impl Drop for ScopeGuard {
     fn drop(&mut self) {
-        SUBJECT.set(self.0);
+        CURRENT_TASK.set(self.0);
     }
 }
 
@@ -47,11 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_within_a_task_is_about_it_and_what_follows_is_not() {
-        assert_eq!(with_task(1, || (with_task(2, subject), subject())), (Some(2), Some(1)));
-        assert_eq!(subject(), None);
+    fn current_task_is_restored_after_a_scope() {
+        assert_eq!(with_task(1, || (with_task(2, current_task), current_task())), (Some(2), Some(1)));
+        assert_eq!(current_task(), None);
         let panicked = std::panic::catch_unwind(|| with_task(3, || std::panic::resume_unwind(Box::new(()))));
         assert!(panicked.is_err());
-        assert_eq!(subject(), None);
+        assert_eq!(current_task(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A line as text: the message of a moment, or time, level, target, message and fields.
+//! The text format: time, level, target, message and fields.
 
 use std::fmt::{self, Debug, Write};
 use std::time::SystemTime;
@@ -11,20 +11,21 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use super::APP_LOG;
-use super::task_scope::subject;
+use super::task_scope::current_task;
 use crate::output::EscapeControl;
 
+/// The formatter of text lines.
 #[derive(Clone, Copy)]
 pub(super) struct Text {
-    /// Whether moments have a time and a level, too.
+    /// Whether lines of the application have time and level, too.
     pub(super) is_stamped: bool,
 }
 
-/// What the log says of itself.
-pub(super) fn remark(text: &str) -> Vec<u8> {
+/// A line of the log about itself.
+pub(super) fn own_line(text: &str) -> Vec<u8> {
     let time = humantime::format_rfc3339_millis(SystemTime::now());
     let mut line = format!("{time}  WARN log: ");
-    write!(EscapeControl(&mut line), "{text}").expect("a string takes everything");
+    write!(EscapeControl(&mut line), "{text}").expect("writing to a string cannot fail");
     line.push('\n');
     line.into_bytes()
 }
@@ -54,7 +55,7 @@ where
                 writer.write_str(fields)?;
             }
         }
-        if let Some(task) = subject() {
+        if let Some(task) = current_task() {
             write!(writer, " task={task}")?;
         }
         writer.write_char('\n')
@@ -100,10 +101,11 @@ impl Visit for Pairs<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
+        if field.name() == "message" {
             // Without the quotes of a value.
-            "message" => self.record_debug(field, &format_args!("{value}")),
-            _ => self.record_debug(field, &value),
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
         }
     }
 }

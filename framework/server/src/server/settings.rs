@@ -356,7 +356,7 @@ impl ServerSettings {
             outcomes: self.log_outcomes.unwrap_or(self.log_file.is_some()),
             rotation: self.log_rotation,
             keep: self.max_log_files,
-            buffer_max: self.max_log_buffer,
+            max_buffer: self.max_log_buffer,
             file: self.log_file.as_ref().map(|file| config.root().join(file)),
         }
     }
