@@ -1,3 +1,3 @@
-//! The commands that begin with `config:`.
+//! The commands of the configuration.
 
 mod show;

@@ -17,5 +17,5 @@ pub(crate) fn print_facts(facts: &[(&str, Option<String>)], output: &mut Output)
 /// Prints one value as it is, colours included, behind its name.
 pub(crate) fn print_fact(name: &str, value: impl Display, output: &mut Output) {
     let style = output.style(Style::Name);
-    output.line(format_args!("{}{value}", style.on(format_args!("{name:<16}"))));
+    output.line(format_args!("{style}{name:<16}{style:#}{value}"));
 }

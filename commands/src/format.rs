@@ -1,4 +1,4 @@
-//! Times, spans, states and counts as people read them.
+//! Formats times, durations, states and counts.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use framework::humantime::{format_duration, format_rfc3339_seconds};
 use framework::output::Style;
 use framework::views::{BatchInfo, BatchState, State};
 
-/// Milliseconds: `0.85 ms`, `420 ms`, `1m 12s`.
+/// Formats milliseconds: `0.85 ms`, `420 ms`, `1m 12s`.
 pub(crate) fn format_millis(milliseconds: f64) -> String {
     match milliseconds {
         ms if ms < 10.0 => format!("{ms:.2} ms"),
@@ -15,9 +15,9 @@ pub(crate) fn format_millis(milliseconds: f64) -> String {
     }
 }
 
-/// A moment in milliseconds since 1970: `2026-12-01T01:00:00Z`.
+/// Formats a time in milliseconds since 1970: `2026-12-01T01:00:00Z`.
 pub(crate) fn format_timestamp(milliseconds: u64) -> String {
-    /// The last second of the year 9999, beyond which no such text exists.
+    /// The last second of the year 9999, the last that the format can show.
     const LAST: u64 = 253_402_300_799;
     match milliseconds / 1000 {
         seconds @ 0..=LAST => {
@@ -27,8 +27,8 @@ pub(crate) fn format_timestamp(milliseconds: u64) -> String {
     }
 }
 
-/// As [`time`], and nothing for none.
-pub(crate) fn time_if(milliseconds: Option<u64>) -> String {
+/// The same, empty for `None`.
+pub(crate) fn format_optional_timestamp(milliseconds: Option<u64>) -> String {
     milliseconds.map(format_timestamp).unwrap_or_default()
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn pluralize(count: u64, noun: &str) -> String {
     }
 }
 
-/// The beginning of a text, for where there is not much room; line ends become spaces.
+/// The first `width` characters of a text; line ends become spaces.
 pub(crate) fn truncate(text: &str, width: usize) -> String {
     let mut line: String = text.chars().take(width).collect();
     if text.chars().nth(width).is_some() {
@@ -56,7 +56,7 @@ pub(crate) fn truncate(text: &str, width: usize) -> String {
 }
 
 /// The colour of a state.
-pub(crate) fn style(state: State) -> Style {
+pub(crate) fn state_style(state: State) -> Style {
     match state {
         State::Waiting => Style::Muted,
         State::Running => Style::Name,
@@ -66,21 +66,18 @@ pub(crate) fn style(state: State) -> Style {
     }
 }
 
-/// `open`, `61%`, `ended`.
+/// The state of a batch: `open`, `61%`, `ended`.
 pub(crate) fn batch_state(batch: &BatchInfo) -> String {
     match batch.state {
-        BatchState::Open => "open: its tasks are held back until it is complete".to_owned(),
+        BatchState::Open => "open: its tasks wait until it is sealed".to_owned(),
         BatchState::Running => format!("{:.0}%", percent(batch)),
         BatchState::Ended => "ended".to_owned(),
     }
 }
 
-/// How far a batch is, from 0 to 100.
+/// The progress of a batch, from 0 to 100.
 pub(crate) fn percent(batch: &BatchInfo) -> f64 {
-    match batch.total {
-        0 => 0.0,
-        total => 100.0 * batch.ended() as f64 / total as f64,
-    }
+    100.0 * batch.ended() as f64 / batch.total.max(1) as f64
 }
 
 #[cfg(test)]
@@ -88,13 +85,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_told_in_utc_however_far_it_is() {
+    fn format_timestamp_is_in_utc() {
         assert_eq!(format_timestamp(1_764_550_800_123), "2025-12-01T01:00:00Z");
         assert_eq!(format_timestamp(u64::MAX), "after the year 9999");
     }
 
     #[test]
-    fn a_long_text_is_cut_between_letters() {
+    fn truncate_cuts_between_characters() {
         assert_eq!(truncate("Grüße", 5), "Grüße");
         assert_eq!(truncate("Grüße aus\nWien", 8), "Grüße a…");
     }

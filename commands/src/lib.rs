@@ -2,10 +2,13 @@
 
 mod config;
 mod facts;
+mod format;
 mod help;
 mod list;
 mod make;
-mod format;
+mod options;
+mod pause;
 mod queue;
+mod report_each;
 mod schedule;
 mod task;

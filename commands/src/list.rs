@@ -1,4 +1,4 @@
-//! `list`: what this program can do.
+//! `list`: the commands of the program, by group.
 
 use framework::console::global_options;
 use framework::output::{Style, Verbosity};
@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Args, Command)]
 #[command(name = "list")]
 struct List {
-    /// Only the commands of this group, such as `make`
+    /// Only the commands of this group, such as make
     group: Option<String>,
     /// Print JSON, for programs
     #[arg(long)]
@@ -18,18 +18,23 @@ struct List {
 
 impl Execute for List {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let registry = Registry::running(app).context("list is for commands that a console runs")?;
-        let all: Vec<_> = registry.iter().map(Listed::of).collect();
-        let commands: Vec<_> = all.iter().filter(|command| command.is_in(self.group.as_deref())).collect();
+        let registry = Registry::running(app).context("there is no console")?;
+        let all: Vec<_> = registry.iter().map(ListedCommand::of).collect();
+        let is_selected =
+            |command: &&ListedCommand| self.group.as_deref().is_none_or(|group| command.group() == group);
+        let mut commands: Vec<_> = all.iter().filter(is_selected).collect();
         if let (Some(group), true) = (&self.group, commands.is_empty()) {
-            return Err(Exit::Usage.error(no_group(group, &all)));
+            return Err(Exit::Usage.error(unknown_group(group, &all)));
         }
         if self.json {
             return Ok(output.json(&commands)?);
         }
         if self.group.is_none() {
-            introduce(app, output);
+            print_usage(app, output);
         }
+        // Commands without a group come first, and the blocks of a group before the rest of it.
+        commands
+            .sort_by_key(|command| (command.group(), command.block.is_none(), command.block, command.name));
         print(&commands, self.group.as_deref(), output);
         Ok(())
     }
@@ -37,21 +42,24 @@ impl Execute for List {
 
 /// A command as `list` shows it.
 #[derive(Serialize)]
-struct Listed {
+struct ListedCommand {
     name: &'static str,
     description: String,
+    /// The block of the group, if the command is not in the group's own.
+    block: Option<&'static str>,
     aliases: Vec<String>,
     package: &'static str,
     file: &'static str,
     line: u32,
 }
 
-impl Listed {
+impl ListedCommand {
     fn of(entry: &'static CommandEntry) -> Self {
         let command = entry.describe();
         Self {
             name: entry.name,
             description: command.get_about().map(ToString::to_string).unwrap_or_default(),
+            block: entry.block,
             aliases: command.get_visible_aliases().map(str::to_owned).collect(),
             package: entry.package,
             file: entry.file,
@@ -63,11 +71,15 @@ impl Listed {
         self.name.split_once(':').map_or("", |(group, _)| group)
     }
 
-    fn is_in(&self, group: Option<&str>) -> bool {
-        group.is_none_or(|group| self.group() == group)
+    /// The heading above the command: its group and block.
+    fn heading(&self) -> String {
+        match self.block {
+            Some(block) => format!("{}: {block}", self.group()),
+            None => self.group().to_owned(),
+        }
     }
 
-    /// The description, and for the curious where the command comes from.
+    /// The description, and with `-v` the place of the command's source.
     fn text(&self, verbosity: Verbosity) -> String {
         let mut text = self.description.clone();
         if !self.aliases.is_empty() {
@@ -80,43 +92,42 @@ impl Listed {
     }
 }
 
-fn no_group(wanted: &str, all: &[Listed]) -> String {
-    let mut groups: Vec<_> = all.iter().map(Listed::group).filter(|group| !group.is_empty()).collect();
+fn unknown_group(wanted: &str, all: &[ListedCommand]) -> String {
+    let mut groups: Vec<_> = all.iter().map(ListedCommand::group).filter(|group| !group.is_empty()).collect();
     groups.dedup();
-    format!("there is no group of commands \"{wanted}\"; there are: {}", groups.join(", "))
+    format!("unknown group of commands \"{wanted}\"; the groups are: {}", groups.join(", "))
 }
 
-fn introduce(app: &App, output: &mut Output) {
+fn print_usage(app: &App, output: &mut Output) {
     let (heading, name) = (output.style(Style::Heading), output.style(Style::Name));
     let program = app.program();
-    output.line(format_args!("{} {}\n", name.on(program.name), heading.on(program.version)));
-    output.line(format_args!("{}\n  command [options] [arguments]\n", heading.on("Usage:")));
-    output.line(heading.on("Global options:"));
+    output.line(format_args!("{name}{}{name:#} {heading}{}{heading:#}\n", program.name, program.version));
+    output.line(format_args!("{heading}Usage:{heading:#}\n  command [options] [arguments]\n"));
+    output.line(format_args!("{heading}Global options:{heading:#}"));
     for (names, description) in global_options() {
-        output.line(format_args!("  {}  {description}", name.on(format_args!("{names:<25}"))));
+        output.line(format_args!("  {name}{names:<25}{name:#}  {description}"));
     }
     output.line("");
 }
 
-fn print(commands: &[&Listed], only: Option<&str>, output: &mut Output) {
-    let (heading, name, verbosity) =
-        (output.style(Style::Heading), output.style(Style::Name), output.verbosity());
+fn print(commands: &[&ListedCommand], only: Option<&str>, output: &mut Output) {
+    let (heading, name) = (output.style(Style::Heading), output.style(Style::Name));
+    let verbosity = output.verbosity();
     let width = commands.iter().map(|command| command.name.len()).max().unwrap_or(0);
     match only {
-        Some(group) => output.line(heading.on(format_args!("Available commands of \"{group}\":"))),
-        None => output.line(heading.on("Available commands:")),
-    }
-    let mut group = only.unwrap_or("");
-    // Those without a group come first, whatever their names.
-    let (plain, grouped): (Vec<&Listed>, Vec<&Listed>) =
-        commands.iter().partition(|command| command.group().is_empty());
-    for command in plain.into_iter().chain(grouped) {
-        if command.group() != group {
-            group = command.group();
-            output.line(format_args!(" {}", heading.on(group)));
+        Some(group) => {
+            output.line(format_args!("{heading}Available commands of \"{group}\":{heading:#}"));
         }
-        let line =
-            format!("  {}  {}", name.on(format_args!("{:<width$}", command.name)), command.text(verbosity));
+        None => output.line(format_args!("{heading}Available commands:{heading:#}")),
+    }
+    let mut above = only.unwrap_or("").to_owned();
+    for command in commands {
+        let current = command.heading();
+        if current != above {
+            output.line(format_args!(" {heading}{current}{heading:#}"));
+            above = current;
+        }
+        let line = format!("  {name}{:<width$}{name:#}  {}", command.name, command.text(verbosity));
         output.line(line.trim_end());
     }
 }

@@ -1,4 +1,4 @@
-//! `make:*`: files to begin with.
+//! `make:*`: generates files.
 
 mod command;
 mod module;
@@ -10,23 +10,23 @@ use std::path::Path;
 
 use framework::prelude::*;
 
-use self::module::{add_module, names_module};
+use self::module::{add_module, declares_module};
 
-/// Writes `app/KIND/MODULE.rs` and names it in `app/KIND.rs`.
+/// Writes `app/KIND/MODULE.rs` and declares it in `app/KIND.rs`.
 fn make(app: &App, output: &mut Output, kind: &str, module: &str, text: &str, force: bool) -> Result<()> {
     let root = app.config()?.root();
     let file = format!("app/{kind}/{module}.rs");
     write(&root.join(&file), text, force).with_context(|| format!("writing {file}"))?;
-    output.success(format_args!("{file} is written."));
+    output.success(format_args!("Wrote {file}."));
     let list = format!("app/{kind}.rs");
     if add_module(&root.join(&list), kind, module)
         .with_context(|| format!("adding `mod {module};` to {list}"))?
     {
-        output.success(format_args!("{list} names it."));
+        output.success(format_args!("Declared it in {list}."));
     }
     let main = std::fs::read_to_string(root.join("app/main.rs")).unwrap_or_default();
-    if !names_module(&main, kind) {
-        output.warn(format_args!("app/main.rs does not name it yet: write `mod {kind};` there"));
+    if !declares_module(&main, kind) {
+        output.warn(format_args!("app/main.rs does not declare it yet: add `mod {kind};`"));
     }
     Ok(())
 }
@@ -41,7 +41,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<()> {
     match std::fs::File::create_new(path) {
         Ok(mut file) => Ok(std::io::Write::write_all(&mut file, text.as_bytes())?),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!("it exists already; --force writes over it")
+            bail!("the file already exists; --force overwrites it")
         }
         Err(error) => Err(error.into()),
     }

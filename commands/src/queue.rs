@@ -1,9 +1,7 @@
-//! The queues, and the file that tasks survive in.
+//! The commands of queues and of the file in which tasks are stored.
 
 mod backup;
 mod check;
 mod list;
 mod pause;
-pub(crate) mod queue_file;
 mod repair;
-mod resume;

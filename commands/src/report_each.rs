@@ -1,4 +1,4 @@
-//! Tells of several tasks, one by one, what came of each.
+//! The report of a command that changes several tasks one by one.
 
 use framework::client::ClientError;
 use framework::prelude::*;
@@ -6,71 +6,72 @@ use framework::task::TaskId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::server_address::exit_error;
+use crate::options::server_address::exit_error;
 
-/// What has been told so far.
-pub(super) struct ItemReport {
+/// The outcomes so far: printed one by one, or collected for JSON.
+pub(crate) struct ItemReport {
     json: bool,
-    /// What the answers are called in JSON.
+    /// The name of the result in JSON.
     field: &'static str,
-    all: Vec<Value>,
+    items: Vec<Value>,
     exit: Exit,
 }
 
-/// What came of one task.
-pub(super) enum ItemOutcome {
-    Worked(&'static str),
-    /// Nothing happened, for this reason.
-    Nothing(&'static str),
+/// The outcome for one task.
+pub(crate) enum ItemOutcome {
+    Changed(&'static str),
+    /// Nothing was changed, for this reason.
+    Unchanged(&'static str),
 }
 
 impl ItemReport {
-    pub(super) fn new(json: bool, field: &'static str) -> Self {
-        Self { json, field, all: Vec::new(), exit: Exit::Success }
+    pub(crate) fn new(json: bool, field: &'static str) -> Self {
+        Self { json, field, items: Vec::new(), exit: Exit::Success }
     }
 
-    /// Tells of one task. A refusal does not keep the next one from being tried.
+    /// Reports one task. If the server refuses it, the next one can still be tried.
     ///
     /// # Errors
     /// When the connection has failed.
-    pub(super) fn add<T: Serialize>(
+    pub(crate) fn add<T: Serialize>(
         &mut self,
         id: TaskId,
-        answer: Result<T, ClientError>,
-        told: impl FnOnce(&T) -> ItemOutcome,
+        result: Result<T, ClientError>,
+        outcome: impl FnOnce(&T) -> ItemOutcome,
         output: &mut Output,
     ) -> Result<()> {
-        match answer {
-            Ok(answer) => {
-                let told = told(&answer);
-                if matches!(told, ItemOutcome::Nothing(_)) && self.exit == Exit::Success {
+        match result {
+            Ok(result) => {
+                let outcome = outcome(&result);
+                if matches!(outcome, ItemOutcome::Unchanged(_)) && self.exit == Exit::Success {
                     self.exit = Exit::Failed;
                 }
-                match told {
-                    _ if self.json => self.all.push(json!({ "task": id, self.field: answer })),
-                    ItemOutcome::Worked(text) => output.line(format_args!("task {id}: {text}")),
-                    ItemOutcome::Nothing(text) => output.error(format_args!("task {id}: {text}")),
+                match outcome {
+                    _ if self.json => self.items.push(json!({ "task": id, self.field: result })),
+                    ItemOutcome::Changed(text) => output.line(format_args!("task {id}: {text}")),
+                    ItemOutcome::Unchanged(text) => output.error(format_args!("task {id}: {text}")),
                 }
             }
             Err(ClientError::Refused(refusal)) => {
-                self.exit = Exit::Refused;
-                match self.json {
-                    true => {
-                        self.all.push(json!({ "task": id, "code": refusal.code, "error": refusal.message }));
-                    }
-                    false => output.error(format_args!("task {id}: {refusal}")),
+                if self.json {
+                    self.items.push(json!({ "task": id, "code": refusal.code, "error": refusal.message }));
+                } else {
+                    output.error(format_args!("task {id}: {refusal}"));
                 }
+                self.exit = Exit::of(&exit_error(ClientError::Refused(refusal)));
             }
             Err(error) => return Err(exit_error(error)),
         }
         Ok(())
     }
 
+    /// Ends the report.
+    ///
     /// # Errors
-    /// When one of the tasks was refused, or nothing happened to it.
-    pub(super) fn finish(self, output: &mut Output) -> Result<()> {
+    /// When a task was refused or left unchanged.
+    pub(crate) fn finish(self, output: &mut Output) -> Result<()> {
         if self.json {
-            output.json(&self.all)?;
+            output.json(&self.items)?;
         }
         if self.exit == Exit::Success { Ok(()) } else { Err(self.exit.silent()) }
     }

@@ -1,6 +1,5 @@
-//! What the clock does.
+//! The commands of schedules.
 
 mod list;
 mod pause;
-mod resume;
 mod run;

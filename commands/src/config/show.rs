@@ -1,19 +1,19 @@
-//! `config:show`: what is in force, and who says so.
+//! `config:show`: the effective settings and their origins.
 
 use std::collections::BTreeMap;
 
 use framework::config::{Problems, Provenance, Setting, did_you_mean};
-use framework::output::Style;
+use framework::output::{Style, escape_json};
 use framework::prelude::*;
 use serde_json::{Value, json};
 
-/// Show the settings that are in force, and where each comes from
+/// Show the effective settings and the origin of each
 ///
-/// Secrets are hidden. Whatever is wrong with a file or a variable is told, and the exit code is 1.
+/// Secrets are hidden. Problems of a file or a variable are listed, and the exit code is 1.
 #[derive(Args, Command)]
 #[command(name = "config:show")]
 struct Show {
-    /// Only this section, such as `server`
+    /// Show only this section, such as server
     section: Option<String>,
     /// Print JSON, for programs
     #[arg(long)]
@@ -43,15 +43,15 @@ impl Execute for Show {
 impl Show {
     fn select(&self, all: Vec<Provenance>) -> Result<Vec<Provenance>> {
         let Some(wanted) = &self.section else { return Ok(all) };
-        let names: Vec<_> = all.iter().map(|explained| explained.section).collect();
+        let names: Vec<_> = all.iter().map(|provenance| provenance.section).collect();
         if !names.contains(&wanted.as_str()) {
             let hint = match did_you_mean(wanted, names.iter().copied()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("there are: {}", names.join(", ")),
+                None => format!("the sections are: {}", names.join(", ")),
             };
-            return Err(Exit::Usage.error(format!("there is no section \"{wanted}\"; {hint}")));
+            return Err(Exit::Usage.error(format!("unknown section \"{wanted}\"; {hint}")));
         }
-        Ok(all.into_iter().filter(|explained| explained.section == wanted).collect())
+        Ok(all.into_iter().filter(|provenance| provenance.section == wanted).collect())
     }
 }
 
@@ -60,22 +60,20 @@ fn print(sections: &[(&str, Vec<Setting>)], output: &mut Output) {
         (output.style(Style::Heading), output.style(Style::Name), output.style(Style::Muted));
     for (section, settings) in sections {
         let key_width = settings.iter().map(|setting| setting.key.len()).max().unwrap_or(0);
-        let values: Vec<_> = settings.iter().map(|setting| shown(&setting.value)).collect();
+        let values: Vec<_> = settings.iter().map(|setting| format_value(&setting.value)).collect();
         let value_width = values.iter().map(|value| value.chars().count()).max().unwrap_or(0).min(40);
-        output.line(heading.on(section));
+        output.line(format_args!("{heading}{section}{heading:#}"));
         for (Setting { key, origin, .. }, value) in settings.iter().zip(&values) {
             output.line(format_args!(
-                "  {}  {value:<value_width$}  {}",
-                name.on(format_args!("{key:<key_width$}")),
-                muted.on(origin)
+                "  {name}{key:<key_width$}{name:#}  {value:<value_width$}  {muted}{origin}{muted:#}"
             ));
         }
     }
 }
 
-/// As in TOML, which has no word for a setting that is not set.
-fn shown(value: &Value) -> String {
-    if value.is_null() { "none".to_owned() } else { value.to_string() }
+/// Formats a value as in TOML; `none` if it is not set.
+fn format_value(value: &Value) -> String {
+    if value.is_null() { "none".to_owned() } else { escape_json(&value.to_string()).into_owned() }
 }
 
 fn as_json(sections: &[(&str, Vec<Setting>)], problems: &Problems) -> Value {

@@ -1,4 +1,4 @@
-//! `make:command NAME`: a new command.
+//! `make:command NAME`: generates a command.
 
 use framework::command::check_name;
 use framework::prelude::*;
@@ -6,16 +6,16 @@ use framework::prelude::*;
 use super::make;
 use super::names::Names;
 
-/// Write a new command
+/// Generate a command
 ///
-/// Writes app/command/NAME.rs and adds its `mod` line to app/command.rs. The next start of the program has
-/// the command.
+/// Writes app/command/NAME.rs and adds its `mod` line to app/command.rs. The command is there at the next start of the
+/// program.
 #[derive(Args, Command)]
 #[command(name = "make:command")]
 struct MakeCommand {
-    /// What the command is to be called, such as report:daily
+    /// Name of the command, such as report:daily
     name: String,
-    /// Write over a file that exists
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use framework::prelude::*;
 
-/// Names `module` in the file at `path`, which is created if need be. `false`: it stood there already.
+/// Declares `module` in the file at `path`, which is created when missing; `false` if it was declared already.
 pub(super) fn add_module(path: &Path, kind: &str, module: &str) -> Result<bool> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -18,11 +18,11 @@ pub(super) fn add_module(path: &Path, kind: &str, module: &str) -> Result<bool> 
 }
 
 /// Whether `text` declares `module`.
-pub(super) fn names_module(text: &str, module: &str) -> bool {
+pub(super) fn declares_module(text: &str, module: &str) -> bool {
     text.lines().filter_map(module_of).any(|name| name == module)
 }
 
-/// The text with one line more: in its place where the list is sorted, else after the list.
+/// The text with the declaration added: in its place if the list is sorted, else after the list.
 fn with_module(text: &str, module: &str) -> Option<String> {
     let lines: Vec<&str> = text.lines().collect();
     let named: Vec<(usize, &str)> =
@@ -51,7 +51,7 @@ fn module_of(line: &str) -> Option<&str> {
     line.strip_prefix("mod ")?.trim_end().strip_suffix(';')
 }
 
-/// Comments and attributes over a declaration belong to it.
+/// The first line of a declaration, with the comments and attributes above it.
 fn start_of(lines: &[&str], declaration: usize) -> usize {
     let belongs = |line: &&&str| line.starts_with("///") || line.starts_with("#[");
     declaration - lines[..declaration].iter().rev().take_while(belongs).count()
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sorted_list_stays_sorted() {
+    fn with_module_keeps_a_sorted_list_sorted() {
         let text = "//! Commands.\n\nmod alpha;\nmod gamma;\n";
         assert_eq!(
             with_module(text, "beta").unwrap(),
@@ -72,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unsorted_list_is_continued_where_it_ends() {
+    fn with_module_appends_to_an_unsorted_list() {
         let text = "mod gamma;\nmod alpha;\n\nfn tail() {}\n";
         assert_eq!(with_module(text, "beta").unwrap(), "mod gamma;\nmod alpha;\nmod beta;\n\nfn tail() {}\n");
     }
 
     #[test]
-    fn an_attribute_stays_with_its_module() {
+    fn with_module_keeps_attributes_with_their_module() {
         let text = "mod alpha;\n#[cfg(unix)]\npub mod gamma;\n";
         assert_eq!(
             with_module(text, "beta").unwrap(),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_is_named_once() {
+    fn with_module_declares_a_module_once() {
         assert_eq!(with_module("mod alpha;\n", "alpha"), None);
         assert_eq!(with_module("pub(crate) mod alpha;\n", "alpha"), None);
     }

@@ -1,7 +1,7 @@
 //! From the name of a command or task to the names of its Rust module and struct.
 
-/// Words that cannot be the name of a module, because Rust keeps them for itself.
-const KEPT: [&str; 51] = [
+/// The reserved words of Rust, which cannot be the name of a module.
+const RESERVED: [&str; 51] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
     "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
     "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static",
@@ -9,7 +9,7 @@ const KEPT: [&str; 51] = [
     "where", "while", "yield",
 ];
 
-/// Types that a new file uses, so that its own struct cannot be called the same.
+/// The types that a new file imports, so that its struct cannot have the same name.
 const USED: [&str; 14] = [
     "app", "args", "attempt", "command", "console", "context", "entry", "execute", "exit", "handle",
     "output", "registry", "result", "task",
@@ -22,12 +22,12 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// `kind` is appended where the name alone would not do: `type` becomes `type_command`.
+    /// The names for `name`. `kind` is appended to a name that is taken: `type` becomes `type_command`.
     pub(super) fn of(name: &str, kind: &str) -> Self {
         let mut parts: Vec<&str> = name.split([':', '-', '_', '.']).filter(|part| !part.is_empty()).collect();
         let only = parts.as_slice();
         let begins_with_digit = name.starts_with(|first: char| first.is_ascii_digit());
-        if only.is_empty() || matches!(only, [only] if KEPT.contains(only) || USED.contains(only)) {
+        if only.is_empty() || matches!(only, [only] if RESERVED.contains(only) || USED.contains(only)) {
             parts.push(kind);
         }
         if begins_with_digit {
@@ -52,13 +52,13 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_name_make_a_module_and_a_struct() {
+    fn names_are_made_of_the_parts_of_a_name() {
         assert_eq!(names("mail:send-all"), ("mail_send_all".into(), "MailSendAll".into()));
         assert_eq!(names("greet"), ("greet".into(), "Greet".into()));
     }
 
     #[test]
-    fn a_word_that_rust_or_the_new_file_needs_gets_a_second_one() {
+    fn names_avoid_reserved_words_and_imported_types() {
         assert_eq!(names("type"), ("type_command".into(), "TypeCommand".into()));
         assert_eq!(names("output"), ("output_command".into(), "OutputCommand".into()));
         assert_eq!(names("2fa"), ("command_2fa".into(), "Command2fa".into()));

@@ -1,4 +1,4 @@
-//! `make:service`: the server as a service of systemd.
+//! `make:service`: generates a systemd unit for the server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -8,23 +8,23 @@ use framework::server::{ListenerSettings, ServerSettings};
 
 use super::write;
 
-/// Write a systemd unit that runs the task server
+/// Generate a systemd unit for the task server
 ///
-/// Writes runtime/NAME.service with this project's paths. The server may write to runtime/ alone and reach nothing of
-/// the machine that it does not need; what your handlers need beyond that belongs under ReadWritePaths.
+/// Writes runtime/NAME.service with this project's paths. The service is sandboxed: it may write only to runtime/; add
+/// what your handlers need to ReadWritePaths.
 #[derive(Args, Command)]
 #[command(name = "make:service")]
 struct MakeService {
-    /// What the service is to be called
+    /// Name of the service
     #[arg(default_value = "think")]
     name: String,
-    /// The user it runs as
+    /// User to run as
     #[arg(long, default_value = "www-data")]
     user: String,
-    /// Write runtime/NAME.socket as well: systemd listens, before the server starts and while it is down
+    /// Also write runtime/NAME.socket: systemd listens, even while the server is down (socket activation)
     #[arg(long)]
     socket: bool,
-    /// Write over files that exist
+    /// Overwrite existing files
     #[arg(long)]
     force: bool,
 }
@@ -36,9 +36,8 @@ impl Execute for MakeService {
             text.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-_.@".contains(&letter))
         };
         if name.is_empty() || !plain(&name) || user.is_empty() || !plain(&user) {
-            return Err(
-                Exit::Usage.error("a service and a user have letters, digits, `-`, `_`, `.` and `@` only")
-            );
+            return Err(Exit::Usage
+                .error("a service and a user may have only letters, digits, `-`, `_`, `.` and `@`"));
         }
         let config = app.config()?;
         let settings: ServerSettings = config.section()?;
@@ -51,21 +50,21 @@ impl Execute for MakeService {
         }
         for (file, unit) in &files {
             write(&root.join(file), unit, force).with_context(|| format!("writing {file}"))?;
-            output.success(format_args!("{file} is written."));
+            output.success(format_args!("Wrote {file}."));
         }
         let files: Vec<_> = files.iter().map(|(file, _)| format!("./{file}")).collect();
         output.note(format_args!(
-            "Let {user} write to runtime/, then: systemctl enable --now {}",
+            "Make runtime/ writable for {user}, then: systemctl enable --now {}",
             files.join(" ")
         ));
         Ok(())
     }
 }
 
-fn unit(root: &Path, program: &Path, user: &str, patience: u64, socket: Option<&String>) -> Result<String> {
+fn unit(root: &Path, program: &Path, user: &str, grace: u64, socket: Option<&String>) -> Result<String> {
     let (root, program) = (quoted(root)?, quoted(program)?);
-    // What it needs after its running tasks had their time: to settle, to answer, to flush.
-    let patience = patience + 15;
+    // The server needs some time after the grace period: to settle, to reply, to flush.
+    let stop_timeout = grace + 15;
     let socket =
         socket.map(|name| format!("\nRequires={name}.socket\nAfter={name}.socket")).unwrap_or_default();
     Ok(format!(
@@ -84,7 +83,7 @@ User={user}
 UMask=0027
 WatchdogSec=30s
 TimeoutStartSec=infinity
-TimeoutStopSec={patience}s
+TimeoutStopSec={stop_timeout}s
 KillMode=mixed
 Restart=on-failure
 RestartPreventExitStatus=2 4
@@ -118,7 +117,7 @@ WantedBy=multi-user.target
     ))
 }
 
-/// The unit that holds the sockets of the settings; the control socket stays the server's own.
+/// The unit with the listeners of the settings; the control socket remains the server's own.
 fn sockets(root: &Path, settings: &ServerSettings) -> Result<String> {
     let listeners = std::iter::once(settings.first_listener()).chain(settings.listeners.iter().cloned());
     let streams: Vec<_> = listeners.map(|listener| stream(root, &listener)).collect::<Result<_>>()?;
@@ -139,7 +138,7 @@ WantedBy=sockets.target
     ))
 }
 
-/// As systemd names an address, which the server then finds in its settings.
+/// The address of a listener for systemd; the server finds it in its settings.
 fn stream(root: &Path, listener: &ListenerSettings) -> Result<String> {
     if let Some(path) = listener.host.strip_prefix("unix:") {
         return Ok(format!("ListenStream={}", quoted(&root.join(path))?));
@@ -147,14 +146,17 @@ fn stream(root: &Path, listener: &ListenerSettings) -> Result<String> {
     let port = listener.port.filter(|port| *port > 0).context("systemd needs a port that is not 0")?;
     let host: IpAddr = match listener.host.as_str() {
         "localhost" => Ipv4Addr::LOCALHOST.into(),
-        host => host.parse().with_context(|| format!("systemd needs the number of the host \"{host}\""))?,
+        host => {
+            host.parse().with_context(|| format!("systemd needs the IP address of the host \"{host}\""))?
+        }
     };
     Ok(format!("ListenStream={}", SocketAddr::new(host, port)))
 }
 
-/// As systemd reads it: `%` begins a word of its own there, and nothing else is to be mistaken for one.
+/// Escapes a path for a unit file: `%` is doubled, and characters that would need quoting are refused.
 fn quoted(path: &Path) -> Result<String> {
     let text = path.to_str().filter(|text| !text.contains(['"', '\\', '$', '\n']));
-    let text = text.with_context(|| format!("{} has letters that a unit cannot name", path.display()))?;
+    let text =
+        text.with_context(|| format!("{} has characters that a unit file cannot contain", path.display()))?;
     Ok(text.replace('%', "%%"))
 }

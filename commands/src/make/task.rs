@@ -1,20 +1,20 @@
-//! `make:task NAME`: a new task with its handler.
+//! `make:task NAME`: generates a task with its handler.
 
 use framework::prelude::*;
 
 use super::make;
 use super::names::Names;
 
-/// Write a new task with its handler
+/// Generate a task with its handler
 ///
-/// Writes app/task/NAME.rs and adds its `mod` line to app/task.rs. The next start of the server runs such
-/// tasks.
+/// Writes app/task/NAME.rs and adds its `mod` line to app/task.rs. The server knows the task after its next start or
+/// reload.
 #[derive(Args, Command)]
 #[command(name = "make:task")]
 struct MakeTask {
-    /// What clients are to call the task, such as resize_image
+    /// Name of the task's function, such as resize_image
     name: String,
-    /// Write over a file that exists
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 }
@@ -28,12 +28,12 @@ impl Execute for MakeTask {
 }
 
 fn check(name: &str) -> Result<()> {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
-    if !name.is_empty() && name.chars().all(good) {
+    let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+    if !name.is_empty() && name.chars().all(is_valid) {
         return Ok(());
     }
     Err(Exit::Usage.error(format!(
-        "\"{name}\" is no name for a task: write lower case letters, digits, `_`, `-` and `.`, such as \"send_mail\""
+        "\"{name}\" is not a valid task name: use lower case letters, digits, `_`, `-` and `.`, such as \"send_mail\""
     )))
 }
 

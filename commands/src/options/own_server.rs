@@ -1,4 +1,4 @@
-//! The client's settings, completed by what the settings of this project's own server say.
+//! The client's settings, completed by the settings of this project's own server.
 
 use framework::client::{Address, Addresses, ClientSettings};
 use framework::config::Config;
@@ -6,12 +6,12 @@ use framework::prelude::*;
 use framework::server::ServerSettings;
 use framework::views::Protocol;
 
-/// The settings of config/client.toml; where they name no address, this project's own server is meant, and reached by
-/// its control socket if its first listener would ask for more than the client has.
+/// The settings of config/client.toml. Without an address, they are for this project's own server, through its control
+/// socket if the first listener requires a token, TLS or a protocol that the client does not have.
 ///
 /// # Errors
-/// All that is wrong with config/client.toml or config/server.toml.
-pub(super) fn settings(config: &Config) -> Result<ClientSettings> {
+/// The problems with config/client.toml or config/server.toml.
+pub(crate) fn settings(config: &Config) -> Result<ClientSettings> {
     let settings = ClientSettings::read(config)?;
     if settings.address.is_some() {
         return Ok(settings);
@@ -29,20 +29,20 @@ pub(super) fn settings(config: &Config) -> Result<ClientSettings> {
     Ok(ClientSettings { address: Some(Addresses(addresses)), tls, shared_store, ..settings })
 }
 
-/// The settings of config/client.toml for a server at these addresses, which need not be this project's own. If it is,
-/// by its control socket, nothing is encrypted.
+/// The settings of config/client.toml for a server at these addresses, which may be another project's. The connection
+/// to this project's own control socket is not encrypted.
 ///
 /// # Errors
-/// All that is wrong with config/client.toml or config/server.toml.
-pub(super) fn settings_for(config: &Config, addresses: Addresses) -> Result<ClientSettings> {
+/// The problems with config/client.toml or config/server.toml.
+pub(crate) fn settings_for(config: &Config, addresses: Addresses) -> Result<ClientSettings> {
     let settings = ClientSettings::read(config)?;
     let control = control_socket(&config.section()?).map(|address| address.rooted(config.root()));
     let is_control = addresses.0.iter().all(|address| Some(address) == control.as_ref());
     Ok(ClientSettings { tls: settings.tls && !is_control, address: Some(addresses), ..settings })
 }
 
-/// Where the first listener of these settings is.
-pub(super) fn address_of(settings: &ServerSettings) -> Address {
+/// The address of the first listener.
+pub(crate) fn address_of(settings: &ServerSettings) -> Address {
     let ServerSettings { host, port, .. } = settings;
     match host.strip_prefix("unix:") {
         Some(path) => Address::Unix(path.into()),
@@ -60,23 +60,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_strangers_need_a_token_the_projects_own_clients_come_in_by_the_control_socket() {
+    fn settings_use_the_control_socket_if_the_first_listener_is_restricted() {
         let read = |variables: &[(&str, &str)]| {
             let settings = super::settings(&Config::at("/srv/app", variables.iter().copied())).unwrap();
             settings.address.unwrap().0.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let both = ["unix:/srv/app/runtime/server.sock", "127.0.0.1:9501"];
-        let tokens = ("THINK_SERVER_TOKENS", "open-sesame-and-let-me-in:send");
+        let tokens = ("THINK_SERVER_TOKENS", "0123456789abcdef0123456789:send");
         assert_eq!(read(&[tokens]), both);
         assert_eq!(read(&[("THINK_SERVER_PROTOCOLS", "[\"http\"]")]), both);
-        assert_eq!(read(&[tokens, ("THINK_CLIENT_TOKEN", "open-sesame-and-let-me-in")]), both[1..]);
+        assert_eq!(read(&[tokens, ("THINK_CLIENT_TOKEN", "0123456789abcdef0123456789")]), both[1..]);
         assert_eq!(read(&[]), both[1..]);
     }
 
     #[test]
-    fn a_server_at_an_address_of_its_own_is_met_as_the_settings_say() {
+    fn settings_for_an_address_keep_the_clients_tls() {
         let variables = [
-            ("THINK_SERVER_TOKENS", "open-sesame-and-let-me-in:send"),
+            ("THINK_SERVER_TOKENS", "0123456789abcdef0123456789:send"),
             ("THINK_CLIENT_TLS", "true"),
             ("THINK_CLIENT_CA_FILE", "config/ca.pem"),
             ("THINK_CLIENT_ADDRESS", "c:3"),
@@ -84,15 +84,15 @@ mod tests {
         let address: Addresses = "a:1,unix:b.sock".parse().unwrap();
         let config = Config::at("/srv/app", variables);
         let settings = settings_for(&config, address.clone()).unwrap();
-        assert!(settings.tls && !settings.shared_store, "nothing is known of the server there");
+        assert!(settings.tls && !settings.shared_store, "the server may be another project's");
         assert_eq!(settings.address, Some(address));
         assert_eq!(settings.ca_file.unwrap(), std::path::PathBuf::from("/srv/app/config/ca.pem"));
         let control = "unix:/srv/app/runtime/server.sock".parse().unwrap();
-        assert!(!settings_for(&config, control).unwrap().tls, "its server encrypts nothing there");
+        assert!(!settings_for(&config, control).unwrap().tls, "the control socket is not encrypted");
     }
 
     #[test]
-    fn what_is_not_said_comes_from_the_server_and_paths_start_at_the_root() {
+    fn settings_take_the_address_of_the_server_and_paths_relative_to_the_root() {
         let variables = [
             ("THINK_SERVER_HOST", "::1"),
             ("THINK_SERVER_PORT", "7"),

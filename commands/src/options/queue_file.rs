@@ -1,4 +1,4 @@
-//! Where the file is that tasks survive in.
+//! The path of the file in which tasks are stored.
 
 use std::path::PathBuf;
 
@@ -6,15 +6,16 @@ use framework::prelude::*;
 use framework::server::ServerSettings;
 use framework::store::sqlite::QueueFile;
 
-/// The option of every command that reads the file itself, whether a server runs or not.
+/// The option of every command that reads the file itself, with or without a running server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct QueuePath {
-    /// The file [default: queue_file of config/server.toml]
+    /// The queue file [default: queue_file of config/server.toml]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 impl QueuePath {
+    /// The path of the file.
     pub(crate) fn resolve(&self, app: &App) -> Result<PathBuf> {
         if let Some(file) = &self.file {
             return Ok(file.clone());
@@ -24,7 +25,7 @@ impl QueuePath {
         Ok(config.root().join(settings.queue_file))
     }
 
-    /// Opens it for reading, also while a server uses it.
+    /// Opens the file for reading, also while a server uses it.
     pub(crate) fn open(&self, app: &App) -> Result<QueueFile> {
         QueueFile::open(self.resolve(app)?)
     }

@@ -1,70 +1,67 @@
-//! Where the server is, and how a client's failure ends a command.
+//! The address of the server, and the exit codes of a client's errors.
 
 use std::time::Duration;
 
 use framework::client::{Address, Addresses, Client, ClientError, ClientSettings};
+use framework::config::duration;
 use framework::prelude::*;
 use framework::server::ServerSettings;
 
 use super::own_server;
 
-/// The option of every command that talks to a server.
+/// The options of every command that connects to a server.
 ///
-/// There is none for a token: everybody on the machine can read a command line.
+/// There is none for a token: every user of the machine can read a command line.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerAddress {
-    /// Where the server listens; given again, where else [default: config/client.toml, or host and port of
+    /// Address of the server; may be repeated for several servers [default: config/client.toml, or host and port of
     /// config/server.toml]
     ///
-    /// Also unix:PATH, or several between commas. The token for a server that asks for one comes from
-    /// config/client.toml or THINK_CLIENT_TOKEN, where no list of processes shows it.
+    /// Also unix:PATH, or a comma-separated list. A token, if the server requires one, is read from config/client.toml
+    /// or THINK_CLIENT_TOKEN, where it does not show up in the process list.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     address: Vec<Address>,
-    /// How long to wait for the connection, such as 500ms or 5s [default: connect_timeout of config/client.toml]
-    #[arg(long, value_name = "TIME", value_parser = parse_patience)]
+    /// Timeout for connecting, such as 500ms or 5s [default: connect_timeout of config/client.toml]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
     connect_timeout: Option<Duration>,
 }
 
 impl ServerAddress {
-    /// The first host and port, for what has connections of its own.
+    /// The first host and port, for a command that opens connections of its own.
     pub(crate) fn resolve(&self, app: &App) -> Result<String> {
         let addresses = self.settings(app)?.address.map(|Addresses(addresses)| addresses);
         let tcp = |address| match address {
             Address::Tcp(address) => Some(address),
             Address::Unix(_) => None,
         };
-        match addresses.and_then(|addresses| addresses.into_iter().find_map(tcp)) {
-            Some(address) => Ok(address),
-            None => {
-                Err(Exit::Usage
-                    .error("this needs an address such as 127.0.0.1:9501: give one with --address"))
-            }
-        }
+        addresses.and_then(|addresses| addresses.into_iter().find_map(tcp)).ok_or_else(|| {
+            Exit::Usage.error("this needs an address such as 127.0.0.1:9501: give one with --address")
+        })
     }
 
-    /// For a command that has an address option of its own.
+    /// The address for a command that has an address option of its own.
     pub(crate) fn at(address: Option<Address>) -> Self {
         Self { address: address.into_iter().collect(), connect_timeout: None }
     }
 
-    /// A client that tells every failure at once.
+    /// Connects; the client reports every failure at once.
     pub(crate) async fn connect(&self, app: &App) -> Result<Client> {
         self.open(self.settings(app)?.without_retries()).await.map_err(exit_error)
     }
 
-    /// A client that waits so long for a server that was there and has gone away, as for a restart.
+    /// Connects; the client later waits up to `retry_time` for a server that goes away, as for a restart.
     pub(crate) async fn connect_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
         let client = self.client_for(app, retry_time)?;
         client.open().await.map_err(exit_error)?;
         Ok(client)
     }
 
-    /// The same, for a server that was there just now.
+    /// The same client, for a server that is known to be running.
     pub(crate) fn client_for(&self, app: &App, retry_time: Duration) -> Result<Client> {
         Client::new(ClientSettings { retry_time, ..self.settings(app)? }).map_err(exit_error)
     }
 
-    /// A client that tells every failure at once, for what can do without a server.
+    /// Connects, for a command that also works without a server; `None` if none is running.
     pub(crate) async fn connect_if_running(&self, app: &App) -> Result<Option<Client>> {
         match self.open(self.settings(app)?.without_retries()).await {
             Ok(client) => Ok(Some(client)),
@@ -72,14 +69,13 @@ impl ServerAddress {
             Err(error) => Err(exit_error(error)),
         }
     }
-}
 
-impl ServerAddress {
     fn settings(&self, app: &App) -> Result<ClientSettings> {
         let config = app.config()?;
-        let settings = match self.address.is_empty() {
-            true => own_server::settings(config)?,
-            false => own_server::settings_for(config, Addresses(self.address.clone()))?,
+        let settings = if self.address.is_empty() {
+            own_server::settings(config)?
+        } else {
+            own_server::settings_for(config, Addresses(self.address.clone()))?
         };
         let connect_timeout = self.connect_timeout.unwrap_or(settings.connect_timeout);
         Ok(ClientSettings { connections: 1, connect_timeout, ..settings })
@@ -97,7 +93,7 @@ pub(crate) fn address_of(settings: &ServerSettings) -> String {
     own_server::address_of(settings).to_string()
 }
 
-/// The exit code that belongs to a client's failure.
+/// The error of a client with the exit code that belongs to it.
 pub(crate) fn exit_error(error: ClientError) -> anyhow::Error {
     match &error {
         ClientError::NotRunning(_) => {
@@ -109,23 +105,20 @@ pub(crate) fn exit_error(error: ClientError) -> anyhow::Error {
     }
 }
 
-/// Reads `90s`, `10m` or `1h 30m`; a bare number is seconds.
+/// Parses `90s`, `10m` or `1h 30m`; a bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let written = || framework::humantime::parse_duration(text).map_err(|error| error.to_string());
-    let known = |error| format!("{error}; write seconds, or a time such as 500ms, 90s or 1h 30m");
-    seconds.map_or_else(|| written().map_err(known), Ok)
+    let invalid = || "write seconds, or a time with a unit such as 500ms, 90s or 1h 30m".to_owned();
+    duration::parse(text).ok_or_else(invalid)
 }
 
-/// Reads how long to wait for a connection.
-fn parse_patience(text: &str) -> Result<Duration, String> {
+/// Parses a timeout for connecting.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
     const MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-    match parse_duration(text)? {
-        time if time.is_zero() || time > MAX => {
-            Err("it must be more than nothing and at most a year".to_owned())
-        }
-        time => Ok(time),
+    let timeout = parse_duration(text)?;
+    if timeout.is_zero() || timeout > MAX {
+        return Err("it must be more than 0 and at most a year".to_owned());
     }
+    Ok(timeout)
 }
 
 #[cfg(test)]
@@ -133,15 +126,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_waits_for_a_connection_for_no_time_or_for_ever() {
-        assert_eq!(parse_patience("1s"), Ok(Duration::from_secs(1)));
+    fn parse_timeout_refuses_no_time_and_an_endless_one() {
+        assert_eq!(parse_timeout("1s"), Ok(Duration::from_secs(1)));
         for wrong in ["0", "0s", "2y", "1e300", "soon", ""] {
-            assert!(parse_patience(wrong).is_err(), "{wrong}");
+            assert!(parse_timeout(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn a_bare_number_is_seconds() {
+    fn parse_duration_takes_a_bare_number_for_seconds() {
         assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
         assert!(parse_duration("-1").is_err());

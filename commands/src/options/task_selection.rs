@@ -1,4 +1,4 @@
-//! The tasks that a command is about: by their ids, by their batch, or all that have failed.
+//! The selection of ended tasks: by id, by batch, or all failed ones.
 
 use framework::client::{Client, ClientError};
 use framework::prelude::*;
@@ -6,23 +6,23 @@ use framework::task::{BatchId, TaskId};
 use framework::views::TaskSelector;
 use serde_json::json;
 
-use super::report_each::{ItemOutcome, ItemReport};
 use super::server_address::exit_error;
 use crate::format::count_tasks;
+use crate::report_each::{ItemOutcome, ItemReport};
 
-/// The options of a command that is about ended tasks.
+/// The options of a command that changes ended tasks.
 #[derive(Debug, Clone, Args)]
-pub(super) struct TaskSelection {
-    /// The tasks
+pub(crate) struct TaskSelection {
+    /// Ids of tasks
     #[arg(required_unless_present_any = ["batch", "failed"], conflicts_with_all = ["batch", "failed"])]
     ids: Vec<TaskId>,
     /// All tasks of this batch
     #[arg(short, long, value_name = "ID", conflicts_with = "failed")]
     batch: Option<BatchId>,
-    /// All tasks that have failed
+    /// All failed tasks
     #[arg(long)]
     failed: bool,
-    /// Only the failed ones of this queue
+    /// With --failed: only those of this queue
     #[arg(long, requires = "failed")]
     queue: Option<String>,
     /// Print JSON, for programs
@@ -30,58 +30,59 @@ pub(super) struct TaskSelection {
     json: bool,
 }
 
-/// What is done to them.
+/// An action on the selected tasks.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum BulkAction {
+pub(crate) enum BulkAction {
     Retry,
     Forget,
 }
 
 impl TaskSelection {
-    /// Does it, one by one for ids, else in one go, and tells how many it was.
-    pub(super) async fn change(self, verb: BulkAction, client: &Client, output: &mut Output) -> Result<()> {
+    /// Applies an action, one by one for ids, else in one request, and prints the number of changed tasks.
+    pub(crate) async fn apply(self, action: BulkAction, client: &Client, output: &mut Output) -> Result<()> {
         if !self.ids.is_empty() {
-            let mut each = ItemReport::new(self.json, "tasks");
+            let mut report = ItemReport::new(self.json, "tasks");
             for &id in &self.ids {
-                let answer = verb.ask(client, &TaskSelector::Task(id)).await;
-                each.add(id, answer, |count| verb.told(*count), output)?;
+                let count = action.request(client, &TaskSelector::Task(id)).await;
+                report.add(id, count, |count| action.outcome(*count), output)?;
             }
-            return each.finish(output);
+            return report.finish(output);
         }
-        let target = match self.batch {
+        let selector = match self.batch {
             Some(batch) => TaskSelector::Batch(batch),
             None => TaskSelector::Failed { queue: self.queue },
         };
-        let count = verb.ask(client, &target).await.map_err(exit_error)?;
-        match self.json {
-            true => output.json(&json!({ "tasks": count }))?,
-            false => output.line(format_args!("{}: {}", verb.past(), count_tasks(count))),
+        let count = action.request(client, &selector).await.map_err(exit_error)?;
+        if self.json {
+            output.json(&json!({ "tasks": count }))?;
+        } else {
+            output.line(format_args!("{}: {}", action.past_tense(), count_tasks(count)));
         }
         Ok(())
     }
 }
 
 impl BulkAction {
-    async fn ask(self, client: &Client, tasks: &TaskSelector) -> Result<u64, ClientError> {
+    async fn request(self, client: &Client, tasks: &TaskSelector) -> Result<u64, ClientError> {
         match self {
             Self::Retry => client.retry(tasks).await,
             Self::Forget => client.forget(tasks).await,
         }
     }
 
-    fn past(self) -> &'static str {
+    fn past_tense(self) -> &'static str {
         match self {
             Self::Retry => "retried",
             Self::Forget => "forgotten",
         }
     }
 
-    fn told(self, count: u64) -> ItemOutcome {
+    fn outcome(self, count: u64) -> ItemOutcome {
         match (self, count) {
-            (Self::Retry, 0) => ItemOutcome::Nothing("is not one that failed, expired or was cancelled"),
-            (Self::Retry, _) => ItemOutcome::Worked("waits again"),
-            (Self::Forget, 0) => ItemOutcome::Nothing("has not ended: cancel it first"),
-            (Self::Forget, _) => ItemOutcome::Worked("forgotten"),
+            (Self::Retry, 0) => ItemOutcome::Unchanged("has not failed, expired or been cancelled"),
+            (Self::Retry, _) => ItemOutcome::Changed("waits again"),
+            (Self::Forget, 0) => ItemOutcome::Unchanged("has not ended: cancel it first"),
+            (Self::Forget, _) => ItemOutcome::Changed("forgotten"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `--watch`: shows the same thing again and again, for the commands that tell how the server is.
+//! `--watch`: repeats a report, for commands that show the state of the server.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use framework::prelude::*;
 
 use super::server_address::parse_duration;
 
-/// The options of a command whose answer may be watched.
+/// The options of a command whose report can be repeated.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WatchOption {
-    /// Show it again and again until Ctrl-C: in place on a terminal, else one block after the other
+    /// Refresh until Ctrl-C: in place on a terminal, else one block after the other
     #[arg(long)]
     watch: bool,
-    /// How long to wait before the next look, such as 500ms or 10s
+    /// Refresh interval, such as 500ms or 10s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, requires = "watch")]
     every: Duration,
 }
 
-/// Looking more often would only keep the server busy.
-const SHORTEST: Duration = Duration::from_millis(50);
+/// The shortest interval: a shorter one would only keep the server busy.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
 
 impl WatchOption {
-    /// The first look, and those after it. `is_json`: nothing stands between two blocks.
+    /// Begins the first report. `is_json`: nothing separates two reports.
     pub(crate) fn begin(&self, is_json: bool) -> Refresh<'_> {
-        Refresh { again: self, is_json, is_first: true }
+        Refresh { options: self, is_json, is_first: true }
     }
 }
 
-/// One look after the other.
+/// A sequence of reports.
 pub(crate) struct Refresh<'a> {
-    again: &'a WatchOption,
+    options: &'a WatchOption,
     is_json: bool,
     is_first: bool,
 }
 
 impl Refresh<'_> {
-    /// Makes room for what was seen.
+    /// Separates the next report from the one before.
     pub(crate) fn separate(&mut self, output: &mut Output) {
-        if !self.again.watch {
+        if !self.options.watch {
             return;
         }
         match (self.is_json, output.is_on_terminal()) {
@@ -48,13 +48,13 @@ impl Refresh<'_> {
         self.is_first = false;
     }
 
-    /// Waits until it is time for the next look; `false` when there is none, or nobody reads it.
+    /// Waits for the time of the next report; `false` if there is none, or its reader is gone.
     pub(crate) async fn next(&self, output: &mut Output) -> bool {
         output.flush();
-        if !self.again.watch || output.is_closed() {
+        if !self.options.watch || output.is_closed() {
             return false;
         }
-        tokio::time::sleep(self.again.every.max(SHORTEST)).await;
+        tokio::time::sleep(self.options.every.max(MIN_INTERVAL)).await;
         true
     }
 }

@@ -1,19 +1,19 @@
-//! `queue:backup`: copies the file that tasks survive in, also while the server runs.
+//! `queue:backup`: copies the queue file.
 
 use std::path::PathBuf;
 
 use framework::prelude::*;
 use serde_json::json;
 
-use super::queue_file::QueuePath;
+use crate::options::queue_file::QueuePath;
 
-/// Copy the queue as it is at one moment, also while the server runs
+/// Back up the queue file, also while the server is running
 ///
-/// The copy is a queue like the first one: a server can be started with it as queue_file.
+/// The copy is a consistent snapshot: a server can be started with it as queue_file.
 #[derive(Args, Command)]
 #[command(name = "queue:backup")]
 struct Backup {
-    /// Where to write the copy; nothing is written over
+    /// Path of the copy; an existing file is not overwritten
     to: PathBuf,
     #[command(flatten)]
     queue: QueuePath,
@@ -27,9 +27,10 @@ impl Execute for Backup {
         self.queue.open(app)?.backup(&self.to)?;
         let bytes =
             std::fs::metadata(&self.to).with_context(|| format!("reading {}", self.to.display()))?.len();
-        match self.json {
-            true => output.json(&json!({ "file": self.to, "bytes": bytes }))?,
-            false => output.success(format_args!("{} is written, {bytes} bytes.", self.to.display())),
+        if self.json {
+            output.json(&json!({ "file": self.to, "bytes": bytes }))?;
+        } else {
+            output.success(format_args!("Wrote {}, {bytes} bytes.", self.to.display()));
         }
         Ok(())
     }

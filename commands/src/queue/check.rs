@@ -1,15 +1,16 @@
-//! `queue:check`: whether the file that tasks survive in is in order.
+//! `queue:check`: checks the integrity of the queue file.
 
+use framework::output::escape_control;
 use framework::prelude::*;
 use serde_json::json;
 
-use super::queue_file::QueuePath;
 use crate::format::pluralize;
+use crate::options::queue_file::QueuePath;
 
-/// Check the file that tasks survive in
+/// Check the integrity of the queue file
 ///
-/// Reads all of it and changes nothing, also while the server runs. The exit code is 1 if something is wrong with it;
-/// queue:repair saves what can be read then.
+/// Reads all of it without changes, also while the server is running. The exit code is 1 if the file is damaged;
+/// queue:repair then recovers what can be read.
 #[derive(Args, Command)]
 #[command(name = "queue:check")]
 struct Check {
@@ -28,11 +29,11 @@ impl Execute for Check {
             output.json(&json!({ "file": path, "findings": findings }))?;
         } else {
             for finding in &findings {
-                output.line(finding);
+                output.line(escape_control(finding));
             }
         }
         if findings.is_empty() {
-            output.success(format_args!("{} is in order.", path.display()));
+            output.success(format_args!("{} is intact.", path.display()));
             return Ok(());
         }
         let found = pluralize(findings.len() as u64, "finding");

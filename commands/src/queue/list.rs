@@ -1,13 +1,13 @@
-//! `queue:list`: the queues and what is in them.
+//! `queue:list`: the queues with their counts.
 
 use framework::prelude::*;
 
-use crate::task::server_address::{ServerAddress, exit_error};
+use crate::options::server_address::{ServerAddress, exit_error};
 
 /// List the queues
 ///
-/// Delayed tasks wait for their time, or for their batch to be complete. A queue's turn comes in proportion to its
-/// weight.
+/// Delayed tasks wait for their time, or for their batch to be sealed. Workers take tasks from the queues in proportion to
+/// their weights, and not faster than their rate limits.
 #[derive(Args, Command)]
 #[command(name = "queue:list")]
 struct List {
@@ -25,7 +25,7 @@ impl Execute for List {
             return Ok(output.json(&queues)?);
         }
         if queues.is_empty() {
-            output.note("There are no queues yet: one is made by its first task.");
+            output.note("No queues yet: a queue is created by its first task.");
             return Ok(());
         }
         let rows: Vec<_> = queues

@@ -1,34 +1,42 @@
-//! `queue:pause`: nothing is taken from a queue for a while.
+//! `queue:pause` and `queue:resume`.
 
 use framework::prelude::*;
-use serde_json::json;
 
-use crate::task::server_address::{ServerAddress, exit_error};
+use crate::pause::{Pausable, PauseOptions};
 
-/// Stop taking tasks from a queue
+/// Pause a queue
 ///
-/// What runs goes on, and tasks are accepted as before. The pause survives a restart; queue:resume ends it.
+/// Workers take no more tasks from it. Running tasks go on, and new ones are accepted. The pause survives a restart;
+/// queue:resume ends it.
 #[derive(Args, Command)]
 #[command(name = "queue:pause")]
 struct Pause {
-    /// The queue
+    /// The name of the queue
     queue: String,
-    /// Print JSON, for programs
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerAddress,
+    options: PauseOptions,
+}
+
+/// Resume a paused queue
+///
+/// Workers take tasks from it again.
+#[derive(Args, Command)]
+#[command(name = "queue:resume")]
+struct Resume {
+    /// The name of the queue
+    queue: String,
+    #[command(flatten)]
+    options: PauseOptions,
 }
 
 impl Execute for Pause {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        self.server.connect(app).await?.pause(&self.queue).await.map_err(exit_error)?;
-        match self.json {
-            true => output.json(&json!({ "queue": self.queue, "paused": true }))?,
-            false => {
-                output.success(format_args!("The queue {} is paused; queue:resume ends it.", self.queue))
-            }
-        }
-        Ok(())
+        Pausable::Queue.set_paused(&self.queue, true, self.options, app, output).await
+    }
+}
+
+impl Execute for Resume {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        Pausable::Queue.set_paused(&self.queue, false, self.options, app, output).await
     }
 }

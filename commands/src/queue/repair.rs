@@ -1,15 +1,15 @@
-//! `queue:repair`: saves what can be read of a damaged file.
+//! `queue:repair`: recovers what can be read of a damaged queue file.
 
 use framework::prelude::*;
 use framework::store::sqlite::{LostRows, QueueLocked, RepairReport, repair};
 use serde_json::{Value, json};
 
-use super::queue_file::QueuePath;
+use crate::options::queue_file::QueuePath;
 
-/// Save what can be read of a damaged queue into a new file
+/// Repair a damaged queue file
 ///
-/// The old file is kept beside it. What could not be read is listed; the exit code is 1 if there was something. The
-/// server must not run.
+/// Copies what can be read to a new file, and keeps the old one beside it. Rows that cannot be read are listed, and the
+/// exit code is 1 if there are any. The server must not be running.
 #[derive(Args, Command)]
 #[command(name = "queue:repair")]
 struct Repair {
@@ -23,27 +23,28 @@ struct Repair {
 impl Execute for Repair {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let path = self.queue.resolve(app)?;
-        let repaired = repair(&path).map_err(|error| match error.downcast_ref::<QueueLocked>() {
-            Some(in_use) => Exit::AlreadyRunning.error(format!("{in_use}; stop it first")),
+        let report = repair(&path).map_err(|error| match error.downcast_ref::<QueueLocked>() {
+            Some(locked) => Exit::AlreadyRunning.error(format!("{locked}; stop it first")),
             None => error,
         })?;
-        match self.json {
-            true => output.json(&as_json(&repaired))?,
-            false => print(&repaired, output),
+        if self.json {
+            output.json(&as_json(&report))?;
+        } else {
+            print(&report, output);
         }
-        output.note(format_args!("{} is new; the old file is {}.", path.display(), repaired.kept.display()));
-        match repaired.unread.is_empty() {
-            true => Ok(()),
-            false => Err(Exit::Failed.error("some rows could not be read, and are only in the old file")),
+        output.note(format_args!("Wrote {}; the old file is {}.", path.display(), report.kept.display()));
+        if !report.unread.is_empty() {
+            return Err(Exit::Failed.error("some rows could not be read, and are only in the old file"));
         }
+        Ok(())
     }
 }
 
-fn print(repaired: &RepairReport, output: &mut Output) {
+fn print(report: &RepairReport, output: &mut Output) {
     let rows: Vec<_> =
-        repaired.saved.iter().map(|(table, rows)| [(*table).to_owned(), rows.to_string()]).collect();
+        report.saved.iter().map(|(table, rows)| [(*table).to_owned(), rows.to_string()]).collect();
     output.table(["table", "rows saved"], &rows);
-    if repaired.unread.is_empty() {
+    if report.unread.is_empty() {
         return;
     }
     output.line("");
@@ -51,16 +52,16 @@ fn print(repaired: &RepairReport, output: &mut Output) {
     let row = |LostRows { table, from, to, error }: &LostRows| {
         [(*table).to_owned(), number(*from), number(*to), error.clone()]
     };
-    let rows: Vec<_> = repaired.unread.iter().map(row).collect();
-    output.table(["not read from", "from", "to", "because"], &rows);
+    let rows: Vec<_> = report.unread.iter().map(row).collect();
+    output.table(["unreadable", "from", "to", "error"], &rows);
 }
 
-fn as_json(repaired: &RepairReport) -> Value {
-    let saved = repaired.saved.iter().map(|(table, rows)| ((*table).to_owned(), json!(rows)));
+fn as_json(report: &RepairReport) -> Value {
+    let saved = report.saved.iter().map(|(table, rows)| ((*table).to_owned(), json!(rows)));
     let unread = |LostRows { table, from, to, error }: &LostRows| json!({ "table": table, "from": from, "to": to, "error": error });
     json!({
-        "kept": repaired.kept,
+        "kept": report.kept,
         "saved": saved.collect::<serde_json::Map<_, _>>(),
-        "unread": repaired.unread.iter().map(unread).collect::<Vec<_>>(),
+        "unread": report.unread.iter().map(unread).collect::<Vec<_>>(),
     })
 }

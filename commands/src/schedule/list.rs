@@ -1,4 +1,4 @@
-//! `schedule:list`: the schedules, their next runs, and how they are doing.
+//! `schedule:list`: the schedules with their last and next runs.
 
 use framework::prelude::*;
 use framework::schedule::{Schedule, Schedules};
@@ -7,16 +7,16 @@ use framework::views::ScheduleInfo;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::task::server_address::{ServerAddress, exit_error};
+use crate::options::server_address::{ServerAddress, exit_error};
 
 /// List the schedules with their next runs
 ///
-/// They are those of config/schedule.toml and of the handlers with a cron; each time is in the schedule's own time
-/// zone. While a server runs, it is asked for the last runs and for what is paused.
+/// Schedules come from config/schedule.toml and from functions with a cron. Times are in the schedule's own time zone.
+/// The last runs and the paused schedules are known only while a server is running.
 #[derive(Args, Command)]
 #[command(name = "schedule:list")]
 struct List {
-    /// How many of the next runs to show, at most 100
+    /// Number of next runs to show, at most 100
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=100))]
     next: u8,
     /// Print JSON, for programs
@@ -29,31 +29,31 @@ struct List {
 impl Execute for List {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let schedules = Schedules::collect(app.config()?, &Handlers::collect()?)?;
-        let stories = match self.server.connect_if_running(app).await? {
+        let infos = match self.server.connect_if_running(app).await? {
             Some(client) => Some(client.schedules().await.map_err(exit_error)?),
             None => None,
         };
-        let lines = schedules.iter().map(|schedule| Line::of(schedule, stories.as_deref(), self.next));
+        let lines = schedules.iter().map(|schedule| ScheduleRow::of(schedule, infos.as_deref(), self.next));
         let lines: Vec<_> = lines.collect::<Result<_>>()?;
         if self.json {
             return Ok(output.json(&lines)?);
         }
         if lines.is_empty() {
-            output.note("There are no schedules: config/schedule.toml shows how to write one.");
+            output.note("No schedules: config/schedule.toml shows how to write one.");
             return Ok(());
         }
-        let rows: Vec<_> = lines.iter().flat_map(Line::rows).collect();
+        let rows: Vec<_> = lines.iter().flat_map(ScheduleRow::rows).collect();
         output.table(["schedule", "function", "cron", "timezone", "state", "last run", "next run"], &rows);
-        if stories.is_none() {
-            output.note("No server is running: nothing is known of the last runs and of what is paused.");
+        if infos.is_none() {
+            output.note("No server is running: last runs and paused schedules are unknown.");
         }
         Ok(())
     }
 }
 
-/// What `--json` prints of each.
+/// A schedule as `--json` prints it.
 #[derive(Serialize)]
-struct Line<'a> {
+struct ScheduleRow<'a> {
     name: &'a str,
     function: &'a str,
     args: &'a RawValue,
@@ -63,19 +63,19 @@ struct Line<'a> {
     missed: MissedRunPolicy,
     overlap: OverlapPolicy,
     enabled: bool,
-    /// Where it stands.
+    /// The place of its definition.
     from: String,
-    /// `null`: no server was there to say; likewise below.
+    /// `null` without a server, like the fields of the last run.
     paused: Option<bool>,
     last: Option<String>,
     last_task: Option<TaskId>,
     next: Vec<String>,
 }
 
-impl<'a> Line<'a> {
-    fn of(schedule: &'a Schedule, stories: Option<&[ScheduleInfo]>, count: u8) -> Result<Self> {
-        let story = stories.and_then(|stories| stories.iter().find(|story| story.name == schedule.name));
-        let paused = stories.map(|_| story.is_some_and(|story| story.paused));
+impl<'a> ScheduleRow<'a> {
+    fn of(schedule: &'a Schedule, infos: Option<&[ScheduleInfo]>, count: u8) -> Result<Self> {
+        let info = infos.and_then(|infos| infos.iter().find(|info| info.name == schedule.name));
+        let paused = infos.map(|_| info.is_some_and(|info| info.paused));
         let count = if paused == Some(true) { 0 } else { count.into() };
         let times = std::iter::successors(schedule.next(now_ms()), |&time| schedule.next(time));
         Ok(Self {
@@ -90,13 +90,13 @@ impl<'a> Line<'a> {
             enabled: schedule.enabled,
             from: schedule.origin.to_string(),
             paused,
-            last: story.and_then(|story| story.fired_ms).map(|time| schedule.cron.show(time)),
-            last_task: story.and_then(|story| story.task),
+            last: info.and_then(|info| info.fired_ms).map(|time| schedule.cron.show(time)),
+            last_task: info.and_then(|info| info.task),
             next: times.take(count).map(|time| schedule.cron.show(time)).collect(),
         })
     }
 
-    /// One row, and one more for each further run.
+    /// One row, and another for each further run.
     fn rows(&self) -> Vec<[String; 7]> {
         let state = match (self.enabled, self.paused) {
             (false, _) => "off",

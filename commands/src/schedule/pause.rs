@@ -1,35 +1,42 @@
-//! `schedule:pause`: the clock makes no task of a schedule for a while.
+//! `schedule:pause` and `schedule:resume`.
 
 use framework::prelude::*;
-use serde_json::json;
 
-use crate::task::server_address::{ServerAddress, exit_error};
+use crate::pause::{Pausable, PauseOptions};
 
-/// Stop making tasks of a schedule
+/// Pause a schedule
 ///
-/// Tasks that it has made go on. The pause survives a restart; schedule:resume ends it, and the times that have passed
-/// by then are skipped.
+/// It creates no more tasks; those that it has created go on. The pause survives a restart; schedule:resume ends it, and
+/// runs that were due in between are skipped.
 #[derive(Args, Command)]
 #[command(name = "schedule:pause")]
 struct Pause {
-    /// The schedule, as schedule:list calls it
+    /// The name of the schedule, as in schedule:list
     name: String,
-    /// Print JSON, for programs
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerAddress,
+    options: PauseOptions,
+}
+
+/// Resume a paused schedule
+///
+/// It creates tasks again, from its next time on. Runs that were due during the pause are skipped.
+#[derive(Args, Command)]
+#[command(name = "schedule:resume")]
+struct Resume {
+    /// The name of the schedule, as in schedule:list
+    name: String,
+    #[command(flatten)]
+    options: PauseOptions,
 }
 
 impl Execute for Pause {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        self.server.connect(app).await?.pause_schedule(&self.name).await.map_err(exit_error)?;
-        match self.json {
-            true => output.json(&json!({ "schedule": self.name, "paused": true }))?,
-            false => {
-                output.success(format_args!("The schedule {} is paused; schedule:resume ends it.", self.name))
-            }
-        }
-        Ok(())
+        Pausable::Schedule.set_paused(&self.name, true, self.options, app, output).await
+    }
+}
+
+impl Execute for Resume {
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        Pausable::Schedule.set_paused(&self.name, false, self.options, app, output).await
     }
 }

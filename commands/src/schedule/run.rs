@@ -1,17 +1,17 @@
-//! `schedule:run`: makes a task of a schedule now.
+//! `schedule:run`: creates the task of a schedule now.
 
 use framework::prelude::*;
 use serde_json::json;
 
-use crate::task::server_address::{ServerAddress, exit_error};
+use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Run a schedule now
 ///
-/// Makes one task of it, also if it is paused or switched off, and prints the task's id. Its times stay as they are.
+/// Creates one task, even if the schedule is paused or disabled, and prints the id of the task. The next runs do not change.
 #[derive(Args, Command)]
 #[command(name = "schedule:run")]
 struct Run {
-    /// The schedule, as schedule:list calls it
+    /// The name of the schedule, as in schedule:list
     name: String,
     /// Print JSON, for programs
     #[arg(long)]
@@ -23,9 +23,10 @@ struct Run {
 impl Execute for Run {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let id = self.server.connect(app).await?.run_schedule(&self.name).await.map_err(exit_error)?;
-        match self.json {
-            true => output.json(&json!({ "schedule": self.name, "task_id": id }))?,
-            false => output.line(id),
+        if self.json {
+            output.json(&json!({ "schedule": self.name, "task_id": id }))?;
+        } else {
+            output.line(id);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The arguments of a function, one by one, read off the JSON Schema of all of them.
+//! The arguments of a function, read off its JSON Schema.
 
 mod kind;
 
@@ -11,16 +11,16 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Argument {
     pub(super) name: String,
-    #[serde(rename = "type", serialize_with = "kind::in_words")]
+    #[serde(rename = "type", serialize_with = "kind::serialize_name")]
     pub(super) kind: Kind,
     pub(super) required: bool,
     pub(super) default: Option<Value>,
     pub(super) description: Option<String>,
-    /// Further names that it is read by.
+    /// Other names that it is accepted by.
     pub(super) aliases: Vec<String>,
 }
 
-/// The arguments that have names, the required ones first; `None` if the function takes something else than an object.
+/// The named arguments, the required ones first; `None` if the function takes another value than an object.
 pub(super) fn arguments(schema: &Schema) -> Option<Vec<Argument>> {
     let whole = schema.as_object()?;
     let properties = whole.get("properties").and_then(Value::as_object);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn required_arguments_come_first_and_in_their_order() {
+    fn arguments_begin_with_the_required_ones_in_their_order() {
         let property = json!({"type": "string"});
         let properties = json!({"a": property, "b": property, "c": property});
         let all = of(json!({"type": "object", "properties": properties, "required": ["c", "b"]})).unwrap();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_has_no_arguments_with_names() {
+    fn arguments_are_none_for_another_value_than_an_object() {
         assert_eq!(of(json!({"type": "string"})), None);
         assert_eq!(of(json!({"type": "null"})), None);
         assert_eq!(of(json!(true)), None);

@@ -1,10 +1,11 @@
-//! `task:batch`: hands over a file of tasks as one batch, and follows it to its end.
+//! `task:batch`: uploads a file of tasks as one batch, and follows it to its end.
 
 mod bad_lines;
 mod columns;
-pub(super) mod progress_bar;
+mod csv;
 mod ndjson;
-mod csv_rows;
+mod piece;
+pub(super) mod progress_bar;
 mod reader;
 mod upload;
 
@@ -19,43 +20,43 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use self::bad_lines::BadLines;
-use self::progress_bar::{Follow, PATIENCE};
-use self::reader::Form;
+use self::piece::Form;
+use self::progress_bar::{BatchDisplay, RETRY_TIME};
 use self::upload::Upload;
-use super::server_address::ServerAddress;
 use crate::format::count_tasks;
+use crate::options::server_address::ServerAddress;
 
-/// Hand over a file of tasks as one batch
+/// Send a file of tasks as one batch
 ///
-/// Each line of the file is the arguments of one task, as JSON; or each row, under a header of their names, if it is a
-/// CSV file. Nothing runs before the whole file is accepted. Then the progress is shown until all of it has ended, and
-/// the exit code is 0 if everything is done.
+/// Each line of the file is the arguments of one task as JSON (NDJSON); or each row of a CSV file, whose header names
+/// the arguments. No task runs before the whole file is accepted. Then the progress is shown until the batch has ended;
+/// the exit code is 0 if all of its tasks are done.
 #[derive(Args, Command)]
 #[command(name = "task:batch")]
 struct Batch {
-    /// The function that runs each of them
+    /// The function to call for each line
     function: String,
-    /// The file, or `-` for the standard input
+    /// The file, or `-` for standard input
     file: PathBuf,
-    /// The file is CSV [default: if its name ends in .csv]
+    /// Read the file as CSV [default: if its name ends in .csv]
     #[arg(long)]
     csv: bool,
-    /// What the batch is called [default: the name of the file]
+    /// Name of the batch [default: the name of the file]
     #[arg(long)]
     name: Option<String>,
-    /// The function that runs once when the last task has ended, and is told the counts
+    /// Completion callback: a function to call with the counts once the last task has ended
     #[arg(long, value_name = "FUNCTION")]
     then: Option<String>,
-    /// Another queue than the function's own
+    /// Queue [default: the function's own]
     #[arg(long)]
     queue: Option<String>,
-    /// 0 to 9; 9 is taken first
+    /// Priority, 0 to 9; 9 runs first
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
-    /// Leave out lines that are no tasks, instead of giving up
+    /// Skip invalid lines instead of cancelling the batch
     #[arg(long)]
     skip_bad: bool,
-    /// Print the id of the batch once it is accepted, and do not wait for its end
+    /// Print the id of the batch once it is accepted, and do not wait for it
     #[arg(long)]
     detach: bool,
     /// Print JSON, for programs
@@ -65,13 +66,13 @@ struct Batch {
     server: ServerAddress,
 }
 
-/// What a request has around its arguments, at most.
+/// The size of a request without its arguments, at most.
 const ENVELOPE: usize = 1024;
 
 impl Execute for Batch {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let settings: ServerSettings = app.config()?.section()?;
-        let mut interrupt = progress_bar::listen()?;
+        let mut interrupt = progress_bar::catch_interrupt()?;
         let pieces = reader::read(Form {
             path: self.file.clone(),
             csv: self.csv || self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")),
@@ -92,8 +93,8 @@ impl Execute for Batch {
             return self.print_detached(sealed.batch, sealed.accepted, &sealed.bad, output);
         }
         output.note(format_args!("batch {}: {} accepted", sealed.batch, count_tasks(sealed.accepted)));
-        let client = self.server.client_for(app, PATIENCE)?;
-        Follow { batch: sealed.batch, json: self.json }.run(&client, &mut interrupt, output).await
+        let client = self.server.client_for(app, RETRY_TIME)?;
+        BatchDisplay { batch: sealed.batch, json: self.json }.run(&client, &mut interrupt, output).await
     }
 }
 
@@ -111,9 +112,10 @@ impl Batch {
     }
 
     fn print_detached(&self, batch: u64, accepted: u64, bad: &BadLines, output: &mut Output) -> Result<()> {
-        match self.json {
-            true => output.json(&json!({ "batch": batch, "total": accepted, "left_out": bad.count }))?,
-            false => output.line(batch),
+        if self.json {
+            output.json(&json!({ "batch": batch, "total": accepted, "skipped": bad.count }))?;
+        } else {
+            output.line(batch);
         }
         Ok(())
     }

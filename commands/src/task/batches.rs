@@ -1,16 +1,16 @@
-//! `task:batches`: the last batches.
+//! `task:batches`: the latest batches.
 
 use framework::prelude::*;
 use framework::views::BatchState;
 
-use super::server_address::{ServerAddress, exit_error};
-use crate::format::{format_timestamp, percent, time_if};
+use crate::format::{format_optional_timestamp, format_timestamp, percent};
+use crate::options::server_address::{ServerAddress, exit_error};
 
-/// List the last batches, the newest first
+/// List batches, newest first
 #[derive(Args, Command)]
 #[command(name = "task:batches")]
 struct Batches {
-    /// How many
+    /// Maximum number of batches
     #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Print JSON, for programs
@@ -28,7 +28,7 @@ impl Execute for Batches {
             return Ok(output.json(&batches)?);
         }
         if batches.is_empty() {
-            output.note("There are no batches.");
+            output.note("No batches.");
             return Ok(());
         }
         let rows: Vec<_> = batches
@@ -49,7 +49,7 @@ impl Execute for Batches {
                     batch.done.to_string(),
                     failed.to_string(),
                     format_timestamp(batch.opened_ms),
-                    time_if(batch.ended_ms),
+                    format_optional_timestamp(batch.ended_ms),
                 ]
             })
             .collect();

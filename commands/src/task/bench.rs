@@ -1,4 +1,4 @@
-//! `task:bench`: how fast the server is, and how fast it could be.
+//! `task:bench`: measures throughput and latency of the server.
 
 mod baseline;
 mod load;
@@ -15,34 +15,34 @@ use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
 use self::load::{Load, Measured};
-use super::server_address::{ServerAddress, exit_error, parse_duration};
+use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
 
-/// Put a load on the server and measure it
+/// Measure throughput and latency of the server
 ///
-/// Every connection keeps so many requests in flight that do nothing (function noop), and the clock runs until
-/// the server has finished them all. Start the server with -q, or its log lines are what you measure.
+/// Every connection keeps a number of requests in flight that do nothing (function noop), until the time is over and the
+/// server has finished all of them. Start the server with -q, to measure the server and not its log.
 #[derive(Args, Command)]
 #[command(name = "task:bench")]
 struct Bench {
-    /// How many connections
+    /// Number of connections
     #[arg(short, long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     connections: u16,
-    /// How many requests of each connection are in flight
+    /// Requests in flight per connection
     #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     depth: u16,
-    /// How long a request is, in bytes
+    /// Size of a request, in bytes
     #[arg(short, long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(80..=1_000_000))]
     size: u32,
-    /// How long to keep it up
+    /// Duration of the load
     #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     time: Duration,
-    /// Wait for the result of each task, not just for its acknowledgement
+    /// Wait for the result of each task instead of its acknowledgement
     #[arg(long)]
     wait: bool,
-    /// Measure a bare line server as well, and give every figure as a share of it
+    /// Also measure a bare echo server, as a baseline
     #[arg(long)]
     echo: bool,
-    /// Let the bare server write each request to a file in runtime/ and sync it, as one has to that keeps its word
+    /// With --echo: let the bare server write every request to a file in runtime/ and sync it
     #[arg(long, requires = "echo")]
     sync: bool,
     /// Print JSON, for programs
@@ -53,30 +53,33 @@ struct Bench {
 }
 
 impl Execute for Bench {
+    const BLOCK: Option<&'static str> = Some("server");
+
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let address = self.server.resolve(app)?;
         let mut client = self.server.connect(app).await?;
         let before = client.status().await.map_err(exit_error)?.ledger;
-        let echo = match self.echo {
-            true => Some(measure(self.echo_load(), threads, Some(self.bare_server(app)?)).await?),
-            false => None,
-        };
-        output.note(format_args!("{self}; {threads} threads for the load"));
+        let mut echo = None;
+        if self.echo {
+            echo = Some(measure(self.echo_load(), threads, Some(self.bare_server(app)?)).await?);
+        }
+        output.note(format_args!("{self}; {threads} load threads"));
         let load = self.load(address);
         let begin = std::time::Instant::now();
         let measured = measure(load, threads, None).await?;
         let after = drained(&mut client, &before).await?;
         let took = begin.elapsed();
         let report = Report::new(&self, &measured, &before, &after, took, echo.as_ref());
-        match self.json {
-            true => output.json(&report)?,
-            false => report.print(output),
+        if self.json {
+            output.json(&report)?;
+        } else {
+            report.print(output);
         }
-        match report.lost {
-            0 => Ok(()),
-            lost => Err(Exit::Failed.error(format!("{lost} acknowledged tasks were not finished"))),
+        if report.lost > 0 {
+            return Err(Exit::Failed.error(format!("{} acknowledged tasks were not finished", report.lost)));
         }
+        Ok(())
     }
 }
 
@@ -93,9 +96,10 @@ impl std::fmt::Display for Bench {
 
 impl Bench {
     fn load(&self, address: String) -> Load {
-        let (extra, expected): (_, &[u8]) = match self.wait {
-            true => (r#""id":1,"reply":"result","#, br#"{"id":1,"task_id":"#),
-            false => ("", br#"{"task_id":"#),
+        let (extra, expected): (_, &[u8]) = if self.wait {
+            (r#""id":1,"reply":"result","#, br#"{"id":1,"task_id":"#)
+        } else {
+            ("", br#"{"task_id":"#)
         };
         Load {
             address,
@@ -124,16 +128,16 @@ impl Bench {
     }
 }
 
-/// The server that ours is compared to.
+/// The echo server that serves as baseline.
 struct BareServer {
-    /// Where it writes what it is sent.
+    /// The file that requests are written to.
     file: Option<Arc<File>>,
 }
 
-/// Runs the load on threads of its own, as many as the machine has.
+/// Runs the load on threads of its own, one per processor.
 async fn measure(mut load: Load, threads: usize, bare: Option<BareServer>) -> Result<Measured> {
     let run = move || {
-        // The bare server has threads apart from those of the load, as the real one has.
+        // The bare server has threads of its own, like the real one.
         let server = runtime(threads)?;
         if let Some(BareServer { file }) = bare {
             load.address = server.block_on(baseline::listen(file))?.to_string();
@@ -149,10 +153,10 @@ fn runtime(threads: usize) -> Result<Runtime> {
     Ok(Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
 }
 
-/// The books once the server has finished what it had accepted.
+/// The ledger once the server has finished all accepted tasks.
 async fn drained(client: &mut Client, before: &Ledger) -> Result<Ledger> {
-    const POLL: Duration = Duration::from_millis(2);
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const POLL_INTERVAL: Duration = Duration::from_millis(2);
+    const TIMEOUT: Duration = Duration::from_secs(60);
     let open = before.waiting + before.running;
     let wait = async {
         loop {
@@ -160,21 +164,21 @@ async fn drained(client: &mut Client, before: &Ledger) -> Result<Ledger> {
             if ledger.waiting + ledger.running <= open {
                 return Ok(ledger);
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.context("the server has not finished its tasks after 60 s")?
+    tokio::time::timeout(TIMEOUT, wait).await.context("the server has not finished its tasks after 60 s")?
 }
 
-/// What was measured, as `--json` prints it.
+/// The measurement as `--json` prints it.
 #[derive(Debug, Serialize)]
 struct Report {
     connections: u16,
     depth: u16,
     size: u32,
-    /// Answers a second.
+    /// Replies per second.
     acknowledged_per_second: u64,
-    /// Ended tasks a second, until the last one has ended.
+    /// Ended tasks per second, until the last one has ended.
     finished_per_second: u64,
     latency_us: Latency,
     /// Acknowledged tasks that have not ended: must be 0.
@@ -192,12 +196,12 @@ struct Latency {
     max: u64,
 }
 
-/// The bare server in the same run.
+/// The measurement of the bare server in the same run.
 #[derive(Debug, Serialize)]
 struct Echo {
     answered_per_second: u64,
     latency_us: Latency,
-    /// The task server's answers a second, as a share of the bare server's.
+    /// The task server's replies per second, as a share of the bare server's.
     share: f64,
     /// The task server's median latency, as a multiple of the bare server's.
     latency_ratio: f64,

@@ -1,25 +1,25 @@
-//! `task:cancel`: ends what waits, and asks what runs to stop.
+//! `task:cancel`: cancels tasks, or a batch.
 
 use framework::prelude::*;
 use framework::task::{BatchId, TaskId};
 use framework::views::Cancelled;
 use serde_json::json;
 
-use super::report_each::{ItemOutcome, ItemReport};
-use super::server_address::{ServerAddress, exit_error};
 use crate::format::count_tasks;
+use crate::options::server_address::{ServerAddress, exit_error};
+use crate::report_each::{ItemOutcome, ItemReport};
 
 /// Cancel tasks, or a batch
 ///
-/// A waiting task ends at once. The attempt of a running one is dropped where it stands; one that blocks its thread is
-/// asked to stop, and goes on until it looks. The answer tells which of these happened.
+/// A waiting task is cancelled at once. A running one is aborted; a blocking one is only asked to stop, and goes on until
+/// its handler checks for it. The output says which of these happened.
 #[derive(Args, Command)]
 #[command(name = "task:cancel")]
 struct Cancel {
-    /// The tasks
+    /// Ids of tasks
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     ids: Vec<TaskId>,
-    /// All tasks of this batch that have not ended
+    /// Cancel the tasks of this batch that have not ended
     #[arg(short, long, value_name = "ID")]
     batch: Option<BatchId>,
     /// Print JSON, for programs
@@ -34,24 +34,25 @@ impl Execute for Cancel {
         let client = self.server.connect(app).await?;
         if let Some(batch) = self.batch {
             let count = client.cancel_batch(batch).await.map_err(exit_error)?;
-            match self.json {
-                true => output.json(&json!({ "batch": batch, "tasks": count }))?,
-                false => output.line(format_args!("batch {batch}: {} cancelled", count_tasks(count))),
+            if self.json {
+                output.json(&json!({ "batch": batch, "tasks": count }))?;
+            } else {
+                output.line(format_args!("batch {batch}: {} cancelled", count_tasks(count)));
             }
             return Ok(());
         }
-        let mut each = ItemReport::new(self.json, "cancelled");
+        let mut report = ItemReport::new(self.json, "cancelled");
         for &id in &self.ids {
-            each.add(id, client.cancel(id).await, told, output)?;
+            report.add(id, client.cancel(id).await, outcome, output)?;
         }
-        each.finish(output)
+        report.finish(output)
     }
 }
 
-fn told(cancelled: &Cancelled) -> ItemOutcome {
-    ItemOutcome::Worked(match cancelled {
+fn outcome(cancelled: &Cancelled) -> ItemOutcome {
+    ItemOutcome::Changed(match cancelled {
         Cancelled::AtOnce => "cancelled",
-        Cancelled::Aborted => "was running; its attempt is dropped",
-        Cancelled::Requested => "is asked to stop; it blocks its thread and goes on until it looks",
+        Cancelled::Aborted => "was running and is aborted",
+        Cancelled::Requested => "is blocking: asked to stop, and goes on until its handler checks for it",
     })
 }

@@ -1,19 +1,20 @@
-//! `task:check`: whether this program still understands the waiting tasks.
+//! `task:check`: checks that this program can decode the waiting tasks.
 
 use std::collections::BTreeMap;
 
+use framework::output::escape_control;
 use framework::prelude::*;
 use framework::store::sqlite::{QueueFile, WaitingTask};
 use framework::task::{Handlers, TaskId};
 use serde::Serialize;
 
 use crate::format::count_tasks;
-use crate::queue::queue_file::QueuePath;
+use crate::options::queue_file::QueuePath;
 
-/// Check that this program still understands the waiting tasks
+/// Check that waiting tasks can be decoded by this build
 ///
-/// Reads the file that they survive in, also while a server of an earlier program runs. The exit code is 1 if there are
-/// some whose function is gone, or whose arguments do not fit it any more.
+/// Reads the queue file, also while the server of an earlier build is running. The exit code is 1 if the function of a
+/// task is gone, or its arguments no longer fit.
 #[derive(Args, Command)]
 #[command(name = "task:check")]
 struct Check {
@@ -24,71 +25,77 @@ struct Check {
     json: bool,
 }
 
-/// Looks whether all waiting tasks of a file could run.
+/// Checks all waiting tasks of a file.
 ///
 /// # Errors
-/// How many could not, and why; or the file cannot be read.
+/// The number of tasks that would fail, and the first reason; or that the file cannot be read.
 pub(super) fn check_waiting(file: &QueueFile, handlers: &Handlers) -> Result<()> {
-    let mut found = CompatibilityReport::default();
-    found.waiting = file.waiting(|task| found.look(handlers, &task))?;
-    let Some((reason, Reason { task, .. })) = found.reasons.iter().next() else { return Ok(()) };
+    let report = CompatibilityReport::of(file, handlers)?;
+    let Some((reason, Reason { task, .. })) = report.reasons.iter().next() else { return Ok(()) };
     bail!(
-        "{} of {} waiting would fail, the first of them is {task}: {reason}; ./think task:check tells of all, and those \
-         that nobody needs can be cancelled",
-        found.misfits,
-        count_tasks(found.waiting)
+        "{} of {} waiting would fail, first task {task}: {reason}; ./think task:check lists all reasons, and tasks that \
+         are not needed can be cancelled",
+        report.incompatible,
+        count_tasks(report.waiting)
     )
 }
 
-/// How many different reasons are told; a reason may name a value of each task.
-const REASONS_MAX: usize = 100;
+/// The number of reasons that are kept apart; a reason may contain a value of the task.
+const MAX_REASONS: usize = 100;
 
-/// The tasks that would fail, by their reasons.
+/// The tasks that would fail, by reason.
 #[derive(Default, Serialize)]
 struct CompatibilityReport {
     waiting: u64,
-    misfits: u64,
+    incompatible: u64,
     reasons: BTreeMap<String, Reason>,
 }
 
 #[derive(Serialize)]
 struct Reason {
     count: u64,
-    /// The first of them.
+    /// The first task with this reason.
     task: TaskId,
 }
 
 impl Execute for Check {
+    const BLOCK: Option<&'static str> = Some("server");
+
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let handlers = Handlers::collect()?;
-        let mut found = CompatibilityReport::default();
-        let file = self.queue.open(app)?;
-        found.waiting = file.waiting(|task| found.look(&handlers, &task))?;
+        let report = CompatibilityReport::of(&self.queue.open(app)?, &handlers)?;
         if self.json {
-            output.json(&found)?;
+            output.json(&report)?;
         } else {
-            for (reason, Reason { count, task }) in &found.reasons {
-                output.line(format_args!("{}, the first is {task}: {reason}", count_tasks(*count)));
+            for (reason, Reason { count, task }) in &report.reasons {
+                let reason = escape_control(reason);
+                output.line(format_args!("{}, first task {task}: {reason}", count_tasks(*count)));
             }
         }
-        let waiting = count_tasks(found.waiting);
-        match found.misfits {
-            0 => output.success(format_args!("{waiting} waiting: this program understands all.")),
-            misfits => {
-                return Err(Exit::Failed.error(format!("{} of {} waiting would fail", misfits, waiting)));
-            }
+        let waiting = count_tasks(report.waiting);
+        if report.incompatible > 0 {
+            return Err(
+                Exit::Failed.error(format!("{} of {waiting} waiting would fail", report.incompatible))
+            );
         }
+        output.success(format_args!("{waiting} waiting: this build can decode all of them."));
         Ok(())
     }
 }
 
 impl CompatibilityReport {
-    fn look(&mut self, handlers: &Handlers, task: &WaitingTask) {
+    fn of(file: &QueueFile, handlers: &Handlers) -> Result<Self> {
+        let mut report = Self::default();
+        report.waiting = file.waiting(|task| report.add(handlers, &task))?;
+        Ok(report)
+    }
+
+    fn add(&mut self, handlers: &Handlers, task: &WaitingTask) {
         let fits = handlers.find(&task.function).and_then(|handler| handler.check(task.args.as_bytes()));
         let Err(refusal) = fits else { return };
-        self.misfits += 1;
+        self.incompatible += 1;
         let mut reason = refusal.to_string();
-        if self.reasons.len() >= REASONS_MAX && !self.reasons.contains_key(&reason) {
+        if self.reasons.len() >= MAX_REASONS && !self.reasons.contains_key(&reason) {
             reason = "Other reasons.".to_owned();
         }
         self.reasons.entry(reason).or_insert(Reason { count: 0, task: task.id }).count += 1;

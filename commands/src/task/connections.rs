@@ -1,53 +1,56 @@
-//! `task:connections`: who is connected to the server.
+//! `task:connections`: the connections of the server.
 
 use framework::client::Client;
 use framework::prelude::*;
 use framework::views::ConnectionInfo;
 
-use super::server_address::{ServerAddress, exit_error};
-use super::watch_option::WatchOption;
 use crate::format::format_millis;
+use crate::options::server_address::{ServerAddress, exit_error};
+use crate::options::watch::WatchOption;
 
-/// List the connections of the task server, the oldest first
+/// List the connections of the task server, oldest first
 ///
-/// This command's own connection is among them. Bytes are those of the socket: of TLS, encrypted.
+/// Includes the connection of this command. Byte counts are those of the socket: with TLS, of the encrypted data.
 #[derive(Args, Command)]
 #[command(name = "task:connections")]
 struct ListConnections {
-    /// Only those that came after the connection of this number: for the next page
+    /// Start after the connection with this id, for the next page
     #[arg(long, value_name = "ID")]
     after: Option<u64>,
-    /// How many
+    /// Maximum number of connections
     #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    again: WatchOption,
+    watch: WatchOption,
     #[command(flatten)]
     server: ServerAddress,
 }
 
-/// How many are asked for at a time.
+/// The number of connections in one request.
 const PAGE: usize = 1_000;
 
 impl Execute for ListConnections {
+    const BLOCK: Option<&'static str> = Some("server");
+
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
         let limit = self.limit as usize;
-        let mut looks = self.again.begin(self.json);
+        let mut refresh = self.watch.begin(self.json);
         loop {
-            // One more tells whether there are more.
+            // One more than shown, to know whether there are more.
             let mut connections = list(&client, self.after, limit + 1).await?;
             let has_more = connections.len() > limit;
             connections.truncate(limit);
-            looks.separate(output);
-            match self.json {
-                true => output.json(&connections)?,
-                false => print(&connections, has_more, output),
+            refresh.separate(output);
+            if self.json {
+                output.json(&connections)?;
+            } else {
+                print(&connections, has_more, output);
             }
-            if !looks.next(output).await {
+            if !refresh.next(output).await {
                 return Ok(());
             }
         }
@@ -69,7 +72,7 @@ async fn list(client: &Client, mut after: Option<u64>, limit: usize) -> Result<V
 }
 
 fn print(connections: &[ConnectionInfo], has_more: bool, output: &mut Output) {
-    let Some(last) = connections.last() else { return output.note("There are no such connections.") };
+    let Some(last) = connections.last() else { return output.note("No connections.") };
     let row = |connection: &ConnectionInfo| {
         [
             connection.id.to_string(),
@@ -87,13 +90,13 @@ fn print(connections: &[ConnectionInfo], has_more: bool, output: &mut Output) {
         ["id", "peer", "protocol", "bytes in", "bytes out", "queued", "in flight", "idle", "connected"];
     output.table(headings, &connections.iter().map(row).collect::<Vec<_>>());
     if has_more {
-        output.note(format_args!("There are more: --after {}, or a higher --limit.", last.id));
+        output.note(format_args!("There are more; for the next page: --after {}", last.id));
     }
 }
 
-/// `lines`, `http, TLS`; nothing of who has said nothing.
+/// The protocol, such as `lines` or `http, TLS`; empty before the first byte.
 fn protocol(connection: &ConnectionInfo) -> String {
     let tls = connection.tls.then_some("TLS");
-    let spoken = connection.protocol.map(|protocol| protocol.name()).into_iter().chain(tls);
-    spoken.collect::<Vec<_>>().join(", ")
+    let names = connection.protocol.map(|protocol| protocol.name()).into_iter().chain(tls);
+    names.collect::<Vec<_>>().join(", ")
 }

@@ -1,21 +1,21 @@
-//! `task:flush`: cancels all that waits.
+//! `task:flush`: cancels all waiting tasks.
 
 use framework::prelude::*;
 use serde_json::json;
 
-use super::server_address::{ServerAddress, exit_error};
 use crate::format::count_tasks;
+use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Cancel all waiting tasks of a queue, or of all queues
 ///
-/// Nothing of them is kept but their number in the ledger. Asks first; where nobody can answer, --force is needed.
+/// Only their number in the ledger is kept. Asks for confirmation; without a terminal, use --force.
 #[derive(Args, Command)]
 #[command(name = "task:flush")]
 struct Flush {
     /// Only this queue
     #[arg(long)]
     queue: Option<String>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
     /// Print JSON, for programs
@@ -30,21 +30,21 @@ impl Execute for Flush {
         let client = self.server.connect(app).await?;
         if !self.force {
             let queues = client.queues().await.map_err(exit_error)?;
-            let is_meant = |name: &str| self.queue.as_deref().is_none_or(|queue| queue == name);
-            let meant = queues.iter().filter(|queue| is_meant(&queue.name));
-            let count = meant.map(|queue| queue.depth.waiting + queue.depth.delayed).sum();
+            let is_selected = |name: &str| self.queue.as_deref().is_none_or(|queue| queue == name);
+            let selected = queues.iter().filter(|queue| is_selected(&queue.name));
+            let count = selected.map(|queue| queue.depth.waiting + queue.depth.delayed).sum();
             let place =
                 self.queue.as_ref().map_or("all queues".to_owned(), |queue| format!("the queue {queue}"));
-            let question =
-                format!("Cancel {} waiting in {place}, and keep nothing of them?", count_tasks(count));
+            let question = format!("Cancel and delete {} waiting in {place}?", count_tasks(count));
             if !app.input().confirm(output, &question, false)? {
-                return Err(Exit::Failed.error("nothing was cancelled; --force does it without asking"));
+                return Err(Exit::Failed.error("no task was cancelled; --force skips the confirmation"));
             }
         }
         let count = client.flush(self.queue.as_deref()).await.map_err(exit_error)?;
-        match self.json {
-            true => output.json(&json!({ "tasks": count }))?,
-            false => output.line(format_args!("cancelled: {}", count_tasks(count))),
+        if self.json {
+            output.json(&json!({ "tasks": count }))?;
+        } else {
+            output.line(format_args!("cancelled: {}", count_tasks(count)));
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
-//! `task:forget`: removes ended tasks with all that is kept of them.
+//! `task:forget`: deletes ended tasks.
 
 use framework::prelude::*;
 
-use super::server_address::ServerAddress;
-use super::task_selection::{BulkAction, TaskSelection};
+use crate::options::server_address::ServerAddress;
+use crate::options::task_selection::{BulkAction, TaskSelection};
 
-/// Remove ended tasks, with all that is kept of them
+/// Delete ended tasks with their results, errors and logs
 ///
-/// The ledger goes on counting them.
+/// The ledger still counts them.
 #[derive(Args, Command)]
 #[command(name = "task:forget")]
 struct Forget {
@@ -20,6 +20,6 @@ struct Forget {
 impl Execute for Forget {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        self.tasks.change(BulkAction::Forget, &client, output).await
+        self.tasks.apply(BulkAction::Forget, &client, output).await
     }
 }

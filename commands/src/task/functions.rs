@@ -1,4 +1,4 @@
-//! `task:functions`: what tasks there can be, and what each of them takes.
+//! `task:functions`: the functions that tasks can call, and their arguments.
 
 use framework::output::Style;
 use framework::prelude::*;
@@ -10,13 +10,13 @@ use crate::format::{format_millis, truncate};
 
 /// List the functions, or show one with its arguments
 ///
-/// They are those of this program; no server has to run.
+/// These are the functions of this program; no server is needed.
 #[derive(Args, Command)]
 #[command(name = "task:functions")]
 struct Functions {
-    /// The function to show
+    /// Name of the function to show
     name: Option<String>,
-    /// Print JSON, for programs; with the JSON Schema of the arguments
+    /// Print JSON, for programs, with the JSON Schema of the arguments
     #[arg(long)]
     json: bool,
 }
@@ -28,65 +28,65 @@ impl Execute for Functions {
             Some(name) => {
                 let handler =
                     handlers.find(name).map_err(|refusal| Exit::Usage.error(refusal.to_string()))?;
-                let story = handler.describe();
+                let info = handler.describe();
                 if self.json {
-                    return Ok(output.json(&story)?);
+                    return Ok(output.json(&info)?);
                 }
-                print(&story, output);
+                print(&info, output);
             }
             None => {
-                let stories: Vec<_> = handlers.iter().map(|handler| handler.describe()).collect();
+                let infos: Vec<_> = handlers.iter().map(|handler| handler.describe()).collect();
                 if self.json {
-                    return Ok(output.json(&stories)?);
+                    return Ok(output.json(&infos)?);
                 }
-                print_all(&stories, output);
+                print_all(&infos, output);
             }
         }
         Ok(())
     }
 }
 
-fn print_all(stories: &[HandlerInfo], output: &mut Output) {
-    let row = |story: &HandlerInfo| {
-        let description = story.description.as_deref().map(first_paragraph).unwrap_or_default();
-        [story.name.clone(), story.queue.clone(), truncate(&description, 80)]
+fn print_all(infos: &[HandlerInfo], output: &mut Output) {
+    let row = |info: &HandlerInfo| {
+        let description = info.description.as_deref().map(first_paragraph).unwrap_or_default();
+        [info.name.clone(), info.queue.clone(), truncate(&description, 80)]
     };
-    let rows: Vec<_> = stories.iter().map(row).collect();
+    let rows: Vec<_> = infos.iter().map(row).collect();
     output.table(["function", "queue", "description"], &rows);
 }
 
-fn print(story: &HandlerInfo, output: &mut Output) {
+fn print(info: &HandlerInfo, output: &mut Output) {
     let milliseconds = |ms: u64| format_millis(ms as f64);
-    let lasts = story.timeout_ms.map_or("for ever".to_owned(), milliseconds);
-    let attempts = format!("{}, each at most {lasts}", story.attempts);
-    let timetable = story.timetable.as_ref();
-    if let Some(description) = &story.description {
+    let timeout = info.timeout_ms.map_or("none".to_owned(), milliseconds);
+    let timetable = info.timetable.as_ref();
+    if let Some(description) = &info.description {
         output.line(format_args!("{description}\n"));
     }
     print_facts(
         &[
-            ("function", Some(story.name.clone())),
-            ("queue", Some(format!("{}, priority {}", story.queue, story.priority))),
-            ("attempts", Some(attempts)),
-            ("backoff", Some(milliseconds(story.backoff_ms))),
-            ("concurrency", Some(format!("{} of a concurrency key", story.concurrency))),
-            ("blocking", story.blocking.then(|| "its thread".to_owned())),
+            ("function", Some(info.name.clone())),
+            ("queue", Some(format!("{}, priority {}", info.queue, info.priority))),
+            ("attempts", Some(info.attempts.to_string())),
+            ("timeout", Some(timeout)),
+            ("backoff", Some(milliseconds(info.backoff_ms))),
+            ("concurrency", Some(format!("{} per concurrency key", info.concurrency))),
+            ("blocking", info.blocking.then(|| "yes".to_owned())),
             ("cron", timetable.map(|timetable| format!("{} ({})", timetable.cron, timetable.timezone))),
-            ("source", Some(format!("{}:{} in {}", story.file, story.line, story.package))),
+            ("source", Some(format!("{}:{} in {}", info.file, info.line, info.package))),
         ],
         output,
     );
     output.line("");
-    match arguments(&story.schema) {
-        Some(arguments) if arguments.is_empty() => output.line("It takes no arguments."),
+    match arguments(&info.schema) {
+        Some(arguments) if arguments.is_empty() => output.line("It has no arguments."),
         Some(arguments) => {
             let headings = ["argument", "type", "required", "default", "aliases", "description"];
             output.table(headings, &arguments.iter().map(row).collect::<Vec<_>>());
         }
         None => {
-            let kind = Kind::read(story.schema.as_value(), story.schema.as_value());
+            let kind = Kind::read(info.schema.as_value(), info.schema.as_value());
             let style = output.style(Style::Name);
-            output.line(format_args!("{} {kind}", style.on("Its arguments are one value:")));
+            output.line(format_args!("{style}Its arguments are one value:{style:#} {kind}"));
         }
     }
 }

@@ -1,34 +1,35 @@
-//! `task:list`: tasks in a line each.
+//! `task:list`: the tasks, one on each line.
 
 use framework::client::Client;
 use framework::config::did_you_mean;
+use framework::output::escape_json;
 use framework::prelude::*;
 use framework::task::{BatchId, TaskId};
 use framework::views::{Filter, State, TaskSummary};
 
-use super::server_address::{ServerAddress, exit_error};
-use crate::format::{format_timestamp, time_if, truncate};
+use crate::format::{format_optional_timestamp, format_timestamp, truncate};
+use crate::options::server_address::{ServerAddress, exit_error};
 
-/// List tasks, the newest first
+/// List tasks, newest first
 #[derive(Args, Command)]
 #[command(name = "task:list")]
 struct List {
-    /// Only those that are waiting, running, done, failed, cancelled or expired
+    /// Only tasks in this state: waiting, running, done, failed, cancelled or expired
     #[arg(short, long, value_parser = parse_state)]
     state: Option<State>,
-    /// Only those of this queue
+    /// Only tasks of this queue
     #[arg(long)]
     queue: Option<String>,
-    /// Only those of this function
+    /// Only tasks of this function
     #[arg(short, long)]
     function: Option<String>,
-    /// Only those of this batch
+    /// Only tasks of this batch
     #[arg(short, long, value_name = "ID")]
     batch: Option<BatchId>,
-    /// Only ids below this one: for the next page
+    /// Only tasks with a lower id, for the next page
     #[arg(long, value_name = "ID")]
     before: Option<TaskId>,
-    /// How many
+    /// Maximum number of tasks
     #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// Print JSON, for programs
@@ -38,7 +39,7 @@ struct List {
     server: ServerAddress,
 }
 
-/// How many tasks are asked for at a time, so that a list of any length fits into memory.
+/// The number of tasks in one request, so that a list of any length fits into memory.
 const PAGE: u64 = 1_000;
 
 impl Execute for List {
@@ -57,9 +58,10 @@ impl Execute for List {
         };
         let mut count = 0;
         while let Some(tasks) = pages.next().await? {
-            match self.json {
-                true => print_json(&tasks, count == 0, output)?,
-                false => print(&tasks, output),
+            if self.json {
+                print_json(&tasks, count == 0, output)?;
+            } else {
+                print(&tasks, output);
             }
             count += tasks.len();
             if output.is_closed() {
@@ -69,14 +71,14 @@ impl Execute for List {
         match (self.json, count) {
             (true, 0) => output.line("[]"),
             (true, _) => output.line("]"),
-            (false, 0) => output.note("There are no such tasks."),
+            (false, 0) => output.note("No tasks."),
             (false, _) => {}
         }
         Ok(())
     }
 }
 
-/// A list, asked for piece by piece.
+/// A list, requested page by page.
 struct Pages {
     client: Client,
     filter: Filter,
@@ -98,11 +100,11 @@ impl Pages {
     }
 }
 
-/// One array, however many pages it takes.
+/// Prints a page as part of one JSON array.
 fn print_json(tasks: &[TaskSummary], is_first: bool, output: &mut Output) -> Result<()> {
     for (index, task) in tasks.iter().enumerate() {
         output.text(if is_first && index == 0 { "[" } else { ",\n" });
-        output.text(serde_json::to_string(task)?);
+        output.text(escape_json(&serde_json::to_string(task)?));
     }
     Ok(())
 }
@@ -119,7 +121,7 @@ fn print(tasks: &[TaskSummary], output: &mut Output) {
                 task.priority.to_string(),
                 task.attempts.to_string(),
                 format_timestamp(task.accepted_ms),
-                time_if(task.ended_ms.or(task.due_ms)),
+                format_optional_timestamp(task.ended_ms.or(task.due_ms)),
                 truncate(task.error.as_deref().unwrap_or_default(), 60),
             ]
         })
@@ -129,11 +131,11 @@ fn print(tasks: &[TaskSummary], output: &mut Output) {
     output.table(headings, &rows);
 }
 
-/// Reads the name of a state.
+/// Parses the name of a state.
 fn parse_state(name: &str) -> Result<State, String> {
     let names = State::ALL.map(State::name);
     State::ALL.into_iter().find(|state| state.name() == name).ok_or_else(|| match did_you_mean(name, names) {
-        Some(near) => format!("there is no such state; did you mean \"{near}\"?"),
-        None => format!("there is no such state; there are: {}", names.join(", ")),
+        Some(near) => format!("unknown state; did you mean \"{near}\"?"),
+        None => format!("unknown state; the states are: {}", names.join(", ")),
     })
 }

@@ -1,35 +1,37 @@
-//! `task:restart`: ends the task server and starts it again as it was.
+//! `task:restart`: stops the task server and starts it again.
 
 use framework::prelude::*;
 
-use super::shutdown_options::ShutdownOptions;
 use super::start::daemon::launch;
 use super::stop::stop;
+use crate::options::shutdown::ShutdownOptions;
 
 /// Stop the task server and start it again in the background
 ///
-/// With the options that it was started with. A service manager's server is restarted by the service manager.
+/// Keeps the options of the last start. Under a service manager such as systemd, restart the service instead.
 #[derive(Args, Command)]
 #[command(name = "task:restart")]
 struct Restart {
     #[command(flatten)]
-    grace: ShutdownOptions,
+    options: ShutdownOptions,
 }
 
 impl Execute for Restart {
+    const BLOCK: Option<&'static str> = Some("server");
+
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let config = app.config()?;
-        // Settings that are wrong would leave nothing to go back to.
+        // Before the stop: with invalid settings, the server could not be started again.
         config.check_all()?;
-        let arguments = match stop(app, &self.grace, output).await {
-            Ok(farewell) => farewell.map(|farewell| farewell.arguments).unwrap_or_default(),
+        let arguments = match stop(app, &self.options, output).await {
+            Ok(status) => status.map(|status| status.arguments).unwrap_or_default(),
             Err(error) if Exit::of(&error) == Exit::NotRunning => {
-                output.note("No task server is running; one is started.");
+                output.note("No task server is running; starting one.");
                 Vec::new()
             }
             Err(error) => return Err(error),
         };
-        let bare = || vec!["task:start".to_owned()];
-        launch(config, &if arguments.is_empty() { bare() } else { arguments }, output)
+        let arguments = if arguments.is_empty() { vec!["task:start".to_owned()] } else { arguments };
+        launch(config, &arguments, output)
     }
 }

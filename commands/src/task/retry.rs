@@ -1,13 +1,13 @@
-//! `task:retry`: lets ended tasks wait again.
+//! `task:retry`: runs ended tasks again.
 
 use framework::prelude::*;
 
-use super::server_address::ServerAddress;
-use super::task_selection::{BulkAction, TaskSelection};
+use crate::options::server_address::ServerAddress;
+use crate::options::task_selection::{BulkAction, TaskSelection};
 
-/// Run tasks again that have failed, expired or been cancelled
+/// Retry tasks that failed, expired or were cancelled
 ///
-/// They wait again, with all their attempts before them. Tasks that are done are left as they are.
+/// They wait again, with a fresh number of attempts. Tasks that are done are not changed.
 #[derive(Args, Command)]
 #[command(name = "task:retry")]
 struct Retry {
@@ -20,6 +20,6 @@ struct Retry {
 impl Execute for Retry {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        self.tasks.change(BulkAction::Retry, &client, output).await
+        self.tasks.apply(BulkAction::Retry, &client, output).await
     }
 }

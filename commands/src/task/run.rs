@@ -1,4 +1,4 @@
-//! `task:run --here`: runs one task in the foreground, to see what is wrong with it.
+//! `task:run --here`: runs one task in this process, for debugging.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::format::count_tasks;
-use crate::queue::queue_file::QueuePath;
+use crate::options::queue_file::QueuePath;
 
-/// Run one task here, in the foreground, with its exact arguments
+/// Run one task in this process, for debugging
 ///
-/// For debugging: the task is read from the file, and run by this process. The server does not know of it: the task
-/// stays as it is there, and what its handler pushes is not handed over.
+/// The task is read from the queue file and runs with its exact arguments. The server is not involved: there the task
+/// stays as it is, and tasks that the handler pushes are not sent.
 #[derive(Args, Command)]
 #[command(name = "task:run")]
 struct Run {
-    /// The task
+    /// Id of the task
     id: TaskId,
-    /// Say that you know: the server does not hear of it
+    /// Required: the task runs in this process, not on the server
     #[arg(long, required = true)]
     here: bool,
     #[command(flatten)]
@@ -30,9 +30,9 @@ struct Run {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The result as `--json` prints it.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Report<'a> {
     task_id: TaskId,
     function: &'a str,
     result: Option<&'a RawValue>,
@@ -45,11 +45,11 @@ impl Execute for Run {
         let handlers = Arc::new(Handlers::collect()?);
         let task = self.queue.open(app)?.task(&handlers, id)?;
         let task =
-            task.ok_or_else(|| anyhow!("there is no task {id} in the file, or it is not kept any more"))?;
+            task.ok_or_else(|| anyhow!("there is no task {id} in the queue file, or it is no longer kept"))?;
         let function = task.new.handler.name;
         output.warn(format_args!(
-            "task {id} ({function}) runs here, and the server does not know: it stays as it is there, and if it \
-             waits, it will run again"
+            "task {id} ({function}) runs in this process only: on the server it stays as it is, and if it waits, it \
+             will run again"
         ));
         let attempt = Attempt::standalone(task.clone(), task.attempts() + 1, app.config()?.clone(), handlers);
         let outcome = attempt.run().await;
@@ -62,19 +62,19 @@ impl Execute for Run {
             Outcome::Failed(failure) => (None, Some(failure.message.as_str())),
         };
         match (self.json, result) {
-            (true, _) => output.json(&Told { task_id: id, function, result, error })?,
+            (true, _) => output.json(&Report { task_id: id, function, result, error })?,
             (false, Some(result)) => output.line(escape_json(result.get())),
             (false, None) => {}
         }
         let pushed = attempt.take_pushed(&outcome);
         if !pushed.is_empty() {
             output.warn(format_args!(
-                "it pushed {}, which are not handed over",
+                "the handler pushed {}, which are not sent",
                 count_tasks(pushed.len() as u64)
             ));
         }
         match error {
-            Some(error) => Err(Exit::Failed.error(format!("task {id} has failed here: {error}"))),
+            Some(error) => Err(Exit::Failed.error(format!("task {id} failed: {error}"))),
             None => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! `task:send`: hands a task to the server.
+//! `task:send`: sends a task to the server.
 
 mod no_wait;
 mod options;
@@ -8,7 +8,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use framework::clap::Command as Described;
-use framework::client::{Client, Request, TaskEnd};
+use framework::client::{Client, ClientError, Request, TaskEnd};
 use framework::output::{escape_control, escape_json};
 use framework::prelude::*;
 use framework::protocol::{Reply, Status};
@@ -16,65 +16,66 @@ use framework::task::TaskId;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use self::options::Named;
-use super::server_address::{ServerAddress, exit_error, parse_duration};
+use self::options::NamedArguments;
+use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
 
-/// Hand a task to the server
+/// Send a task to the server, and print its id
 ///
-/// With a JSON object alone, the server's default_function gets it; with a name, the function of that name. Its
-/// arguments are JSON, or one by one, as in task:send send_mail --to ada@example.com --content @body.txt: `@FILE` stands
-/// for what is in the file, and --help after the function's name shows them. Any other text is sent as a line, as if
-/// typed in telnet, and the answer is printed. `-` stands for the standard input.
+/// The arguments of the function are JSON, or options, as in task:send send_mail --to ada@example.com --content @body.txt,
+/// where @FILE is the content of a file; --help after the function's name lists them. A JSON object without a function is
+/// sent to the server's default_function. Any other text is sent as a raw line, and the reply is printed. `-` is standard
+/// input.
 #[derive(Args, Command)]
 #[command(name = "task:send")]
 struct SendCommand {
-    /// The function, or what to send if nothing follows
+    /// Name of the function, or the message to send
     #[arg(value_name = "FUNCTION|MESSAGE")]
     message: String,
-    /// The function's arguments: JSON, or `-`; or one by one, as options
+    /// Arguments of the function as JSON, or `-`
     args: Option<String>,
     #[command(flatten)]
-    named: Named,
-    /// Wait for the task's end, at most so many seconds, and print its result
+    named: NamedArguments,
+    /// Wait for the result and print it; optionally with a limit in seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
     wait: Option<Option<Duration>>,
-    /// Hand it over and leave: success means that it was sent, not that it was accepted
+    /// Fire and forget: do not wait for the acknowledgement
     ///
-    /// There is no id to print then. Refusals that come before the server closes the connection are told; one that is
-    /// silent for the time of --connect-timeout is left, with a warning.
+    /// Success means that the task was sent, not that it was accepted; no id is printed. Errors that arrive before the
+    /// server closes the connection are reported. If the server does not close it within --connect-timeout, a warning is
+    /// printed.
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
-    /// Start the task later, such as 10m
+    /// Delay before the task runs, such as 10m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     delay: Option<Duration>,
-    /// Start the task at this time, such as 2026-12-01T09:00:00+08:00
+    /// Run the task at this time, such as 2026-12-01T09:00:00+08:00
     #[arg(long, value_name = "TIME", conflicts_with = "delay")]
     at: Option<String>,
-    /// Do not start it later than this: a time as above, or a span such as 1h
+    /// Expire the task if it has not started by then: a time, or a duration such as 1h
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
-    /// A second task with the same key is the first one again
+    /// Idempotency key: a second task with the same key is not created again
     #[arg(long)]
     key: Option<String>,
-    /// Tasks with the same key take turns
+    /// Concurrency key: limits how many tasks with the same key run at once
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
-    /// How many attempts may fail
+    /// Maximum number of attempts (retries included)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: Option<u32>,
-    /// The longest that an attempt may take
+    /// Timeout of an attempt, such as 30s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// What the pause after the first failed attempt is about; it doubles with every further one
+    /// Retry delay after the first failed attempt; doubles with each further one
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     backoff: Option<Duration>,
-    /// A function to run with the result; given again, one after the other
+    /// Chain: a function to call with the result; may be repeated
     #[arg(long, value_name = "FUNCTION")]
     then: Vec<String>,
-    /// Another queue than the function's own
+    /// Queue [default: the function's own]
     #[arg(long)]
     queue: Option<String>,
-    /// 0 to 9; 9 is taken first
+    /// Priority, 0 to 9; 9 runs first
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// Print JSON, for programs
@@ -86,18 +87,18 @@ struct SendCommand {
 
 impl Execute for SendCommand {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        match self.read()? {
-            message if self.no_wait => self.hand_over(message, app, output).await,
+        match self.message()? {
+            message if self.no_wait => self.send_no_wait(message, app, output).await,
             Message::Raw(line) => {
-                self.refuse_options()?;
+                self.reject_options()?;
                 send_raw(self.server.connect(app).await?, &line, output).await
             }
             Message::Task(request) => {
                 let client = self.server.connect(app).await?;
                 match self.wait {
                     None => {
-                        let sent = client.send(&*request).await.map_err(exit_error)?;
-                        self.print_queued(sent.id(), output)
+                        let task = client.send(&*request).await.map_err(exit_error)?;
+                        self.print_queued(task.id(), output)
                     }
                     Some(limit) => self.send_and_wait(client, &request, limit, output).await,
                 }
@@ -106,13 +107,13 @@ impl Execute for SendCommand {
     }
 
     fn augment(command: Described, words: &[OsString]) -> Described {
-        options::extend(command, words)
+        options::augment(command, words)
     }
 }
 
-/// What `--json` prints.
+/// The state of the task as `--json` prints it.
 #[derive(Serialize)]
-struct Told {
+struct Report {
     task_id: TaskId,
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,26 +122,26 @@ struct Told {
     error: Option<String>,
 }
 
-impl Told {
+impl Report {
     fn new(task_id: TaskId, status: Status) -> Self {
         Self { task_id, status, result: None, error: None }
     }
 }
 
-/// What the command line asks to send.
+/// The message that the command line describes.
 enum Message {
     Task(Box<Request>),
     Raw(Vec<u8>),
 }
 
 impl SendCommand {
-    fn read(&self) -> Result<Message> {
-        let message = || Some(self.message.clone());
+    fn message(&self) -> Result<Message> {
+        let function = || Some(self.message.clone());
         let request = match (&self.args, self.named.is_empty()) {
-            (Some(args), true) => self.request(message(), json(&read_argument(args)?)?),
-            (None, false) => self.request(message(), to_raw_value(&self.named.complete(&self.message)?)?),
+            (Some(args), true) => self.request(function(), json(&read_argument(args)?)?),
+            (None, false) => self.request(function(), to_raw_value(&self.named.complete(&self.message)?)?),
             (Some(_), false) => {
-                return Err(Exit::Usage.error("the arguments are either JSON or options, not both"));
+                return Err(Exit::Usage.error("give the arguments either as JSON or as options, not both"));
             }
             (None, true) => {
                 let message = read_argument(&self.message)?;
@@ -169,8 +170,8 @@ impl SendCommand {
         request
     }
 
-    /// Raw text has nowhere to put them.
-    fn refuse_options(&self) -> Result<()> {
+    /// Rejects the options of a task, which raw text cannot have.
+    fn reject_options(&self) -> Result<()> {
         let given = [
             ("--wait", self.wait.is_some()),
             ("--delay", self.delay.is_some()),
@@ -188,7 +189,7 @@ impl SendCommand {
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(Exit::Usage.error(format!(
-                "{option} needs a task, and text alone is sent as it is: \
+                "{option} needs a task, and text without a function is sent as a raw line: \
                  name the function, as in task:send echo '\"hello\"' {option}"
             ))),
             None => Ok(()),
@@ -202,63 +203,58 @@ impl SendCommand {
         limit: Option<Duration>,
         output: &mut Output,
     ) -> Result<()> {
-        let mut sent = client.send(request).awaited().await.map_err(exit_error)?;
-        let id = sent.id();
+        let mut task = client.send(request).awaited().await.map_err(exit_error)?;
+        let id = task.id();
         if !self.json {
             self.print_queued(id, output)?;
             output.flush();
         }
         let end = match limit {
-            Some(limit) => tokio::time::timeout(limit, sent.ended()).await.ok(),
-            None => Some(sent.ended().await),
+            Some(limit) => tokio::time::timeout(limit, task.ended()).await.ok(),
+            None => Some(task.ended().await),
         };
         match end.transpose().map_err(exit_error)? {
             Some(TaskEnd::Done(result)) if self.json => {
-                Ok(output.json(&Told { result: Some(result), ..Told::new(id, Status::Done) })?)
+                Ok(output.json(&Report { result: Some(result), ..Report::new(id, Status::Done) })?)
             }
             Some(TaskEnd::Done(result)) => {
                 output.line(escape_json(result.get()));
                 Ok(())
             }
-            Some(TaskEnd::Failed(error)) => self.unhappy(id, Status::Failed, "has failed", error, output),
+            Some(TaskEnd::Failed(error)) => self.fail(id, Status::Failed, "failed", error, output),
             Some(TaskEnd::Cancelled(error)) => {
-                self.unhappy(id, Status::Cancelled, "was cancelled", error, output)
+                self.fail(id, Status::Cancelled, "was cancelled", error, output)
             }
-            Some(TaskEnd::Expired(error)) => self.unhappy(id, Status::Expired, "has expired", error, output),
+            Some(TaskEnd::Expired(error)) => self.fail(id, Status::Expired, "expired", error, output),
             None => {
                 if self.json {
                     self.print_queued(id, output)?;
                 }
                 let limit = limit.unwrap_or_default().as_secs_f64();
-                Err(Exit::Failed.error(format!("task {id} has not ended after {limit} s; it goes on")))
+                Err(Exit::Failed
+                    .error(format!("task {id} has not ended after {limit} s; it is still queued or running")))
             }
         }
     }
 
-    fn unhappy(
-        &self,
-        id: TaskId,
-        status: Status,
-        what: &str,
-        error: String,
-        output: &mut Output,
-    ) -> Result<()> {
+    fn fail(&self, id: TaskId, status: Status, verb: &str, error: String, output: &mut Output) -> Result<()> {
         if self.json {
-            output.json(&Told { error: Some(error.clone()), ..Told::new(id, status) })?;
+            output.json(&Report { error: Some(error.clone()), ..Report::new(id, status) })?;
         }
-        Err(Exit::Failed.error(format!("task {id} {what}: {error}")))
+        Err(Exit::Failed.error(format!("task {id} {verb}: {error}")))
     }
 
     fn print_queued(&self, id: TaskId, output: &mut Output) -> Result<()> {
-        match self.json {
-            true => output.json(&Told::new(id, Status::Queued))?,
-            false => output.line(id),
+        if self.json {
+            output.json(&Report::new(id, Status::Queued))?;
+        } else {
+            output.line(id);
         }
         Ok(())
     }
 }
 
-/// A bare number is seconds, as everywhere on the command line.
+/// Adds the unit to a bare number, which is seconds, as everywhere on the command line.
 fn with_unit(time: &str) -> String {
     match time.parse::<u64>() {
         Ok(seconds) => format!("{seconds}s"),
@@ -266,23 +262,23 @@ fn with_unit(time: &str) -> String {
     }
 }
 
-/// A request is one line, and line breaks in JSON mean nothing.
+/// Parses the arguments, and removes line breaks: a request is one line.
 fn json(args: &[u8]) -> Result<Box<RawValue>> {
     let not_json = |error| Exit::Usage.error(format!("the arguments are not JSON: {error}"));
     let value: &RawValue = serde_json::from_slice(args).map_err(not_json)?;
-    Ok(match value.get().contains(['\n', '\r']) {
-        true => to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?,
-        false => value.to_owned(),
-    })
+    if value.get().contains(['\n', '\r']) {
+        return Ok(to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?);
+    }
+    Ok(value.to_owned())
 }
 
-/// An argument, or for `-` the whole standard input.
+/// Returns the argument, or for `-` all of standard input.
 fn read_argument(argument: &str) -> Result<Vec<u8>> {
     if argument != "-" {
         return Ok(argument.as_bytes().to_vec());
     }
     let mut input = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut input).context("reading the standard input")?;
+    std::io::stdin().lock().read_to_end(&mut input).context("reading standard input")?;
     Ok(input)
 }
 
@@ -293,9 +289,9 @@ async fn send_raw(client: Client, text: &[u8], output: &mut Output) -> Result<()
     }
     let reply = client.send_raw(&line).await.map_err(exit_error)?;
     for line in String::from_utf8_lossy(&reply).lines() {
-        let answer = serde_json::from_str::<Reply>(line).ok().filter(|answer| answer.code.is_some());
-        if let Some(answer) = answer {
-            return Err(Exit::Refused.error(answer.refusal().to_string()));
+        let error = serde_json::from_str::<Reply>(line).ok().filter(|reply| reply.code.is_some());
+        if let Some(error) = error {
+            return Err(exit_error(ClientError::Refused(error.refusal())));
         }
         output.line(escape_control(line));
     }

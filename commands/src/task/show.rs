@@ -1,4 +1,4 @@
-//! `task:show`: the whole story of a task, or of a batch.
+//! `task:show`: the details of a task, or of a batch.
 
 mod batch;
 mod task;
@@ -6,19 +6,19 @@ mod task;
 use framework::prelude::*;
 use framework::task::{BatchId, TaskId};
 
-use super::server_address::{ServerAddress, exit_error};
+use crate::options::server_address::{ServerAddress, exit_error};
 
-/// Show the whole story of a task
+/// Show the details of a task
 ///
-/// Every attempt: when, where, how long, and why it failed; its progress, its log and its result. With --batch, how
-/// far a batch is.
+/// Its options, every attempt with its time, duration and error, its progress, log and result. With --batch, the state of
+/// a batch.
 #[derive(Args, Command)]
 #[command(name = "task:show")]
 struct Show {
-    /// The task
+    /// Id of the task
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     id: Option<TaskId>,
-    /// A batch instead
+    /// Id of a batch instead
     #[arg(short, long, value_name = "ID")]
     batch: Option<BatchId>,
     /// Print JSON, for programs
@@ -33,20 +33,24 @@ impl Execute for Show {
         let client = self.server.connect(app).await?;
         match (self.id, self.batch) {
             (_, Some(id)) => {
-                let story = client.batch(id).await.map_err(exit_error)?;
-                match self.json {
-                    true => output.json(&story)?,
-                    false => batch::print(&story, output),
+                let info = client.batch(id).await.map_err(exit_error)?;
+                if self.json {
+                    output.json(&info)?;
+                } else {
+                    batch::print(&info, output);
                 }
             }
             (Some(id), None) => {
-                let story = client.show(id).await.map_err(exit_error)?;
-                match self.json {
-                    true => output.json(&story)?,
-                    false => task::print(&story, output),
+                let details = client.show(id).await.map_err(exit_error)?;
+                if self.json {
+                    output.json(&details)?;
+                } else {
+                    task::print(&details, output);
                 }
             }
-            (None, None) => return Err(Exit::Usage.error("which task?")),
+            (None, None) => {
+                return Err(Exit::Usage.error("give the id of a task, or --batch and the id of a batch"));
+            }
         }
         Ok(())
     }

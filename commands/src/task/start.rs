@@ -67,6 +67,8 @@ struct Start {
 }
 
 impl Execute for Start {
+    const BLOCK: Option<&'static str> = Some("server");
+
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let mut old_process = self.takeover.then(OldProcess::connect).transpose()?;
         let result = self.start(app, old_process.as_mut(), output).await;

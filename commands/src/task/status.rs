@@ -1,20 +1,21 @@
-//! `task:status`: how the server is doing.
+//! `task:status`: the state of the server.
 
 use std::time::Duration;
 
 use framework::humantime::format_duration;
 use framework::output::escape_control;
 use framework::prelude::*;
-use framework::views::{OpenFiles, Percentiles, Status, Workers};
+use framework::views::{Ledger, OpenFiles, Percentiles, Status, Workers};
 
-use super::server_address::{ServerAddress, exit_error};
-use super::watch_option::WatchOption;
 use crate::facts::print_fact;
 use crate::format::format_millis;
+use crate::options::server_address::{ServerAddress, exit_error};
+use crate::options::watch::WatchOption;
 
-/// Show how the task server is doing
+/// Show the status of the task server
 ///
-/// The ledger always balances: accepted = done + failed + cancelled + expired + waiting + running.
+/// Uptime, workers, connections, rates, latencies, queues, and the ledger, which always balances: accepted = done +
+/// failed + cancelled + expired + waiting + running.
 #[derive(Args, Command)]
 #[command(name = "task:status")]
 struct ShowStatus {
@@ -22,23 +23,26 @@ struct ShowStatus {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    again: WatchOption,
+    watch: WatchOption,
     #[command(flatten)]
     server: ServerAddress,
 }
 
 impl Execute for ShowStatus {
+    const BLOCK: Option<&'static str> = Some("server");
+
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        let mut looks = self.again.begin(self.json);
+        let mut refresh = self.watch.begin(self.json);
         loop {
             let status = client.status().await.map_err(exit_error)?;
-            looks.separate(output);
-            match self.json {
-                true => output.json(&status)?,
-                false => show(&status, output),
+            refresh.separate(output);
+            if self.json {
+                output.json(&status)?;
+            } else {
+                show(&status, output);
             }
-            if !looks.next(output).await {
+            if !refresh.next(output).await {
                 return Ok(());
             }
         }
@@ -67,7 +71,7 @@ fn describe(status: &Status, output: &mut Output) {
         (
             "connections",
             format!(
-                "{} now, {} in all, {} refused",
+                "{} open, {} in total, {} refused",
                 connections.current, connections.total, connections.refused
             ),
         ),
@@ -78,15 +82,15 @@ fn describe(status: &Status, output: &mut Output) {
         ("waited", percentiles(&status.waiting_ms)),
         ("ran", percentiles(&status.running_ms)),
     ];
-    if let Some(trouble) = &status.storage_error {
-        lines.insert(0, ("trouble", format!("nothing is accepted: {trouble}")));
+    if let Some(error) = &status.storage_error {
+        lines.insert(0, ("storage error", format!("no task is accepted: {error}")));
     }
     for (name, value) in lines {
         print_fact(name, escape_control(&value), output);
     }
 }
 
-/// `31 of 20000`, as far as it is known.
+/// The number of open files and its limit, such as `31 of 20000`.
 fn files(files: &OpenFiles) -> String {
     match (files.used, files.limit) {
         (Some(used), Some(limit)) => format!("{used} of {limit}"),
@@ -97,16 +101,8 @@ fn files(files: &OpenFiles) -> String {
 }
 
 fn ledger(status: &Status, output: &mut Output) {
-    let books = &status.ledger;
-    let row = [
-        books.accepted,
-        books.done,
-        books.failed,
-        books.cancelled,
-        books.expired,
-        books.waiting,
-        books.running,
-    ];
+    let Ledger { accepted, done, failed, cancelled, expired, waiting, running } = status.ledger;
+    let row = [accepted, done, failed, cancelled, expired, waiting, running];
     output.line("");
     let headings = ["accepted", "done", "failed", "cancelled", "expired", "waiting", "running"];
     output.table(headings, &[row.map(|count| count.to_string())]);
@@ -130,7 +126,7 @@ fn queues(status: &Status, output: &mut Output) {
     output.table(["queue", "waiting", "delayed", "running", ""], &rows);
 }
 
-/// The lines of workers, where there is more than one.
+/// The worker groups, if there is more than one.
 fn workers(status: &Status, output: &mut Output) {
     if status.lines.len() < 2 {
         return;
@@ -148,6 +144,6 @@ fn percentiles(percentiles: &Percentiles) -> String {
         (Some(p50), Some(p95), Some(p99)) => {
             format!("p50 {}, p95 {}, p99 {}", format_millis(p50), format_millis(p95), format_millis(p99))
         }
-        _ => "nothing in the last minute".to_owned(),
+        _ => "no task in the last minute".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! `task:stop`: ends the task server in good order.
+//! `task:stop`: graceful shutdown of the task server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,137 +14,151 @@ use framework::server::ServerSettings;
 use framework::views::{ShutdownPhase, ShutdownStatus};
 use rustix::process::Signal;
 
-use super::server_address::{ServerAddress, exit_error};
-use super::shutdown_options::ShutdownOptions;
 use super::start::daemon::PID_FILE;
 use super::start::pid_file::{Holder, PidFile};
+use crate::format::count_tasks;
+use crate::options::server_address::{ServerAddress, exit_error};
+use crate::options::shutdown::ShutdownOptions;
 
-/// Stop the task server
+/// Stop the task server (graceful shutdown)
 ///
-/// It accepts nothing more, lets running tasks finish, answers whoever waits, and keeps the rest for its next start;
-/// idle connections do not hold it up. Returns when its process has ended.
+/// The server stops accepting, waits for running tasks, answers pending requests, and keeps waiting tasks for its next
+/// start. Idle connections do not delay it. Returns when the process of the server has ended.
 #[derive(Args, Command)]
 #[command(name = "task:stop")]
 struct Stop {
     #[command(flatten)]
-    grace: ShutdownOptions,
+    options: ShutdownOptions,
 }
 
 impl Execute for Stop {
+    const BLOCK: Option<&'static str> = Some("server");
+
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        stop(app, &self.grace, output).await.map(|_| ())
+        stop(app, &self.options, output).await.map(|_| ())
     }
 }
 
-/// Stops the server and waits for its end; what it said last, unless it could not be asked.
+/// Stops the server and waits for its end; the last status, unless the server could only be signalled.
 pub(super) async fn stop(
     app: &App,
-    grace: &ShutdownOptions,
+    options: &ShutdownOptions,
     output: &mut Output,
 ) -> Result<Option<ShutdownStatus>> {
-    // This project's own, wherever it listens: another one may have the port.
-    let (is_here, address) = match &grace.address {
+    // By its control socket: another project's server may have the port.
+    let (is_here, address) = match &options.address {
         Some(address) => (false, address.clone()),
         None => (true, Address::Unix(control_socket(app)?)),
     };
     let client = match ServerAddress::at(Some(address)).connect_if_running(app).await {
         Ok(Some(client)) => client,
-        Ok(None) if is_here => return stop_unasked(app, grace, output).await.map(|()| None),
-        Ok(None) => return Err(Exit::NotRunning.error("no task server is running there")),
+        Ok(None) if is_here => return stop_by_signal(app, options, output).await.map(|()| None),
+        Ok(None) => return Err(Exit::NotRunning.error("no task server is running at this address")),
         Err(error) if is_here && kind(error.downcast_ref()) == Some(ErrorKind::PermissionDenied) => {
-            return Err(of_another(app)?);
+            return Err(foreign_owner(app)?);
         }
-        Err(error) if is_here && error.downcast_ref().is_some_and(is_cut) => {
-            return hung_up(app, grace, output).await.map(|()| None);
+        Err(error) if is_here && error.downcast_ref().is_some_and(is_disconnected) => {
+            return stop_after_disconnect(app, options, output).await.map(|()| None);
         }
         Err(error) => return Err(error),
     };
-    match client.stop(grace.wire_value().as_deref()).await {
-        Ok(mut leaving) => follow(&mut leaving, output).await,
-        Err(error) if is_here && is_cut(&error) => hung_up(app, grace, output).await.map(|()| None),
+    match client.stop(options.wire_value().as_deref()).await {
+        Ok(mut progress) => follow(&mut progress, output).await,
+        Err(error) if is_here && is_disconnected(&error) => {
+            stop_after_disconnect(app, options, output).await.map(|()| None)
+        }
         Err(error) => Err(exit_error(error)),
     }
 }
 
-async fn follow(leaving: &mut ShutdownProgress, output: &mut Output) -> Result<Option<ShutdownStatus>> {
-    let pid = leaving.farewell().pid;
-    output.note(format_args!("The task server with pid {pid} stops."));
-    let mut seen = BTreeMap::new();
-    tell(leaving.farewell(), &mut seen, output);
+async fn follow(progress: &mut ShutdownProgress, output: &mut Output) -> Result<Option<ShutdownStatus>> {
+    let pid = progress.farewell().pid;
+    output.note(format_args!("Stopping the task server with pid {pid}."));
+    let mut display = RunningDisplay::default();
+    show(progress.farewell(), &mut display, output);
     loop {
-        match leaving.next().await {
-            Ok(Some(farewell)) => tell(farewell, &mut seen, output),
+        match progress.next().await {
+            Ok(Some(status)) => show(status, &mut display, output),
             Ok(None) => break,
             Err(ClientError::Io { .. }) => {
                 output.redraw("");
-                return Err(Exit::Failed.error("the server ended before everything was settled"));
+                return Err(Exit::Failed.error("the server ended before its shutdown was complete"));
             }
             Err(error) => return Err(exit_error(error)),
         }
     }
     output.redraw("");
-    let farewell = leaving.farewell().clone();
-    match (farewell.remaining, farewell.durable) {
+    let status = progress.farewell().clone();
+    match (status.remaining, status.durable) {
         (0, _) => output.success("The task server has stopped; all tasks have ended."),
-        (left, true) => {
-            output
-                .success(format_args!("The task server has stopped. Left for its next start: {left} tasks."));
+        (remaining, true) => {
+            output.success(format_args!(
+                "The task server has stopped; {} kept for its next start.",
+                count_tasks(remaining)
+            ));
         }
-        (left, false) => {
-            output.warn(format_args!("the memory store has kept nothing: {left} tasks are lost"));
+        (remaining, false) => {
+            output.warn(format_args!("the memory store keeps no tasks: {} lost", count_tasks(remaining)));
             output.success("The task server has stopped.");
         }
     }
-    Ok(Some(farewell))
+    Ok(Some(status))
 }
 
-/// Shows what is waited for: in place where somebody watches, else when it has changed.
-fn tell(farewell: &ShutdownStatus, seen: &mut BTreeMap<String, u64>, output: &mut Output) {
-    if farewell.phase == ShutdownPhase::Stopped || farewell.running.is_empty() {
-        return;
-    }
-    let text = waiting(farewell.grace_ms, &farewell.running);
-    if output.is_watched() {
-        output.redraw(text);
-    } else if *seen != farewell.running {
-        seen.clone_from(&farewell.running);
-        output.note(text);
+fn show(status: &ShutdownStatus, display: &mut RunningDisplay, output: &mut Output) {
+    if status.phase != ShutdownPhase::Stopped {
+        display.show(status.grace_ms, &status.running, output);
     }
 }
 
-/// Which running tasks are waited for, and how long.
-pub(super) fn waiting(patience_ms: u64, running: &BTreeMap<String, u64>) -> String {
-    let running: Vec<_> = running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
-    let grace = format_duration(Duration::from_secs(patience_ms.div_ceil(1000)));
-    format!("Waiting up to {grace} for running tasks: {}", running.join(", "))
+/// The display of the running tasks that a shutdown or reload waits for.
+#[derive(Default)]
+pub(super) struct RunningDisplay {
+    shown: BTreeMap<String, u64>,
 }
 
-/// Nobody listens where the server should be: it may be about to start or to end, or listen elsewhere.
-async fn stop_unasked(app: &App, grace: &ShutdownOptions, output: &mut Output) -> Result<()> {
+impl RunningDisplay {
+    /// Shows the running tasks: in place on a terminal, elsewhere when they have changed.
+    pub(super) fn show(&mut self, grace_ms: u64, running: &BTreeMap<String, u64>, output: &mut Output) {
+        if running.is_empty() {
+            return;
+        }
+        let counts: Vec<_> =
+            running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
+        let grace = format_duration(Duration::from_secs(grace_ms.div_ceil(1000)));
+        let text = format!("Waiting up to {grace} for running tasks: {}", counts.join(", "));
+        if output.is_interactive() {
+            output.redraw(text);
+        } else if self.shown != *running {
+            self.shown.clone_from(running);
+            output.note(text);
+        }
+    }
+}
+
+/// Stops a server that does not listen: it is starting or stopping, or listens elsewhere.
+async fn stop_by_signal(app: &App, options: &ShutdownOptions, output: &mut Output) -> Result<()> {
     let path = pid_file(app)?;
     let Some(holder) = PidFile::holder(&path) else {
-        let stale =
-            if path.exists() { format!("; {} was left behind", path.display()) } else { String::new() };
+        let stale = if path.exists() { format!("; {} is stale", path.display()) } else { String::new() };
         return Err(Exit::NotRunning.error(format!("no task server is running{stale}")));
     };
-    output.note(format_args!(
-        "The task server with {holder} does not listen (yet, or any more); it is told to stop."
-    ));
-    // Never "at once", as often as it comes.
+    output.note(format_args!("The task server with {holder} is not listening; sending it a signal to stop."));
+    // SIGQUIT is always graceful, however often it is sent.
     holder.signal(Signal::QUIT)?;
-    if grace.is_none() {
+    if options.is_immediate() {
         holder.signal(Signal::TERM)?;
     }
-    gone(&path, holder).await;
+    wait_released(&path, holder).await;
     output.success("The task server has stopped.");
     Ok(())
 }
 
-/// Waits until the process lets go of its file, which it does at its very end.
-async fn gone(path: &std::path::Path, holder: Holder) {
-    const PACE: Duration = Duration::from_millis(20);
-    while PidFile::holder(path).is_some_and(|there| there.pid() == holder.pid()) {
-        tokio::time::sleep(PACE).await;
+/// Waits until the process releases its pid file, which it does at its very end.
+async fn wait_released(path: &std::path::Path, holder: Holder) {
+    const POLL_INTERVAL: Duration = Duration::from_millis(20);
+    while PidFile::holder(path).is_some_and(|current| current.pid() == holder.pid()) {
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -155,20 +169,20 @@ fn kind(error: Option<&ClientError>) -> Option<ErrorKind> {
     }
 }
 
-/// Whether a server that was there has hung up on us, as one does that stops already.
-fn is_cut(error: &ClientError) -> bool {
+/// Whether the server closed the connection, as one does that is already stopping.
+fn is_disconnected(error: &ClientError) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     match error {
         ClientError::NotRunning(_) => true,
-        ClientError::Unknown { source } => is_cut(source),
+        ClientError::Unknown { source } => is_disconnected(source),
         error => matches!(kind(Some(error)), Some(BrokenPipe | ConnectionReset | UnexpectedEof)),
     }
 }
 
-/// Somebody else has told it before us.
-async fn hung_up(app: &App, grace: &ShutdownOptions, output: &mut Output) -> Result<()> {
+/// Waits for a server that is already stopping.
+async fn stop_after_disconnect(app: &App, options: &ShutdownOptions, output: &mut Output) -> Result<()> {
     match PidFile::holder(&pid_file(app)?) {
-        Some(_) => stop_unasked(app, grace, output).await,
+        Some(_) => stop_by_signal(app, options, output).await,
         None => {
             output.success("The task server has stopped.");
             Ok(())
@@ -176,24 +190,24 @@ async fn hung_up(app: &App, grace: &ShutdownOptions, output: &mut Output) -> Res
     }
 }
 
-/// Why the server behind a control socket that lets us not in cannot be stopped.
-fn of_another(app: &App) -> Result<anyhow::Error> {
+/// The error for a control socket that belongs to another user.
+fn foreign_owner(app: &App) -> Result<anyhow::Error> {
     let (socket, pid_file) = (control_socket(app)?, pid_file(app)?);
     let owner = fs::metadata(&socket).map_or(0, |metadata| metadata.uid());
     let socket = socket.display();
     let error = match PidFile::holder(&pid_file) {
         Some(holder) => format!(
-            "the task server with {holder} is that of another user (uid {owner}), who alone may stop it: \
-             {socket} lets nobody else in"
+            "the task server with {holder} belongs to another user (uid {owner}), who alone may stop it: permission \
+             denied on {socket}"
         ),
         None => format!(
-            "{socket} is that of another user (uid {owner}), who alone may stop a task server that listens \
-             there"
+            "{socket} belongs to another user (uid {owner}), who alone may stop a task server that listens there"
         ),
     };
     Ok(Exit::Failed.error(error))
 }
 
+/// The path of this project's control socket.
 pub(super) fn control_socket(app: &App) -> Result<PathBuf> {
     let config = app.config()?;
     Ok(config.root().join(config.section::<ServerSettings>()?.control_socket))

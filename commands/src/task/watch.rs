@@ -1,4 +1,4 @@
-//! `task:watch`: follows a task, or a batch, until its end.
+//! `task:watch`: follows a task, or a batch, to its end.
 
 use std::time::Duration;
 
@@ -11,49 +11,47 @@ use framework::views::{State, TaskDetails};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::batch::progress_bar::{Follow, PATIENCE, listen};
-use super::server_address::{ServerAddress, exit_error};
+use super::batch::progress_bar::{BatchDisplay, RETRY_TIME, catch_interrupt, note_disconnected};
 use crate::format::{format_millis, format_timestamp};
+use crate::options::server_address::{ServerAddress, exit_error};
 
-/// Follow a task, or a batch, until its end
+/// Follow a task, or a batch, to its end
 ///
-/// Its state, its progress and its log as they come, also over a restart of the server; the result is printed at the
-/// end. Of a batch, how far it is, and what has become of its tasks. The exit code is 0 if it is done, of a batch if
-/// all of its tasks are, else 1.
+/// Prints state, progress and log as they change, also across a restart of the server, and the result at the end. For a
+/// batch, prints its progress and the counts. The exit code is 0 if the task, or every task of the batch, is done, else 1.
 #[derive(Args, Command)]
 #[command(name = "task:watch")]
 struct Watch {
-    /// The task
+    /// Id of the task
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     id: Option<TaskId>,
-    /// This batch instead
+    /// Follow this batch instead
     #[arg(long, value_name = "ID")]
     batch: Option<BatchId>,
-    /// Print JSON, for programs: the whole story, at the end
+    /// Print JSON, for programs: all details, at the end
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerAddress,
 }
 
-/// How often the server is asked for the state: nobody is told when an attempt begins or fails.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The interval at which the state is polled: there is no event when an attempt begins or fails.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Execute for Watch {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let client = self.server.connect_for(app, PATIENCE).await?;
+        let client = self.server.connect_for(app, RETRY_TIME).await?;
         match (self.id, self.batch) {
             (Some(id), _) => WatchTask { id, json: self.json }.run(&client, output).await,
             (None, Some(batch)) => {
-                Follow { batch, json: self.json }.run(&client, &mut listen()?, output).await
+                BatchDisplay { batch, json: self.json }.run(&client, &mut catch_interrupt()?, output).await
             }
-            (None, None) => {
-                Err(Exit::Usage.error("which task? Give its id, or --batch and the id of a batch"))
-            }
+            (None, None) => Err(Exit::Usage.error("give the id of a task, or --batch and the id of a batch")),
         }
     }
 }
 
+/// The display of one task.
 struct WatchTask {
     id: TaskId,
     json: bool,
@@ -61,11 +59,11 @@ struct WatchTask {
 
 impl WatchTask {
     async fn run(&self, client: &Client, output: &mut Output) -> Result<()> {
-        let following = client.follow(self.id).await.map_err(exit_error)?;
-        let end = self.follow(client, following, output).await?;
+        let events = client.follow(self.id).await.map_err(exit_error)?;
+        let end = self.follow(client, events, output).await?;
         if self.json {
-            match &end.story {
-                Some(story) => output.json(story)?,
+            match &end.details {
+                Some(details) => output.json(details)?,
                 None => output.json(&json!({ "id": self.id, "state": end.state, "result": end.result }))?,
             }
         } else if let Some(result) = end.result.as_ref().filter(|result| result.get() != "null") {
@@ -73,103 +71,103 @@ impl WatchTask {
         }
         match (end.state, end.error) {
             (State::Done, _) => Ok(()),
-            (state, Some(error)) => {
-                Err(Exit::Failed.error(format!("task {} has {}: {error}", self.id, ended_as(state))))
+            (state, error) => {
+                let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+                Err(Exit::Failed.error(format!("task {} {}{error}", self.id, past_tense(state))))
             }
-            (state, None) => Err(Exit::Failed.error(format!("task {} has {}", self.id, ended_as(state)))),
         }
     }
 
-    /// Tells what becomes of the task, until its end.
-    async fn follow(&self, client: &Client, mut following: TaskEvents, output: &mut Output) -> Result<End> {
-        let mut seen = Seen::default();
-        let mut clock = tokio::time::interval(PAUSE);
+    /// Prints the changes of the task until its end.
+    async fn follow(&self, client: &Client, mut events: TaskEvents, output: &mut Output) -> Result<End> {
+        let mut shown = Shown::default();
+        let mut clock = tokio::time::interval(POLL_INTERVAL);
         loop {
-            let news = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                news = following.next() => news.map_err(exit_error)?,
+                event = events.next() => event.map_err(exit_error)?,
                 _ = clock.tick() => None,
             };
-            if let Some(TaskEvent::Disconnected(_)) = news {
-                let grace = format_millis(PATIENCE.as_millis() as f64);
-                output.note(format_args!("The connection is lost; trying again for {grace}."));
+            if let Some(TaskEvent::Disconnected(_)) = event {
+                note_disconnected(output);
                 continue;
             }
-            if let Some(TaskEvent::Reconnected { .. }) = news {
-                output.note("There is a connection again.");
+            if let Some(TaskEvent::Reconnected { .. }) = event {
+                output.note("Reconnected.");
             }
-            let story = match client.show(self.id).await {
-                Ok(story) => Some(story),
-                // Nothing is kept of ended tasks.
+            let details = match client.show(self.id).await {
+                Ok(details) => Some(details),
+                // The server keeps no ended tasks.
                 Err(ClientError::Refused(refusal)) if refusal.code == ErrorCode::UnknownTask => None,
                 Err(error) => return Err(exit_error(error)),
             };
-            if let Some(story) = &story {
-                seen.print(story, output);
+            if let Some(details) = &details {
+                shown.update(details, output);
             }
-            if let Some(TaskEvent::Ended(ended)) = news {
-                return Ok(End::of(ended, story));
+            if let Some(TaskEvent::Ended(end)) = event {
+                return Ok(End::of(end, details));
             }
         }
     }
 }
 
-/// How the task has ended.
+/// The end of the task.
 struct End {
     state: State,
     result: Option<Box<RawValue>>,
     error: Option<String>,
-    /// Unless nothing is kept of it.
-    story: Option<TaskDetails>,
+    /// `None` if the server keeps no ended tasks.
+    details: Option<TaskDetails>,
 }
 
 impl End {
-    fn of(ended: TaskEnd, story: Option<TaskDetails>) -> Self {
-        let (state, result, error) = match ended {
+    fn of(end: TaskEnd, details: Option<TaskDetails>) -> Self {
+        let (state, result, error) = match end {
             TaskEnd::Done(result) => (State::Done, Some(result), None),
             TaskEnd::Failed(error) => (State::Failed, None, Some(error)),
             TaskEnd::Cancelled(error) => (State::Cancelled, None, Some(error)),
             TaskEnd::Expired(error) => (State::Expired, None, Some(error)),
         };
-        // Somebody may have let the task run again.
-        let story = story.filter(|story| story.summary.state == state);
-        Self { state, result, error: error.filter(|error| !error.is_empty()), story }
+        // The task may have been retried since.
+        let details = details.filter(|details| details.summary.state == state);
+        Self { state, result, error: error.filter(|error| !error.is_empty()), details }
     }
 }
 
-fn ended_as(state: State) -> &'static str {
+fn past_tense(state: State) -> &'static str {
     match state {
-        State::Cancelled => "been cancelled",
+        State::Cancelled => "was cancelled",
         State::Expired => "expired",
         _ => "failed",
     }
 }
 
-/// What was told already.
+/// The part of the task's details that was printed already.
 #[derive(Default)]
-struct Seen {
+struct Shown {
     state: Option<(State, u32)>,
     attempts: usize,
     progress: Option<Progress>,
     last: Option<LogLine>,
 }
 
-impl Seen {
-    fn print(&mut self, story: &TaskDetails, output: &mut Output) {
-        let task = &story.summary;
-        for attempt in story.history.iter().skip(self.attempts) {
+impl Shown {
+    /// Prints what is new.
+    fn update(&mut self, details: &TaskDetails, output: &mut Output) {
+        let task = &details.summary;
+        for attempt in details.history.iter().skip(self.attempts) {
             if let Some(error) = &attempt.error {
                 let took =
                     attempt.ran_ms.map(|ms| format!(" after {}", format_millis(ms))).unwrap_or_default();
                 output.note(format_args!(
-                    "attempt {} has failed{took}: {}",
+                    "attempt {} failed{took}: {}",
                     attempt.number,
                     escape_control(error)
                 ));
             }
         }
-        self.attempts = story.history.len();
-        self.print_progress(story, output);
+        self.attempts = details.history.len();
+        self.print_progress(details, output);
         let state = (task.state, task.attempts);
         if self.state.replace(state) != Some(state) {
             let due = task.due_ms.filter(|_| task.state == State::Waiting);
@@ -178,16 +176,16 @@ impl Seen {
         }
     }
 
-    fn print_progress(&mut self, story: &TaskDetails, output: &mut Output) {
-        let log = &story.notes.log;
-        // Nothing has a number in a log of which only the end is kept: what follows the last line told is new.
-        let told = self.last.as_ref().and_then(|last| log.iter().rposition(|line| line == last));
-        for line in log.iter().skip(told.map_or(0, |told| told + 1)) {
+    fn print_progress(&mut self, details: &TaskDetails, output: &mut Output) {
+        let log = &details.notes.log;
+        // Lines have no numbers, and only the end of the log is kept: those after the last line printed are new.
+        let last = self.last.as_ref().and_then(|last| log.iter().rposition(|line| line == last));
+        for line in log.iter().skip(last.map_or(0, |last| last + 1)) {
             output.note(format_args!("  {}", escape_control(&line.text)));
         }
         self.last = log.back().cloned().or(self.last.take());
-        if self.progress != story.notes.progress {
-            self.progress.clone_from(&story.notes.progress);
+        if self.progress != details.notes.progress {
+            self.progress.clone_from(&details.notes.progress);
             if let Some(progress) = &self.progress {
                 output.note(format_args!("{:>3.0}% {}", progress.percent, escape_control(&progress.text)));
             }

@@ -1,4 +1,4 @@
-//! What a command may reach.
+//! The context of a command: configuration, input, and values that the console provides.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -10,19 +10,19 @@ use anyhow::Result;
 use crate::config::Config;
 use crate::input::Input;
 
-/// Values that commands may reach, by their types.
+/// Values provided to commands, by their types.
 pub(crate) type Provided = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
-/// The program as its users know it.
+/// The name and version of the program, as its help shows them.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub name: &'static str,
     pub version: &'static str,
 }
 
-/// What a command may reach: the configuration, the person at the terminal, and what the console was given.
+/// The context of a command: the configuration, the input, and the values that the console provides.
 ///
-/// Nothing is read before it is asked for: `list` opens no configuration file.
+/// Nothing is read before it is needed: `list` opens no configuration file.
 pub struct App {
     program: Program,
     root: Option<PathBuf>,
@@ -36,24 +36,24 @@ impl App {
         Self { program, root: None, config: OnceLock::new(), input, provided: HashMap::new() }
     }
 
-    /// Takes `root` for the project's root instead of looking for it.
+    /// Sets the project's root instead of searching for it.
     #[must_use]
     pub fn at(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = Some(root.into());
         self
     }
 
-    /// Adds values that the console was given.
+    /// Adds the values of a console.
     pub(crate) fn provide_all(&mut self, provided: &Provided) {
         self.provided.extend(provided.iter().map(|(key, value)| (*key, value.clone())));
     }
 
-    /// Makes a value reachable for commands, by its type; a second one of the same type replaces the first.
-    pub fn provide<T: Any + Send + Sync>(&mut self, thing: T) {
-        self.provided.insert(TypeId::of::<T>(), Arc::new(thing));
+    /// Provides a value to commands, by its type; a second one of the same type replaces the first.
+    pub fn provide<T: Any + Send + Sync>(&mut self, value: T) {
+        self.provided.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    /// What was provided under this type.
+    /// The value provided under this type.
     pub fn get<T: Any>(&self) -> Option<&T> {
         self.provided.get(&TypeId::of::<T>())?.downcast_ref()
     }
@@ -62,7 +62,7 @@ impl App {
         &self.program
     }
 
-    /// The project's configuration, found at the first call.
+    /// The project's configuration, located at the first call.
     ///
     /// # Errors
     /// When the project's root cannot be found.
@@ -77,7 +77,7 @@ impl App {
         Ok(self.config.get_or_init(|| config))
     }
 
-    /// Questions to the person at the terminal.
+    /// Prompts to the user at the terminal.
     pub fn input(&self) -> &Input {
         &self.input
     }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_provided_is_found_by_its_type() {
+    fn get_finds_a_provided_value_by_its_type() {
         let mut app = App::new(Program { name: "think", version: "1" }, Input::none());
         app.provide(7_u16);
         assert_eq!(app.get::<u16>(), Some(&7));

@@ -1,4 +1,4 @@
-//! A command, and the registry of all of them.
+//! The command trait, and the registry of all commands.
 
 mod parse_args;
 mod exit;
@@ -19,25 +19,29 @@ pub use registry::{NotFound, Registry, RegistryError};
 use crate::app::App;
 use crate::output::Output;
 
-/// What a command does. The struct it is implemented for is the command's arguments.
+/// The behaviour of a command. It is implemented for the struct of the command's arguments.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` derives Command but does nothing yet",
-    label = "nothing says what this command does",
+    message = "`{Self}` derives Command but does not implement Execute",
+    label = "`Execute` is not implemented for this command",
     note = "write `impl Execute for {Self} {{ async fn execute(self, app: &App, output: &mut Output) -> Result<()> {{ .. }} }}`"
 )]
 pub trait Execute: Sized + Send {
+    /// The block of the command's group under which `list` shows it: with `Some("server")` the command `task:start`
+    /// stands under the heading `task: server`. `None` is the group's own block.
+    const BLOCK: Option<&'static str> = None;
+
     /// Runs the command. An error is printed with its causes and ends the program with exit code 1, or with
-    /// the one that the error carries (see [`Exit::because`]).
+    /// the one that the error carries (see [`Exit::error`]).
     fn execute(self, app: &App, output: &mut Output) -> impl Future<Output = Result<()>> + Send;
 
-    /// Adds options that depend on the words behind the command's name, for parsing and for help; nothing if nothing
-    /// is said. A name that the command or the console has for an option already stays with that one.
+    /// Adds options that depend on the words behind the command's name, for parsing and for help; by default none.
+    /// The names of the command's own and of the global options are taken.
     fn augment(command: clap::Command, _words: &[OsString]) -> clap::Command {
         command
     }
 }
 
-/// What `#[derive(Command)]` says of a struct: its name and where it stands.
+/// The registry entry of a command; `#[derive(Command)]` implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a command",
     label = "this is not a command",
@@ -47,35 +51,38 @@ pub trait CommandMeta {
     const ENTRY: &'static CommandEntry;
 }
 
-/// A command as the registry knows it: `#[derive(Command)]` submits one per struct.
+/// A command in the registry: `#[derive(Command)]` submits one per struct.
 #[derive(Debug)]
 pub struct CommandEntry {
     pub name: &'static str,
     pub package: &'static str,
     pub file: &'static str,
     pub line: u32,
+    /// See [`Execute::BLOCK`].
+    pub block: Option<&'static str>,
     describe: fn(clap::Command) -> clap::Command,
     augment: fn(clap::Command, &[OsString]) -> clap::Command,
     run: for<'a> fn(&ArgMatches, &'a App, &'a mut Output) -> BoxFuture<'a, Result<()>>,
 }
 
-/// An entry on its way to the registry.
+/// The wrapper through which `inventory` collects entries.
 pub struct CommandRegistration(pub &'static CommandEntry);
 
 inventory::collect!(CommandRegistration);
 
 impl CommandEntry {
-    /// The entry of `C`; `_` stands for the way in which it reads its arguments.
-    pub const fn of<C: Execute + ParseArgs<Way> + 'static, Way>(
+    /// The entry of `C`. `Via` is inferred: see [`ParseArgs`].
+    pub const fn of<C: Execute + ParseArgs<Via> + 'static, Via>(
         name: &'static str,
         package: &'static str,
         file: &'static str,
         line: u32,
     ) -> Self {
-        Self { name, package, file, line, describe: C::describe, augment: C::augment, run: run::<C, Way> }
+        let (describe, augment) = (C::describe, C::augment);
+        Self { name, package, file, line, block: C::BLOCK, describe, augment, run: run::<C, Via> }
     }
 
-    /// The command with its description, arguments and options, as clap knows them.
+    /// The command with its description, arguments and options, for clap.
     pub fn describe(&self) -> clap::Command {
         (self.describe)(clap::Command::new(self.name))
     }
@@ -94,13 +101,13 @@ impl CommandEntry {
         (self.run)(matches, app, output)
     }
 
-    /// Where its source stands, as `file:line`.
+    /// The place of its source, as `file:line`.
     pub fn place(&self) -> String {
         format!("{}:{}", self.file, self.line)
     }
 }
 
-fn run<'a, C: Execute + ParseArgs<Way> + 'static, Way>(
+fn run<'a, C: Execute + ParseArgs<Via> + 'static, Via>(
     matches: &ArgMatches,
     app: &'a App,
     output: &'a mut Output,

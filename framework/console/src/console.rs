@@ -1,4 +1,4 @@
-//! From the command line to an exit code.
+//! The console program: from the command line to an exit code.
 
 mod output;
 mod globals;
@@ -25,9 +25,9 @@ use self::parse::{Invocation, Request};
 use crate::app::{App, Program, Provided};
 use crate::command::{CommandEntry, CommandMeta, Exit, Registry, RegistryError};
 use crate::input::Input;
-use crate::output::{Colours, Output};
+use crate::output::{ColorChoice, Output};
 
-/// The command that runs when none is named.
+/// The command that runs when the command line names none.
 const DEFAULT_COMMAND: &str = "list";
 
 /// A console program: all commands that registered themselves, and those that were added by hand.
@@ -59,42 +59,42 @@ impl Console {
         Self::default()
     }
 
-    /// What the program calls itself in its help; `think` if nothing is said.
+    /// Sets the name of the program in its help; by default `think`.
     #[must_use]
     pub fn name(mut self, name: &'static str) -> Self {
         self.program.name = name;
         self
     }
 
-    /// What `--version` answers.
+    /// Sets the version that `--version` prints.
     #[must_use]
     pub fn version(mut self, version: &'static str) -> Self {
         self.program.version = version;
         self
     }
 
-    /// Adds a command by hand: for tests, and for platforms without life before `main`.
+    /// Adds a command by hand, for tests and for platforms where registration at link time does not work.
     #[must_use]
     pub fn command<C: CommandMeta>(mut self) -> Self {
         self.added.push(C::ENTRY);
         self
     }
 
-    /// Makes a value reachable for commands, by its type: [`App::get`].
+    /// Provides a value to commands, by its type: [`App::get`].
     #[must_use]
     pub fn provide<T: Any + Send + Sync>(mut self, value: T) -> Self {
         self.provided.insert(TypeId::of::<T>(), Arc::new(value));
         self
     }
 
-    /// Takes `root` for the project's root instead of looking for it.
+    /// Sets the project's root instead of searching for it.
     #[must_use]
     pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = Some(root.into());
         self
     }
 
-    /// The console that runs this command, to call others from it.
+    /// The console that runs this command, to call other commands from it.
     pub fn running(app: &App) -> Option<&Self> {
         app.get()
     }
@@ -102,17 +102,17 @@ impl Console {
     /// Every command of this console.
     ///
     /// # Errors
-    /// When two of them share a name or an alias: both places are named.
+    /// When two commands share a name or an alias: both places are named.
     pub fn registry(&self) -> Result<Registry, RegistryError> {
         Registry::of(Registry::registered().chain(self.added.iter().copied()))
     }
 
-    /// Runs what the process's command line asks for.
+    /// Runs the command line of the process.
     pub fn run(self) -> ExitCode {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
         let invocation = self.read(&arguments);
         let globals = invocation.globals;
-        let mut output = Output::terminal(globals.verbosity(), globals.colours(no_color()));
+        let mut output = Output::terminal(globals.verbosity(), globals.color_choice());
         let input = if globals.no_interaction { Input::none() } else { Input::terminal() };
         let exit = match runtime() {
             Ok(runtime) => {
@@ -126,24 +126,24 @@ impl Console {
         finish(exit, &mut output).into()
     }
 
-    /// Runs a command from code, also from within another command, and keeps what it prints.
+    /// Runs a command from code, also from within another command, and captures its output.
     ///
-    /// Questions take their defaults. There are no colours.
+    /// Prompts take their defaults. There are no colours.
     pub async fn call<A: Into<OsString>>(
         &self,
         name: impl Into<OsString>,
         arguments: impl IntoIterator<Item = A>,
     ) -> CommandOutput {
         let arguments = std::iter::once(name.into()).chain(arguments.into_iter().map(Into::into));
-        self.call_answering(arguments.collect(), Input::none()).await
+        self.call_with_input(arguments.collect(), Input::none()).await
     }
 
-    async fn call_answering(&self, arguments: Vec<OsString>, input: Input) -> CommandOutput {
+    async fn call_with_input(&self, arguments: Vec<OsString>, input: Input) -> CommandOutput {
         let invocation = self.read(&arguments);
         let globals = invocation.globals;
         let input = if globals.no_interaction { Input::none() } else { input };
-        let colours = if globals.ansi == Some(true) { Colours::Always } else { Colours::Never };
-        let mut output = Output::captured(globals.verbosity(), colours);
+        let colors = if globals.ansi == Some(true) { ColorChoice::Always } else { ColorChoice::Never };
+        let mut output = Output::captured(globals.verbosity(), colors);
         let exit = self.perform(invocation, input, &mut output).await;
         let printed = output.into_captured();
         CommandOutput { exit, stdout: printed.stdout, stderr: printed.stderr }
@@ -188,7 +188,7 @@ impl Console {
     }
 }
 
-/// One thread is enough for a command; one that needs more builds its own runtime.
+/// A runtime of one thread, which is enough for a command; one that needs more builds its own.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -200,16 +200,10 @@ fn finish(exit: Exit, output: &mut Output) -> Exit {
     match output.finish() {
         Ok(()) => exit,
         Err(error) => {
-            output.error(format_args!("the results could not be written: {error}"));
+            output.error(format_args!("results could not be written: {error}"));
             if exit == Exit::Success { Exit::Failed } else { exit }
         }
     }
-}
-
-/// Whether the user wants no colours at all; see <https://no-color.org>.
-#[expect(clippy::disallowed_methods, reason = "decides how the configuration's own errors are printed")]
-fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
-//! Questions to the person at the terminal.
+//! Prompts: questions to the user at the terminal.
 
 use std::io::{self, BufRead, Cursor};
 use std::sync::{Mutex, PoisonError};
 
 use crate::output::Output;
 
-/// Where answers come from.
+/// The source of answers to prompts.
 ///
-/// A question that nobody can answer (`-n`, or the end of standard input) takes its default, so that no
-/// script hangs.
+/// Without one (`-n`, or at the end of standard input) a prompt takes its default, so that no script hangs.
 pub struct Input {
     answers: Answers,
 }
@@ -16,26 +15,26 @@ pub struct Input {
 enum Answers {
     None,
     Stdin,
-    Known(Mutex<Cursor<String>>),
+    Scripted(Mutex<Cursor<String>>),
 }
 
 impl Input {
-    /// Answers are read from standard input, typed or piped.
+    /// Reads answers from standard input, typed or piped.
     pub fn terminal() -> Self {
         Self { answers: Answers::Stdin }
     }
 
-    /// Nobody answers: every question takes its default.
+    /// Takes the default of every prompt.
     pub fn none() -> Self {
         Self { answers: Answers::None }
     }
 
-    /// The answers are known beforehand, one a line.
-    pub fn answering(answers: impl Into<String>) -> Self {
-        Self { answers: Answers::Known(Mutex::new(Cursor::new(answers.into()))) }
+    /// Takes the answers from a text, one a line, for tests.
+    pub fn scripted(answers: impl Into<String>) -> Self {
+        Self { answers: Answers::Scripted(Mutex::new(Cursor::new(answers.into()))) }
     }
 
-    /// Asks for a yes or a no, until one of them is given.
+    /// Asks for yes or no, again until the answer is one of them.
     ///
     /// # Errors
     /// When standard input cannot be read.
@@ -71,9 +70,9 @@ impl Input {
                 output.ask(question);
                 io::stdin().read_line(&mut line)?
             }
-            Answers::Known(answers) => {
+            Answers::Scripted(answers) => {
                 output.ask(question);
-                // A panic elsewhere leaves no half-read line behind: reading goes on.
+                // A panic of another thread cannot have left a half-read line: the lock's poison is ignored.
                 answers.lock().unwrap_or_else(PoisonError::into_inner).read_line(&mut line)?
             }
         };
@@ -84,32 +83,32 @@ impl Input {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::{Colours, Verbosity};
+    use crate::output::{ColorChoice, Verbosity};
 
     fn confirmed(input: &Input, default: bool) -> bool {
-        let mut output = Output::captured(Verbosity::Normal, Colours::Never);
+        let mut output = Output::captured(Verbosity::Normal, ColorChoice::Never);
         input.confirm(&mut output, "Delete 12 tasks?", default).unwrap()
     }
 
     #[test]
-    fn an_answer_is_taken_and_a_strange_one_is_asked_again() {
-        assert!(confirmed(&Input::answering("yes\n"), false));
-        assert!(!confirmed(&Input::answering("perhaps\nNO\n"), true));
+    fn confirm_asks_again_after_an_unknown_answer() {
+        assert!(confirmed(&Input::scripted("yes\n"), false));
+        assert!(!confirmed(&Input::scripted("perhaps\nNO\n"), true));
     }
 
     #[test]
-    fn a_question_that_nobody_answers_takes_its_default() {
+    fn confirm_takes_its_default_without_an_answer() {
         for default in [true, false] {
             assert_eq!(confirmed(&Input::none(), default), default);
-            assert_eq!(confirmed(&Input::answering(""), default), default);
-            assert_eq!(confirmed(&Input::answering("\n"), default), default);
+            assert_eq!(confirmed(&Input::scripted(""), default), default);
+            assert_eq!(confirmed(&Input::scripted("\n"), default), default);
         }
     }
 
     #[test]
-    fn an_empty_text_is_the_default() {
-        let mut output = Output::captured(Verbosity::Normal, Colours::Never);
-        let input = Input::answering("\nmail\n");
+    fn text_takes_its_default_for_an_empty_answer() {
+        let mut output = Output::captured(Verbosity::Normal, ColorChoice::Never);
+        let input = Input::scripted("\nmail\n");
         assert_eq!(input.text(&mut output, "Queue?", "default").unwrap(), "default");
         assert_eq!(input.text(&mut output, "Queue?", "default").unwrap(), "mail");
         assert_eq!(output.into_captured().stderr, "Queue? [default] Queue? [default] ");

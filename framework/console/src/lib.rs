@@ -1,4 +1,4 @@
-//! The kernel of a console program: what a command is, how it is found, and what it prints.
+//! The kernel of a console program: commands, their registry, configuration, logs, input and output.
 //!
 //! Each module imports only those named before it, so this list is also the reading order.
 
@@ -13,7 +13,7 @@ pub mod app;
 pub mod command;
 pub mod console;
 
-/// What `#[derive(Command)]` is called by in this crate's own tests.
+/// The derive under the path that this crate's own tests use.
 #[cfg(test)]
 pub(crate) use framework_macros::Command;
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! The only printer: results to stdout, everything else to stderr.
+//! The only printer: results go to stdout, everything else to stderr.
 
 mod escape;
 mod sink;
@@ -7,6 +7,8 @@ mod table;
 use std::fmt::Display;
 use std::io;
 
+pub use anstream::ColorChoice;
+use anstyle::AnsiColor;
 use serde::Serialize;
 
 pub(crate) use self::escape::EscapeControl;
@@ -14,28 +16,19 @@ pub use self::escape::{escape_control, escape_json};
 pub use self::sink::Captured;
 use self::sink::Sink;
 
-/// How much is said beside the results.
+/// The amount of output beside the results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
-    /// Results and errors alone.
+    /// Results and errors only.
     Quiet,
+    /// Notes and warnings as well.
     #[default]
     Normal,
-    /// 1 to 3, as many as there were `-v`.
+    /// Details as well; 1 to 3, the number of `-v`.
     Verbose(u8),
 }
 
-/// When text is coloured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Colours {
-    /// Where a stream is a terminal.
-    #[default]
-    Auto,
-    Always,
-    Never,
-}
-
-/// What a piece of text is, from which its colour follows.
+/// The kind of a piece of text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     Heading,
@@ -46,10 +39,21 @@ pub enum Style {
     Bad,
 }
 
-/// Where a command prints.
+impl From<Style> for anstyle::Style {
+    fn from(style: Style) -> Self {
+        match style {
+            Style::Heading | Style::Warning => AnsiColor::Yellow.on_default(),
+            Style::Name | Style::Good => AnsiColor::Green.on_default(),
+            Style::Muted => Self::new().dimmed(),
+            Style::Bad => AnsiColor::Red.on_default(),
+        }
+    }
+}
+
+/// The output of a command.
 ///
-/// Results are buffered, and written at the latest when the command ends or says something on stderr, so the
-/// order of the two is kept. A reader that goes away (`| head -1`) is no error: the rest is dropped.
+/// Results are buffered, and written at the latest when the command ends or prints to stderr, so that the order of
+/// the two streams is kept. A reader that closes its end (`| head -1`) is no error: the rest is discarded.
 pub struct Output {
     results: Sink,
     remarks: Sink,
@@ -57,18 +61,20 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints to the process's own stdout and stderr.
-    pub fn terminal(verbosity: Verbosity, colours: Colours) -> Self {
-        Self { results: Sink::stdout(colours), remarks: Sink::stderr(colours), verbosity }
+    /// An output that prints to the process's own stdout and stderr.
+    ///
+    /// [`ColorChoice::Auto`] colours what goes to a terminal, as `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and `TERM`
+    /// allow.
+    pub fn terminal(verbosity: Verbosity, colors: ColorChoice) -> Self {
+        Self { results: Sink::stdout(colors), remarks: Sink::stderr(colors), verbosity }
     }
 
-    /// Keeps what is printed, for tests and for commands that are called from code.
-    pub fn captured(verbosity: Verbosity, colours: Colours) -> Self {
-        let coloured = colours == Colours::Always;
-        Self { results: Sink::memory(coloured), remarks: Sink::memory(coloured), verbosity }
+    /// An output that keeps what is printed, for tests and for commands that are called from code.
+    pub fn captured(verbosity: Verbosity, colors: ColorChoice) -> Self {
+        Self { results: Sink::memory(colors), remarks: Sink::memory(colors), verbosity }
     }
 
-    /// What was printed so far; nothing if this output is not a captured one.
+    /// The text printed so far; empty unless the output is a captured one.
     pub fn into_captured(self) -> Captured {
         Captured { stdout: self.results.into_text(), stderr: self.remarks.into_text() }
     }
@@ -77,7 +83,7 @@ impl Output {
         self.verbosity
     }
 
-    /// Whether the reader of the results has gone away, so that an endless command can end.
+    /// Whether the reader of the results has closed its end, so that an endless command can stop.
     pub fn is_closed(&self) -> bool {
         self.results.is_closed()
     }
@@ -87,89 +93,90 @@ impl Output {
         self.results.terminal
     }
 
-    /// One line of the result.
+    /// Prints one line of the result.
     pub fn line(&mut self, text: impl Display) {
         self.results.write(format_args!("{text}\n"));
     }
 
-    /// A piece of the result without a line end.
+    /// Prints a piece of the result without a line end.
     pub fn text(&mut self, text: impl Display) {
         self.results.write(format_args!("{text}"));
     }
 
-    /// Help as clap renders it, coloured where the result is.
+    /// Prints help that clap rendered, in colour if the results are.
     pub fn help(&mut self, text: &clap::builder::StyledStr) {
-        if self.results.coloured { self.text(text.ansi()) } else { self.text(text) }
+        if self.results.colored { self.text(text.ansi()) } else { self.text(text) }
     }
 
-    /// A result for programs: one line of JSON.
+    /// Prints a result for programs: one line of JSON, without control characters.
     ///
     /// # Errors
-    /// When `value` has no form in JSON, as a map with keys that are not strings.
+    /// When `value` cannot be written as JSON, as a map with keys that are not strings.
     pub fn json(&mut self, value: &impl Serialize) -> serde_json::Result<()> {
         let text = serde_json::to_string(value)?;
         self.line(escape_json(&text));
         Ok(())
     }
 
-    /// Rows under headings, aligned; columns of numbers to the right.
+    /// Prints rows under headings in aligned columns, numbers to the right. Cells are escaped.
     pub fn table<const N: usize>(&mut self, headings: [&str; N], rows: &[[String; N]]) {
         let heading = self.style(Style::Heading);
-        for line in table::lines(headings, rows, &heading) {
+        for line in table::lines(headings, rows, heading) {
             self.line(line);
         }
     }
 
-    /// A remark; silent with `-q`.
+    /// Prints a note to stderr; not with `-q`.
     pub fn note(&mut self, text: impl Display) {
-        self.remark(Verbosity::Normal, None, "", text);
+        self.remark(Verbosity::Normal, None, text);
     }
 
-    /// A remark for the curious: from `-v` on.
+    /// Prints a detail to stderr; only with `-v`.
     pub fn detail(&mut self, text: impl Display) {
-        self.remark(Verbosity::Verbose(1), Some(Style::Muted), "", text);
+        self.remark(Verbosity::Verbose(1), Some(Style::Muted), text);
     }
 
-    /// A remark that something went well; silent with `-q`.
+    /// Prints a success to stderr; not with `-q`.
     pub fn success(&mut self, text: impl Display) {
-        self.remark(Verbosity::Normal, Some(Style::Good), "", text);
+        self.remark(Verbosity::Normal, Some(Style::Good), text);
     }
 
-    /// Something the reader should look at, though the command goes on; silent with `-q`.
+    /// Prints a warning to stderr, escaped; not with `-q`.
     pub fn warn(&mut self, text: impl Display) {
-        self.remark(Verbosity::Normal, Some(Style::Warning), "warning: ", text);
+        self.labelled(Verbosity::Normal, Style::Warning, "warning: ", text);
     }
 
-    /// Whether a person sees the remarks as they come, so that it makes sense to [`Output::redraw`] one.
-    pub fn is_watched(&self) -> bool {
+    /// Prints an error to stderr, escaped, also with `-q`.
+    pub fn error(&mut self, text: impl Display) {
+        self.labelled(Verbosity::Quiet, Style::Bad, "error: ", text);
+    }
+
+    /// Whether notes go to a terminal, so that it makes sense to [`Output::redraw`] one.
+    pub fn is_interactive(&self) -> bool {
         self.remarks.terminal && self.verbosity >= Verbosity::Normal
     }
 
-    /// A remark that takes the place of the one drawn before; nothing where nobody watches. An empty one clears the
-    /// line, as has to be done before anything else is said.
+    /// Replaces the line drawn before, such as a progress bar; prints nothing unless the output is interactive.
+    ///
+    /// An empty text clears the line, which is needed before anything else is printed.
     pub fn redraw(&mut self, text: impl Display) {
-        if self.is_watched() {
+        if self.is_interactive() {
             self.results.flush();
             self.remarks.write(format_args!("\r\x1b[2K{text}"));
             self.remarks.flush();
         }
     }
 
-    /// Why the command failed; always said.
-    pub fn error(&mut self, text: impl Display) {
-        self.remark(Verbosity::Quiet, Some(Style::Bad), "error: ", text);
-    }
-
-    /// Asks a question on stderr, without a line end.
+    /// Prints a question to stderr, without a line end.
     pub(crate) fn ask(&mut self, question: impl Display) {
         self.results.flush();
         self.remarks.write(format_args!("{question} "));
         self.remarks.flush();
     }
 
-    /// The colours of `style` in the results, for text that is put together by hand.
-    pub fn style(&self, style: Style) -> Paint {
-        Paint(self.results.coloured.then_some(style))
+    /// The colours of `style` in the results: `format_args!("{style}{text}{style:#}")`; plain without colours.
+    pub fn style(&self, style: Style) -> anstyle::Style {
+        self.results.style(style)
     }
 
     /// Hands everything to the operating system.
@@ -178,59 +185,36 @@ impl Output {
         self.remarks.flush();
     }
 
-    /// Flushes, and tells whether the results have arrived.
+    /// Flushes at the end of a command.
     ///
     /// # Errors
-    /// When they could not be written, as on a full disk; a reader that went away is none.
+    /// When the results could not be written, as on a full disk. A reader that closed its end is no error.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.flush();
         self.results.take_error().map_or(Ok(()), Err)
     }
 
-    fn remark(&mut self, from: Verbosity, style: Option<Style>, label: &str, text: impl Display) {
-        if self.verbosity < from {
-            return;
+    fn remark(&mut self, from: Verbosity, style: Option<Style>, text: impl Display) {
+        if self.verbosity >= from {
+            let style = style.map(|style| self.remarks.style(style)).unwrap_or_default();
+            self.write_remark(format_args!("{style}{text}{style:#}\n"));
         }
+    }
+
+    /// Only the label is coloured: errors and warnings are long.
+    fn labelled(&mut self, from: Verbosity, style: Style, label: &str, text: impl Display) {
+        if self.verbosity >= from {
+            let style = self.remarks.style(style);
+            let text = text.to_string();
+            let lines: Vec<_> = text.split('\n').map(escape_control).collect();
+            self.write_remark(format_args!("{style}{label}{style:#}{}\n", lines.join("\n")));
+        }
+    }
+
+    fn write_remark(&mut self, text: std::fmt::Arguments) {
         self.results.flush();
-        let paint = Paint(style.filter(|_| self.remarks.coloured));
-        // Errors and warnings are long: there only the label is coloured.
-        if label.is_empty() {
-            self.remarks.write(format_args!("{}\n", paint.on(text)));
-        } else {
-            self.remarks.write(format_args!("{}{text}\n", paint.on(label)));
-        }
+        self.remarks.write(text);
         self.remarks.flush();
-    }
-}
-
-/// Puts text in one style, or leaves it alone where there are no colours.
-#[derive(Debug, Clone, Copy)]
-pub struct Paint(Option<Style>);
-
-impl Paint {
-    pub fn on(self, text: impl Display) -> impl Display {
-        let (start, end) = match self.0 {
-            None => ("", ""),
-            Some(Style::Heading | Style::Warning) => ("\x1b[33m", "\x1b[0m"),
-            Some(Style::Name | Style::Good) => ("\x1b[32m", "\x1b[0m"),
-            Some(Style::Muted) => ("\x1b[2m", "\x1b[0m"),
-            Some(Style::Bad) => ("\x1b[31m", "\x1b[0m"),
-        };
-        Painted { start, text, end }
-    }
-}
-
-struct Painted<T> {
-    start: &'static str,
-    text: T,
-    end: &'static str,
-}
-
-impl<T: Display> Display for Painted<T> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
-        formatter.write_str(self.start)?;
-        self.text.fmt(formatter)?;
-        formatter.write_str(self.end)
     }
 }
 
@@ -238,44 +222,46 @@ impl<T: Display> Display for Painted<T> {
 mod tests {
     use super::*;
 
-    fn printed(verbosity: Verbosity, colours: Colours) -> Captured {
-        let mut output = Output::captured(verbosity, colours);
+    fn printed(verbosity: Verbosity, colors: ColorChoice) -> Captured {
+        let mut output = Output::captured(verbosity, colors);
         output.line("result");
         output.note("note");
         output.detail("detail");
         output.warn("careful");
-        output.error("broken");
+        output.error("broken\nby \x1b");
         output.into_captured()
     }
 
     #[test]
-    fn results_and_remarks_go_to_different_streams() {
-        let printed = printed(Verbosity::Normal, Colours::Auto);
+    fn output_separates_results_and_remarks() {
+        let printed = printed(Verbosity::Normal, ColorChoice::Auto);
         assert_eq!(printed.stdout, "result\n");
-        assert_eq!(printed.stderr, "note\nwarning: careful\nerror: broken\n");
+        assert_eq!(printed.stderr, "note\nwarning: careful\nerror: broken\nby \\u{1b}\n");
     }
 
     #[test]
-    fn quiet_leaves_results_and_errors() {
-        let printed = printed(Verbosity::Quiet, Colours::Never);
+    fn quiet_output_keeps_results_and_errors() {
+        let printed = printed(Verbosity::Quiet, ColorChoice::Never);
         assert_eq!(printed.stdout, "result\n");
-        assert_eq!(printed.stderr, "error: broken\n");
+        assert_eq!(printed.stderr, "error: broken\nby \\u{1b}\n");
     }
 
     #[test]
-    fn details_are_said_from_the_first_v_on() {
-        assert!(printed(Verbosity::Verbose(1), Colours::Never).stderr.contains("detail\n"));
+    fn detail_is_printed_from_verbosity_1_on() {
+        assert!(printed(Verbosity::Verbose(1), ColorChoice::Never).stderr.contains("detail\n"));
     }
 
     #[test]
-    fn colours_are_only_used_where_they_are_asked_for() {
-        assert!(!printed(Verbosity::Normal, Colours::Auto).stderr.contains('\x1b'));
-        assert!(printed(Verbosity::Normal, Colours::Always).stderr.contains("\x1b[31merror: \x1b[0mbroken"));
+    fn color_choice_decides_about_escape_sequences() {
+        assert!(!printed(Verbosity::Normal, ColorChoice::Auto).stderr.contains('\x1b'));
+        assert!(
+            printed(Verbosity::Normal, ColorChoice::Always).stderr.contains("\x1b[31merror: \x1b[0mbroken")
+        );
     }
 
     #[test]
-    fn json_is_one_line() {
-        let mut output = Output::captured(Verbosity::Normal, Colours::Never);
+    fn json_is_printed_in_one_line() {
+        let mut output = Output::captured(Verbosity::Normal, ColorChoice::Never);
         output.json(&serde_json::json!({"task_id": 12})).unwrap();
         assert_eq!(output.into_captured().stdout, "{\"task_id\":12}\n");
     }

@@ -1,4 +1,4 @@
-//! What kind of value an argument is, and how such a value is read from a word.
+//! The type of an argument, and parsing of its values.
 
 use std::fmt;
 
@@ -6,18 +6,19 @@ use framework::config::did_you_mean;
 use serde::Serializer;
 use serde_json::{Number, Value};
 
-/// How deep a schema may lead from one definition to the next.
-const DEPTH_MAX: usize = 16;
+/// The depth to which references within a schema are followed.
+const MAX_DEPTH: usize = 16;
 
-/// A kind of value; `optional` ones may be `null`.
+/// The type of a value; an optional one may be `null`.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::task) struct Kind {
-    pub(in crate::task) shape: Shape,
-    pub(in crate::task) optional: bool,
+pub(crate) struct Kind {
+    pub(crate) shape: Shape,
+    pub(crate) optional: bool,
 }
 
+/// The form of a value.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::task) enum Shape {
+pub(crate) enum Shape {
     Text,
     Integer {
         minimum: Option<Value>,
@@ -28,16 +29,16 @@ pub(in crate::task) enum Shape {
     /// One of these texts.
     Choice(Vec<String>),
     List(Box<Kind>),
-    /// Something with parts, which is written as JSON.
+    /// An object or array, written as JSON.
     Json(&'static str),
-    /// JSON, or else a text.
+    /// JSON, or otherwise a text.
     Any,
 }
 
 impl Kind {
-    /// Reads the schema of a value; `whole` is the one that it refers to.
-    pub(in crate::task) fn read(schema: &Value, whole: &Value) -> Self {
-        Self::descend(schema, whole, DEPTH_MAX)
+    /// Reads the schema of a value; `whole` is the schema with its definitions.
+    pub(crate) fn read(schema: &Value, whole: &Value) -> Self {
+        Self::descend(schema, whole, MAX_DEPTH)
     }
 
     fn descend(schema: &Value, whole: &Value, depth: usize) -> Self {
@@ -70,11 +71,11 @@ impl Kind {
         Self { shape, optional: names.contains(&"null") }
     }
 
-    /// Reads a value of this kind from a word of the command line.
+    /// Parses a value of this type from a word of the command line.
     ///
     /// # Errors
-    /// Says what it is not.
-    pub(in crate::task) fn parse(&self, word: &str) -> Result<Value, String> {
+    /// When the word is not such a value.
+    pub(crate) fn parse(&self, word: &str) -> Result<Value, String> {
         if self.optional && word == "null" {
             return Ok(Value::Null);
         }
@@ -114,7 +115,7 @@ impl Shape {
             },
             "number" => Self::Number,
             "boolean" => Self::Switch,
-            // A list in a list cannot be told by repeating the option.
+            // A list of lists cannot be written by repeating the option.
             "array" => match schema.get("items").map(|items| Kind::descend(items, whole, depth)) {
                 Some(item) if !matches!(item.shape, Self::List(_)) && schema.get("prefixItems").is_none() => {
                     Self::List(Box::new(item))
@@ -129,12 +130,12 @@ impl Shape {
 
 impl From<Shape> for Kind {
     fn from(shape: Shape) -> Self {
-        // `null` is any value's own.
+        // `Any` already includes `null`.
         Self { optional: false, shape }
     }
 }
 
-/// The texts of an enum without further fields: together, or one by one with their documentation.
+/// The variants of an enum without fields, listed together, or one by one with their documentation.
 fn choices(schema: &Value) -> Option<Kind> {
     let mut all: Vec<&Value> = match (schema.get("enum"), schema.get("oneOf").and_then(Value::as_array)) {
         (Some(all), _) => all.as_array()?.iter().collect(),
@@ -189,7 +190,7 @@ impl fmt::Display for Kind {
     }
 }
 
-pub(super) fn in_words<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(kind)
 }
 
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_has_a_kind() {
+    fn kind_reads_every_schema() {
         for (schema, name) in [
             (json!({"type": "string"}), "string"),
             (json!({"type": ["string", "null"]}), "string or null"),
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn words_become_values_of_their_kind() {
+    fn kind_parses_words() {
         assert_eq!(parse(json!({"type": "string"}), "42"), Ok(json!("42")));
         assert_eq!(parse(json!({"type": "integer"}), "-42"), Ok(json!(-42)));
         assert_eq!(parse(json!({"type": "integer"}), "18446744073709551615"), Ok(json!(u64::MAX)));
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_none_are_told_what_they_are_not() {
+    fn kind_explains_a_word_that_does_not_fit() {
         let small = json!({"type": "integer", "minimum": 0, "maximum": 9});
         assert_eq!(parse(small, "10"), Err("it is not in 0 to 9".to_owned()));
         assert_eq!(parse(json!({"type": "integer", "minimum": 0}), "-1"), Err("it is below 0".to_owned()));

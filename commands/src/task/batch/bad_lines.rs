@@ -1,13 +1,13 @@
-//! The lines of a file that are no tasks.
+//! The lines of a file that are not tasks.
 
 use framework::prelude::*;
 
 use crate::format::pluralize;
 
-/// How many are told; of the others, only the number.
-const TOLD: usize = 10;
+/// The number of lines that are kept; the others are only counted.
+const KEPT: usize = 10;
 
-/// The lines of a file that are no tasks: the first ones, and how many.
+/// The first lines of a file that are not tasks, and the number of all.
 #[derive(Default)]
 pub(super) struct BadLines {
     pub(super) count: u64,
@@ -15,31 +15,31 @@ pub(super) struct BadLines {
 }
 
 impl BadLines {
-    pub(super) fn add(&mut self, line: u64, why: String) {
+    pub(super) fn add(&mut self, line: u64, reason: String) {
         self.count += 1;
-        // The server's refusals come later than what was seen here.
+        // Errors of the server arrive later than those found here.
         let place = self.first.partition_point(|(before, _)| *before < line);
-        self.first.insert(place, (line, why));
-        self.first.truncate(TOLD);
+        self.first.insert(place, (line, reason));
+        self.first.truncate(KEPT);
     }
 
-    /// The first one in a sentence.
+    /// The first bad line and its reason.
     pub(super) fn first(&self) -> Option<String> {
-        self.first.first().map(|(line, why)| format!("line {line}: {why}"))
+        self.first.first().map(|(line, reason)| format!("line {line}: {reason}"))
     }
 
-    /// Says which lines were left out.
+    /// Warns about the lines that were skipped.
     pub(super) fn warn(&self, output: &mut Output) {
         if self.count == 0 {
             return;
         }
-        output.warn(format_args!("{} left out:", pluralize(self.count, "bad line")));
-        for (line, why) in &self.first {
-            output.note(format_args!("  line {line}: {why}"));
+        output.warn(format_args!("{} skipped:", pluralize(self.count, "bad line")));
+        for (line, reason) in &self.first {
+            output.note(format_args!("  line {line}: {reason}"));
         }
-        match self.count - self.first.len() as u64 {
-            0 => {}
-            more => output.note(format_args!("  and {more} more")),
+        let more = self.count - self.first.len() as u64;
+        if more > 0 {
+            output.note(format_args!("  and {more} more"));
         }
     }
 }

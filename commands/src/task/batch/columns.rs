@@ -1,4 +1,4 @@
-//! Turns a row of texts into the JSON object that the function's type wants.
+//! Converts a CSV row into the JSON object that the function's type expects.
 
 use std::ops::Range;
 
@@ -9,21 +9,21 @@ use serde_json::Number;
 
 /// The columns of a CSV file.
 ///
-/// A value is a string, unless the function wants something else in its place: then `12`, `1.5`, `true` and `false`
-/// are what they say, and an empty value is `null`. Which columns that concerns is found out with the first row.
+/// A value is a string, unless the function expects another type in its place: then `12`, `1.5`, `true` and `false`
+/// are JSON values, and an empty value is `null`. The first row decides which columns these are.
 pub(super) struct Columns {
-    /// Each with its colon, as it stands in the object.
+    /// The names as in the object, with quotes and colon.
     names: Vec<String>,
-    /// Whether the values of a column are what they say.
+    /// Whether the values of a column are JSON values instead of strings.
     typed: Vec<bool>,
     handler: Option<&'static Handler>,
-    /// Where the values of the row are, from its beginning.
+    /// The places of the row's values, relative to its beginning.
     places: Vec<Range<usize>>,
 }
 
 impl Columns {
     /// # Errors
-    /// When a name is missing, stands twice, or is not UTF-8.
+    /// When a name is missing, repeated, or not UTF-8.
     pub(super) fn new(header: &ByteRecord, handler: Option<&'static Handler>) -> Result<Self> {
         let mut names = Vec::new();
         for (index, name) in header.iter().enumerate() {
@@ -32,24 +32,20 @@ impl Columns {
             let name = name.trim();
             ensure!(!name.is_empty(), "column {} of the header has no name", index + 1);
             let name = format!("{}:", serde_json::to_string(name)?);
-            ensure!(
-                !names.contains(&name),
-                "the column {} stands twice in the header",
-                name.trim_end_matches(':')
-            );
+            ensure!(!names.contains(&name), "the header repeats the column {}", name.trim_end_matches(':'));
             names.push(name);
         }
         Ok(Self { typed: vec![false; names.len()], names, handler, places: Vec::new() })
     }
 
-    /// Appends a row as an object. One that the function does not want in any form is written as strings: the server
-    /// will say what is wrong with it.
+    /// Appends a row as an object. A row that the function does not accept in any form is written as strings: the
+    /// server's error says what is wrong with it.
     ///
     /// # Errors
     /// When the row has more or fewer values than the header, or one is not UTF-8.
     pub(super) fn write(&mut self, row: &ByteRecord, bytes: &mut Vec<u8>) -> Result<(), String> {
         if row.len() != self.names.len() {
-            return Err(format!("has {} values, and the header {}", row.len(), self.names.len()));
+            return Err(format!("{} values, but the header has {}", row.len(), self.names.len()));
         }
         let values: Vec<&str> =
             row.iter().map(std::str::from_utf8).collect::<Result<_, _>>().map_err(|_| {
@@ -66,14 +62,14 @@ impl Columns {
         Ok(())
     }
 
-    /// Begins with strings, and takes the value that the decoder stumbles over for what it says, one by one.
+    /// Begins with strings, and makes each value that the decoder rejects a JSON value, one by one.
     fn find_types(&mut self, handler: &Handler, values: &[&str], start: usize, bytes: &mut Vec<u8>) {
         let known = std::mem::replace(&mut self.typed, vec![false; values.len()]);
         loop {
             bytes.truncate(start);
             self.append(values, bytes);
             let Err(error) = handler.decode(&bytes[start..]) else { return };
-            // The decoder names the byte up to which it has read.
+            // The decoder's column is the last byte that it has read.
             let place =
                 self.places.iter().position(|place| place.contains(&(error.column().saturating_sub(1))));
             match place {
@@ -81,7 +77,7 @@ impl Columns {
                 _ => break,
             }
         }
-        // A type that reads its object as a whole does not tell the place.
+        // A type that buffers its object does not report the place.
         self.typed.fill(true);
         bytes.truncate(start);
         self.append(values, bytes);
@@ -100,10 +96,12 @@ impl Columns {
             bytes.push(if index == 0 { b'{' } else { b',' });
             bytes.extend_from_slice(self.names[index].as_bytes());
             let from = bytes.len() - start;
-            match self.typed[index] {
-                true if value.is_empty() => bytes.extend_from_slice(b"null"),
-                true if says_itself(value) => bytes.extend_from_slice(value.as_bytes()),
-                _ => serde_json::to_writer(&mut *bytes, value).expect("a vector takes every text"),
+            if self.typed[index] && value.is_empty() {
+                bytes.extend_from_slice(b"null");
+            } else if self.typed[index] && is_json_value(value) {
+                bytes.extend_from_slice(value.as_bytes());
+            } else {
+                serde_json::to_writer(&mut *bytes, value).expect("writing text to a vector cannot fail");
             }
             self.places.push(from..bytes.len() - start);
         }
@@ -112,7 +110,7 @@ impl Columns {
 }
 
 /// Whether a text is a number, `true` or `false` in JSON.
-fn says_itself(value: &str) -> bool {
+fn is_json_value(value: &str) -> bool {
     matches!(value, "true" | "false")
         || value.starts_with(|first: char| first == '-' || first.is_ascii_digit())
             && !value.ends_with(|last: char| last.is_ascii_whitespace())

@@ -1,4 +1,4 @@
-//! A CSV file with a header: the fields of one task's arguments on each row.
+//! Reads a CSV file with a header: each row is the arguments of one task.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -8,15 +8,15 @@ use csv::{ByteRecord, ReaderBuilder};
 use framework::prelude::*;
 
 use super::columns::Columns;
-use super::reader::{Closed, Form, Writer};
+use super::piece::{Closed, Form, Writer};
 
-/// How much is read at a time.
+/// The number of bytes read at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// Reads to the end of the file, or until nobody wants more.
+/// Reads to the end of the file, or until the receiver is gone.
 ///
 /// # Errors
-/// When the file cannot be read, its header is none, or a row does not end within the limit.
+/// When the file cannot be read, its header is not valid, or a row does not end within the limit.
 pub(super) fn read(input: impl Read, form: &Form, writer: &mut Writer) -> Result<()> {
     let since_row = Rc::new(Cell::new(0));
     let bounded = Bounded { input, since_row: since_row.clone(), limit: form.limit + 2 * CHUNK };
@@ -30,13 +30,13 @@ pub(super) fn read(input: impl Read, form: &Form, writer: &mut Writer) -> Result
             return Ok(());
         }
         since_row.set(0);
-        if take(&record, line, form.limit, &mut columns, writer).is_err() {
+        if add_row(&record, line, form.limit, &mut columns, writer).is_err() {
             return Ok(());
         }
     }
 }
 
-fn take(
+fn add_row(
     record: &ByteRecord,
     line: u64,
     limit: usize,
@@ -47,17 +47,17 @@ fn take(
     match columns.write(record, writer.bytes()) {
         Ok(()) if writer.bytes().len() - start > limit => {
             writer.bytes().truncate(start);
-            writer.bad(line, format!("longer than {limit} bytes (package_max_length)"))
+            writer.add_bad(line, format!("longer than {limit} bytes (package_max_length)"))
         }
-        Ok(()) => writer.good(line, start),
-        Err(why) => {
+        Ok(()) => writer.add_task(line, start),
+        Err(reason) => {
             writer.bytes().truncate(start);
-            writer.bad(line, why)
+            writer.add_bad(line, reason)
         }
     }
 }
 
-/// An input that fails when a row does not end: a quote that is never closed would fill the memory.
+/// An input that fails when a row does not end: otherwise an unclosed quote would fill the memory.
 struct Bounded<R> {
     input: R,
     since_row: Rc<Cell<usize>>,
@@ -67,8 +67,8 @@ struct Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.since_row.get() > self.limit {
-            let why = "it is too long (package_max_length); perhaps a quote is not closed";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            let message = "it is too long (package_max_length); perhaps a quote is not closed";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let count = self.input.read(buffer)?;
         self.since_row.set(self.since_row.get() + count);

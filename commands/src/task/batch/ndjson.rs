@@ -1,4 +1,4 @@
-//! A file with the arguments of one task on each line, as JSON.
+//! Reads a file with the arguments of one task on each line, as JSON.
 
 use std::io::{ErrorKind, Read};
 
@@ -6,13 +6,13 @@ use framework::prelude::*;
 use framework::protocol::{LineDecoder, MessageBatch};
 use serde_json::value::RawValue;
 
-use super::reader::{Closed, Form, Writer};
+use super::piece::{Closed, Form, Writer};
 
-/// How much is read at a time.
+/// The number of bytes read at a time.
 const CHUNK: usize = 256 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads to the end of the file, or until nobody wants more.
+/// Reads to the end of the file, or until the receiver is gone.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -26,41 +26,44 @@ pub(super) fn read(mut input: impl Read, form: &Form, writer: &mut Writer) -> Re
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
-        let page = match count {
+        let batch = match count {
             0 => MessageBatch { bytes: lines.finish().unwrap_or_default(), overflow: false },
             count => lines.feed(&chunk[..count]),
         };
-        if take(&page, form.limit, &mut number, writer).is_err() || count == 0 {
+        if add_lines(&batch, form.limit, &mut number, writer).is_err() || count == 0 {
             return Ok(());
         }
     }
 }
 
-fn take(page: &MessageBatch, limit: usize, number: &mut u64, writer: &mut Writer) -> Result<(), Closed> {
-    for line in MessageBatch::lines(&page.bytes) {
+fn add_lines(
+    batch: &MessageBatch,
+    limit: usize,
+    number: &mut u64,
+    writer: &mut Writer,
+) -> Result<(), Closed> {
+    for line in MessageBatch::lines(&batch.bytes) {
         *number += 1;
-        let line = match *number {
-            1 => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
-            _ => line,
-        };
+        let mark = if *number == 1 { BYTE_ORDER_MARK } else { b"" };
+        let line = line.strip_prefix(mark).unwrap_or(line);
         match args(line, limit) {
             Ok(Some(args)) => {
                 let start = writer.bytes().len();
                 writer.bytes().extend_from_slice(args.get().as_bytes());
-                writer.good(*number, start)?;
+                writer.add_task(*number, start)?;
             }
             Ok(None) => {}
-            Err(why) => writer.bad(*number, why)?,
+            Err(reason) => writer.add_bad(*number, reason)?,
         }
     }
-    if page.overflow {
+    if batch.overflow {
         *number += 1;
-        writer.bad(*number, too_long(limit))?;
+        writer.add_bad(*number, too_long(limit))?;
     }
     Ok(())
 }
 
-/// What stands on a line; an empty one is no task and no mistake.
+/// The arguments on a line; `None` for an empty line, which is skipped.
 fn args(line: &[u8], limit: usize) -> Result<Option<&RawValue>, String> {
     if line.len() > limit {
         return Err(too_long(limit));

@@ -1,4 +1,4 @@
-//! Shows how far a batch is until it has ended, and its completion task, too.
+//! Shows the progress of a batch and of its completion task until both have ended.
 
 use std::time::{Duration, Instant};
 
@@ -10,74 +10,73 @@ use framework::views::BatchInfo;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::format::{count_tasks, format_millis, percent};
-use crate::task::server_address::exit_error;
+use crate::options::server_address::exit_error;
 
-/// How long a server may be away, as for a restart.
-pub(in crate::task) const PATIENCE: Duration = Duration::from_secs(60);
-/// How wide the bar is.
+/// The time that the client waits for a server that is away, as during a restart.
+pub(crate) const RETRY_TIME: Duration = Duration::from_secs(60);
+/// The width of the bar, in characters.
 const WIDTH: usize = 30;
 
-/// A batch that is followed for somebody at a terminal.
-pub(in crate::task) struct Follow {
-    pub(in crate::task) batch: BatchId,
-    pub(in crate::task) json: bool,
+/// The display of a batch.
+pub(crate) struct BatchDisplay {
+    pub(crate) batch: BatchId,
+    pub(crate) json: bool,
 }
 
-impl Follow {
-    /// Shows how far the batch is, and at last what has become of it. The client is to wait for [`PATIENCE`].
+impl BatchDisplay {
+    /// Shows the progress until the batch has ended, and then its counts. The client should retry for [`RETRY_TIME`].
     ///
     /// # Errors
-    /// When some of its tasks are not done, its completion task is not, the server stays away, or somebody presses
-    /// Ctrl-C; the batch goes on.
-    pub(in crate::task) async fn run(
+    /// When a task or the completion task is not done, the server stays away, or Ctrl-C is pressed; the batch goes on.
+    pub(crate) async fn run(
         &self,
         client: &Client,
         interrupt: &mut Signal,
         output: &mut Output,
     ) -> Result<()> {
         let batch = self.batch;
-        let followed = tokio::select! {
-            followed = self.follow(client, output) => followed,
+        let result = tokio::select! {
+            result = self.follow(client, output) => result,
             () = interrupted(interrupt) => {
                 output.redraw("");
-                let shows = format!("batch {batch} goes on; ./think task:watch --batch {batch} shows how far it is");
-                return Err(Exit::Interrupted.error(shows));
+                let hint = format!("batch {batch} goes on; ./think task:watch --batch {batch} shows its progress");
+                return Err(Exit::Interrupted.error(hint));
             }
         };
         output.redraw("");
-        self.conclude(&followed?, output)
+        self.conclude(&result?, output)
     }
 
     async fn follow(&self, client: &Client, output: &mut Output) -> Result<BatchInfo> {
-        let mut bar = Bar { begin: Instant::now(), told: 0 };
-        let mut following = client.follow_batch(self.batch).await.map_err(exit_error)?;
-        bar.draw(following.story(), output);
-        while let Some(news) = following.next().await.map_err(exit_error)? {
-            match news {
-                BatchEvent::Disconnected(_) => lost(output),
-                BatchEvent::Progress(story) | BatchEvent::Reconnected(story) | BatchEvent::Ended(story) => {
-                    bar.draw(&story, output)
+        let mut bar = Bar { begin: Instant::now(), shown: 0 };
+        let mut events = client.follow_batch(self.batch).await.map_err(exit_error)?;
+        bar.draw(events.story(), output);
+        while let Some(event) = events.next().await.map_err(exit_error)? {
+            match event {
+                BatchEvent::Disconnected(_) => note_disconnected(output),
+                BatchEvent::Progress(batch) | BatchEvent::Reconnected(batch) | BatchEvent::Ended(batch) => {
+                    bar.draw(&batch, output)
                 }
             }
         }
-        let story = following.story().clone();
-        if let Some(task) = story.then_task {
-            self.follow_then(client, task, &story, output).await?;
+        let batch = events.story().clone();
+        if let Some(task) = batch.then_task {
+            self.follow_completion_task(client, task, &batch, output).await?;
         }
-        Ok(story)
+        Ok(batch)
     }
 
     /// Waits for the end of the completion task.
-    async fn follow_then(
+    async fn follow_completion_task(
         &self,
         client: &Client,
         task: TaskId,
         batch: &BatchInfo,
         output: &mut Output,
     ) -> Result<()> {
-        let ended = match self.end_of(client, task, output).await {
+        let ended = match self.task_end(client, task, output).await {
             Ok(ended) => ended,
-            // Nothing is kept of ended tasks.
+            // The server keeps no ended tasks.
             Err(ClientError::Refused(refusal)) if refusal.code == ErrorCode::UnknownTask => return Ok(()),
             Err(error) => return Err(exit_error(error)),
         };
@@ -93,16 +92,16 @@ impl Follow {
         }
     }
 
-    async fn end_of(
+    async fn task_end(
         &self,
         client: &Client,
         task: TaskId,
         output: &mut Output,
     ) -> Result<Option<TaskEnd>, ClientError> {
-        let mut following = client.follow(task).await?;
-        while let Some(news) = following.next().await? {
-            match news {
-                TaskEvent::Disconnected(_) => lost(output),
+        let mut events = client.follow(task).await?;
+        while let Some(event) = events.next().await? {
+            match event {
+                TaskEvent::Disconnected(_) => note_disconnected(output),
                 TaskEvent::Ended(ended) => return Ok(Some(ended)),
                 TaskEvent::Progress { .. } | TaskEvent::Log { .. } | TaskEvent::Reconnected { .. } => {}
             }
@@ -123,18 +122,17 @@ impl Follow {
                 count_tasks(batch.total)
             ));
         }
-        match batch.total - batch.done.min(batch.total) {
-            0 => Ok(()),
-            _ => Err(Exit::Failed.error(format!(
-                "{} failed, {} cancelled, {} expired; ./think task:list --batch {} shows them",
-                batch.failed, batch.cancelled, batch.expired, batch.id
-            ))),
+        if batch.done >= batch.total {
+            return Ok(());
         }
+        let BatchInfo { id, failed, cancelled, expired, .. } = batch;
+        let counts = format!("{failed} failed, {cancelled} cancelled, {expired} expired");
+        Err(Exit::Failed.error(format!("{counts}; ./think task:list --batch {id} shows them")))
     }
 }
 
-/// Hears of Ctrl-C from now on.
-pub(in crate::task) fn listen() -> Result<Signal> {
+/// Catches Ctrl-C from now on.
+pub(crate) fn catch_interrupt() -> Result<Signal> {
     signal(SignalKind::interrupt()).context("listening for Ctrl-C")
 }
 
@@ -145,37 +143,38 @@ pub(super) async fn interrupted(interrupt: &mut Signal) {
     }
 }
 
-fn lost(output: &mut Output) {
+/// Reports a lost connection, to which the client reconnects by itself.
+pub(crate) fn note_disconnected(output: &mut Output) {
     output.redraw("");
-    let grace = format_millis(PATIENCE.as_millis() as f64);
-    output.note(format_args!("The connection is lost; trying again for {grace}."));
+    let time = format_millis(RETRY_TIME.as_millis() as f64);
+    output.note(format_args!("Connection lost; trying to reconnect for {time}."));
 }
 
-/// A progress bar on a terminal, else a line for every tenth.
+/// A progress bar on a terminal, elsewhere a line for every tenth.
 struct Bar {
     begin: Instant,
-    /// The tenths told.
-    told: u64,
+    /// The number of tenths printed.
+    shown: u64,
 }
 
 impl Bar {
     fn draw(&mut self, batch: &BatchInfo, output: &mut Output) {
         let percent = percent(batch);
-        let text = format!("{percent:>3.0}% {} of {}{}", batch.ended(), batch.total, mishaps(batch));
-        if output.is_watched() {
+        let text = format!("{percent:>3.0}% {} of {}{}", batch.ended(), batch.total, failures(batch));
+        if output.is_interactive() {
             let full = (percent / 100.0 * WIDTH as f64) as usize;
             let bar: String = (0..WIDTH).map(|at| if at < full { '#' } else { '.' }).collect();
-            return output.redraw(format_args!("[{bar}] {text}{}", self.left(batch)));
+            return output.redraw(format_args!("[{bar}] {text}{}", self.time_left(batch)));
         }
         let tenths = (percent / 10.0) as u64;
-        if tenths > self.told {
-            self.told = tenths;
+        if tenths > self.shown {
+            self.shown = tenths;
             output.note(text);
         }
     }
 
-    /// When it will probably have ended.
-    fn left(&self, batch: &BatchInfo) -> String {
+    /// The estimated time until the end.
+    fn time_left(&self, batch: &BatchInfo) -> String {
         match (batch.ended(), batch.total.saturating_sub(batch.ended())) {
             (0, _) | (_, 0) => String::new(),
             (ended, left) => {
@@ -187,13 +186,13 @@ impl Bar {
 }
 
 fn whole(seconds: f64) -> Duration {
-    /// Beyond a year, nobody counts seconds.
+    /// A longer estimate would mean nothing.
     const LONGEST: f64 = 365.0 * 24.0 * 60.0 * 60.0;
     Duration::from_secs(seconds.clamp(1.0, LONGEST) as u64)
 }
 
-fn mishaps(batch: &BatchInfo) -> String {
+fn failures(batch: &BatchInfo) -> String {
     let counts = [(batch.failed, "failed"), (batch.cancelled, "cancelled"), (batch.expired, "expired")];
-    let told = counts.iter().filter(|(count, _)| *count > 0);
-    told.map(|(count, what)| format!(", {count} {what}")).collect()
+    let shown = counts.iter().filter(|(count, _)| *count > 0);
+    shown.map(|(count, what)| format!(", {count} {what}")).collect()
 }

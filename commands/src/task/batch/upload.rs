@@ -1,4 +1,4 @@
-//! The way of a file into a batch: all of it, or nothing.
+//! Uploads a file as a batch: all of it, or nothing.
 
 use framework::client::{Client, ClientError, Pipeline, Request};
 use framework::prelude::*;
@@ -6,12 +6,12 @@ use framework::task::BatchId;
 use tokio::signal::unix::Signal;
 
 use super::bad_lines::BadLines;
+use super::piece::{Piece, Pieces};
 use super::progress_bar::interrupted;
-use super::reader::{Piece, Pieces};
 use crate::format::count_tasks;
-use crate::task::server_address::exit_error;
+use crate::options::server_address::exit_error;
 
-/// What is to be handed over.
+/// A file that is to become a batch.
 pub(super) struct Upload {
     pub(super) client: Client,
     pub(super) pieces: Pieces,
@@ -21,28 +21,28 @@ pub(super) struct Upload {
     pub(super) skip_bad: bool,
 }
 
-/// A batch that is accepted as a whole.
-pub(super) struct Sealed {
+/// A batch that was accepted as a whole.
+pub(super) struct SealedBatch {
     pub(super) batch: BatchId,
     pub(super) accepted: u64,
     pub(super) bad: BadLines,
 }
 
-/// Why a batch is not completed.
-enum Stop {
+/// The reason why a batch was not completed.
+enum Abort {
     BadLine,
     Interrupted,
-    /// Nothing can be said to the server any more, or the queue stays full.
+    /// The connection has failed, or the queue stays full.
     Client(ClientError),
     File(anyhow::Error),
 }
 
 impl Upload {
-    /// Opens the batch, hands over the tasks, and seals it. On a bad line, a broken file or Ctrl-C it is cancelled.
+    /// Opens the batch, uploads the tasks, and seals it. On a bad line, a broken file or Ctrl-C it is cancelled.
     ///
     /// # Errors
-    /// When the batch was not sealed; says what became of it.
-    pub(super) async fn run(mut self, interrupt: &mut Signal, output: &mut Output) -> Result<Sealed> {
+    /// When the batch was not sealed; the error names its state.
+    pub(super) async fn run(mut self, interrupt: &mut Signal, output: &mut Output) -> Result<SealedBatch> {
         let first = tokio::select! {
             piece = self.pieces.recv() => piece.transpose()?,
             () = interrupted(interrupt) => return Err(Exit::Interrupted.error("nothing was sent")),
@@ -50,7 +50,7 @@ impl Upload {
         let Some(first) = first else { bail!("the file holds no tasks") };
         let mut bad = BadLines::default();
         if !self.skip_bad {
-            // The first lines are looked at before the server hears of anything.
+            // The first lines are checked before a batch is opened.
             check(&first, &mut bad)?;
         }
         let function = self.request.function.clone().unwrap_or_default();
@@ -58,35 +58,45 @@ impl Upload {
         let batch = self.client.open_batch(&self.name, &function, then).await.map_err(exit_error)?;
         let pipeline = self.client.pipeline(batch, &self.request).await;
         let mut pipeline = pipeline.map_err(|error| left_open(batch, 0, error))?;
-        let fed = feed(&mut pipeline, first, &mut self.pieces, &mut bad, self.skip_bad, interrupt, output);
-        let fed = fed.await;
+        let uploaded =
+            upload(&mut pipeline, first, &mut self.pieces, &mut bad, self.skip_bad, interrupt, output);
+        let uploaded = uploaded.await;
         output.redraw("");
-        match fed {
+        match uploaded {
             Ok(()) if pipeline.accepted() > 0 => {
                 let accepted = pipeline.accepted();
                 let sealed = self.client.seal_batch(batch).await;
                 sealed.map_err(|error| left_open(batch, accepted, error))?;
-                Ok(Sealed { batch, accepted, bad })
+                Ok(SealedBatch { batch, accepted, bad })
             }
-            fed => give_up(&self.client, pipeline, batch, &mut bad, fed.err().unwrap_or(Stop::BadLine)).await,
+            uploaded => {
+                abort_upload(
+                    &self.client,
+                    pipeline,
+                    batch,
+                    &mut bad,
+                    uploaded.err().unwrap_or(Abort::BadLine),
+                )
+                .await
+            }
         }
     }
 }
 
 fn check(first: &Piece, bad: &mut BadLines) -> Result<()> {
-    for entry in &first.entries {
-        if let Err(why) = &entry.args {
-            bad.add(entry.line, why.clone());
+    for line in &first.lines {
+        if let Err(reason) = &line.args {
+            bad.add(line.number, reason.clone());
         }
     }
     match bad.first() {
-        Some(first) => Err(anyhow!("{first}; nothing was sent. --skip-bad leaves such lines out")),
+        Some(first) => Err(anyhow!("{first}; nothing was sent. --skip-bad skips such lines")),
         None => Ok(()),
     }
 }
 
-/// Hands over piece after piece, and waits for the last answer.
-async fn feed(
+/// Uploads piece after piece, and waits for the last reply.
+async fn upload(
     pipeline: &mut Pipeline,
     first: Piece,
     pieces: &mut Pieces,
@@ -94,74 +104,76 @@ async fn feed(
     skip_bad: bool,
     interrupt: &mut Signal,
     output: &mut Output,
-) -> Result<(), Stop> {
+) -> Result<(), Abort> {
     let mut next = Some(Ok(first));
     while let Some(piece) = next {
-        let piece = piece.map_err(Stop::File)?;
+        let piece = piece.map_err(Abort::File)?;
         tokio::select! {
-            pushed = push(pipeline, &piece, bad) => pushed.map_err(Stop::Client)?,
-            () = interrupted(interrupt) => return Err(Stop::Interrupted),
+            pushed = push(pipeline, &piece, bad) => pushed.map_err(Abort::Client)?,
+            () = interrupted(interrupt) => return Err(Abort::Interrupted),
         }
         if bad.count > 0 && !skip_bad {
-            return Err(Stop::BadLine);
+            return Err(Abort::BadLine);
         }
         output.redraw(format_args!("{} accepted", count_tasks(pipeline.accepted())));
         next = tokio::select! {
             piece = pieces.recv() => piece,
-            () = interrupted(interrupt) => return Err(Stop::Interrupted),
+            () = interrupted(interrupt) => return Err(Abort::Interrupted),
         };
     }
     tokio::select! {
-        finished = pipeline.finish() => finished.map_err(Stop::Client)?,
-        () = interrupted(interrupt) => return Err(Stop::Interrupted),
+        finished = pipeline.finish() => finished.map_err(Abort::Client)?,
+        () = interrupted(interrupt) => return Err(Abort::Interrupted),
     }
-    take_refused(pipeline, bad);
-    if bad.count > 0 && !skip_bad { Err(Stop::BadLine) } else { Ok(()) }
+    take_rejected(pipeline, bad);
+    if bad.count > 0 && !skip_bad { Err(Abort::BadLine) } else { Ok(()) }
 }
 
 async fn push(pipeline: &mut Pipeline, piece: &Piece, bad: &mut BadLines) -> Result<(), ClientError> {
-    for entry in &piece.entries {
-        match &entry.args {
-            Ok(place) => pipeline.push(entry.line, &piece.bytes[place.clone()]).await?,
-            Err(why) => bad.add(entry.line, why.clone()),
+    for line in &piece.lines {
+        match &line.args {
+            Ok(place) => pipeline.push(line.number, &piece.bytes[place.clone()]).await?,
+            Err(reason) => bad.add(line.number, reason.clone()),
         }
     }
-    take_refused(pipeline, bad);
+    take_rejected(pipeline, bad);
     Ok(())
 }
 
-fn take_refused(pipeline: &mut Pipeline, bad: &mut BadLines) {
-    for refused in pipeline.refused() {
-        bad.add(refused.number, refused.refusal.to_string().trim_end_matches('.').to_owned());
+fn take_rejected(pipeline: &mut Pipeline, bad: &mut BadLines) {
+    for rejected in pipeline.refused() {
+        bad.add(rejected.number, rejected.refusal.to_string().trim_end_matches('.').to_owned());
     }
 }
 
-/// Cancels what was accepted so far, so that nothing of it runs, and says why.
-async fn give_up(
+/// Cancels the batch, so that none of its tasks runs, and returns the reason as an error.
+async fn abort_upload(
     client: &Client,
     mut pipeline: Pipeline,
     batch: BatchId,
     bad: &mut BadLines,
-    stop: Stop,
-) -> Result<Sealed> {
-    let is_lost = matches!(&stop, Stop::Client(error) if !matches!(error, ClientError::Refused(_)));
+    abort: Abort,
+) -> Result<SealedBatch> {
+    let is_lost = matches!(&abort, Abort::Client(error) if !matches!(error, ClientError::Refused(_)));
     let accepted = pipeline.accepted();
-    if let Stop::Client(error) = stop {
+    if let Abort::Client(error) = abort {
         if is_lost {
             return Err(left_open(batch, accepted, error));
         }
         cancel(client, pipeline, batch).await?;
-        return Err(exit_error(error).context(format!("batch {batch} is cancelled, and nothing of it runs")));
+        return Err(
+            exit_error(error).context(format!("batch {batch} is cancelled, and none of its tasks runs"))
+        );
     }
     pipeline.abandon().await.map_err(|error| left_open(batch, accepted, error))?;
-    take_refused(&mut pipeline, bad);
+    take_rejected(&mut pipeline, bad);
     cancel(client, pipeline, batch).await?;
-    let cancelled = format!("batch {batch} is cancelled, and nothing of it runs");
-    Err(match stop {
-        Stop::Interrupted => Exit::Interrupted.error(format!("interrupted; {cancelled}")),
-        Stop::File(error) => error.context(cancelled),
+    let cancelled = format!("batch {batch} is cancelled, and none of its tasks runs");
+    Err(match abort {
+        Abort::Interrupted => Exit::Interrupted.error(format!("interrupted; {cancelled}")),
+        Abort::File(error) => error.context(cancelled),
         _ => match bad.first() {
-            Some(first) => anyhow!("{first}; {cancelled}. --skip-bad leaves such lines out"),
+            Some(first) => anyhow!("{first}; {cancelled}. --skip-bad skips such lines"),
             None => anyhow!("the file holds no tasks; {cancelled}"),
         },
     })
@@ -176,7 +188,7 @@ async fn cancel(client: &Client, mut pipeline: Pipeline, batch: BatchId) -> Resu
 
 fn left_open(batch: BatchId, accepted: u64, error: ClientError) -> anyhow::Error {
     exit_error(error).context(format!(
-        "batch {batch} is left open with about {}; nothing of it runs. ./think task:cancel --batch {batch} removes it",
+        "batch {batch} is left open with about {}; none of them runs. ./think task:cancel --batch {batch} removes it",
         count_tasks(accepted)
     ))
 }

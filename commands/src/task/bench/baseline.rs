@@ -1,4 +1,4 @@
-//! A bare line server: what this machine allows, for every other figure to be a share of.
+//! A bare echo server, as the baseline of this machine.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,11 +11,11 @@ use memchr::memchr_iter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// As long as an acknowledgement.
+/// A reply of the size of an acknowledgement.
 pub(super) const ANSWER: &[u8] = b"{\"task_id\":1234567,\"status\":\"queued\",\"durability\":\"fsync\"}\n";
 
-/// Answers every line with [`ANSWER`], on the current runtime, until that ends; with a file, after what was read is
-/// written to it and synced.
+/// Answers every line with [`ANSWER`], on the current runtime, until that ends. With a file, lines are written to it and
+/// synced first.
 pub(super) async fn listen(file: Option<Arc<File>>) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -50,7 +50,7 @@ async fn serve(mut stream: TcpStream, file: Option<Arc<File>>) -> Result<()> {
     }
 }
 
-/// A file for the bare server, which goes when the server does.
+/// A file for the bare server, already unlinked: it is gone with the server.
 pub(super) fn file(folder: &Path) -> Result<Arc<File>> {
     let path = folder.join("bench.tmp");
     let create = || {

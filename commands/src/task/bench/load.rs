@@ -1,4 +1,4 @@
-//! The load: so many connections, so many requests in flight on each, for so long.
+//! The load generator: connections with a number of requests in flight each.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// What to send.
+/// The parameters of the load.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
     pub(super) address: String,
     pub(super) connections: usize,
-    /// Requests of one connection without an answer at any time.
+    /// The number of requests in flight per connection.
     pub(super) depth: usize,
     pub(super) duration: Duration,
     /// One request, with its line end.
     pub(super) request: Vec<u8>,
-    /// How every answer has to begin; anything else is an error.
+    /// The beginning of every valid reply.
     pub(super) expected: &'static [u8],
 }
 
-/// What came of it.
+/// The result of the load.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) answered: u64,
     pub(super) elapsed: Duration,
-    /// From a request's departure to its answer, in microseconds.
+    /// The time from request to reply, in microseconds.
     pub(super) latency: Histogram<u64>,
 }
 
@@ -38,7 +38,7 @@ impl Load {
     /// Runs the load on the current runtime.
     ///
     /// # Errors
-    /// When a connection cannot be opened, ends early, or answers anything but what is expected.
+    /// When a connection cannot be opened, ends early, or sends an unexpected reply.
     pub(super) async fn run(&self) -> Result<Measured> {
         let mut streams = Vec::with_capacity(self.connections);
         for number in 0..self.connections {
@@ -65,7 +65,7 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these bounds are constants and in order")
 }
 
-/// Keeps `depth` requests in flight until the time is over, then waits for the last answers.
+/// Keeps `depth` requests in flight until the time is over, then waits for the last replies.
 async fn drive(
     load: Load,
     mut stream: TcpStream,
@@ -76,29 +76,33 @@ async fn drive(
     let block = load.request.repeat(load.depth);
     let mut answers = Answers::new(load.expected);
     let mut in_flight: VecDeque<(Instant, usize)> = VecDeque::new();
-    let mut room = load.depth;
+    let mut permits = load.depth;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let now = Instant::now();
-        if now < until && room > 0 {
-            stream.write_all(&block[..room * load.request.len()]).await?;
-            in_flight.push_back((now, room));
-            room = 0;
+        if now < until && permits > 0 {
+            stream.write_all(&block[..permits * load.request.len()]).await?;
+            in_flight.push_back((now, permits));
+            permits = 0;
         }
         if in_flight.is_empty() {
             return Ok(latency);
         }
         let count = stream.read(&mut buffer).await?;
-        ensure!(count > 0, "the server closed a connection with {room} of {} requests answered", load.depth);
+        ensure!(
+            count > 0,
+            "the server closed a connection with {permits} of {} requests answered",
+            load.depth
+        );
         let count = answers.count(&buffer[..count])?;
-        note(&mut latency, &mut in_flight, count);
+        record(&mut latency, &mut in_flight, count);
         answered.fetch_add(count as u64, Ordering::Relaxed);
-        room += count;
+        permits += count;
     }
 }
 
-/// Takes `count` answers off the oldest requests.
-fn note(latency: &mut Histogram<u64>, in_flight: &mut VecDeque<(Instant, usize)>, mut count: usize) {
+/// Records the latency of `count` replies, which belong to the oldest requests.
+fn record(latency: &mut Histogram<u64>, in_flight: &mut VecDeque<(Instant, usize)>, mut count: usize) {
     let now = Instant::now();
     while let Some((sent, waiting)) = in_flight.front_mut() {
         let taken = count.min(*waiting);
@@ -113,10 +117,10 @@ fn note(latency: &mut Histogram<u64>, in_flight: &mut VecDeque<(Instant, usize)>
     }
 }
 
-/// Counts whole lines and looks at the beginning of each.
+/// Counts whole lines and checks the beginning of each.
 struct Answers {
     expected: &'static [u8],
-    /// How much of the current line's beginning was seen, or all of it and more.
+    /// The number of bytes of the current line so far.
     seen: usize,
 }
 
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_counted_however_they_are_cut() {
+    fn answers_are_counted_however_they_are_split() {
         let stream = b"{\"task_id\":1}\n{\"task_id\":2}\n";
         for cut in 0..stream.len() {
             let mut answers = Answers::new(b"{\"task_id\":");
@@ -172,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_among_the_answers_is_not_counted_as_one() {
+    fn answers_refuse_an_error() {
         let mut answers = Answers::new(b"{\"task_id\":");
         let error = answers.count(b"{\"task_id\":1}\n{\"status\":\"error\"}\n").unwrap_err();
         assert!(error.to_string().contains("\"error\""), "{error}");

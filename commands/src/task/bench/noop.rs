@@ -1,4 +1,4 @@
-//! The handler that does nothing: what is measured with it is the house itself.
+//! The handler that does nothing, so that a benchmark measures the server alone.
 
 use framework::prelude::*;
 use serde::de::IgnoredAny;

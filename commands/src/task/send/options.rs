@@ -1,4 +1,4 @@
-//! A function's arguments as options of the command line: `--to ada@example.com --title Hi`.
+//! Options of the command line for the arguments of a function: `--to ada@example.com --title Hi`.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -12,16 +12,16 @@ use serde_json::{Map, Value};
 
 use super::super::arguments::{Argument, Kind, Shape, arguments, first_paragraph};
 
-/// What sets an argument apart from an option of the command itself.
-const APART: &str = "args.";
+/// The prefix of an argument whose name is that of an option of the command itself.
+const PREFIX: &str = "args.";
 
-/// What the ids of options begin with, by what becomes of their values.
+/// The prefixes of the ids of options, by the kind of their values.
 const ONE: &str = "one value of ";
 const LIST: &str = "values of ";
 const OPPOSITE: &str = "no ";
 
 /// Adds the options of the function that the words name first, if there is one.
-pub(super) fn extend(command: Command, words: &[OsString]) -> Command {
+pub(super) fn augment(command: Command, words: &[OsString]) -> Command {
     let silent = |option: Arg| match option.get_action() {
         ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version => {
             option.action(ArgAction::SetTrue)
@@ -33,18 +33,28 @@ pub(super) fn extend(command: Command, words: &[OsString]) -> Command {
     let matches = reader.try_get_matches_from(words).ok();
     let function =
         matches.as_ref().and_then(|matches| matches.try_get_one::<String>("message").ok().flatten());
-    // Handlers that cannot stand side by side are the server's to complain of.
-    let handlers = function.and_then(|_| Handlers::collect().ok());
-    match function.zip(handlers).and_then(|(function, handlers)| meant(function, &handlers)) {
+    // Duplicate handlers are an error of `complete` and of the server.
+    let handlers = function.and_then(|_| handlers().ok());
+    match function.zip(handlers).and_then(|(function, handlers)| find(function, handlers)) {
         Some(handler) => describe(command, handler),
         None => command,
     }
 }
 
-/// The function of this name or, for who misspelled it and is told so by [`Named::complete`], the near one.
-fn meant(function: &str, handlers: &Handlers) -> Option<&'static Handler> {
-    let near = |refusal: RequestError| handlers.find(&refusal.suggestion?).ok();
-    handlers.find(function).map_or_else(near, Some)
+/// The handlers of this program, collected once per command line.
+fn handlers() -> Result<&'static Handlers> {
+    static HANDLERS: OnceLock<Handlers> = OnceLock::new();
+    if let Some(handlers) = HANDLERS.get() {
+        return Ok(handlers);
+    }
+    let handlers = Handlers::collect()?;
+    Ok(HANDLERS.get_or_init(|| handlers))
+}
+
+/// The function of this name, or a similar one: [`NamedArguments::complete`] reports the misspelt name.
+fn find(function: &str, handlers: &Handlers) -> Option<&'static Handler> {
+    let similar = |error: RequestError| handlers.find(&error.suggestion?).ok();
+    handlers.find(function).map_or_else(similar, Some)
 }
 
 fn describe(command: Command, handler: &Handler) -> Command {
@@ -56,37 +66,36 @@ fn describe(command: Command, handler: &Handler) -> Command {
     command.args(options.map(option).collect::<Vec<_>>())
 }
 
-/// The arguments that were given as options.
+/// The arguments given as options.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Named(Map<String, Value>);
+pub(super) struct NamedArguments(Map<String, Value>);
 
-impl Named {
+impl NamedArguments {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All that the function needs.
+    /// All arguments that the function requires.
     ///
     /// # Errors
-    /// When something is missing.
+    /// When a required argument is missing.
     pub(super) fn complete(&self, function: &str) -> Result<&Map<String, Value>> {
-        let handlers = Handlers::collect()?;
-        let handler = handlers.find(function).map_err(|refusal| Exit::Usage.error(refusal.to_string()))?;
+        let handler = handlers()?.find(function).map_err(|error| Exit::Usage.error(error.to_string()))?;
         let known = arguments(&handler.schema()).unwrap_or_default();
         let missing =
             known.iter().filter(|argument| argument.required && !self.0.contains_key(&argument.name));
         let missing: Vec<_> = missing
             .map(|argument| format!("--{} <{}>", flag(&argument.name), value_name(&argument.kind)))
             .collect();
-        match missing.is_empty() {
-            true => Ok(&self.0),
-            false => Err(Exit::Usage.error(format!("{function} also needs {}", missing.join(", ")))),
+        if !missing.is_empty() {
+            return Err(Exit::Usage.error(format!("{function} also requires {}", missing.join(", "))));
         }
+        Ok(&self.0)
     }
 }
 
-/// Its options are there only after [`extend`].
-impl clap::Args for Named {
+/// Adds no options itself: [`augment`] does.
+impl clap::Args for NamedArguments {
     fn augment_args(command: Command) -> Command {
         command
     }
@@ -96,7 +105,7 @@ impl clap::Args for Named {
     }
 }
 
-impl clap::FromArgMatches for Named {
+impl clap::FromArgMatches for NamedArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let values = |id: &clap::Id| matches.try_get_many::<Value>(id.as_str()).ok().flatten();
         let given = matches.ids().filter_map(|id| {
@@ -119,7 +128,7 @@ impl clap::FromArgMatches for Named {
     }
 }
 
-/// The names of options that are in use.
+/// The names of options that are taken.
 #[derive(Default)]
 struct Taken(HashSet<String>);
 
@@ -130,23 +139,23 @@ impl Taken {
         Self(longs.map(str::to_owned).collect())
     }
 
-    /// Those of the names that are free and can be one of an option; they are taken from now on.
+    /// Takes those of the names that are free and valid for an option.
     fn claim(&mut self, names: impl IntoIterator<Item = String>) -> Vec<String> {
-        let is_one = |name: &String| {
+        let is_valid = |name: &String| {
             !name.is_empty()
                 && !name.starts_with('-')
                 && !name.contains(|c: char| c == '=' || c.is_whitespace())
         };
-        names.into_iter().filter(is_one).filter(|name| self.0.insert(name.clone())).collect()
+        names.into_iter().filter(is_valid).filter(|name| self.0.insert(name.clone())).collect()
     }
 }
 
-/// The option of an argument, if its name can be one, and for `true` or `false` its opposite.
+/// The option of an argument, if its name is valid for one, and for a boolean its opposite.
 fn options(argument: &Argument, taken: &mut Taken) -> Vec<Arg> {
     let names = || std::iter::once(&argument.name).chain(&argument.aliases);
     let plain = names().flat_map(|name| [flag(name), name.clone()]);
-    let apart = names().flat_map(|name| [flag(name), name.clone()]).map(|name| format!("{APART}{name}"));
-    let names = taken.claim(plain.chain(apart).collect::<Vec<_>>());
+    let prefixed = names().flat_map(|name| [flag(name), name.clone()]).map(|name| format!("{PREFIX}{name}"));
+    let names = taken.claim(plain.chain(prefixed).collect::<Vec<_>>());
     let Some((long, aliases)) = names.split_first() else { return Vec::new() };
     let kind = argument.kind.clone();
     let is_list = matches!(kind.shape, Shape::List(_));
@@ -172,7 +181,7 @@ fn options(argument: &Argument, taken: &mut Taken) -> Vec<Arg> {
     }
 }
 
-/// As options are written: `first-name` for `first_name`.
+/// The name of an option: `first-name` for `first_name`.
 fn flag(name: &str) -> String {
     name.replace('_', "-")
 }
@@ -195,30 +204,30 @@ fn help(argument: &Argument) -> String {
     let default = argument.default.as_ref().filter(|default| !default.is_null());
     let default = default.map(|default| format!("[default: {default}]"));
     let required = argument.required.then(|| "[required]".to_owned());
-    let again = matches!(argument.kind.shape, Shape::List(_)).then(|| "[may be given again]".to_owned());
-    [description, required, default, again].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    let repeated = matches!(argument.kind.shape, Shape::List(_)).then(|| "[may be repeated]".to_owned());
+    [description, required, default, repeated].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// A word's value: `@FILE` stands for what is in the file, `-` for the standard input, and `@@` for an `@`.
+/// Parses a value: `@FILE` is the content of a file, `-` is standard input, and `@@` is an `@`.
 fn value(kind: &Kind, word: &str) -> Result<Value, String> {
     match (word, word.strip_prefix('@')) {
         ("-", _) => kind.parse(standard_input()?),
         (_, Some(text)) if text.starts_with('@') => kind.parse(text),
         (_, Some(path)) if !path.is_empty() => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("reading {path}: {error}; the text itself is written @{word}"))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                format!("reading {path}: {error}; to pass the text itself, write @{word}")
+            })?;
             kind.parse(&text)
         }
         _ => kind.parse(word),
     }
 }
 
-/// All of it, as often as it is asked for.
+/// All of standard input, which is read once.
 fn standard_input() -> Result<&'static str, String> {
     static TEXT: OnceLock<Result<String, String>> = OnceLock::new();
     let read = || {
-        std::io::read_to_string(std::io::stdin())
-            .map_err(|error| format!("reading the standard input: {error}"))
+        std::io::read_to_string(std::io::stdin()).map_err(|error| format!("reading standard input: {error}"))
     };
     TEXT.get_or_init(read).as_deref().map_err(Clone::clone)
 }

@@ -1,4 +1,4 @@
-//! How far a batch is, as people read it.
+//! Prints the state of a batch.
 
 use framework::prelude::*;
 use framework::views::BatchInfo;

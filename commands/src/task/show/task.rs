@@ -1,93 +1,99 @@
-//! The story of a task as people read it.
+//! Prints the details of a task.
 
 use framework::output::{Style, escape_control, escape_json};
 use framework::prelude::*;
 use framework::views::{AttemptInfo, State, TaskDetails};
 
 use crate::facts::{print_fact, print_facts};
-use crate::format::{format_millis, format_timestamp, style};
+use crate::format::{format_millis, format_timestamp, state_style};
 
-pub(super) fn print(story: &TaskDetails, output: &mut Output) {
-    let task = &story.summary;
-    let state = output.style(style(task.state)).on(task.state.name()).to_string();
+pub(super) fn print(details: &TaskDetails, output: &mut Output) {
+    let task = &details.summary;
+    let style = output.style(state_style(task.state));
+    let state = format!("{style}{}{style:#}", task.state.name());
     let texts = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", then "));
-    let lasts = story.timeout_ms.map_or("for ever".to_owned(), |ms| format_millis(ms as f64));
-    let attempts = format!("{} of {}, each at most {lasts}", task.attempts, story.max_attempts);
+    let timeout = details
+        .timeout_ms
+        .map_or("no timeout".to_owned(), |ms| format!("timeout {}", format_millis(ms as f64)));
+    let attempts = format!("{} of {}, {timeout}", task.attempts, details.max_attempts);
     print_fact("task", task.id, output);
     print_fact("state", state, output);
     print_facts(
         &[
             ("function", Some(task.function.clone())),
-            ("arguments", Some(story.args.get().to_owned())),
+            ("arguments", Some(details.args.get().to_owned())),
             ("queue", Some(format!("{}, priority {}", task.queue, task.priority))),
-            ("batch", story.batch.map(|batch| batch.to_string())),
-            ("key", story.key.clone()),
-            ("concurrency key", story.concurrency_key.clone()),
-            ("then", texts(&story.then)),
+            ("batch", details.batch.map(|batch| batch.to_string())),
+            ("key", details.key.clone()),
+            ("concurrency key", details.concurrency_key.clone()),
+            ("then", texts(&details.then)),
             ("accepted", Some(format_timestamp(task.accepted_ms))),
             ("due", task.due_ms.map(format_timestamp)),
-            ("expires", story.expires_ms.map(format_timestamp)),
+            ("expires", details.expires_ms.map(format_timestamp)),
             ("ended", task.ended_ms.map(format_timestamp)),
             ("attempts", Some(attempts)),
             (
                 "crashes",
-                (story.crashes > 0).then(|| format!("the process died in {} of them", story.crashes)),
+                (details.crashes > 0).then(|| format!("the process died in {} of them", details.crashes)),
             ),
         ],
         output,
     );
-    for attempt in &story.history {
+    for attempt in &details.history {
         print_attempt(attempt, output);
     }
-    print_notes(story, output);
-    print_end(story, output);
+    print_progress(details, output);
+    print_end(details, output);
 }
 
 fn print_attempt(attempt: &AttemptInfo, output: &mut Output) {
     let AttemptInfo { number, started_ms, ran_ms, pid, error } = attempt;
-    let heading = output.style(Style::Heading).on(format_args!("attempt {number}")).to_string();
-    let lasted = match ran_ms {
+    let heading = output.style(Style::Heading);
+    let duration = match ran_ms {
         Some(ms) => format!("took {}", format_millis(*ms)),
         None => "the process died while it ran".to_owned(),
     };
-    output.line(format_args!("\n{heading}  {}, {lasted}, in process {pid}", format_timestamp(*started_ms)));
+    let started = format_timestamp(*started_ms);
+    output.line(format_args!(
+        "\n{heading}attempt {number}{heading:#}  {started}, {duration}, in process {pid}"
+    ));
     match error {
         Some(error) => output.line(format_args!("  {}", indented(error))),
         None => output.line("  done"),
     }
 }
 
-fn print_notes(story: &TaskDetails, output: &mut Output) {
+fn print_progress(details: &TaskDetails, output: &mut Output) {
     let heading = output.style(Style::Heading);
-    if let Some(progress) = &story.notes.progress {
+    if let Some(progress) = &details.notes.progress {
         let text = escape_control(&progress.text);
         let at = format_timestamp(progress.at_ms);
-        output.line(format_args!("\n{}  {:.0}% {text} ({at})", heading.on("progress"), progress.percent));
+        output.line(format_args!("\n{heading}progress{heading:#}  {:.0}% {text} ({at})", progress.percent));
     }
-    if !story.notes.log.is_empty() {
-        output.line(format_args!("\n{}", heading.on("log")));
-        for line in &story.notes.log {
+    if !details.notes.log.is_empty() {
+        output.line(format_args!("\n{heading}log{heading:#}"));
+        for line in &details.notes.log {
             let (at, attempt) = (format_timestamp(line.at_ms), line.attempt);
             output.line(format_args!("  {at}  attempt {attempt}  {}", escape_control(&line.text)));
         }
     }
 }
 
-fn print_end(story: &TaskDetails, output: &mut Output) {
+fn print_end(details: &TaskDetails, output: &mut Output) {
     let heading = output.style(Style::Heading);
-    match (&story.result, &story.summary.error) {
+    match (&details.result, &details.summary.error) {
         (Some(result), _) => {
-            output.line(format_args!("\n{}  {}", heading.on("result"), escape_json(result.get())))
+            output.line(format_args!("\n{heading}result{heading:#}  {}", escape_json(result.get())))
         }
-        (None, Some(error)) => output.line(format_args!("\n{}  {}", heading.on("error"), indented(error))),
-        (None, None) if story.summary.state == State::Done => {
-            output.line(format_args!("\n{}  null", heading.on("result")));
+        (None, Some(error)) => output.line(format_args!("\n{heading}error{heading:#}  {}", indented(error))),
+        (None, None) if details.summary.state == State::Done => {
+            output.line(format_args!("\n{heading}result{heading:#}  null"));
         }
         (None, None) => {}
     }
 }
 
-/// A text of several lines, each under the other.
+/// A text of several lines, indented and escaped.
 fn indented(text: &str) -> String {
     text.lines().map(escape_control).collect::<Vec<_>>().join("\n  ")
 }

@@ -1,9 +1,9 @@
-//! How a command ends.
+//! The exit codes of commands, and the error that carries one.
 
 use std::borrow::Cow;
 use std::process::ExitCode;
 
-/// The exit codes of every command: scripts may rely on them.
+/// The exit codes of every command. They are part of the interface: scripts may rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -11,22 +11,23 @@ pub enum Exit {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// The server does not run.
+    /// The server is not running.
     NotRunning = 3,
-    /// The server runs already.
+    /// The server is already running.
     AlreadyRunning = 4,
-    /// The server refused, as it does when a queue is full.
+    /// The server refused the request, as when a queue is full.
     Refused = 5,
+    /// Ctrl-C was pressed.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// The error of a command that ends in this way, for the reason given.
+    /// An error that ends the program with this exit code and is printed with this reason.
     ///
     /// ```
     /// # use framework::command::Exit;
     /// # fn stop() -> anyhow::Result<()> {
-    /// return Err(Exit::NotRunning.because("no server on 127.0.0.1:9501; `./think task:start` starts one"));
+    /// return Err(Exit::NotRunning.error("no server on 127.0.0.1:9501; `./think task:start` starts one"));
     /// # }
     /// # assert!(stop().is_err());
     /// ```
@@ -34,17 +35,18 @@ impl Exit {
         ExitError { exit: self, reason: Some(reason.into()) }.into()
     }
 
-    /// The error of a command that ends in this way and has already said why.
+    /// An error that ends the program with this exit code without being printed: the command has printed the
+    /// reason itself.
     pub fn silent(self) -> anyhow::Error {
         ExitError { exit: self, reason: None }.into()
     }
 
-    /// The exit code that an error leads to.
+    /// The exit code that an error carries, at any depth; [`Exit::Failed`] without one.
     pub fn of(error: &anyhow::Error) -> Self {
         error
             .chain()
             .find_map(|cause| match cause.downcast_ref::<ExitError>() {
-                Some(stop) => Some(stop.exit),
+                Some(error) => Some(error.exit),
                 None => cause.is::<clap::Error>().then_some(Self::Usage),
             })
             .unwrap_or(Self::Failed)
@@ -57,9 +59,9 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The end of a command with an exit code of its own; made by [`Exit::because`] and [`Exit::silently`].
+/// An error with an exit code; made by [`Exit::error`] and [`Exit::silent`].
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}", reason.as_deref().unwrap_or("the command has ended"))]
+#[error("{}", reason.as_deref().unwrap_or("the command failed"))]
 pub struct ExitError {
     exit: Exit,
     reason: Option<Cow<'static, str>>,
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exit_code_is_found_under_any_context() {
+    fn exit_code_is_found_under_any_context() {
         let error = Exit::Refused.error("the queue is full");
         let error = Err::<(), _>(error).context("sending the mail").context("greeting").unwrap_err();
         assert_eq!(Exit::of(&error), Exit::Refused);

@@ -1,9 +1,9 @@
-//! What a command may be called.
+//! The rule for names of commands.
 
-/// A name that no command may have.
+/// A name that is not valid for a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is no name for a command: write parts of lower case letters, digits and `-`, each beginning with a letter, joined by `:`, such as `demo:hello`"
+    "\"{0}\" is not a valid command name: use parts of lower case letters, digits and `-`, each beginning with a letter, joined by `:`, such as `demo:hello`"
 )]
 pub struct BadName(pub String);
 
@@ -12,7 +12,7 @@ pub struct BadName(pub String);
 /// `#[derive(Command)]` checks the same at compile time.
 ///
 /// # Errors
-/// When it is not made of lower case parts joined by `:`.
+/// When it does not consist of lower case parts joined by `:`.
 pub fn check_name(name: &str) -> Result<(), BadName> {
     if name.split(':').all(is_part) { Ok(()) } else { Err(BadName(name.to_owned())) }
 }
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_lower_case_parts_joined_by_colons() {
+    fn check_name_accepts_lower_case_parts_joined_by_colons() {
         for good in ["list", "task:start", "make:service-unit", "a:b:c2"] {
             assert!(check_name(good).is_ok(), "{good}");
         }

@@ -1,27 +1,30 @@
-//! How a command reads its arguments.
+//! Parsing of a command's arguments by clap.
 
 use clap::{ArgMatches, Args, Command};
 
-/// Arguments that can be described to clap and read back from it: whatever derives [`clap::Args`].
+/// Arguments that clap parses: every type that derives [`clap::Args`].
 ///
-/// There are two ways to implement it, and only one of them is open. The other is here for the compiler: with
-/// a single blanket implementation it would complain that `clap::Args` is missing, a trait of which the
-/// reader of the message may never have heard; with two it gives the message below.
+/// `Via` tells two implementations apart, of which only that of [`ViaClap`] can apply.
+///
+/// The other one exists for the compiler: with a single blanket implementation it would complain that `clap::Args`
+/// is missing, a trait that the reader of the message may never have heard of; with two it gives the message below.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` derives Command but cannot read arguments",
+    message = "`{Self}` derives Command but cannot parse arguments",
     label = "`Args` is missing here",
     note = "write `#[derive(Args, Command)]` above `{Self}`, also when it takes no arguments"
 )]
-pub trait ParseArgs<Way>: Sized {
+pub trait ParseArgs<Via>: Sized {
     /// Adds the arguments to `command`.
     fn describe(command: Command) -> Command;
 
+    /// Reads the arguments from clap's matches.
+    ///
     /// # Errors
-    /// When clap's matches do not come from the command that `describe` described.
+    /// When the matches do not come from the command that `describe` described.
     fn read(matches: &ArgMatches) -> Result<Self, clap::Error>;
 }
 
-/// The way of `#[derive(Args)]`.
+/// The marker of the implementation for `#[derive(Args)]`.
 #[derive(Debug)]
 pub struct ViaClap;
 

@@ -13,27 +13,27 @@ use crate::config::did_you_mean;
 pub struct Registry {
     commands: BTreeMap<&'static str, &'static CommandEntry>,
     aliases: BTreeMap<String, &'static CommandEntry>,
-    /// Those that help and suggestions do not mention.
+    /// The names of commands that help and suggestions leave out.
     hidden: Vec<&'static str>,
 }
 
-/// Why a program's commands cannot stand side by side.
+/// An error in the set of a program's commands.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
-    #[error("two commands are called \"{name}\": {first} and {second}; rename one of them")]
+    #[error("two commands are named \"{name}\": {first} and {second}; rename one of them")]
     Clash { name: String, first: String, second: String },
     #[error("{place}: {error}")]
     Name { place: String, error: BadName },
 }
 
-/// Why a name leads to no command.
+/// The error for a name that does not lead to one command.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
     #[error("there is no command \"{wanted}\"{}", suggestion(suggestions))]
     Unknown { wanted: String, suggestions: Vec<&'static str> },
-    #[error("\"{wanted}\" may be any of these commands:{}", lines(candidates))]
+    #[error("\"{wanted}\" is ambiguous; it matches:{}", lines(candidates))]
     Ambiguous { wanted: String, candidates: Vec<&'static str> },
-    #[error("\"{wanted}\" is a group of commands; choose one:{}", lines(candidates))]
+    #[error("\"{wanted}\" is a group of commands; name one of them:{}", lines(candidates))]
     Group { wanted: String, candidates: Vec<&'static str> },
 }
 
@@ -46,18 +46,18 @@ impl Registry {
         Self::of(Self::registered())
     }
 
-    /// What registered itself, in no particular order.
+    /// The entries that registered themselves, in no particular order.
     pub fn registered() -> impl Iterator<Item = &'static CommandEntry> {
-        inventory::iter::<CommandRegistration>.into_iter().map(|submitted| submitted.0)
+        inventory::iter::<CommandRegistration>.into_iter().map(|registration| registration.0)
     }
 
-    /// A registry of just these; one that comes twice counts once.
+    /// A registry of just these entries; one that comes twice counts once.
     ///
     /// # Errors
-    /// When two commands share a name or an alias, or one has a name that is none.
+    /// When two commands share a name or an alias, or a name is not valid.
     pub fn of(entries: impl IntoIterator<Item = &'static CommandEntry>) -> Result<Self, RegistryError> {
         let mut entries: Vec<_> = entries.into_iter().collect();
-        // The linker's order is not the reader's: an error has to be the same in every build.
+        // The linker's order is arbitrary: an error has to be the same in every build.
         entries.sort_by_key(|entry| (entry.name, entry.file, entry.line, ptr::from_ref(*entry)));
         entries.dedup_by(|one, other| ptr::eq(*one, *other));
         entries.into_iter().try_fold(Self::default(), Self::with)
@@ -71,7 +71,7 @@ impl Registry {
     /// The command of this name or alias, or the only one that it abbreviates part by part.
     ///
     /// # Errors
-    /// When there is none or more than one: the error lists those that may have been meant.
+    /// When there is none or more than one: the error lists the candidates.
     pub fn find(&self, wanted: &str) -> Result<&'static CommandEntry, NotFound> {
         if let Some(entry) = self.commands.get(wanted).or_else(|| self.aliases.get(wanted)) {
             return Ok(entry);
@@ -83,27 +83,28 @@ impl Registry {
             [only] => Ok(self.commands[only]),
             [] => {
                 let group: Vec<_> = names().filter(|name| begins(&wanted, name)).collect();
-                match group.is_empty() {
-                    true => Err(NotFound::Unknown { suggestions: self.near(&wanted), wanted }),
-                    false => Err(NotFound::Group { candidates: group, wanted }),
+                if group.is_empty() {
+                    Err(NotFound::Unknown { suggestions: self.suggestions(&wanted), wanted })
+                } else {
+                    Err(NotFound::Group { candidates: group, wanted })
                 }
             }
             _ => Err(NotFound::Ambiguous { candidates, wanted }),
         }
     }
 
-    /// The commands that help mentions, by name.
+    /// The commands that are not hidden, by name.
     pub fn iter(&self) -> impl Iterator<Item = &'static CommandEntry> {
         self.commands.values().copied().filter(|entry| !self.hidden.contains(&entry.name))
     }
 
-    /// The names that somebody who wrote `wanted` may have meant.
-    fn near(&self, wanted: &str) -> Vec<&'static str> {
+    /// The names that `wanted` was probably meant to be.
+    fn suggestions(&self, wanted: &str) -> Vec<&'static str> {
         let names = || self.iter().map(|entry| entry.name);
         let same_last_part = names().filter(|name| name.rsplit(':').next() == Some(wanted));
-        let mut near: Vec<_> = same_last_part.chain(did_you_mean(wanted, names())).collect();
-        near.dedup();
-        near
+        let mut suggestions: Vec<_> = same_last_part.chain(did_you_mean(wanted, names())).collect();
+        suggestions.dedup();
+        suggestions
     }
 
     fn with(mut self, entry: &'static CommandEntry) -> Result<Self, RegistryError> {
@@ -138,7 +139,7 @@ fn begins(short: &str, name: &str) -> bool {
 
 fn suggestion(names: &[&str]) -> String {
     match names {
-        [] => "; `list` shows all of them".to_owned(),
+        [] => "; `list` shows all commands".to_owned(),
         [only] => format!(". Did you mean \"{only}\"?"),
         _ => format!(". Did you mean one of these?{}", lines(names)),
     }
@@ -199,13 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_sorted_by_name_and_hidden_ones_left_out() {
+    fn iter_sorts_commands_by_name_and_leaves_out_hidden_ones() {
         let names: Vec<_> = registry().iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["demo:hello", "list", "task:start", "task:status", "task:stop"]);
     }
 
     #[test]
-    fn a_name_an_alias_and_an_abbreviation_lead_to_the_command() {
+    fn find_takes_a_name_an_alias_or_an_abbreviation() {
         assert_eq!(found("task:start"), "task:start");
         assert_eq!(found("l"), "list");
         assert_eq!(found("li"), "list");
@@ -214,20 +215,20 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_abbreviation_lists_the_candidates() {
+    fn find_lists_the_candidates_of_an_ambiguous_abbreviation() {
         assert_eq!(
             missed("task:sta").to_string(),
-            "\"task:sta\" may be any of these commands:\n  task:start\n  task:status"
+            "\"task:sta\" is ambiguous; it matches:\n  task:start\n  task:status"
         );
     }
 
     #[test]
-    fn the_name_of_a_group_never_runs_its_only_command() {
+    fn find_never_takes_the_name_of_a_group_for_its_only_command() {
         assert!(matches!(missed("demo"), NotFound::Group { candidates, .. } if candidates == ["demo:hello"]));
     }
 
     #[test]
-    fn a_misspelled_name_is_answered_with_the_near_one() {
+    fn find_suggests_a_similar_name() {
         assert_eq!(
             missed("task:strat").to_string(),
             "there is no command \"task:strat\". Did you mean \"task:start\"?"
@@ -235,28 +236,28 @@ mod tests {
         assert!(
             matches!(missed("hello"), NotFound::Unknown { suggestions, .. } if suggestions == ["demo:hello"])
         );
-        assert!(missed("xyz").to_string().ends_with("`list` shows all of them"));
+        assert!(missed("xyz").to_string().ends_with("`list` shows all commands"));
     }
 
     #[test]
-    fn empty_parts_abbreviate_nothing_and_hidden_commands_are_not_suggested() {
+    fn find_ignores_empty_parts_and_does_not_suggest_hidden_commands() {
         for wanted in ["", ":", "task:", "secre", "secrte"] {
             assert!(matches!(missed(wanted), NotFound::Unknown { .. }), "{wanted}");
         }
     }
 
     #[test]
-    fn two_commands_of_one_name_are_an_error_that_names_both_places() {
+    fn registry_names_both_places_of_a_duplicate_name() {
         static OTHER: CommandEntry = CommandEntry::of::<Plain, _>("task:stop", "other", "other/stop.rs", 9);
         let error = Registry::of([&OTHER, &STOP]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "two commands are called \"task:stop\": app/stop.rs:3 and other/stop.rs:9; rename one of them"
+            "two commands are named \"task:stop\": app/stop.rs:3 and other/stop.rs:9; rename one of them"
         );
     }
 
     #[test]
-    fn an_alias_that_is_another_commands_name_or_alias_is_an_error_too() {
+    fn registry_refuses_an_alias_that_is_taken() {
         static NAMED: CommandEntry = CommandEntry::of::<Plain, _>("l", "other", "other/l.rs", 9);
         static ALIASED: CommandEntry = CommandEntry::of::<Aliased, _>("look", "other", "other/look.rs", 9);
         assert!(Registry::of([&NAMED, &LIST]).is_err());
@@ -264,14 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn a_command_registered_twice_counts_once() {
+    fn registry_counts_a_command_registered_twice_once() {
         assert_eq!(Registry::of([&STOP, &STOP]).unwrap().iter().count(), 1);
     }
 
     #[test]
-    fn a_bad_name_is_refused_with_its_place() {
+    fn registry_names_the_place_of_a_bad_name() {
         static BAD: CommandEntry = CommandEntry::of::<Plain, _>("Task Stop", "app", "app/bad.rs", 7);
         let error = Registry::of([&BAD]).unwrap_err().to_string();
-        assert!(error.starts_with("app/bad.rs:7: \"Task Stop\" is no name for a command"), "{error}");
+        assert!(error.starts_with("app/bad.rs:7: \"Task Stop\" is not a valid command name"), "{error}");
     }
 }

@@ -1,9 +1,9 @@
-//! The options that every command has.
+//! The global options, which every command has.
 
 use clap::builder::Resettable;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::output::{Colours, Verbosity};
+use crate::output::{ColorChoice, Verbosity};
 
 const HEADING: &str = "Global options";
 
@@ -15,7 +15,7 @@ const ANSI: &str = "global-ansi";
 const NO_ANSI: &str = "global-no-ansi";
 const NO_INTERACTION: &str = "global-no-interaction";
 
-/// What the global options of a command line came to.
+/// The values of the global options of a command line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Globals {
     pub(super) help: bool,
@@ -30,8 +30,8 @@ pub(super) struct Globals {
 impl Globals {
     /// Adds the global options to `command`.
     ///
-    /// A name that the command uses for an option of its own stays the command's; before the command's name
-    /// the global option can be had nevertheless.
+    /// The command's own option of the same name takes precedence; the global option can then be given before the
+    /// command's name.
     pub(super) fn declare(command: Command) -> Command {
         let command = command.disable_help_flag(true).disable_version_flag(true).version("");
         let options = options(ArgAction::HelpShort, ArgAction::Version);
@@ -39,7 +39,7 @@ impl Globals {
         command.next_help_heading(HEADING).args(options)
     }
 
-    /// Adds them where the command is not known yet, so that help has to wait for its name.
+    /// Adds them for the words before the command's name, where `--help` cannot be answered yet.
     pub(super) fn declare_before_name(command: Command) -> Command {
         let command = command.disable_help_flag(true).disable_version_flag(true);
         command.args(options(ArgAction::SetTrue, ArgAction::SetTrue))
@@ -59,8 +59,8 @@ impl Globals {
         }
     }
 
-    /// These, and those that came after the command's name.
-    pub(super) fn and(self, later: Self) -> Self {
+    /// These options joined with those after the command's name.
+    pub(super) fn merge(self, later: Self) -> Self {
         Self {
             help: self.help || later.help,
             version: self.version || later.version,
@@ -72,25 +72,24 @@ impl Globals {
     }
 
     pub(super) fn verbosity(self) -> Verbosity {
-        match (self.quiet, self.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (false, 0) => Verbosity::Normal,
-            (false, times) => Verbosity::Verbose(times.min(3)),
+        match self.verbose {
+            _ if self.quiet => Verbosity::Quiet,
+            0 => Verbosity::Normal,
+            times => Verbosity::Verbose(times.min(3)),
         }
     }
 
-    /// `--ansi` and `--no-ansi` are nearer to the user than the environment's `NO_COLOR`.
-    pub(super) fn colours(self, no_color: bool) -> Colours {
+    /// `--ansi` and `--no-ansi` take precedence over `NO_COLOR` and the like in the environment.
+    pub(super) fn color_choice(self) -> ColorChoice {
         match self.ansi {
-            Some(true) => Colours::Always,
-            Some(false) => Colours::Never,
-            None if no_color => Colours::Never,
-            None => Colours::Auto,
+            Some(true) => ColorChoice::Always,
+            Some(false) => ColorChoice::Never,
+            None => ColorChoice::Auto,
         }
     }
 }
 
-/// The global options with their descriptions, as `list` shows them.
+/// The global options with their descriptions, for `list`.
 pub fn global_options() -> Vec<(String, String)> {
     let names = |option: &Arg| match (option.get_id().as_str(), option.get_short(), option.get_long()) {
         (VERBOSE, ..) => "-v|-vv|-vvv, --verbose".to_owned(),
@@ -109,17 +108,17 @@ fn options(help: ArgAction, version: ArgAction) -> [Arg; 7] {
     [
         flag(HELP, "help", "Show the help of a command").short('h').action(help),
         flag(VERSION, "version", "Show the version of the program").short('V').action(version),
-        flag(QUIET, "quiet", "Print results and errors alone").short('q'),
-        flag(VERBOSE, "verbose", "Say more: -v, -vv for still more, -vvv for everything")
+        flag(QUIET, "quiet", "Print only results and errors").short('q'),
+        flag(VERBOSE, "verbose", "Print more details; -vv and -vvv even more")
             .short('v')
             .action(ArgAction::Count),
-        flag(ANSI, "ansi", "Colour the output, also when it is not a terminal"),
-        flag(NO_ANSI, "no-ansi", "Do not colour the output").overrides_with(ANSI),
-        flag(NO_INTERACTION, "no-interaction", "Ask no questions: take the defaults").short('n'),
+        flag(ANSI, "ansi", "Force coloured output"),
+        flag(NO_ANSI, "no-ansi", "Disable coloured output").overrides_with(ANSI),
+        flag(NO_INTERACTION, "no-interaction", "Do not ask questions; take the defaults").short('n'),
     ]
 }
 
-/// The option without the names that `command` uses itself; `None` if nothing is left of it.
+/// The option without the names that `command` uses itself; `None` if it has none left.
 fn untaken(command: &Command, mut option: Arg) -> Option<Arg> {
     let shorts =
         || command.get_arguments().flat_map(|own| own.get_short_and_visible_aliases().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! The help of a command.
+//! Rendering of a command's help.
 
 use std::ffi::OsString;
 
@@ -12,23 +12,23 @@ use crate::command::CommandEntry;
 
 const TEMPLATE: &str = "{about-with-newline}\n{usage-heading}\n  {usage}\n\n{all-args}\n";
 
-/// What `-h` and `help NAME` print: description, usage, arguments, options, global options.
+/// The help that `-h` and `help NAME` print: description, usage, arguments, options, global options.
 pub fn help(program: &Program, entry: &CommandEntry) -> StyledStr {
     help_for(program, entry, &[])
 }
 
-/// As [`help`], with the options that depend on these words.
+/// The same as [`help`], with the options that depend on these words.
 pub(super) fn help_for(program: &Program, entry: &CommandEntry, words: &[OsString]) -> StyledStr {
     let mut command = describe(program, entry, words);
     if let Some(all) = command.get_long_about().cloned() {
         command = command.about(all);
     }
-    // Clap's long form sets every option apart by an empty line, which only pays where there are long texts.
+    // Clap's long form puts an empty line between options, which is worth it only for long texts.
     let long = command.get_arguments().any(|argument| argument.get_long_help().is_some());
     if long { command.render_long_help() } else { command.render_help() }
 }
 
-/// The command as it is parsed: with the global options, under the name that its user types, for these words.
+/// The command as it is parsed: with the global options, and those that depend on these words.
 pub(super) fn describe(program: &Program, entry: &CommandEntry, words: &[OsString]) -> Command {
     entry
         .augment(Globals::declare(entry.describe()), words)

@@ -1,12 +1,12 @@
-//! What came of a command that was called from code.
+//! The result of a command that was called from code.
 
 use std::fmt;
 
 use crate::command::Exit;
 
-/// What came of a command that was called from code: its exit code and what it printed.
+/// The exit code and the output of a command that was called from code.
 ///
-/// The verbs are for tests: each checks one thing, and shows everything when it does not hold.
+/// The assertions are for tests: each checks one thing, and prints everything when it fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandOutput {
     pub exit: Exit,
@@ -15,31 +15,31 @@ pub struct CommandOutput {
 }
 
 impl CommandOutput {
-    /// Checks that the command ended well.
+    /// Asserts exit code 0.
     #[track_caller]
     pub fn assert_success(&self) -> &Self {
         self.assert_exit(Exit::Success)
     }
 
-    /// Checks how the command ended.
+    /// Asserts the exit code.
     #[track_caller]
     pub fn assert_exit(&self, exit: Exit) -> &Self {
         self.check(self.exit == exit, format_args!("the command should have ended with {exit:?}"))
     }
 
-    /// Checks that the result holds `text`.
+    /// Asserts that stdout contains `text`.
     #[track_caller]
     pub fn assert_stdout_contains(&self, text: &str) -> &Self {
         self.check(self.stdout.contains(text), format_args!("stdout should contain {text:?}"))
     }
 
-    /// Checks that the result is `text` and nothing else.
+    /// Asserts that stdout is exactly `text`.
     #[track_caller]
     pub fn assert_stdout_eq(&self, text: &str) -> &Self {
         self.check(self.stdout == text, format_args!("stdout should be {text:?}"))
     }
 
-    /// Checks that remarks and errors hold `text`.
+    /// Asserts that stderr contains `text`.
     #[track_caller]
     pub fn assert_stderr_contains(&self, text: &str) -> &Self {
         self.check(self.stderr.contains(text), format_args!("stderr should contain {text:?}"))

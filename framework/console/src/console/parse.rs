@@ -1,4 +1,4 @@
-//! What a command line asks for.
+//! Parsing of a command line.
 
 use std::ffi::{OsStr, OsString};
 
@@ -12,12 +12,14 @@ use super::help::describe;
 use crate::app::Program;
 use crate::command::{CommandEntry, Exit, Registry};
 
+/// A parsed command line.
 pub(super) struct Invocation {
     pub(super) registry: Registry,
     pub(super) globals: Globals,
     pub(super) request: Result<Request>,
 }
 
+/// The action that a command line asks for.
 pub(super) enum Request {
     Version,
     /// With the words behind the name.
@@ -31,12 +33,12 @@ impl Invocation {
         let mut globals = Globals::default();
         let request = Self::request(&registry, program, arguments, &mut globals);
         if request.is_err() {
-            globals.ansi = globals.ansi.or_else(|| wanted_colours(arguments));
+            globals.ansi = globals.ansi.or_else(|| requested_ansi(arguments));
         }
         Self { registry, globals, request }
     }
 
-    /// A command line that nobody got round to read.
+    /// An invocation that fails before its command line is parsed.
     pub(super) fn failed(error: anyhow::Error) -> Self {
         Self { registry: Registry::default(), globals: Globals::default(), request: Err(error) }
     }
@@ -70,12 +72,12 @@ impl Invocation {
             Err(error) if error.kind() == ErrorKind::DisplayVersion => return Ok(Request::Version),
             Err(error) => return Err(error.into()),
         };
-        *globals = globals.and(Globals::read(&matches));
+        *globals = globals.merge(Globals::read(&matches));
         Ok(Request::Run(entry, matches))
     }
 }
 
-/// The part before the command's name.
+/// The parser of the words before the command's name.
 fn front(program: &Program) -> Command {
     Globals::declare_before_name(Command::new(program.name))
         .no_binary_name(true)
@@ -85,8 +87,8 @@ fn front(program: &Program) -> Command {
         .override_usage(format!("{} [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]", program.name))
 }
 
-/// What a command line says about colours that could not be read otherwise.
-fn wanted_colours(arguments: &[OsString]) -> Option<bool> {
+/// The last of `--ansi` and `--no-ansi` in a command line that could not be parsed.
+fn requested_ansi(arguments: &[OsString]) -> Option<bool> {
     let options = arguments.iter().take_while(|argument| *argument != OsStr::new("--"));
     options
         .filter_map(|option| match option.to_str() {

@@ -1,11 +1,11 @@
-//! Prints why a command failed.
+//! Prints the error of a command that failed.
 
 use std::fmt::Write as _;
 
 use crate::command::{Exit, ExitError};
 use crate::output::Output;
 
-/// Prints the error with its causes, and tells how the program ends.
+/// Prints the error with its causes, and returns the exit code.
 pub(super) fn failure(error: &anyhow::Error, output: &mut Output) -> Exit {
     let silent = error.downcast_ref::<ExitError>().is_some_and(ExitError::is_silent);
     if !silent {
@@ -21,7 +21,7 @@ fn text(error: &anyhow::Error) -> String {
     }
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Many errors say their cause themselves.
+        // Many errors contain the text of their cause.
         if !text.contains(&cause) {
             write!(text, "\n  because: {}", cause.replace('\n', "\n    "))
                 .expect("a string takes everything");
@@ -37,14 +37,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cause_is_told_once() {
+    fn text_names_every_cause_once() {
         let error =
             anyhow!("permission denied").context("reading a.toml: permission denied").context("starting");
         assert_eq!(text(&error), "starting\n  because: reading a.toml: permission denied");
     }
 
     #[test]
-    fn a_silent_end_stays_silent_and_keeps_its_exit_code() {
+    fn failure_prints_nothing_for_a_silent_error_and_keeps_its_exit_code() {
         let mut output = Output::captured(Default::default(), Default::default());
         assert_eq!(failure(&Exit::Refused.silent(), &mut output), Exit::Refused);
         assert_eq!(output.into_captured().stderr, "");

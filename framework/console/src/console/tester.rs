@@ -23,52 +23,53 @@ use crate::input::Input;
 /// #     }
 /// # }
 /// let tester = Tester::new(Console::new());
-/// tester.run("demo:hello Ada").succeeds().prints("Hello, Ada!");
+/// tester.run("demo:hello Ada").assert_success().assert_stdout_contains("Hello, Ada!");
 /// ```
 #[derive(Clone)]
 pub struct Tester {
     console: Console,
-    answers: String,
+    input: String,
 }
 
 impl Tester {
     pub fn new(console: Console) -> Self {
-        Self { console, answers: String::new() }
+        Self { console, input: String::new() }
     }
 
-    /// Takes `root` for the project's root.
+    /// Sets the project's root.
     #[must_use]
     pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
         self.console = self.console.root(root);
         self
     }
 
-    /// What the person at the terminal answers, one line for each question.
+    /// Sets the answers to prompts, one line for each.
     #[must_use]
-    pub fn with_input(mut self, answers: impl Into<String>) -> Self {
-        self.answers = answers.into();
+    pub fn with_input(mut self, input: impl Into<String>) -> Self {
+        self.input = input.into();
         self
     }
 
-    /// Runs a command line, in which `'..'` and `"..."` hold words together.
+    /// Runs a command line, in which `'..'` and `"..."` quote words.
     ///
     /// # Panics
-    /// When a quotation has no end.
+    /// When a quote is not closed.
     #[track_caller]
     pub fn run(&self, line: &str) -> CommandOutput {
-        self.run_words(words(line).expect("a quotation in the command line has no end"))
+        self.run_words(words(line).expect("a quote in the command line is not closed"))
     }
 
-    /// Runs a command line that is in words already.
+    /// Runs a command line that is already split into words.
     ///
     /// # Panics
-    /// When there are no threads to be had from the operating system.
+    /// When the operating system cannot start a thread.
     pub fn run_words<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> CommandOutput {
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-        let input = Input::answering(self.answers.clone());
-        // A thread of its own, so that it works from a test that is asynchronous itself.
-        let call =
-            || runtime().expect("a runtime for the test").block_on(self.console.call_answering(words, input));
+        let input = Input::scripted(self.input.clone());
+        // A thread of its own, so that it works from an asynchronous test.
+        let call = || {
+            runtime().expect("a runtime for the test").block_on(self.console.call_with_input(words, input))
+        };
         thread::scope(|scope| scope.spawn(call).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_split_into_words_and_quotations_stay_whole() {
+    fn words_are_split_at_spaces_outside_of_quotes() {
         let split = words(r#"task:send  send_mail '{"to": "ada"}' --title="Good day" """#).unwrap();
         assert_eq!(split, ["task:send", "send_mail", r#"{"to": "ada"}"#, "--title=Good day", ""]);
         assert_eq!(words("it's"), None);

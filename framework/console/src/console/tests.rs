@@ -1,4 +1,4 @@
-//! Commands of every temper, run by a console.
+//! Tests of the console with commands that fail, panic, call others, and have options of their own.
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::command::{CommandEntry, CommandMeta, Execute, Exit, Registry};
 use crate::output::Output;
 
-/// Derives and implements a command in few words.
+/// Derives and implements a command.
 macro_rules! command {
     ($name:literal $command:ident { $($field:tt)* } ($this:ident, $app:ident, $output:ident) $body:block) => {
         #[derive(Args, framework::Command)]
@@ -76,18 +76,18 @@ fn run(line: &str) -> super::CommandOutput {
 }
 
 #[test]
-fn an_error_is_told_with_all_its_causes() {
+fn console_prints_an_error_with_all_its_causes() {
     let said = "error: sending the mail\n  because: reading mail.toml\n  because: no such file\n";
     run("test:fail").assert_exit(Exit::Failed).assert_stdout_eq("").assert_stderr_contains(said);
 }
 
 #[test]
-fn a_command_chooses_how_it_ends() {
+fn command_chooses_its_exit_code() {
     run("test:refuse").assert_exit(Exit::Refused).assert_stderr_contains("error: the queue is full\n");
 }
 
 #[test]
-fn a_panic_is_an_error_that_names_its_place_and_keeps_what_was_printed() {
+fn panic_is_an_error_that_names_its_place_and_keeps_the_output() {
     let called = run("test:panic");
     called
         .assert_exit(Exit::Failed)
@@ -97,8 +97,8 @@ fn a_panic_is_an_error_that_names_its_place_and_keeps_what_was_printed() {
 }
 
 #[test]
-fn a_command_calls_another_and_gets_what_it_prints() {
-    run("test:call 'a  b' c").assert_success().assert_stdout_eq("Fine \"a  b c\\n\" \"\"\n");
+fn command_calls_another_and_captures_its_output() {
+    run("test:call 'a  b' c").assert_success().assert_stdout_eq("Success \"a  b c\\n\" \"\"\n");
     let called = run("test:call -- --bogus");
     called
         .assert_success()
@@ -107,18 +107,18 @@ fn a_command_calls_another_and_gets_what_it_prints() {
 }
 
 #[test]
-fn a_command_may_build_runtimes_of_its_own() {
+fn command_may_build_runtimes_of_its_own() {
     run("test:runtimes").assert_success().assert_stdout_eq("3 4\n");
 }
 
 #[tokio::test]
-async fn an_asynchronous_test_may_use_the_tester_and_the_console() {
+async fn tester_works_in_an_asynchronous_test() {
     run("test:say hi").assert_success().assert_stdout_eq("hi\n");
     Console::new().call("test:say", ["ho"]).await.assert_success().assert_stdout_eq("ho\n");
 }
 
 #[test]
-fn an_option_of_the_command_wins_over_the_global_one_of_its_name() {
+fn option_of_the_command_wins_over_the_global_one() {
     let tester = Tester::new(Console::new()).with_input("yes\n");
     tester.run("test:own -n 7").assert_success().assert_stdout_eq("Some(7) false Normal\ntrue\n");
     tester.run("test:own --quiet -v").assert_success().assert_stdout_contains("None true Verbose(1)");
@@ -133,7 +133,7 @@ fn an_option_of_the_command_wins_over_the_global_one_of_its_name() {
 }
 
 #[test]
-fn the_root_can_be_given() {
+fn root_can_be_set() {
     Tester::new(Console::new())
         .root("/srv/shop")
         .run("test:root")
@@ -142,14 +142,14 @@ fn the_root_can_be_given() {
 }
 
 #[test]
-fn version_and_name_are_the_programs_own() {
+fn name_and_version_are_the_programs_own() {
     let tester = Tester::new(Console::new().name("shop").version("7.1"));
     tester.run("-V").assert_success().assert_stdout_eq("shop 7.1\n");
     tester.run("test:say -h").assert_success().assert_stdout_contains("shop test:say");
 }
 
 #[test]
-fn verbosity_is_the_sum_of_all_v() {
+fn verbosity_is_the_sum_of_all_v_options() {
     run("-v test:own -vv -n 1").assert_success().assert_stdout_contains("Verbose(3)");
     run("-vvvvv test:own").assert_success().assert_stdout_contains("Verbose(3)");
 }
@@ -173,14 +173,14 @@ impl CommandMeta for Twin {
 }
 
 #[test]
-fn a_command_can_be_added_by_hand_also_one_that_registered_itself() {
+fn command_can_be_added_by_hand_even_if_it_registered_itself() {
     let console = Console::new().command::<ByHand>().command::<Say>();
     Tester::new(console).run("hand:say hi").assert_success().assert_stdout_eq("hi\n");
     assert!(Registry::collect().unwrap().find("hand:say").is_err());
 }
 
 #[test]
-fn two_commands_of_one_name_stop_every_start() {
+fn duplicate_names_stop_every_start() {
     let tester = Tester::new(Console::new().command::<Twin>());
     tester
         .run("test:own")

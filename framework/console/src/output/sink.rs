@@ -1,24 +1,28 @@
-//! One stream of an output: buffered, and silent once its reader has gone.
+//! One stream of an output: buffered, and discarded once its reader has closed its end.
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
 
-use super::Colours;
+use anstream::{AutoStream, ColorChoice};
 
-/// What a captured output has printed.
+use super::Style;
+
+/// The text that a captured output has printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Captured {
     pub stdout: String,
     pub stderr: String,
 }
 
+/// One stream of an output.
 pub(super) struct Sink {
     target: Target,
-    pub(super) coloured: bool,
-    /// Whether a person watches, so that each line is written at once.
+    pub(super) colored: bool,
+    /// Whether the stream is a terminal, where each line is written at once.
     pub(super) terminal: bool,
-    /// The first failure; nothing is written after it.
+    /// The kind of the first error; nothing is written after it.
     failure: Option<io::ErrorKind>,
+    /// The first error, unless the reader just closed its end.
     error: Option<io::Error>,
 }
 
@@ -29,27 +33,30 @@ enum Target {
 }
 
 impl Sink {
-    pub(super) fn stdout(colours: Colours) -> Self {
-        let terminal = io::stdout().is_terminal();
-        Self::new(Target::Stdout(BufWriter::with_capacity(32 * 1024, io::stdout())), colours, terminal)
+    pub(super) fn stdout(colors: ColorChoice) -> Self {
+        let colors = if colors == ColorChoice::Auto { AutoStream::choice(&io::stdout()) } else { colors };
+        let target = Target::Stdout(BufWriter::with_capacity(32 * 1024, io::stdout()));
+        Self::new(target, colors, io::stdout().is_terminal())
     }
 
-    pub(super) fn stderr(colours: Colours) -> Self {
-        let terminal = io::stderr().is_terminal();
-        Self::new(Target::Stderr(BufWriter::with_capacity(1024, io::stderr())), colours, terminal)
+    pub(super) fn stderr(colors: ColorChoice) -> Self {
+        let colors = if colors == ColorChoice::Auto { AutoStream::choice(&io::stderr()) } else { colors };
+        let target = Target::Stderr(BufWriter::with_capacity(1024, io::stderr()));
+        Self::new(target, colors, io::stderr().is_terminal())
     }
 
-    pub(super) fn memory(coloured: bool) -> Self {
-        Self::new(Target::Memory(Vec::new()), Colours::Auto, coloured)
+    pub(super) fn memory(colors: ColorChoice) -> Self {
+        Self::new(Target::Memory(Vec::new()), colors, colors == ColorChoice::Always)
     }
 
-    fn new(target: Target, colours: Colours, terminal: bool) -> Self {
-        let coloured = match colours {
-            Colours::Auto => terminal,
-            Colours::Always => true,
-            Colours::Never => false,
-        };
-        Self { target, coloured, terminal, failure: None, error: None }
+    fn new(target: Target, colors: ColorChoice, terminal: bool) -> Self {
+        let colored = matches!(colors, ColorChoice::Always | ColorChoice::AlwaysAnsi);
+        Self { target, colored, terminal, failure: None, error: None }
+    }
+
+    /// The colours of `style`; none where the stream has no colours.
+    pub(super) fn style(&self, style: Style) -> anstyle::Style {
+        if self.colored { style.into() } else { anstyle::Style::new() }
     }
 
     pub(super) fn write(&mut self, text: fmt::Arguments) {
@@ -74,7 +81,7 @@ impl Sink {
         self.failure == Some(io::ErrorKind::BrokenPipe)
     }
 
-    /// What went wrong, unless it was only the reader who left.
+    /// The first error, unless the reader just closed its end.
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
         self.error.take()
     }

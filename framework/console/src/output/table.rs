@@ -1,23 +1,23 @@
-//! Lays rows out in aligned columns.
+//! Formats rows as a table with aligned columns.
 
 use std::borrow::Cow;
 
-use super::{Paint, escape_control};
+use super::escape_control;
 
 const GAP: &str = "  ";
 
-/// The lines of a table, the headings first.
+/// Formats the lines of a table, the headings first.
 pub(super) fn lines<const N: usize>(
     headings: [&str; N],
     rows: &[[String; N]],
-    heading: &Paint,
+    heading: anstyle::Style,
 ) -> Vec<String> {
     // A cell comes from anywhere: a line end or an escape sequence in it must not break the table.
     let rows: Vec<[Cow<str>; N]> =
         rows.iter().map(|row| row.each_ref().map(|cell| escape_control(cell))).collect();
     let columns: [Column; N] =
         std::array::from_fn(|index| Column::of(headings[index], rows.iter().map(|row| &*row[index])));
-    let head = heading.on(join(&columns, headings)).to_string();
+    let head = format!("{heading}{}{heading:#}", join(&columns, headings));
     std::iter::once(head)
         .chain(rows.iter().map(|row| join(&columns, row.each_ref().map(|cell| &**cell))))
         .collect()
@@ -56,24 +56,24 @@ fn join<const N: usize>(columns: &[Column; N], cells: [&str; N]) -> String {
     line
 }
 
-/// How many columns of a terminal `text` takes.
+/// The number of columns that `text` takes on a terminal.
 fn width(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::output::{Colours, Output, Verbosity};
+    use crate::output::{ColorChoice, Output, Verbosity};
 
     fn table<const N: usize>(headings: [&str; N], rows: &[[&str; N]]) -> String {
-        let mut output = Output::captured(Verbosity::Normal, Colours::Never);
+        let mut output = Output::captured(Verbosity::Normal, ColorChoice::Never);
         let rows: Vec<[String; N]> = rows.iter().map(|row| row.map(str::to_owned)).collect();
         output.table(headings, &rows);
         output.into_captured().stdout
     }
 
     #[test]
-    fn names_stand_left_and_numbers_right() {
+    fn table_aligns_names_left_and_numbers_right() {
         assert_eq!(
             table(["queue", "waiting"], &[["default", "7"], ["mail", "1200"]]),
             "queue    waiting\ndefault        7\nmail        1200\n"
@@ -81,12 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_character_takes_two_columns() {
+    fn table_counts_a_wide_character_as_two_columns() {
         assert_eq!(table(["a", "b"], &[["队列", "x"], ["q", "y"]]), "a     b\n队列  x\nq     y\n");
     }
 
     #[test]
-    fn a_line_end_or_an_escape_sequence_in_a_cell_is_shown_instead_of_obeyed() {
+    fn table_escapes_line_ends_and_control_characters_in_a_cell() {
         assert_eq!(table(["a"], &[["x\ny\u{1b}[2J"]]), "a\nx\\ny\\u{1b}[2J\n");
     }
 }

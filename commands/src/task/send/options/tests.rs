@@ -68,10 +68,10 @@ impl Handle for Turn {
 fn of(function: &str, words: &[&str]) -> Result<Value, String> {
     let own = [Arg::new("message"), Arg::new("wait").long("wait").action(ArgAction::SetTrue)];
     let words: Vec<_> = [&[function], words].concat().into_iter().map(OsString::from).collect();
-    let command = extend(Command::new("task:send").no_binary_name(true).args(own), &words);
+    let command = augment(Command::new("task:send").no_binary_name(true).args(own), &words);
     let told = |error: clap::Error| error.to_string();
-    let named =
-        Named::from_arg_matches(&command.try_get_matches_from(&words).map_err(told)?).map_err(told)?;
+    let named = NamedArguments::from_arg_matches(&command.try_get_matches_from(&words).map_err(told)?)
+        .map_err(told)?;
     let args = named.complete(function).map_err(|error| {
         assert_eq!(Exit::of(&error), Exit::Usage);
         error.to_string()
@@ -99,7 +99,7 @@ fn assert_says(read: Result<Value, String>, parts: &[&str]) {
 }
 
 #[test]
-fn words_become_values_of_the_types_in_the_schema() {
+fn options_become_values_of_the_types_in_the_schema() {
     assert_eq!(resize(&["--path", "7", "--width", "5"]), Ok(json!({"path": "7", "width": 5})));
     assert_eq!(more(&["--ratio", "-1.5"]), Ok(json!({"ratio": -1.5})));
     assert_eq!(more(&["--ratio=null"]), Ok(json!({"ratio": null})));
@@ -109,7 +109,7 @@ fn words_become_values_of_the_types_in_the_schema() {
 }
 
 #[test]
-fn a_switch_needs_no_value_and_has_an_opposite() {
+fn switch_needs_no_value_and_has_an_opposite() {
     for (word, on) in [
         ("--keep-exif", true),
         ("--keep_exif=true", true),
@@ -123,7 +123,7 @@ fn a_switch_needs_no_value_and_has_an_opposite() {
 }
 
 #[test]
-fn a_list_is_an_option_that_is_given_again() {
+fn list_is_an_option_that_is_repeated() {
     assert_eq!(more(&["--tags", "a", "--tags", "b"]), Ok(json!({"tags": ["a", "b"]})));
     assert_eq!(more(&["--tags", "a"]), Ok(json!({"tags": ["a"]})));
     assert_eq!(more(&["--sizes=small", "--sizes=large"]), Ok(json!({"sizes": ["small", "large"]})));
@@ -131,7 +131,7 @@ fn a_list_is_an_option_that_is_given_again() {
 }
 
 #[test]
-fn arguments_have_all_their_names_and_those_of_the_command_one_apart() {
+fn options_have_all_names_and_a_prefix_if_the_command_takes_one() {
     let long = Ok(json!({"path": "a", "width": 1}));
     for name in ["--path", "--file-name", "--file_name", "--args.path"] {
         assert_eq!(resize(&[name, "a", "--width=1"]), long, "{name}");
@@ -144,7 +144,7 @@ fn arguments_have_all_their_names_and_those_of_the_command_one_apart() {
 }
 
 #[test]
-fn a_value_may_stand_in_a_file() {
+fn value_may_be_read_from_a_file() {
     let word = concat!("@", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let text = include_str!("../../../../Cargo.toml");
     assert_eq!(more(&["--tags", word]), Ok(json!({"tags": [text]})));
@@ -153,7 +153,7 @@ fn a_value_may_stand_in_a_file() {
 }
 
 #[test]
-fn mistakes_are_told_by_name() {
+fn mistakes_name_the_option() {
     assert_says(resize(&["--width", "5"]), &["test_resize also needs --path <TEXT>"]);
     assert_says(resize(&["--tags=a"]), &["also needs --path <TEXT>, --width <INTEGER>"]);
     assert_says(more(&["--ratio", "much"]), &["much", "--ratio <NUMBER>", "it is not a number"]);

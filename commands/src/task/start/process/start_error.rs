@@ -8,7 +8,7 @@ use framework::prelude::*;
 use framework::server::{AlreadyRunning, ServerSettings};
 use framework::store::sqlite::QueueLocked;
 
-use crate::task::server_address::address_of;
+use crate::options::server_address::address_of;
 
 /// A queue that another process uses means that a server runs already.
 pub(super) fn queue_in_use(error: anyhow::Error) -> anyhow::Error {

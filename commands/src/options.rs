@@ -1,0 +1,8 @@
+//! Options that several commands share.
+
+pub(crate) mod own_server;
+pub(crate) mod queue_file;
+pub(crate) mod server_address;
+pub(crate) mod shutdown;
+pub(crate) mod task_selection;
+pub(crate) mod watch;
