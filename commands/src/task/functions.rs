@@ -58,7 +58,7 @@ fn print_all(infos: &[HandlerInfo], output: &mut Output) {
 fn print(info: &HandlerInfo, output: &mut Output) {
     let milliseconds = |ms: u64| format_millis(ms as f64);
     let timeout = info.timeout_ms.map_or("none".to_owned(), milliseconds);
-    let timetable = info.timetable.as_ref();
+    let cron = info.cron.as_ref();
     if let Some(description) = &info.description {
         output.line(format_args!("{description}\n"));
     }
@@ -71,7 +71,7 @@ fn print(info: &HandlerInfo, output: &mut Output) {
             ("backoff", Some(milliseconds(info.backoff_ms))),
             ("concurrency", Some(format!("{} per concurrency key", info.concurrency))),
             ("blocking", info.blocking.then(|| "yes".to_owned())),
-            ("cron", timetable.map(|timetable| format!("{} ({})", timetable.cron, timetable.timezone))),
+            ("cron", cron.map(|cron| format!("{} ({})", cron.expression, cron.timezone))),
             ("source", Some(format!("{}:{} in {}", info.file, info.line, info.package))),
         ],
         output,

@@ -1,14 +1,14 @@
-//! `#[derive(Command)]`: a name, checked, and an entry for the registry.
+//! `#[derive(Command)]`: validates the name, and submits an entry to the registry.
 
 use proc_macro2::TokenStream;
 use quote::quote_spanned;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, Lit, LitStr, Meta, MetaNameValue, Result, Token};
 
-use crate::input::subject;
+use crate::input::struct_name;
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
-    let command = subject(input, "Command")?;
+    let command = struct_name(input, "Command")?;
     let name = name(&input.attrs)?.ok_or_else(|| {
         Error::new(
             command.span(),
@@ -34,7 +34,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// The `name` of `#[command(..)]`; whatever else stands there is clap's to read.
+/// The `name` in `#[command(..)]`; the other options are clap's.
 fn name(attributes: &[Attribute]) -> Result<Option<LitStr>> {
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("command")) {
         let options = attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)?;
@@ -50,7 +50,7 @@ fn literal(option: &Meta) -> Result<LitStr> {
         Meta::NameValue(MetaNameValue { value: Expr::Lit(ExprLit { lit: Lit::Str(name), .. }), .. }) => {
             Ok(name.clone())
         }
-        _ => Err(Error::new_spanned(option, "the name is a string: name = \"demo:hello\"")),
+        _ => Err(Error::new_spanned(option, "the name must be a string: name = \"demo:hello\"")),
     }
 }
 
@@ -59,11 +59,11 @@ fn check(name: &LitStr) -> Result<()> {
     if text.split(':').all(is_part) {
         return Ok(());
     }
-    let better = better(&text);
+    let suggestion = suggestion(&text);
     Err(Error::new(
         name.span(),
         format!(
-            "\"{text}\" is no name for a command: write parts of lower case letters, digits and `-`, each beginning with a letter, joined by `:`, such as \"{better}\""
+            "\"{text}\" is not a valid command name: use parts of lower case letters, digits and `-`, each beginning with a letter, joined by `:`, such as \"{suggestion}\""
         ),
     ))
 }
@@ -73,8 +73,8 @@ fn is_part(part: &str) -> bool {
         && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-/// The nearest name that would do.
-fn better(text: &str) -> String {
+/// A similar name that is valid.
+fn suggestion(text: &str) -> String {
     let lower = text.trim().to_ascii_lowercase().replace(['_', ' ', '.'], "-");
     let parts: Vec<&str> = lower.split(':').filter(|part| is_part(part)).collect();
     if parts.is_empty() { "demo:hello".to_owned() } else { parts.join(":") }

@@ -1,8 +1,8 @@
-//! `#[derive(Task)]`: a name and options, checked, and a handler for the registry.
+//! `#[derive(Task)]`: validates name and options, and submits a handler to the registry.
 
+mod cron_spec;
 mod options;
 mod schema;
-mod timetable;
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use quote::{quote, quote_spanned};
 use syn::{DeriveInput, Result};
 
 use self::options::Options;
-use crate::input::subject;
+use crate::input::struct_name;
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
-    let task = subject(input, "Task")?;
+    let task = struct_name(input, "Task")?;
     let options = Options::read(task, &input.attrs)?;
     let name = &options.name;
     let settings = settings(&options);
-    let timetable = options.timetable.tokens(task)?;
+    let cron = options.cron.tokens(task)?;
     let schema = schema::body(input);
     let schema = quote! {
         fn schema() -> ::framework::schemars::Schema {
@@ -30,7 +30,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         impl ::framework::task::Task for #task {
             const NAME: &'static str = #name;
             const OPTIONS: ::framework::task::TaskOptions =
-                ::framework::task::TaskOptions { #settings #timetable ..::framework::task::TaskOptions::DEFAULT };
+                ::framework::task::TaskOptions { #settings #cron ..::framework::task::TaskOptions::DEFAULT };
             #schema
         }
         ::framework::inventory::submit! {
@@ -43,7 +43,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// The fields that differ from the defaults.
+/// The options that differ from the defaults.
 fn settings(options: &Options) -> TokenStream {
     let queue = options.queue.as_ref().map(|queue| quote!(queue: #queue,));
     let priority = options.priority.map(|priority| quote!(priority: #priority,));

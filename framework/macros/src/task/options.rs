@@ -1,4 +1,4 @@
-//! What stands in `#[task(..)]`.
+//! The options in `#[task(..)]`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, Error, Ident, LitInt, LitStr, Result, Token};
 
-use super::timetable::Timetable;
+use super::cron_spec::CronSpec;
 
 const KNOWN: [&str; 12] = [
     "name",
@@ -23,7 +23,7 @@ const KNOWN: [&str; 12] = [
     "overlap",
 ];
 
-/// What stands in `#[task(..)]`; `None` is the default.
+/// The options in `#[task(..)]`; `None` is the default.
 pub(super) struct Options {
     pub(super) name: LitStr,
     pub(super) queue: Option<LitStr>,
@@ -33,7 +33,7 @@ pub(super) struct Options {
     pub(super) backoff: Option<Duration>,
     pub(super) blocking: bool,
     pub(super) concurrency: Option<u32>,
-    pub(super) timetable: Timetable,
+    pub(super) cron: CronSpec,
 }
 
 impl Options {
@@ -48,14 +48,14 @@ impl Options {
             backoff: None,
             blocking: false,
             concurrency: None,
-            timetable: Timetable::default(),
+            cron: CronSpec::default(),
         };
         let mut seen = Vec::new();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("task")) {
             attribute.parse_nested_meta(|option| {
                 once(&mut seen, &option)?;
                 if option.path.is_ident("name") {
-                    name = Some(named(&option, "a handler")?);
+                    name = Some(named(&option, "task")?);
                     return Ok(());
                 }
                 options.set(&option)
@@ -72,27 +72,30 @@ impl Options {
 
     fn set(&mut self, option: &ParseNestedMeta) -> Result<()> {
         match option.path.get_ident().map(ToString::to_string).as_deref() {
-            Some("queue") => self.queue = Some(named(option, "a queue")?),
+            Some("queue") => self.queue = Some(named(option, "queue")?),
             Some("priority") => {
-                self.priority = Some(integer(option, 0..=9, "priority is 0 to 9, and 9 is taken first")?)
+                self.priority = Some(integer(option, 0..=9, "priority must be 0 to 9; 9 runs first")?)
             }
             Some("attempts") => {
-                self.attempts =
-                    Some(integer(option, 1..=u32::MAX, "attempts is 1 or more: the first run counts")?);
+                self.attempts = Some(integer(
+                    option,
+                    1..=u32::MAX,
+                    "attempts must be 1 or more, the first attempt included",
+                )?);
             }
             Some("timeout") => self.timeout = Some(duration(option, "timeout")?),
             Some("backoff") => self.backoff = Some(duration(option, "backoff")?),
             Some("concurrency") => {
-                let rule = "concurrency is 1 or more: how many tasks of one concurrency_key run at once";
+                let rule = "concurrency must be 1 or more: the number of tasks of one concurrency_key that run at once";
                 self.concurrency = Some(integer(option, 1..=u32::MAX, rule)?);
             }
             Some("blocking") => {
                 if option.input.peek(Token![=]) {
-                    return Err(option.error("write just `blocking`, or leave it out"));
+                    return Err(option.error("`blocking` has no value: write `blocking` alone"));
                 }
                 self.blocking = true;
             }
-            Some(name) if self.timetable.set(name, option)? => {}
+            Some(name) if self.cron.set(name, option)? => {}
             _ => return Err(unknown(option)),
         }
         Ok(())
@@ -102,7 +105,7 @@ impl Options {
 fn once(seen: &mut Vec<String>, option: &ParseNestedMeta) -> Result<()> {
     let name = option.path.get_ident().map(ToString::to_string).unwrap_or_default();
     if seen.contains(&name) {
-        return Err(option.error(format!("`{name}` is given twice")));
+        return Err(option.error(format!("`{name}` is repeated")));
     }
     seen.push(name);
     Ok(())
@@ -110,24 +113,24 @@ fn once(seen: &mut Vec<String>, option: &ParseNestedMeta) -> Result<()> {
 
 fn unknown(option: &ParseNestedMeta) -> Error {
     let wrong = option.path.get_ident().map(ToString::to_string).unwrap_or_default();
-    let near = KNOWN
+    let similar = KNOWN
         .into_iter()
         .map(|known| (strsim::jaro_winkler(&wrong, known), known))
         .filter(|(similarity, _)| *similarity >= 0.8)
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let hint = near.map(|(_, known)| format!(" Did you mean `{known}`?")).unwrap_or_default();
-    option.error(format!("`{wrong}` is no option of a task.{hint} There are: {}", KNOWN.join(", ")))
+    let hint = similar.map(|(_, known)| format!(" Did you mean `{known}`?")).unwrap_or_default();
+    option.error(format!("`{wrong}` is not an option of a task.{hint} The options are: {}", KNOWN.join(", ")))
 }
 
 fn named(option: &ParseNestedMeta, what: &str) -> Result<LitStr> {
     let literal: LitStr = option.value()?.parse()?;
     let text = literal.value();
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
-    if !text.is_empty() && text.chars().all(good) {
+    let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+    if !text.is_empty() && text.chars().all(is_valid) {
         return Ok(literal);
     }
     let message = format!(
-        "\"{text}\" is no name for {what}: write lower case letters, digits, `_`, `-` and `.`, such as \"send_mail\""
+        "\"{text}\" is not a valid {what} name: use lower case letters, digits, `_`, `-` and `.`, such as \"send_mail\""
     );
     Err(Error::new(literal.span(), message))
 }
@@ -145,7 +148,9 @@ fn duration(option: &ParseNestedMeta, name: &str) -> Result<Duration> {
     let wrong = |span| {
         Error::new(
             span,
-            format!("{name} is a time above zero in a string: {name} = \"30s\", \"500ms\" or \"2m\""),
+            format!(
+                "{name} must be a duration above zero in a string: {name} = \"30s\", \"500ms\" or \"2m\""
+            ),
         )
     };
     let literal: LitStr = option.value()?.parse().map_err(|error| wrong(error.span()))?;

@@ -1,4 +1,4 @@
-//! The JSON Schema of a task's arguments, read off the struct's own fields and attributes.
+//! The JSON Schema of a task's arguments, generated from the struct's fields and attributes.
 
 mod attributes;
 mod field_types;
@@ -8,34 +8,34 @@ use quote::{format_ident, quote};
 use syn::{Data, DeriveInput, Field, Fields, Ident};
 
 use self::attributes::{Attributes, OfField};
-use self::field_types::{ANYTHING, Parts};
+use self::field_types::{ANY_VALUE, FieldTypes};
 
 /// The body of the function that makes the schema.
 ///
-/// A copy of the struct derives it, so that nobody has to: with the same documentation and the same attributes
-/// for serde, but with types of which each has a schema (see [`Parts`]).
+/// A copy of the struct derives it, so that the struct itself does not have to: with the same documentation
+/// and the same attributes for serde, but with types that all have a schema (see [`FieldTypes`]).
 pub(super) fn body(input: &DeriveInput) -> TokenStream {
     let copy = format_ident!("ThinkArguments");
     let attributes = Attributes::of(&input.attrs);
-    let mut parts = Parts::new(&input.ident, &copy);
+    let mut types = FieldTypes::new(&input.ident, &copy);
     let fields = match (attributes.stand_in(), &input.data) {
-        // Such a struct is read as another type, and then made of it.
+        // `#[serde(from = ..)]`: the struct is decoded as another type.
         (Some(other), _) => {
-            let part = parts.whole(&other);
+            let part = types.whole(&other);
             quote!((#[schemars(with = #part)] #other);)
         }
-        (None, Data::Struct(data)) => fields(&data.fields, &mut parts),
+        (None, Data::Struct(data)) => fields(&data.fields, &mut types),
         (None, _) => quote!(;),
     };
     let header = header(&input.ident, &attributes);
     let default = attributes.has_default().then(|| default(&input.ident));
-    let parts = parts.declarations();
+    let declarations = types.declarations();
     quote! {
         #default
-        #parts
+        #declarations
         #[derive(::framework::schemars::JsonSchema)]
         #header
-        #[allow(dead_code, reason = "it is never made, only described")]
+        #[allow(dead_code, reason = "never constructed, only described")]
         struct #copy #fields
         ::framework::task::schema_of::<#copy>()
     }
@@ -45,12 +45,12 @@ pub(super) fn body(input: &DeriveInput) -> TokenStream {
 fn header(task: &Ident, attributes: &Attributes) -> TokenStream {
     let name = task.to_string();
     let kept = attributes.kept();
-    let rename = (!attributes.says("rename")).then(|| quote!(#[schemars(rename = #name)]));
-    let library = (!attributes.says("crate")).then(|| quote!(#[schemars(crate = "::framework::schemars")]));
+    let rename = (!attributes.has("rename")).then(|| quote!(#[schemars(rename = #name)]));
+    let library = (!attributes.has("crate")).then(|| quote!(#[schemars(crate = "::framework::schemars")]));
     quote!(#(#kept)* #rename #library)
 }
 
-/// Values of fields that are left out come from the struct itself: the copy has none.
+/// Defaults of omitted fields come from the struct itself, since the copy cannot have them.
 fn default(task: &Ident) -> TokenStream {
     quote!(
         fn think_default() -> #task {
@@ -59,8 +59,8 @@ fn default(task: &Ident) -> TokenStream {
     )
 }
 
-fn fields(fields: &Fields, parts: &mut Parts) -> TokenStream {
-    let all: Vec<_> = fields.iter().map(|one| field(one, parts)).collect();
+fn fields(fields: &Fields, types: &mut FieldTypes) -> TokenStream {
+    let all: Vec<_> = fields.iter().map(|one| field(one, types)).collect();
     match fields {
         Fields::Named(_) => quote!({ #(#all),* }),
         Fields::Unnamed(_) => quote!((#(#all),*);),
@@ -68,14 +68,15 @@ fn fields(fields: &Fields, parts: &mut Parts) -> TokenStream {
     }
 }
 
-fn field(field: &Field, parts: &mut Parts) -> TokenStream {
+fn field(field: &Field, types: &mut FieldTypes) -> TokenStream {
     let attributes = OfField::of(&field.attrs);
     let kept = attributes.kept();
-    let schema = (!attributes.says_schema()).then(|| {
-        let part = match attributes.is_decoded_otherwise() {
-            // What a function of the user's accepts cannot be told from the type.
-            true => ANYTHING.to_owned(),
-            false => parts.replaced(&field.ty, attributes.is_flat()),
+    let schema = (!attributes.has_schema()).then(|| {
+        // The values that a function of the user accepts do not follow from the type.
+        let part = if attributes.is_decoded_otherwise() {
+            ANY_VALUE.to_owned()
+        } else {
+            types.replacement(&field.ty, attributes.is_flat())
         };
         quote!(#[schemars(with = #part)])
     });

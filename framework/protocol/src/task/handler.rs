@@ -85,13 +85,13 @@ pub struct TaskOptions {
     pub concurrency: u32,
     /// Whether the handler blocks its thread.
     pub blocking: bool,
-    /// When the clock makes tasks of it, if it does; they get the arguments `null`, or `{}`.
-    pub timetable: Option<CronSpec>,
+    /// The schedule of the function, if it has one; its tasks have the arguments `null`, or `{}`.
+    pub cron: Option<CronSpec>,
 }
 
 impl TaskOptions {
     /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, one at a
-    /// time for each concurrency key, not blocking, on no timetable.
+    /// time for each concurrency key, not blocking, without a schedule.
     pub const DEFAULT: Self = Self {
         queue: "default",
         priority: 5,
@@ -100,7 +100,7 @@ impl TaskOptions {
         backoff: Duration::from_secs(1),
         concurrency: 1,
         blocking: false,
-        timetable: None,
+        cron: None,
     };
 }
 

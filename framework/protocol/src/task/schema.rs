@@ -27,9 +27,9 @@ pub struct HandlerInfo {
     pub concurrency: u32,
     /// Whether the handler blocks its thread.
     pub blocking: bool,
-    /// When the clock makes tasks of it, if it does.
+    /// The cron settings, if the function runs on a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timetable: Option<CronInfo>,
+    pub cron: Option<CronInfo>,
     pub package: String,
     pub file: String,
     pub line: u32,
@@ -37,10 +37,10 @@ pub struct HandlerInfo {
     pub schema: Schema,
 }
 
-/// When the clock makes tasks of a function.
+/// The cron settings of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CronInfo {
-    pub cron: String,
+    pub expression: String,
     pub timezone: String,
     pub missed: MissedRunPolicy,
     pub overlap: OverlapPolicy,
@@ -60,11 +60,11 @@ impl HandlerInfo {
             backoff_ms: options.backoff.as_millis() as u64,
             concurrency: options.concurrency,
             blocking: options.blocking,
-            timetable: options.timetable.map(|timetable| CronInfo {
-                cron: timetable.cron.to_owned(),
-                timezone: timetable.timezone.to_owned(),
-                missed: timetable.missed,
-                overlap: timetable.overlap,
+            cron: options.cron.map(|spec| CronInfo {
+                expression: spec.cron.to_owned(),
+                timezone: spec.timezone.to_owned(),
+                missed: spec.missed,
+                overlap: spec.overlap,
             }),
             package: handler.package.to_owned(),
             file: handler.file.to_owned(),

@@ -29,7 +29,7 @@ impl Schedules {
             }
             checks.done()
         })?;
-        for handler in handlers.iter().filter(|handler| handler.options.timetable.is_some()) {
+        for handler in handlers.iter().filter(|handler| handler.options.cron.is_some()) {
             if schedules.contains_key(handler.name) {
                 continue;
             }
@@ -50,7 +50,7 @@ fn assemble(
     handlers: &Handlers,
     origin: Origin,
 ) -> Result<Schedule, String> {
-    let own = handlers.find(name).ok().and_then(|handler| handler.options.timetable);
+    let own = handlers.find(name).ok().and_then(|handler| handler.options.cron);
     let task = task(name, entry, handlers)?;
     let expression = entry.cron.as_ref().map(|cron| cron.0.as_str()).or(own.map(|own| own.cron));
     let expression =

@@ -1,14 +1,14 @@
-//! Types that stand for those of the fields, each with a schema.
+//! Substitutes for the types of the fields, each with a schema.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
 use syn::{GenericArgument, Ident, PathArguments, Type};
 
-/// Allows any value.
-pub(super) const ANYTHING: &str = "::framework::serde_json::Value";
+/// A type whose schema allows any value.
+pub(super) const ANY_VALUE: &str = "::framework::serde_json::Value";
 
-/// What is looked into: their schemas are made of those of their parts.
-const MADE_OF_PARTS: [&str; 11] = [
+/// The containers whose schemas are made of those of their items.
+const CONTAINERS: [&str; 11] = [
     "Option",
     "Vec",
     "VecDeque",
@@ -22,25 +22,25 @@ const MADE_OF_PARTS: [&str; 11] = [
     "LinkedList",
 ];
 
-/// A type of its own for each type in a field, which has the schema of that type or, if that has none, allows any
-/// value: a type that can only be read is as good in a field as ever.
-pub(super) struct Parts<'a> {
+/// A substitute for each type in a field, which has the schema of that type or, if it has none, allows any
+/// value: the user's types need not have a schema.
+pub(super) struct FieldTypes<'a> {
     task: &'a Ident,
     copy: &'a Ident,
     declared: Vec<TokenStream>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> FieldTypes<'a> {
     pub(super) fn new(task: &'a Ident, copy: &'a Ident) -> Self {
         Self { task, copy, declared: Vec::new() }
     }
 
-    /// The type as it is to be described, in a string; `is_flat` if its fields are those of the struct around it.
-    pub(super) fn replaced(&mut self, ty: &Type, is_flat: bool) -> String {
+    /// The substitute of a type, as text; `is_flat` if the fields of the type are fields of the struct.
+    pub(super) fn replacement(&mut self, ty: &Type, is_flat: bool) -> String {
         self.replace(ty, is_flat).to_token_stream().to_string()
     }
 
-    /// The whole type as one part, which describes it in place.
+    /// The substitute of a whole type, which describes it in place.
     pub(super) fn whole(&mut self, ty: &Type) -> String {
         self.declare(ty, true).to_token_stream().to_string()
     }
@@ -68,12 +68,13 @@ impl<'a> Parts<'a> {
             }
             Type::Path(path) => {
                 let mut path = path.clone();
-                let is_made_of_parts = |last: &syn::PathSegment| {
-                    MADE_OF_PARTS.iter().any(|name| last.ident == name) && !last.arguments.is_empty()
+                let is_container = |last: &syn::PathSegment| {
+                    CONTAINERS.iter().any(|name| last.ident == name) && !last.arguments.is_empty()
                 };
-                match path.path.segments.last_mut().filter(|last| is_made_of_parts(last)) {
+                match path.path.segments.last_mut().filter(|last| is_container(last)) {
                     Some(last) => {
-                        // A flat map or list is one by its own schema; what is flat in an `Option` is flat itself.
+                        // A flattened map or list has its own schema; only `Option` and `Box` pass flattening
+                        // on.
                         let is_flat = is_flat && matches!(last.ident.to_string().as_str(), "Option" | "Box");
                         self.replace_arguments(&mut last.arguments, is_flat);
                         Type::Path(path)
@@ -100,7 +101,7 @@ impl<'a> Parts<'a> {
     }
 
     fn declare(&mut self, ty: &impl ToTokens, is_flat: bool) -> Type {
-        let part = format_ident!("ThinkPart{}", self.declared.len());
+        let part = format_ident!("ThinkType{}", self.declared.len());
         let name = part.to_string();
         let verb = if is_flat { quote!(flat_schema) } else { quote!(schema) };
         self.declared.push(quote! {

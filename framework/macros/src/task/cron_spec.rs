@@ -1,20 +1,20 @@
-//! What `cron`, `timezone`, `missed` and `overlap` in `#[task(..)]` say.
+//! The options `cron`, `timezone`, `missed` and `overlap` in `#[task(..)]`.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::meta::ParseNestedMeta;
 use syn::{Error, Ident, LitStr, Result};
 
-/// When the clock makes tasks; `None` is the default.
+/// The cron settings of a task; `None` is the default.
 #[derive(Default)]
-pub(super) struct Timetable {
+pub(super) struct CronSpec {
     cron: Option<LitStr>,
     timezone: Option<LitStr>,
     missed: Option<Ident>,
     overlap: Option<Ident>,
 }
 
-/// The fields: how each is called, its numbers, and its names.
+/// The fields of a cron expression: name, range of numbers, and names of values.
 const FIELDS: [(&str, std::ops::RangeInclusive<u32>, &str); 6] = [
     ("second", 0..=59, ""),
     ("minute", 0..=59, ""),
@@ -26,20 +26,18 @@ const FIELDS: [(&str, std::ops::RangeInclusive<u32>, &str); 6] = [
 const NICKNAMES: [&str; 7] =
     ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"];
 
-impl Timetable {
-    /// Takes one of its options; `false` if it is none of them.
+impl CronSpec {
+    /// Sets one of the options; `false` for another name.
     pub(super) fn set(&mut self, name: &str, option: &ParseNestedMeta) -> Result<bool> {
         match name {
             "cron" => self.cron = Some(cron(option)?),
             "timezone" => self.timezone = Some(timezone(option)?),
             "missed" => {
-                let rule =
-                    "missed is what becomes of runs at which no server ran: \"skip\", \"once\" or \"all\"";
+                let rule = "missed must be \"skip\", \"once\" or \"all\": which runs are made up for after a downtime";
                 self.missed = Some(one_of(option, &["skip", "once", "all"], rule)?);
             }
             "overlap" => {
-                let rule =
-                    "overlap is what happens while the run before has not ended: \"allow\" or \"skip\"";
+                let rule = "overlap must be \"allow\" or \"skip\": whether a run starts while the previous one has not ended";
                 self.overlap = Some(one_of(option, &["allow", "skip"], rule)?);
             }
             _ => return Ok(false),
@@ -47,19 +45,20 @@ impl Timetable {
         Ok(true)
     }
 
-    /// The field of the handler's options, if there is a timetable.
+    /// The field of `TaskOptions`, if there is a `cron`.
     ///
-    /// An error if there is only a part of one.
+    /// # Errors
+    /// When one of the other options is set without it.
     pub(super) fn tokens(&self, task: &Ident) -> Result<Option<TokenStream>> {
         let Some(cron) = &self.cron else {
-            let lonely = [
+            let others = [
                 self.timezone.as_ref().map(|_| "timezone"),
                 self.missed.as_ref().map(|_| "missed"),
                 self.overlap.as_ref().map(|_| "overlap"),
             ];
-            return match lonely.into_iter().flatten().next() {
+            return match others.into_iter().flatten().next() {
                 Some(name) => {
-                    let message = format!("{name} needs a cron, such as cron = \"0 9 * * mon-fri\"");
+                    let message = format!("{name} requires a cron, such as cron = \"0 9 * * mon-fri\"");
                     Err(Error::new(task.span(), message))
                 }
                 None => Ok(None),
@@ -71,14 +70,14 @@ impl Timetable {
         let overlap =
             self.overlap.as_ref().map(|overlap| quote!(overlap: ::framework::task::OverlapPolicy::#overlap,));
         Ok(Some(quote! {
-            timetable: ::core::option::Option::Some(::framework::task::CronSpec {
+            cron: ::core::option::Option::Some(::framework::task::CronSpec {
                 #timezone #missed #overlap ..::framework::task::CronSpec::of(#cron)
             }),
         }))
     }
 }
 
-/// What a glance can tell; the rest is checked when the server starts.
+/// Checks the number of fields and their values; the rest is checked when the server starts.
 fn cron(option: &ParseNestedMeta) -> Result<LitStr> {
     let literal: LitStr = option.value()?.parse()?;
     let text = literal.value();
@@ -90,21 +89,21 @@ fn cron(option: &ParseNestedMeta) -> Result<LitStr> {
     if !matches!(fields.len(), 5 | 6) {
         return wrong(format!(
             "\"{text}\" has {} fields instead of 5: minute, hour, day of the month, month, day of the week, such as \
-             \"0 9 * * mon-fri\"; a sixth in front of them is the second",
+             \"0 9 * * mon-fri\"; with 6 fields, the first one is the second",
             fields.len()
         ));
     }
     for (field, (name, numbers, names)) in fields.iter().zip(&FIELDS[FIELDS.len() - fields.len()..]) {
-        if !is_made_of(field, numbers, names) {
+        if !is_valid_field(field, numbers, names) {
             let (first, last) = (numbers.start(), numbers.end());
-            return wrong(format!("the {name} \"{field}\" of \"{text}\" is not made of {first} to {last}"));
+            return wrong(format!("the {name} \"{field}\" of \"{text}\" must be within {first} to {last}"));
         }
     }
     Ok(literal)
 }
 
-/// Whether the numbers and names of a field are of its kind; steps (`/2`) and counts (`#2`) are left out.
-fn is_made_of(field: &str, numbers: &std::ops::RangeInclusive<u32>, names: &str) -> bool {
+/// Whether the numbers and names of a field are valid; steps (`/2`) and counts (`#2`) are ignored.
+fn is_valid_field(field: &str, numbers: &std::ops::RangeInclusive<u32>, names: &str) -> bool {
     field.split(',').all(|part| {
         let part = part.split(['/', '#']).next().unwrap_or_default().trim_start_matches('+');
         part.split('-').all(|end| {
@@ -128,11 +127,11 @@ fn timezone(option: &ParseNestedMeta) -> Result<LitStr> {
     }
     Err(Error::new(
         literal.span(),
-        format!("\"{text}\" is no time zone such as \"Asia/Shanghai\" or \"UTC\""),
+        format!("\"{text}\" is not a time zone such as \"Asia/Shanghai\" or \"UTC\""),
     ))
 }
 
-/// The variant of an enum that is called so in lower case.
+/// The variant of an enum whose name in lower case is the value of the option.
 fn one_of(option: &ParseNestedMeta, known: &[&str], rule: &str) -> Result<Ident> {
     let literal: LitStr = option.value()?.parse().map_err(|error| Error::new(error.span(), rule))?;
     let text = literal.value();
@@ -148,10 +147,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_made_of_its_numbers_and_names() {
+    fn field_accepts_its_numbers_and_names() {
         let fits = |index: usize, field| {
             let (_, numbers, names) = &FIELDS[index];
-            is_made_of(field, numbers, names)
+            is_valid_field(field, numbers, names)
         };
         for good in ["*", "0,30", "*/10", "5-15/3", "59"] {
             assert!(fits(1, good), "{good}");
