@@ -1,4 +1,4 @@
-//! The program behind `./think`.
+//! The program that `./think` runs.
 
 mod command;
 mod server;
@@ -6,7 +6,7 @@ mod task;
 
 use std::process::ExitCode;
 
-// Without this line the linker would drop every built-in command.
+// Without this line the linker would drop the built-in commands.
 use commands as _;
 use framework::prelude::*;
 

@@ -1,10 +1,10 @@
-//! The six callbacks of the server, in Swoole's names.
+//! The six callbacks of the server, with the names of Swoole.
 
 use framework::prelude::*;
 
 use crate::task::Echo;
 
-/// Makes a task of whatever comes in, and says so at each of the six moments.
+/// Turns raw data into tasks, and logs a line in each of the six callbacks.
 pub(crate) struct AsyncTask;
 
 impl Events for AsyncTask {

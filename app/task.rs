@@ -1,4 +1,4 @@
-//! The tasks of this application; a `mod` line is the whole registration.
+//! The tasks of this application; a `mod` line registers one.
 
 mod batch_ended;
 mod echo;

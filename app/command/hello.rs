@@ -1,4 +1,4 @@
-//! `demo:hello`: greets somebody.
+//! `demo:hello`: prints a greeting.
 
 use framework::prelude::*;
 

@@ -1,9 +1,9 @@
-//! What runs when a batch has ended: `task:batch send_mail users.ndjson --then batch_ended`.
+//! A completion callback of batches: `task:batch send_mail users.ndjson --then batch_ended`.
 
 use framework::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Say how a batch has ended
+/// Log the counts of a batch that has ended
 #[derive(Debug, Serialize, Deserialize, Task)]
 #[task(name = "batch_ended")]
 struct BatchEnded {
@@ -22,8 +22,8 @@ impl Handle for BatchEnded {
     async fn handle(self, _attempt: &Attempt) -> Result<String> {
         let Self { batch, name, total, done, .. } = &self;
         let not_done = self.failed + self.cancelled + self.expired;
-        let told = format!("Batch {batch} ({name}) has ended: {done} of {total} done, {not_done} not");
-        app_log!("{told}");
-        Ok(told)
+        let text = format!("Batch {batch} ({name}) has ended: {done} of {total} done, {not_done} not");
+        app_log!("{text}");
+        Ok(text)
     }
 }

@@ -1,9 +1,9 @@
-//! Says a text back: what `hello` in telnet becomes.
+//! Returns a text: the task that raw text such as `hello` in telnet becomes.
 
 use framework::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Say a text back
+/// Return a text
 #[derive(Debug, Serialize, Deserialize, Task)]
 #[task(name = "echo")]
 pub(crate) struct Echo(pub(crate) String);

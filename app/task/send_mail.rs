@@ -1,4 +1,4 @@
-//! Sends one mail, into a folder or to a mail server.
+//! Sends a mail, to a folder or through a mail server.
 
 mod address;
 mod folder;
@@ -16,32 +16,32 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Send one mail
 ///
-/// A server that refuses the mail for now (4xx) or cannot be reached is asked again; one that refuses it for good
+/// A temporary error of the mail server (4xx), or a connection that fails, is retried; a permanent error
 /// (5xx) is not.
 #[derive(Debug, Serialize, Deserialize, Task)]
 #[serde(deny_unknown_fields)]
 #[task(name = "send_mail", queue = "mail", attempts = 5, timeout = "30s")]
 struct SendMail {
-    /// Whom the mail is for: `ada@example.com` or `Ada <ada@example.com>`
+    /// Recipient: `ada@example.com` or `Ada <ada@example.com>`
     #[serde(alias = "to_email")]
     to: MailAddress,
-    /// One line
+    /// Subject, one line
     #[serde(default, deserialize_with = "one_line")]
     #[schemars(with = "String")]
     title: String,
-    /// Plain text
+    /// Body, plain text
     #[serde(alias = "contents")]
     content: String,
-    /// Whom the mail is from: `from` in config/mail.toml if nothing is said
+    /// Sender; by default `from` in config/mail.toml
     #[serde(default, alias = "from_email", skip_serializing_if = "Option::is_none")]
     from: Option<MailAddress>,
 }
 
-/// What is told of a mail that was sent.
+/// The result of a mail that was sent.
 #[derive(Debug, Serialize)]
 struct Receipt {
-    /// Its `Message-ID`. All attempts of one task send the same, so that a receiver can tell a repeated mail from a
-    /// new one.
+    /// The `Message-ID`. It is the same for all attempts of a task, so that a receiver can recognize a
+    /// repeated mail.
     message_id: String,
     #[serde(flatten)]
     delivery: Delivery,
@@ -75,13 +75,13 @@ impl SendMail {
     }
 }
 
-/// Header lines end where their text has a line end; what follows would pass for a header of its own.
+/// Rejects line ends in the subject, with which a client could inject headers.
 fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let title = String::deserialize(deserializer)?;
-    match title.contains(char::is_control) {
-        true => Err(D::Error::custom(format!("the title {title:?} is not one line of text"))),
-        false => Ok(title),
+    if title.contains(char::is_control) {
+        return Err(D::Error::custom(format!("the title {title:?} is not one line of text")));
     }
+    Ok(title)
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_field_names_of_other_clients_are_understood() {
+    fn send_mail_accepts_the_field_names_of_other_clients() {
         let queue =
             r#"{"from_email":"a@example.com","to_email":"b@example.com","title":"Hi","content":"Hello"}"#;
         let workers = r#"{"from":"a@example.com","to":"b@example.com","contents":"Hello"}"#;
@@ -111,22 +111,22 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_address_is_named_with_what_is_wrong_about_it() {
+    fn bad_address_is_explained() {
         let error = parsed(r#"{"to":"ada@","title":"Hi","content":"Hello"}"#).unwrap_err();
-        assert!(error.starts_with("\"ada@\" is no mail address: "), "{error}");
+        assert!(error.starts_with("\"ada@\" is not a mail address: "), "{error}");
         let error = parsed(r#"{"to":"ada","content":"Hello"}"#).unwrap_err();
-        assert!(error.starts_with("\"ada\" is no mail address: "), "{error}");
+        assert!(error.starts_with("\"ada\" is not a mail address: "), "{error}");
     }
 
     #[test]
-    fn a_title_of_two_lines_is_refused() {
+    fn title_of_two_lines_is_refused() {
         let error = parsed(r#"{"to":"ada@example.com","title":"Hi\r\nBcc: eve@example.com","content":""}"#)
             .unwrap_err();
         assert!(error.contains("is not one line of text"), "{error}");
     }
 
     #[test]
-    fn a_line_end_in_an_address_adds_no_header() {
+    fn line_end_in_an_address_adds_no_header() {
         for to in
             [r"Ada\r\nBcc: eve@example.com <ada@example.com>", r"ada@example.com\r\nBcc: eve@example.com"]
         {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_and_contents_may_be_in_any_script() {
+    fn title_and_content_may_be_in_any_script() {
         let text = composed(r#"{"to":"Ада <ada@example.com>","title":"Привет 🌍","content":"Grüße"}"#);
         assert!(text.is_ascii(), "{text}");
         assert!(text.contains("Subject: =?utf-8?b?"), "{text}");

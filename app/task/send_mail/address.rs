@@ -1,4 +1,4 @@
-//! A mail address that is known to be one.
+//! A valid mail address.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use lettre::message::Mailbox;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-/// `ada@example.com` or `Ada <ada@example.com>`.
+/// A mail address: `ada@example.com` or `Ada <ada@example.com>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MailAddress(Mailbox);
 
@@ -19,13 +19,13 @@ impl MailAddress {
         self.0.clone()
     }
 
-    /// The part after the @, where identifiers can take it: they are ASCII alone.
+    /// The domain, if it is ASCII, as identifiers require.
     pub(super) fn ascii_domain(&self) -> Option<&str> {
         Some(self.0.email.domain()).filter(|domain| domain.is_ascii())
     }
 }
 
-/// Why a text is no mail address.
+/// The error of a text that is not a mail address.
 #[derive(Debug)]
 pub(super) struct BadAddress {
     text: String,
@@ -36,11 +36,11 @@ impl fmt::Display for BadAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let reason = match self.source {
             AddressError::MissingParts => "the part before or after the @ is missing",
-            AddressError::InvalidUser => "the part before the @ cannot be one",
-            AddressError::InvalidDomain => "the part after the @ is not the name of a domain",
-            _ => "it does not read as ada@example.com or Ada <ada@example.com>",
+            AddressError::InvalidUser => "the part before the @ is not valid",
+            AddressError::InvalidDomain => "the part after the @ is not a domain",
+            _ => "it is not of the form ada@example.com or Ada <ada@example.com>",
         };
-        write!(formatter, "{:?} is no mail address: {reason}", self.text)
+        write!(formatter, "{:?} is not a mail address: {reason}", self.text)
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_survives_being_written_and_read() {
+    fn address_survives_being_serialized() {
         for text in ["ada@example.com", "Ada <ada@example.com>", "Ада <ada@почта.рф>", "\"L, Ada\" <a@b.com>"]
         {
             let address: MailAddress = text.parse().unwrap();

@@ -1,4 +1,4 @@
-//! Puts mails into a folder, one .eml file each, for development: any mail program opens them.
+//! Writes mails to a folder, one .eml file each, for development.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use framework::prelude::*;
 use lettre::Message;
 
+/// A folder of mails.
 pub(super) struct Folder {
     root: PathBuf,
-    /// As it stands in the configuration; receipts name their files by it.
+    /// The path as in the configuration, which receipts show.
     path: PathBuf,
 }
 
@@ -17,7 +18,7 @@ impl Folder {
         Self { root: root.into(), path: path.into() }
     }
 
-    /// Writes the mail under a name that tells it from all others; another attempt replaces the file.
+    /// Writes the mail under a unique name; another attempt of the same task replaces the file.
     pub(super) async fn put(&self, name: &str, mail: &Message) -> Result<PathBuf> {
         let file = self.path.join(format!("{name}.eml"));
         let (target, text) = (self.root.join(&file), mail.formatted());
@@ -26,14 +27,16 @@ impl Folder {
     }
 }
 
-/// Gives the file its name only once it is complete, so that nobody reads half a mail.
+/// Renames the file once it is complete, so that no reader sees half a mail.
 fn write(target: &Path, text: &[u8]) -> Result<()> {
     let unfinished = target.with_extension("unfinished");
     let folder = target.parent().expect("a file's name was joined to the folder's");
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(&unfinished, text))
         .and_then(|()| fs::rename(&unfinished, target))
-        // On a full disk, half a mail only takes the room that another one needs.
-        .inspect_err(|_| drop(fs::remove_file(&unfinished)))
+        .inspect_err(|_| {
+            // On a full disk, half a mail would take the space that another one needs.
+            let _ = fs::remove_file(&unfinished);
+        })
         .with_context(|| format!("writing {}", target.display()))
 }

@@ -1,4 +1,4 @@
-//! Brings mails to where the configuration wants them.
+//! Delivers mails as config/mail.toml says.
 
 use std::path::PathBuf;
 
@@ -13,31 +13,34 @@ use super::folder::Folder;
 use super::settings::{MailSettings, Transport};
 use super::smtp::Smtp;
 
-/// Brings mails to where the configuration wants them; there is one in a process.
+/// Delivers mails as config/mail.toml says; there is one per process.
 pub(super) struct Mailer {
     from: MailAddress,
     route: Route,
 }
 
+/// The transport with its state.
 enum Route {
     Folder(Folder),
     Smtp(Smtp),
 }
 
-/// Where a mail is now.
+/// The delivery of a mail.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Delivery {
-    /// In this file; the path starts at the project's root.
+    /// Written to this file, relative to the project's root.
     File(PathBuf),
-    /// At the mail server, which answered this.
+    /// Sent to the mail server, which replied with this.
     Answer(String),
 }
 
 impl Mailer {
+    /// The mailer of the process, created at the first call.
+    ///
     /// # Errors
-    /// When config/mail.toml is wrong. The next attempt reads it again, so that a mistake there can be mended
-    /// while the server runs.
+    /// When config/mail.toml is invalid. The next attempt reads it again, so that it can be corrected while
+    /// the server is running.
     pub(super) async fn of(config: &Config) -> Result<&'static Self> {
         static MAILER: OnceCell<Mailer> = OnceCell::const_new();
         MAILER.get_or_try_init(async || Self::new(config)).await
@@ -52,7 +55,7 @@ impl Mailer {
         Ok(Self { from: settings.from, route })
     }
 
-    /// Who sends a mail that names nobody.
+    /// The default sender.
     pub(super) fn from(&self) -> &MailAddress {
         &self.from
     }

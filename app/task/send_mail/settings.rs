@@ -1,4 +1,4 @@
-//! How mails are sent: config/mail.toml.
+//! The settings of mails: config/mail.toml.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -12,51 +12,51 @@ use super::address::MailAddress;
 
 framework::section!(MailSettings);
 
-/// How mails are sent.
+/// The settings of mails.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct MailSettings {
     pub(super) transport: Transport,
-    /// Who sends a mail that names nobody.
+    /// The default sender.
     pub(super) from: MailAddress,
-    /// Where `file` puts the mails; the path starts at the project's root.
+    /// The folder of the transport `file`, relative to the project's root.
     pub(super) folder: PathBuf,
     pub(super) host: String,
-    /// By default what is usual for `tls`: 587, 465 or 25.
+    /// The port of the mail server; by default that of `tls`: 587, 465 or 25.
     pub(super) port: Option<u16>,
     pub(super) tls: Tls,
-    /// A certificate to trust beside the well-known authorities; the path starts at the project's root.
+    /// A certificate that is trusted beside the well-known authorities, relative to the project's root.
     pub(super) ca_file: Option<PathBuf>,
-    /// Nobody logs in without one.
+    /// The user to log in as; without one, there is no login.
     pub(super) user: Option<String>,
     pub(super) password: Secret,
-    /// How many connections to the server there may be at once.
+    /// The maximum number of connections to the mail server.
     pub(super) pool_size: NonZeroUsize,
-    /// How long connecting, the greetings and the login may take together.
+    /// The timeout for connecting, TLS and login together.
     #[serde(with = "duration")]
     pub(super) connect_timeout: Duration,
 }
 
-/// Where mails go.
+/// The transport of mails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Transport {
-    /// Into a folder, one .eml file each.
+    /// To a folder, one .eml file each.
     File,
     /// To a mail server.
     Smtp,
 }
 
-/// Whether strangers may read what goes to the mail server.
+/// The encryption of connections to the mail server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Tls {
-    /// They may.
+    /// Plain text.
     None,
-    /// The connection is encrypted after the greeting. A server that offers no encryption gets no mail.
+    /// STARTTLS: encrypted after the greeting. A server that does not offer it is an error.
     #[serde(rename = "starttls")]
     Upgrade,
-    /// The connection is encrypted from its first byte.
+    /// TLS from the first byte.
     Implicit,
 }
 
@@ -64,7 +64,7 @@ impl Default for MailSettings {
     fn default() -> Self {
         Self {
             transport: Transport::File,
-            from: "think@localhost".parse().expect("it is an address"),
+            from: "think@localhost".parse().expect("a constant address is valid"),
             folder: "runtime/mail".into(),
             host: "localhost".into(),
             port: None,
@@ -85,8 +85,8 @@ impl Section for MailSettings {
         let in_clear_text = self.user.is_some() && self.tls == Tls::None && !is_this_machine(&self.host);
         let sentence = || {
             format!(
-                "must not be \"none\" here, for it would send the password to {} in clear text: \
-                 write \"starttls\" or \"implicit\", or remove `user`",
+                "must not be \"none\" with a `user`: it would send the password to {} in clear text; \
+                 use \"starttls\" or \"implicit\", or remove `user`",
                 self.host
             )
         };
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn the_port_follows_from_the_encryption_unless_it_is_given() {
+    fn port_follows_from_the_encryption_unless_it_is_set() {
         assert_eq!(read(&[]).unwrap().port(), 587);
         assert_eq!(read(&[("THINK_MAIL_TLS", "implicit")]).unwrap().port(), 465);
         assert_eq!(read(&[("THINK_MAIL_TLS", "none"), ("THINK_MAIL_PORT", "2525")]).unwrap().port(), 2525);
     }
 
     #[test]
-    fn a_password_is_not_sent_to_another_machine_in_clear_text() {
+    fn password_is_not_sent_to_another_machine_in_clear_text() {
         let login = [("THINK_MAIL_USER", "ada"), ("THINK_MAIL_TLS", "none")];
         let error = read(&[login[0], login[1], ("THINK_MAIL_HOST", "mail.example.com")]).unwrap_err();
         assert!(error.contains("send the password to mail.example.com in clear text"), "{error}");
@@ -139,8 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_sender_is_named() {
+    fn bad_sender_is_named() {
         let error = read(&[("THINK_MAIL_FROM", "nobody")]).unwrap_err();
-        assert!(error.contains("\"nobody\" is no mail address"), "{error}");
+        assert!(error.contains("\"nobody\" is not a mail address"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Hands mails to a mail server, over connections that are kept for the next ones.
+//! Sends mails to a mail server, over connections that are reused.
 
 use std::fs;
 use std::path::Path;
@@ -18,31 +18,34 @@ use tokio::time::timeout;
 
 use super::settings::{MailSettings, Tls};
 
-/// A mail server, and the connections to it that wait for the next mail.
+/// A mail server, and the idle connections to it.
 ///
-/// Not lettre's own pool: that one keeps connections whose sending was cut short by a timeout, after which every
-/// answer would be taken for that of the mail before, and it opens as many as are asked for.
+/// This is not lettre's own pool, which keeps connections whose sending was interrupted by a timeout, after
+/// which every reply would be taken for that of the previous mail, and which does not limit the number of
+/// connections.
 pub(super) struct Smtp {
     server: (String, u16),
     tls: Option<(Tls, TlsParameters)>,
     credentials: Option<Credentials>,
     hello: ClientId,
     connect_timeout: Duration,
-    /// As many connections as there may be at once.
+    /// One permit per connection.
     permits: Semaphore,
     idle: Mutex<Vec<AsyncSmtpConnection>>,
 }
 
 impl Smtp {
+    /// The mail server of the settings; connects later.
+    ///
     /// # Errors
-    /// When `ca_file` is no certificate, or `host` is no name that a certificate can be for.
+    /// When `ca_file` is not a certificate, or `host` is not a name that a certificate can have.
     pub(super) fn new(root: &Path, settings: &MailSettings) -> Result<Self> {
         let MailSettings { host, tls, .. } = settings;
         let password = settings.password.reveal();
         let credentials = settings.user.clone().map(|user| Credentials::new(user, password.into()));
         let tls = match tls {
             Tls::None => None,
-            tls => Some((*tls, trusting(root, settings)?)),
+            tls => Some((*tls, tls_parameters(root, settings)?)),
         };
         Ok(Self {
             server: (host.clone(), settings.port()),
@@ -55,25 +58,25 @@ impl Smtp {
         })
     }
 
-    /// Hands over one mail, and returns the server's answer.
+    /// Sends one mail, and returns the server's reply.
     ///
     /// # Errors
-    /// One that is not retried if the server refused this mail for good (5xx). That it cannot be reached, or does
-    /// not let us in, says nothing about the mail and is retried.
+    /// An error that is not retried if the server refused this mail permanently (5xx). A failed connection or
+    /// login does not depend on the mail, and is retried.
     pub(super) async fn send(&self, mail: &Message) -> Result<String> {
         let _permit = self.permits.acquire().await?;
-        let mut connection = match self.waiting().await {
+        let mut connection = match self.idle_connection().await {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let response = connection.send(mail.envelope(), &mail.formatted()).await.map_err(advised)?;
+        let response = connection.send(mail.envelope(), &mail.formatted()).await.map_err(classify)?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         let text: Vec<_> = response.message().collect();
         Ok(format!("{} {}", response.code(), text.join(" ")))
     }
 
-    /// A connection that still answers; those that do not are let go.
-    async fn waiting(&self) -> Option<AsyncSmtpConnection> {
+    /// An idle connection that still works; others are closed.
+    async fn idle_connection(&self) -> Option<AsyncSmtpConnection> {
         loop {
             let mut connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             if let Ok(true) = timeout(self.connect_timeout, connection.test_connected()).await {
@@ -84,53 +87,54 @@ impl Smtp {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection> {
         let (host, port) = &self.server;
-        let connected = timeout(self.connect_timeout, self.introduce()).await;
+        let connected = timeout(self.connect_timeout, self.login()).await;
         let late = |_| Err(anyhow!("no answer within {:?}", self.connect_timeout));
         connected.unwrap_or_else(late).with_context(|| format!("connecting to the mail server {host}:{port}"))
     }
 
-    async fn introduce(&self) -> Result<AsyncSmtpConnection> {
-        let mut connection = self.greet().await?;
+    async fn login(&self) -> Result<AsyncSmtpConnection> {
+        let mut connection = self.open().await?;
         if let Some((Tls::Upgrade, parameters)) = &self.tls {
-            connection.starttls(parameters.clone(), &self.hello).await.map_err(said)?;
+            connection.starttls(parameters.clone(), &self.hello).await.map_err(plain_error)?;
         }
         if let Some(credentials) = &self.credentials {
-            connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(said)?;
+            connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(plain_error)?;
         }
         Ok(connection)
     }
 
-    async fn greet(&self) -> Result<AsyncSmtpConnection> {
+    async fn open(&self) -> Result<AsyncSmtpConnection> {
         let server = (self.server.0.as_str(), self.server.1);
         if let Some((Tls::Implicit, parameters)) = &self.tls {
             let parameters = Some(parameters.clone());
             let connected = AsyncSmtpConnection::connect_tokio1(server, None, &self.hello, parameters, None);
-            return connected.await.map_err(said);
+            return connected.await.map_err(plain_error);
         }
         let stream = TcpStream::connect(server).await?;
-        // lettre writes the end of a mail by itself; without this it would wait 40 ms for the mail's acknowledgement.
+        // lettre writes the end of a mail separately: with Nagle's algorithm it would be delayed by 40 ms.
         stream.set_nodelay(true)?;
-        AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await.map_err(said)
+        AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await.map_err(plain_error)
     }
 }
 
-fn trusting(root: &Path, settings: &MailSettings) -> Result<TlsParameters> {
+fn tls_parameters(root: &Path, settings: &MailSettings) -> Result<TlsParameters> {
     let parameters = TlsParameters::builder(settings.host.clone());
     let Some(file) = &settings.ca_file else { return Ok(parameters.build_rustls()?) };
     let file = root.join(file);
     let certificate = fs::read(&file).with_context(|| format!("reading ca_file {}", file.display()))?;
     let certificate = Certificate::from_pem(&certificate)
-        .with_context(|| format!("ca_file {} is no certificate in PEM form", file.display()))?;
+        .with_context(|| format!("ca_file {} is not a certificate in PEM", file.display()))?;
     Ok(parameters.add_root_certificate(certificate).build_rustls()?)
 }
 
-/// What the server said of a mail, and whether to ask again.
-fn advised(error: Error) -> anyhow::Error {
-    // "client": this mail cannot be sent to this server at all, such as one to an address in a script it cannot read.
-    if error.is_permanent() || error.is_client() { no_retry(said(error)) } else { said(error) }
+/// The error of a mail, marked if it must not be retried.
+fn classify(error: Error) -> anyhow::Error {
+    // "client": this mail cannot be sent to this server at all, such as one to an address in a script it
+    // cannot read.
+    if error.is_permanent() || error.is_client() { no_retry(plain_error(error)) } else { plain_error(error) }
 }
 
-/// lettre's errors repeat their causes in their own text; these do not.
-fn said(error: Error) -> anyhow::Error {
+/// The error without its causes, which lettre repeats in its text.
+fn plain_error(error: Error) -> anyhow::Error {
     anyhow!("{error}")
 }
