@@ -8,8 +8,8 @@ use super::names::Names;
 
 /// Generate a command
 ///
-/// Writes app/command/NAME.rs and adds its `mod` line to app/command.rs. The command is there at the next start of the
-/// program.
+/// Writes app/command/NAME.rs and adds its `mod` line to app/command.rs. The command is there at the next
+/// start of the program.
 #[derive(Args, Command)]
 #[command(name = "make:command")]
 struct MakeCommand {

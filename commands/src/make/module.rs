@@ -5,7 +5,8 @@ use std::path::Path;
 
 use framework::prelude::*;
 
-/// Declares `module` in the file at `path`, which is created when missing; `false` if it was declared already.
+/// Declares `module` in the file at `path`, which is created when missing; `false` if it was declared
+/// already.
 pub(super) fn add_module(path: &Path, kind: &str, module: &str) -> Result<bool> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

@@ -10,8 +10,8 @@ use super::write;
 
 /// Generate a systemd unit for the task server
 ///
-/// Writes runtime/NAME.service with this project's paths. The service is sandboxed: it may write only to runtime/; add
-/// what your handlers need to ReadWritePaths.
+/// Writes runtime/NAME.service with this project's paths. The service is sandboxed: it may write only to
+/// runtime/; add what your handlers need to ReadWritePaths.
 #[derive(Args, Command)]
 #[command(name = "make:service")]
 struct MakeService {

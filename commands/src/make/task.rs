@@ -7,8 +7,8 @@ use super::names::Names;
 
 /// Generate a task with its handler
 ///
-/// Writes app/task/NAME.rs and adds its `mod` line to app/task.rs. The server knows the task after its next start or
-/// reload.
+/// Writes app/task/NAME.rs and adds its `mod` line to app/task.rs. The server knows the task after its next
+/// start or reload.
 #[derive(Args, Command)]
 #[command(name = "make:task")]
 struct MakeTask {

@@ -6,8 +6,9 @@ use framework::prelude::*;
 use framework::server::ServerSettings;
 use framework::views::Protocol;
 
-/// The settings of config/client.toml. Without an address, they are for this project's own server, through its control
-/// socket if the first listener requires a token, TLS or a protocol that the client does not have.
+/// The settings of config/client.toml. Without an address, they are for this project's own server, through
+/// its control socket if the first listener requires a token, TLS or a protocol that the client does not
+/// have.
 ///
 /// # Errors
 /// The problems with config/client.toml or config/server.toml.
@@ -29,8 +30,8 @@ pub(crate) fn settings(config: &Config) -> Result<ClientSettings> {
     Ok(ClientSettings { address: Some(Addresses(addresses)), tls, shared_store, ..settings })
 }
 
-/// The settings of config/client.toml for a server at these addresses, which may be another project's. The connection
-/// to this project's own control socket is not encrypted.
+/// The settings of config/client.toml for a server at these addresses, which may be another project's. The
+/// connection to this project's own control socket is not encrypted.
 ///
 /// # Errors
 /// The problems with config/client.toml or config/server.toml.

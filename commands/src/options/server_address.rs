@@ -14,11 +14,11 @@ use super::own_server;
 /// There is none for a token: every user of the machine can read a command line.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerAddress {
-    /// Address of the server; may be repeated for several servers [default: config/client.toml, or host and port of
-    /// config/server.toml]
+    /// Address of the server; may be repeated for several servers [default: config/client.toml, or host and
+    /// port of config/server.toml]
     ///
-    /// Also unix:PATH, or a comma-separated list. A token, if the server requires one, is read from config/client.toml
-    /// or THINK_CLIENT_TOKEN, where it does not show up in the process list.
+    /// Also unix:PATH, or a comma-separated list. A token, if the server requires one, is read from
+    /// config/client.toml or THINK_CLIENT_TOKEN, where it does not show up in the process list.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     address: Vec<Address>,
     /// Timeout for connecting, such as 500ms or 5s [default: connect_timeout of config/client.toml]

@@ -9,8 +9,8 @@ use crate::options::queue_file::QueuePath;
 
 /// Check the integrity of the queue file
 ///
-/// Reads all of it without changes, also while the server is running. The exit code is 1 if the file is damaged;
-/// queue:repair then recovers what can be read.
+/// Reads all of it without changes, also while the server is running. The exit code is 1 if the file is
+/// damaged; queue:repair then recovers what can be read.
 #[derive(Args, Command)]
 #[command(name = "queue:check")]
 struct Check {

@@ -6,8 +6,8 @@ use crate::options::server_address::{ServerAddress, exit_error};
 
 /// List the queues
 ///
-/// Delayed tasks wait for their time, or for their batch to be sealed. Workers take tasks from the queues in proportion to
-/// their weights, and not faster than their rate limits.
+/// Delayed tasks wait for their time, or for their batch to be sealed. Workers take tasks from the queues in
+/// proportion to their weights, and not faster than their rate limits.
 #[derive(Args, Command)]
 #[command(name = "queue:list")]
 struct List {

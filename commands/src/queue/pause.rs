@@ -6,8 +6,8 @@ use crate::pause::{Pausable, PauseOptions};
 
 /// Pause a queue
 ///
-/// Workers take no more tasks from it. Running tasks go on, and new ones are accepted. The pause survives a restart;
-/// queue:resume ends it.
+/// Workers take no more tasks from it. Running tasks go on, and new ones are accepted. The pause survives a
+/// restart; queue:resume ends it.
 #[derive(Args, Command)]
 #[command(name = "queue:pause")]
 struct Pause {

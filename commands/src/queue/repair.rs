@@ -8,8 +8,8 @@ use crate::options::queue_file::QueuePath;
 
 /// Repair a damaged queue file
 ///
-/// Copies what can be read to a new file, and keeps the old one beside it. Rows that cannot be read are listed, and the
-/// exit code is 1 if there are any. The server must not be running.
+/// Copies what can be read to a new file, and keeps the old one beside it. Rows that cannot be read are
+/// listed, and the exit code is 1 if there are any. The server must not be running.
 #[derive(Args, Command)]
 #[command(name = "queue:repair")]
 struct Repair {

@@ -11,8 +11,8 @@ use crate::options::server_address::{ServerAddress, exit_error};
 
 /// List the schedules with their next runs
 ///
-/// Schedules come from config/schedule.toml and from functions with a cron. Times are in the schedule's own time zone.
-/// The last runs and the paused schedules are known only while a server is running.
+/// Schedules come from config/schedule.toml and from functions with a cron. Times are in the schedule's own
+/// time zone. The last runs and the paused schedules are known only while a server is running.
 #[derive(Args, Command)]
 #[command(name = "schedule:list")]
 struct List {

@@ -6,8 +6,8 @@ use crate::pause::{Pausable, PauseOptions};
 
 /// Pause a schedule
 ///
-/// It creates no more tasks; those that it has created go on. The pause survives a restart; schedule:resume ends it, and
-/// runs that were due in between are skipped.
+/// It creates no more tasks; those that it has created go on. The pause survives a restart; schedule:resume
+/// ends it, and runs that were due in between are skipped.
 #[derive(Args, Command)]
 #[command(name = "schedule:pause")]
 struct Pause {

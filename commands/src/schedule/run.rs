@@ -7,7 +7,8 @@ use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Run a schedule now
 ///
-/// Creates one task, even if the schedule is paused or disabled, and prints the id of the task. The next runs do not change.
+/// Creates one task, even if the schedule is paused or disabled, and prints the id of the task. The next runs
+/// do not change.
 #[derive(Args, Command)]
 #[command(name = "schedule:run")]
 struct Run {

@@ -28,9 +28,9 @@ use crate::options::server_address::ServerAddress;
 
 /// Send a file of tasks as one batch
 ///
-/// Each line of the file is the arguments of one task as JSON (NDJSON); or each row of a CSV file, whose header names
-/// the arguments. No task runs before the whole file is accepted. Then the progress is shown until the batch has ended;
-/// the exit code is 0 if all of its tasks are done.
+/// Each line of the file is the arguments of one task as JSON (NDJSON); or each row of a CSV file, whose
+/// header names the arguments. No task runs before the whole file is accepted. Then the progress is shown
+/// until the batch has ended; the exit code is 0 if all of its tasks are done.
 #[derive(Args, Command)]
 #[command(name = "task:batch")]
 struct Batch {

@@ -19,8 +19,9 @@ use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
 
 /// Measure throughput and latency of the server
 ///
-/// Every connection keeps a number of requests in flight that do nothing (function noop), until the time is over and the
-/// server has finished all of them. Start the server with -q, to measure the server and not its log.
+/// Every connection keeps a number of requests in flight that do nothing (function noop), until the time is
+/// over and the server has finished all of them. Start the server with -q, to measure the server and not its
+/// log.
 #[derive(Args, Command)]
 #[command(name = "task:bench")]
 struct Bench {

@@ -11,8 +11,8 @@ use crate::report_each::{ItemOutcome, ItemReport};
 
 /// Cancel tasks, or a batch
 ///
-/// A waiting task is cancelled at once. A running one is aborted; a blocking one is only asked to stop, and goes on until
-/// its handler checks for it. The output says which of these happened.
+/// A waiting task is cancelled at once. A running one is aborted; a blocking one is only asked to stop, and
+/// goes on until its handler checks for it. The output says which of these happened.
 #[derive(Args, Command)]
 #[command(name = "task:cancel")]
 struct Cancel {

@@ -13,8 +13,8 @@ use crate::options::queue_file::QueuePath;
 
 /// Check that waiting tasks can be decoded by this build
 ///
-/// Reads the queue file, also while the server of an earlier build is running. The exit code is 1 if the function of a
-/// task is gone, or its arguments no longer fit.
+/// Reads the queue file, also while the server of an earlier build is running. The exit code is 1 if the
+/// function of a task is gone, or its arguments no longer fit.
 #[derive(Args, Command)]
 #[command(name = "task:check")]
 struct Check {

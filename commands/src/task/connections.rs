@@ -10,7 +10,8 @@ use crate::options::watch::WatchOption;
 
 /// List the connections of the task server, oldest first
 ///
-/// Includes the connection of this command. Byte counts are those of the socket: with TLS, of the encrypted data.
+/// Includes the connection of this command. Byte counts are those of the socket: with TLS, of the encrypted
+/// data.
 #[derive(Args, Command)]
 #[command(name = "task:connections")]
 struct ListConnections {

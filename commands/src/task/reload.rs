@@ -10,10 +10,11 @@ use crate::options::shutdown::ShutdownOptions;
 
 /// Reload program and settings without downtime
 ///
-/// The server starts its program again with its options. The new process checks the settings and every waiting task;
-/// running tasks end, and new ones are accepted but wait; then the new process takes over the sockets and the queue. No
-/// connection is refused, and pending results are still delivered. If the new process fails, or a running task exceeds
-/// the grace period, the old process goes on, and the reason is printed.
+/// The server starts its program again with its options. The new process checks the settings and every
+/// waiting task; running tasks end, and new ones are accepted but wait; then the new process takes over the
+/// sockets and the queue. No connection is refused, and pending results are still delivered. If the new
+/// process fails, or a running task exceeds the grace period, the old process goes on, and the reason is
+/// printed.
 #[derive(Args, Command)]
 #[command(name = "task:reload")]
 struct Reload {

@@ -13,8 +13,8 @@ use crate::options::queue_file::QueuePath;
 
 /// Run one task in this process, for debugging
 ///
-/// The task is read from the queue file and runs with its exact arguments. The server is not involved: there the task
-/// stays as it is, and tasks that the handler pushes are not sent.
+/// The task is read from the queue file and runs with its exact arguments. The server is not involved: there
+/// the task stays as it is, and tasks that the handler pushes are not sent.
 #[derive(Args, Command)]
 #[command(name = "task:run")]
 struct Run {

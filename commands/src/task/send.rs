@@ -21,10 +21,10 @@ use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
 
 /// Send a task to the server, and print its id
 ///
-/// The arguments of the function are JSON, or options, as in task:send send_mail --to ada@example.com --content @body.txt,
-/// where @FILE is the content of a file; --help after the function's name lists them. A JSON object without a function is
-/// sent to the server's default_function. Any other text is sent as a raw line, and the reply is printed. `-` is standard
-/// input.
+/// The arguments of the function are JSON, or options, as in task:send send_mail --to ada@example.com
+/// --content @body.txt, where @FILE is the content of a file; --help after the function's name lists them. A
+/// JSON object without a function is sent to the server's default_function. Any other text is sent as a raw
+/// line, and the reply is printed. `-` is standard input.
 #[derive(Args, Command)]
 #[command(name = "task:send")]
 struct SendCommand {
@@ -40,9 +40,9 @@ struct SendCommand {
     wait: Option<Option<Duration>>,
     /// Fire and forget: do not wait for the acknowledgement
     ///
-    /// Success means that the task was sent, not that it was accepted; no id is printed. Errors that arrive before the
-    /// server closes the connection are reported. If the server does not close it within --connect-timeout, a warning is
-    /// printed.
+    /// Success means that the task was sent, not that it was accepted; no id is printed. Errors that arrive
+    /// before the server closes the connection are reported. If the server does not close it within
+    /// --connect-timeout, a warning is printed.
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
     /// Delay before the task runs, such as 10m

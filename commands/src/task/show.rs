@@ -10,8 +10,8 @@ use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Show the details of a task
 ///
-/// Its options, every attempt with its time, duration and error, its progress, log and result. With --batch, the state of
-/// a batch.
+/// Its options, every attempt with its time, duration and error, its progress, log and result. With --batch,
+/// the state of a batch.
 #[derive(Args, Command)]
 #[command(name = "task:show")]
 struct Show {

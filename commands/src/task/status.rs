@@ -14,8 +14,8 @@ use crate::options::watch::WatchOption;
 
 /// Show the status of the task server
 ///
-/// Uptime, workers, connections, rates, latencies, queues, and the ledger, which always balances: accepted = done +
-/// failed + cancelled + expired + waiting + running.
+/// Uptime, workers, connections, rates, latencies, queues, and the ledger, which always balances: accepted =
+/// done + failed + cancelled + expired + waiting + running.
 #[derive(Args, Command)]
 #[command(name = "task:status")]
 struct ShowStatus {

@@ -22,8 +22,8 @@ use crate::options::shutdown::ShutdownOptions;
 
 /// Stop the task server (graceful shutdown)
 ///
-/// The server stops accepting, waits for running tasks, answers pending requests, and keeps waiting tasks for its next
-/// start. Idle connections do not delay it. Returns when the process of the server has ended.
+/// The server stops accepting, waits for running tasks, answers pending requests, and keeps waiting tasks for
+/// its next start. Idle connections do not delay it. Returns when the process of the server has ended.
 #[derive(Args, Command)]
 #[command(name = "task:stop")]
 struct Stop {
@@ -73,7 +73,7 @@ pub(super) async fn stop(
 
 async fn follow(progress: &mut ShutdownProgress, output: &mut Output) -> Result<Option<ShutdownStatus>> {
     let pid = progress.farewell().pid;
-    output.note(format_args!("Stopping the task server with pid {pid}."));
+    output.note(format_args!("The task server with pid {pid} is stopping."));
     let mut display = RunningDisplay::default();
     show(progress.farewell(), &mut display, output);
     loop {

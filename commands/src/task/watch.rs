@@ -17,8 +17,9 @@ use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Follow a task, or a batch, to its end
 ///
-/// Prints state, progress and log as they change, also across a restart of the server, and the result at the end. For a
-/// batch, prints its progress and the counts. The exit code is 0 if the task, or every task of the batch, is done, else 1.
+/// Prints state, progress and log as they change, also across a restart of the server, and the result at the
+/// end. For a batch, prints its progress and the counts. The exit code is 0 if the task, or every task of the
+/// batch, is done, else 1.
 #[derive(Args, Command)]
 #[command(name = "task:watch")]
 struct Watch {
@@ -178,7 +179,8 @@ impl Shown {
 
     fn print_progress(&mut self, details: &TaskDetails, output: &mut Output) {
         let log = &details.notes.log;
-        // Lines have no numbers, and only the end of the log is kept: those after the last line printed are new.
+        // Lines have no numbers, and only the end of the log is kept: those after the last line printed are
+        // new.
         let last = self.last.as_ref().and_then(|last| log.iter().rposition(|line| line == last));
         for line in log.iter().skip(last.map_or(0, |last| last + 1)) {
             output.note(format_args!("  {}", escape_control(&line.text)));

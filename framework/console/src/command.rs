@@ -26,16 +26,16 @@ use crate::output::Output;
     note = "write `impl Execute for {Self} {{ async fn execute(self, app: &App, output: &mut Output) -> Result<()> {{ .. }} }}`"
 )]
 pub trait Execute: Sized + Send {
-    /// The block of the command's group under which `list` shows it: with `Some("server")` the command `task:start`
-    /// stands under the heading `task: server`. `None` is the group's own block.
+    /// The block of the command's group under which `list` shows it: with `Some("server")` the command
+    /// `task:start` stands under the heading `task: server`. `None` is the group's own block.
     const BLOCK: Option<&'static str> = None;
 
     /// Runs the command. An error is printed with its causes and ends the program with exit code 1, or with
     /// the one that the error carries (see [`Exit::error`]).
     fn execute(self, app: &App, output: &mut Output) -> impl Future<Output = Result<()>> + Send;
 
-    /// Adds options that depend on the words behind the command's name, for parsing and for help; by default none.
-    /// The names of the command's own and of the global options are taken.
+    /// Adds options that depend on the words behind the command's name, for parsing and for help; by default
+    /// none. The names of the command's own and of the global options are taken.
     fn augment(command: clap::Command, _words: &[OsString]) -> clap::Command {
         command
     }

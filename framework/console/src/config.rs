@@ -1,8 +1,8 @@
 //! Typed settings: defaults, then config/NAME.toml, then THINK_NAME_KEY.
 //!
-//! A [`Section`] is a struct with its defaults in `impl Default`; [`section!`](crate::section) registers it. A key
-//! that is misspelt or of the wrong type, in a file or in the environment, is an error that names its place and a
-//! suggestion: a setting is never silently ignored.
+//! A [`Section`] is a struct with its defaults in `impl Default`; [`section!`](crate::section) registers it.
+//! A key that is misspelt or of the wrong type, in a file or in the environment, is an error that names its
+//! place and a suggestion: a setting is never silently ignored.
 
 pub mod duration;
 mod environment;
@@ -51,8 +51,8 @@ struct Sources {
 impl Config {
     /// Locates the project and reads the environment of the process, once.
     ///
-    /// The root is `THINK_ROOT` if it is set, else the nearest directory, upwards from the current one and then
-    /// from the program's own file, that holds `config/` and also `app/` or a file `think`.
+    /// The root is `THINK_ROOT` if it is set, else the nearest directory, upwards from the current one and
+    /// then from the program's own file, that holds `config/` and also `app/` or a file `think`.
     ///
     /// # Errors
     /// When there is no such directory, or a `THINK_` variable is not UTF-8.
@@ -100,8 +100,8 @@ impl Config {
         self.section_checked(|_| Ok(()))
     }
 
-    /// The same, with a further check of what a section cannot know by itself, such as the names of handlers. Its
-    /// errors are reported with the place where the value was set.
+    /// The same, with a further check of what a section cannot know by itself, such as the names of handlers.
+    /// Its errors are reported with the place where the value was set.
     ///
     /// # Errors
     /// The same as [`Config::section`], and the errors of `check`.

@@ -1,8 +1,8 @@
 //! Logs: one line per event, to stderr or to a file, as text or as JSON.
 //!
-//! [`app_log!`](crate::app_log) writes lines of the application, such as `Client: Connect.`; in text on stderr they
-//! have no time and level. An outcome is a line of the server about a task that has ended. Lines that a handler logs
-//! carry the id of its task. Control characters are escaped: an event is always one line.
+//! [`app_log!`](crate::app_log) writes lines of the application, such as `Client: Connect.`; in text on
+//! stderr they have no time and level. An outcome is a line of the server about a task that has ended. Lines
+//! that a handler logs carry the id of its task. Control characters are escaped: an event is always one line.
 
 mod buffer;
 mod file;
@@ -108,7 +108,8 @@ pub enum Format {
 }
 
 impl Level {
-    /// The level with the options of the command line: `-q` leaves errors, `-v` logs at least `debug`, `-vv` all.
+    /// The level with the options of the command line: `-q` leaves errors, `-v` logs at least `debug`, `-vv`
+    /// all.
     #[must_use]
     pub fn adjusted(self, quiet: bool, verbose: u8) -> Self {
         match verbose {

@@ -52,8 +52,9 @@ impl From<Style> for anstyle::Style {
 
 /// The output of a command.
 ///
-/// Results are buffered, and written at the latest when the command ends or prints to stderr, so that the order of
-/// the two streams is kept. A reader that closes its end (`| head -1`) is no error: the rest is discarded.
+/// Results are buffered, and written at the latest when the command ends or prints to stderr, so that the
+/// order of the two streams is kept. A reader that closes its end (`| head -1`) is no error: the rest is
+/// discarded.
 pub struct Output {
     results: Sink,
     remarks: Sink,
@@ -63,8 +64,8 @@ pub struct Output {
 impl Output {
     /// An output that prints to the process's own stdout and stderr.
     ///
-    /// [`ColorChoice::Auto`] colours what goes to a terminal, as `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and `TERM`
-    /// allow.
+    /// [`ColorChoice::Auto`] colours what goes to a terminal, as `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and
+    /// `TERM` allow.
     pub fn terminal(verbosity: Verbosity, colors: ColorChoice) -> Self {
         Self { results: Sink::stdout(colors), remarks: Sink::stderr(colors), verbosity }
     }
@@ -156,7 +157,8 @@ impl Output {
         self.remarks.terminal && self.verbosity >= Verbosity::Normal
     }
 
-    /// Replaces the line drawn before, such as a progress bar; prints nothing unless the output is interactive.
+    /// Replaces the line drawn before, such as a progress bar; prints nothing unless the output is
+    /// interactive.
     ///
     /// An empty text clears the line, which is needed before anything else is printed.
     pub fn redraw(&mut self, text: impl Display) {
@@ -174,7 +176,8 @@ impl Output {
         self.remarks.flush();
     }
 
-    /// The colours of `style` in the results: `format_args!("{style}{text}{style:#}")`; plain without colours.
+    /// The colours of `style` in the results: `format_args!("{style}{text}{style:#}")`; plain without
+    /// colours.
     pub fn style(&self, style: Style) -> anstyle::Style {
         self.results.style(style)
     }

@@ -9,8 +9,8 @@ use serde_json::Number;
 
 /// The columns of a CSV file.
 ///
-/// A value is a string, unless the function expects another type in its place: then `12`, `1.5`, `true` and `false`
-/// are JSON values, and an empty value is `null`. The first row decides which columns these are.
+/// A value is a string, unless the function expects another type in its place: then `12`, `1.5`, `true` and
+/// `false` are JSON values, and an empty value is `null`. The first row decides which columns these are.
 pub(super) struct Columns {
     /// The names as in the object, with quotes and colon.
     names: Vec<String>,
@@ -38,8 +38,8 @@ impl Columns {
         Ok(Self { typed: vec![false; names.len()], names, handler, places: Vec::new() })
     }
 
-    /// Appends a row as an object. A row that the function does not accept in any form is written as strings: the
-    /// server's error says what is wrong with it.
+    /// Appends a row as an object. A row that the function does not accept in any form is written as strings:
+    /// the server's error says what is wrong with it.
     ///
     /// # Errors
     /// When the row has more or fewer values than the header, or one is not UTF-8.

@@ -24,10 +24,12 @@ pub(crate) struct BatchDisplay {
 }
 
 impl BatchDisplay {
-    /// Shows the progress until the batch has ended, and then its counts. The client should retry for [`RETRY_TIME`].
+    /// Shows the progress until the batch has ended, and then its counts. The client should retry for
+    /// [`RETRY_TIME`].
     ///
     /// # Errors
-    /// When a task or the completion task is not done, the server stays away, or Ctrl-C is pressed; the batch goes on.
+    /// When a task or the completion task is not done, the server stays away, or Ctrl-C is pressed; the batch
+    /// goes on.
     pub(crate) async fn run(
         &self,
         client: &Client,

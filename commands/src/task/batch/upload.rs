@@ -38,7 +38,8 @@ enum Abort {
 }
 
 impl Upload {
-    /// Opens the batch, uploads the tasks, and seals it. On a bad line, a broken file or Ctrl-C it is cancelled.
+    /// Opens the batch, uploads the tasks, and seals it. On a bad line, a broken file or Ctrl-C it is
+    /// cancelled.
     ///
     /// # Errors
     /// When the batch was not sealed; the error names its state.

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 /// A reply of the size of an acknowledgement.
 pub(super) const ANSWER: &[u8] = b"{\"task_id\":1234567,\"status\":\"queued\",\"durability\":\"fsync\"}\n";
 
-/// Answers every line with [`ANSWER`], on the current runtime, until that ends. With a file, lines are written to it and
-/// synced first.
+/// Answers every line with [`ANSWER`], on the current runtime, until that ends. With a file, lines are
+/// written to it and synced first.
 pub(super) async fn listen(file: Option<Arc<File>>) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

@@ -6,8 +6,9 @@ use clap::{ArgMatches, Args, Command};
 ///
 /// `Via` tells two implementations apart, of which only that of [`ViaClap`] can apply.
 ///
-/// The other one exists for the compiler: with a single blanket implementation it would complain that `clap::Args`
-/// is missing, a trait that the reader of the message may never have heard of; with two it gives the message below.
+/// The other one exists for the compiler: with a single blanket implementation it would complain that
+/// `clap::Args` is missing, a trait that the reader of the message may never have heard of; with two it gives
+/// the message below.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` derives Command but cannot parse arguments",
     label = "`Args` is missing here",

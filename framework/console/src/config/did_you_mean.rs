@@ -2,8 +2,8 @@
 
 /// The name among `known` that is most similar to `wrong`, if one is similar enough.
 ///
-/// Case, `_`, `-` and spaces do not count: `workerNum` is `worker_num`. Otherwise up to three in ten letters may
-/// be swapped, missing, doubled or wrong.
+/// Case, `_`, `-` and spaces do not count: `workerNum` is `worker_num`. Otherwise up to three in ten letters
+/// may be swapped, missing, doubled or wrong.
 pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const SIMILAR: f64 = 0.7;
     let wrong = letters(wrong);

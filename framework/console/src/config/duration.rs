@@ -1,7 +1,7 @@
 //! A duration: `30s`, `1h 30m`, or a number of seconds as in Swoole.
 //!
-//! For a field of type [`Duration`]: `#[serde(with = "framework::config::duration")]`. [`parse`] reads the same in
-//! options of the command line.
+//! For a field of type [`Duration`]: `#[serde(with = "framework::config::duration")]`. [`parse`] reads the
+//! same in options of the command line.
 
 use std::fmt;
 use std::time::Duration;

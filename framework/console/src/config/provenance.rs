@@ -46,8 +46,8 @@ impl Config {
         problems
     }
 
-    /// The names of the files in `config/`, without `.toml`. A directory that is missing or cannot be read has none:
-    /// reading the sections' own files reports the reason.
+    /// The names of the files in `config/`, without `.toml`. A directory that is missing or cannot be read
+    /// has none: reading the sections' own files reports the reason.
     fn file_names(&self) -> impl Iterator<Item = String> {
         let files = fs::read_dir(self.root().join("config")).into_iter().flatten().flatten();
         files.filter_map(|file| {

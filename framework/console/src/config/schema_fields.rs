@@ -13,7 +13,8 @@ pub(super) fn keys<S: Section>() -> Vec<String> {
     fields(&S::default()).into_iter().map(|(key, _)| key).collect()
 }
 
-/// The keys of a section with its values, in the order of its fields. Goes through JSON, where an unset key is
+/// The keys of a section with its values, in the order of its fields. Goes through JSON, where an unset key
+/// is
 /// `null`; TOML would leave it out.
 pub(super) fn fields(section: &impl Serialize) -> Vec<(String, Value)> {
     let json = serde_json::to_string(section).expect("a section is plain data");

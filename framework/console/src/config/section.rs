@@ -7,8 +7,9 @@ use super::validation::Invalid;
 
 /// The settings of `config/NAME.toml`.
 ///
-/// The struct derives `Serialize` and `Deserialize` with `#[serde(default)]`; its defaults live in `impl Default`
-/// and nowhere else. Every field has to be serialized: the known keys are read off a serialized default.
+/// The struct derives `Serialize` and `Deserialize` with `#[serde(default)]`; its defaults live in `impl
+/// Default` and nowhere else. Every field has to be serialized: the known keys are read off a serialized
+/// default.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a section of the configuration",
     label = "this has no config/NAME.toml",
@@ -21,8 +22,8 @@ pub trait Section: Default + Serialize + DeserializeOwned + Send + Sync + 'stati
     /// Keys of other programs that are refused, each with a sentence that says what to do instead.
     const REPLACED: &'static [(&'static str, &'static str)] = &[];
 
-    /// The noun for one table of the file, such as `schedule`, if the user chooses the keys and each is a table. The
-    /// struct is then a transparent map.
+    /// The noun for one table of the file, such as `schedule`, if the user chooses the keys and each is a
+    /// table. The struct is then a transparent map.
     const TABLE: Option<&'static str> = None;
 
     /// Validates the values. Called after reading; call it again after options have changed a value.

@@ -1,7 +1,7 @@
 //! A size in bytes: `2MB`, `64KiB`, or a number of bytes.
 //!
-//! For a field of type `usize`: `#[serde(with = "framework::config::size")]`. As in Swoole and PHP a kilobyte is
-//! 1024 bytes, however it is spelt.
+//! For a field of type `usize`: `#[serde(with = "framework::config::size")]`. As in Swoole and PHP a kilobyte
+//! is 1024 bytes, however it is spelt.
 
 use std::fmt;
 

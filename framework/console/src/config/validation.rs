@@ -31,7 +31,8 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// Collects the errors of [`Section::check`](super::Section::check), so that all of them are reported at once.
+/// Collects the errors of [`Section::check`](super::Section::check), so that all of them are reported at
+/// once.
 #[derive(Debug, Default)]
 pub struct Validator(Vec<(Cow<'static, str>, String)>);
 

@@ -30,8 +30,8 @@ pub(super) struct Globals {
 impl Globals {
     /// Adds the global options to `command`.
     ///
-    /// The command's own option of the same name takes precedence; the global option can then be given before the
-    /// command's name.
+    /// The command's own option of the same name takes precedence; the global option can then be given before
+    /// the command's name.
     pub(super) fn declare(command: Command) -> Command {
         let command = command.disable_help_flag(true).disable_version_flag(true).version("");
         let options = options(ArgAction::HelpShort, ArgAction::Version);

@@ -114,8 +114,8 @@ impl LogBuffer {
         }
     }
 
-    /// Waits for work and takes it: the lines, the number of dropped ones, and a request; `None` once the buffer is
-    /// closed and empty.
+    /// Waits for work and takes it: the lines, the number of dropped ones, and a request; `None` once the
+    /// buffer is closed and empty.
     fn take(&self, lines: &mut Vec<u8>) -> Option<(u64, Option<FlushRequest>)> {
         let mut state = self.state();
         state.is_writing = false;

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 
 use super::Rotation;
 
-/// A file of whole lines. Lines that cannot be written are counted, and the number is logged when there is room.
+/// A file of whole lines. Lines that cannot be written are counted, and the number is logged when there is
+/// room.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
@@ -188,7 +189,8 @@ fn count_lines(text: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', text).count() as u64
 }
 
-/// Opens the file for appending: the system keeps the lines of each write together, even with several writers.
+/// Opens the file for appending: the system keeps the lines of each write together, even with several
+/// writers.
 fn open(path: &Path) -> Result<File> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)

@@ -34,7 +34,8 @@ pub fn log_panics() {
 
 /// Calls `work`; a panic in it is neither printed nor logged, but left for [`take_panic`].
 ///
-/// Only this thread is concerned, and only for the time of the call. The panic itself goes on: catch it outside.
+/// Only this thread is concerned, and only for the time of the call. The panic itself goes on: catch it
+/// outside.
 pub fn capture_panics<T>(work: impl FnOnce() -> T) -> T {
     install();
     let _outer = CaptureGuard(IS_CAPTURING.replace(true));

@@ -11,7 +11,8 @@ use crate::config::size;
 
 const HOUR: u64 = 60 * 60;
 
-/// The time or size at which a log file is rotated: `"daily"`, `"hourly"`, a size such as `"100MB"`, or `"none"`.
+/// The time or size at which a log file is rotated: `"daily"`, `"hourly"`, a size such as `"100MB"`, or
+/// `"none"`.
 ///
 /// Days and hours begin as the times in the log say: in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub enum Rotation {
 }
 
 impl Rotation {
-    /// Whether a line of `length` bytes at `now` begins a new file, if the present one holds `size` bytes and was last
-    /// written at `written`.
+    /// Whether a line of `length` bytes at `now` begins a new file, if the present one holds `size` bytes and
+    /// was last written at `written`.
     pub(super) fn is_due(self, size: u64, length: usize, written: SystemTime, now: SystemTime) -> bool {
         match self {
             Self::None => false,

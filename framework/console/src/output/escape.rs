@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 
 /// A text from outside as it may be shown on a terminal or in a line of a log.
 ///
-/// Control characters, line separators and changes of the writing direction become `\n`, `\u{1b}` and the like;
-/// everything else stays as it is.
+/// Control characters, line separators and changes of the writing direction become `\n`, `\u{1b}` and the
+/// like; everything else stays as it is.
 pub fn escape_control(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);

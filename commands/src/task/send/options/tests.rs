@@ -149,13 +149,13 @@ fn value_may_be_read_from_a_file() {
     let text = include_str!("../../../../Cargo.toml");
     assert_eq!(more(&["--tags", word]), Ok(json!({"tags": [text]})));
     assert_eq!(more(&["--tags", "@@home"]), Ok(json!({"tags": ["@home"]})));
-    assert_says(more(&["--tags", "@gone"]), &["reading gone: ", "is written @@gone"]);
+    assert_says(more(&["--tags", "@gone"]), &["reading gone: ", "write @@gone"]);
 }
 
 #[test]
 fn mistakes_name_the_option() {
-    assert_says(resize(&["--width", "5"]), &["test_resize also needs --path <TEXT>"]);
-    assert_says(resize(&["--tags=a"]), &["also needs --path <TEXT>, --width <INTEGER>"]);
+    assert_says(resize(&["--width", "5"]), &["test_resize also requires --path <TEXT>"]);
+    assert_says(resize(&["--tags=a"]), &["also requires --path <TEXT>, --width <INTEGER>"]);
     assert_says(more(&["--ratio", "much"]), &["much", "--ratio <NUMBER>", "it is not a number"]);
     assert_says(
         resize(&["--path=a", "--width=70000"]),
