@@ -36,6 +36,10 @@ fn list_shows_version_usage_options_and_sorted_groups() {
         " make\n",
         "  make:command ",
         "  make:task ",
+        " task: server\n",
+        "  task:start ",
+        " task\n",
+        "  task:send ",
     ];
     let mut rest = list.as_str();
     for landmark in landmarks {
@@ -57,7 +61,7 @@ fn list_aligns_the_descriptions() {
 fn list_of_a_group_shows_that_group_and_rejects_unknown_ones() {
     let list = think("list make").exits(0).stdout;
     assert!(list.contains("make:task") && !list.contains("demo:hello"), "{list}");
-    assert!(think("list nothing").exits(2).stderr.contains("there are: config, demo, make"));
+    assert!(think("list nothing").exits(2).stderr.contains("the groups are: config, demo, make"));
 }
 
 #[test]

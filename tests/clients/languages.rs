@@ -39,7 +39,7 @@ fn check_client(language: &str, interpreter: &str) {
     assert_eq!(server.status()["ledger"]["done"], 1);
     std::fs::write(&file, code(language, &server.address).replace("ada@example.com", "nobody")).unwrap();
     let ran = Ran::of(Command::new(interpreter).arg(&file)).exits(0);
-    assert!(ran.stdout.contains("\"nobody\" is no mail address"), "{ran:?}");
+    assert!(ran.stdout.contains("\"nobody\" is not a mail address"), "{ran:?}");
 }
 
 #[test]

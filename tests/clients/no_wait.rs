@@ -48,7 +48,7 @@ fn no_wait_accepts_every_form_of_a_request() {
         &["send_mail", mail, "--priority", "9", "--key", "k"],
     ] {
         let ran = send(&server, arguments).exits(0);
-        assert_eq!(ran.stderr, format!("Handed over to {}, not acknowledged.\n", server.address));
+        assert_eq!(ran.stderr, format!("Sent to {}, not acknowledged.\n", server.address));
         assert_eq!(ran.stdout, "");
         server.line_with("] Finish: ");
     }
@@ -62,7 +62,7 @@ fn no_wait_sends_text_without_a_line_end() {
     send(&server, &["hello"]).exits(0);
     server.line_with("AsyncTask[0] Finish: hello -> OK");
     let ran = send(&server, &[""]).exits(2);
-    assert!(ran.stderr.contains("nothing to send"), "{ran:?}");
+    assert!(ran.stderr.contains("the message is empty"), "{ran:?}");
     let ran = send(&server, &["hello", "--key", "k"]).exits(2);
     assert!(ran.stderr.contains("name the function"), "{ran:?}");
     send(&server, &["hello", "--wait"]).exits(2);
@@ -74,7 +74,7 @@ fn no_wait_json_has_no_task_id() {
     let server = Server::start();
     let ran = send(&server, &["echo", "\"a\"", "--json"]).exits(0);
     let told: serde_json::Value = ran.json();
-    let expected = serde_json::json!({ "status": "handed_over", "address": server.address, "closed": true });
+    let expected = serde_json::json!({ "status": "sent", "address": server.address, "closed": true });
     assert_eq!(told, expected);
 }
 
@@ -115,7 +115,7 @@ fn no_wait_clients_that_are_killed_lose_no_task() {
         let mut command = command(&server.project, &server.address, &["echo", "\"a\""]);
         let mut client = command.args(TIMEOUT).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let line = Lines::of(client.stderr.take().unwrap()).line();
-        assert!(line.starts_with("Handed over"), "{line}");
+        assert!(line.starts_with("Sent to"), "{line}");
         if number % 2 == 1 {
             kill(&mut client);
         } else {
@@ -201,7 +201,7 @@ fn no_wait_works_over_tls_with_tokens_or_explains_the_rejection() {
         run(command.args(TIMEOUT), tls, token)
     };
     let ran = send("true", SECRET).exits(0);
-    assert!(ran.stderr.starts_with("Handed over"), "{ran:?}");
+    assert!(ran.stderr.starts_with("Sent to"), "{ran:?}");
     for (ran, told) in [
         (send("true", ""), "token"),
         (send("true", "hocus pocus"), "token"),
@@ -209,7 +209,7 @@ fn no_wait_works_over_tls_with_tokens_or_explains_the_rejection() {
         (send("false", ""), "TLS"),
     ] {
         let ran = ran.exits(5);
-        assert!(ran.stderr.contains(told) && !ran.stderr.contains("Handed over"), "{told}: {ran:?}");
+        assert!(ran.stderr.contains(told) && !ran.stderr.contains("Sent to"), "{told}: {ran:?}");
     }
     let ran = server.project.think("task:status --json").exits(0);
     let status: serde_json::Value = ran.json();

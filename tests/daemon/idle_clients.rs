@@ -96,7 +96,7 @@ fn stop_answers_waiting_http_requests_before_it_closes() {
     follows.find_line("watching", |line| line.contains("watching"));
     wait_until("both tasks are accepted", || daemon.status()["ledger"]["accepted"] == 2);
     let stopped = daemon.think("task:stop").exits(0);
-    assert!(stopped.stderr.contains("Left for its next start: 2 tasks"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("2 tasks kept for its next start"), "{}", stopped.stderr);
     let answer = waits.rest();
     assert!(answer.starts_with("HTTP/1.1 ") && answer.contains("\"task_id\":1"), "{answer}");
     let rest = follows.rest();

@@ -177,7 +177,7 @@ fn stop_overrides_a_pending_reload() {
     assert_eq!(asking.send("{\"command\":\"reload\"}\n").json()["result"]["phase"], "preparing");
     asking.find_json("the running mail", |line| line["result"]["running"]["send_mail"] == 1);
     let stopped = daemon.think("task:stop --now").exits(0);
-    assert!(stopped.stderr.contains("Left for its next start: 1 tasks"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("1 task kept for its next start"), "{}", stopped.stderr);
     daemon.wait();
     assert!(!daemon.project.path("runtime/server.pid").exists());
 }

@@ -100,7 +100,7 @@ fn killed_server_is_not_running_and_starts_again() {
     let daemon = Daemon::start(project(), "");
     daemon.signal(Signal::KILL);
     daemon.wait();
-    assert!(daemon.think("task:stop").exits(NOT_RUNNING).stderr.contains("was left behind"));
+    assert!(daemon.think("task:stop").exits(NOT_RUNNING).stderr.contains("is stale"));
     let daemon = Daemon::start(daemon.into_project(), "");
     assert_eq!(daemon.status()["pid"], daemon.pid);
 }

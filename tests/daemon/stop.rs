@@ -26,7 +26,7 @@ fn stop_reports_running_tasks_and_now_skips_the_wait() {
     let (mail_server, daemon) = with_silent_mail();
     let _connection = mail_server.accept();
     let stopped = daemon.think("task:stop --now").exits(0);
-    assert!(stopped.stderr.contains("Left for its next start: 1 tasks"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("1 task kept for its next start"), "{}", stopped.stderr);
 
     let daemon = Daemon::start(daemon.into_project(), "");
     let _connection = mail_server.accept();
@@ -36,7 +36,7 @@ fn stop_reports_running_tasks_and_now_skips_the_wait() {
     let stopped = daemon.think("task:stop --grace 1s").exits(0);
     let waited = "Waiting up to 1s for running tasks: 1 of send_mail";
     assert!(stopped.stderr.contains(waited), "{}", stopped.stderr);
-    assert!(stopped.stderr.contains("Left for its next start: 1 tasks"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("1 task kept for its next start"), "{}", stopped.stderr);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn unused_swoole_settings_are_rejected_with_a_reason() {
         let name = setting.split(' ').next().unwrap();
         let project = project_with(&format!("{setting}\n"));
         let ran = project.think("task:start -d").exits(1);
-        let said = format!("config/server.toml:2: `{name}` is not used here: ");
+        let said = format!("config/server.toml:2: `{name}` is not supported: ");
         assert!(ran.stderr.contains(&said) && ran.stderr.contains(says), "{setting}: {}", ran.stderr);
         assert!(!project.path("runtime/server.pid").exists(), "{setting}");
     }
@@ -124,7 +124,7 @@ fn max_wait_time_limits_how_long_a_stop_waits() {
     let _connection = mail_server.accept();
     let stopped = daemon.think("task:stop").exits(0).stderr;
     assert!(stopped.contains("Waiting up to 1s for running tasks: 1 of send_mail"), "{stopped}");
-    assert!(stopped.contains("Left for its next start: 1 tasks"), "{stopped}");
+    assert!(stopped.contains("1 task kept for its next start"), "{stopped}");
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn connections_are_listed_in_pages() {
     assert_eq!(listed.len(), 1_002, "with its own");
     let ran = server.think(&["task:connections", "--after", "5", "--limit", "2"]).exits(0);
     assert_eq!(ran.stdout.lines().count(), 3, "{}", ran.stdout);
-    assert!(ran.stderr.contains("There are more: --after 7"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("for the next page: --after 7"), "{}", ran.stderr);
 }
 
 #[test]

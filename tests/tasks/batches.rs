@@ -85,7 +85,7 @@ fn task_batch_skip_bad_omits_bad_lines() {
     let file = server.project.path("mixed.ndjson");
     let ran = server.think(&["task:batch", "echo", file.to_str().unwrap(), "--skip-bad"]).exits(0);
     assert!(ran.stdout.starts_with("batch 1: 20 of 20 tasks done"), "{ran:?}");
-    for part in ["20 bad lines left out", "  line 2: ", "  line 20: ", "and 10 more"] {
+    for part in ["20 bad lines skipped", "  line 2: ", "  line 20: ", "and 10 more"] {
         assert!(ran.stderr.contains(part), "no {part:?}: {ran:?}");
     }
 }
@@ -108,9 +108,9 @@ fn task_batch_converts_csv_values_to_argument_types() {
 fn task_batch_names_mistakes_in_csv_lines() {
     let server = Server::start();
     for (text, said) in [
-        ("to,title,content\na@example.com,x\n", "line 2: has 2 values, and the header 3"),
+        ("to,title,content\na@example.com,x\n", "line 2: 2 values, but the header has 3"),
         ("to,tittle,content\na@example.com,x,y\n", "Did you mean \"title\"?"),
-        ("to,to\na,b\n", "the column \"to\" stands twice"),
+        ("to,to\na,b\n", "the header repeats the column \"to\""),
         ("to,\na,b\n", "column 2 of the header has no name"),
     ] {
         server.project.write("mails.csv", text);
@@ -198,7 +198,7 @@ fn ctrl_c_during_task_batch_cancels_the_batch() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ran = Ran::finish(child).exits(130);
     drop(input);
-    assert!(ran.stderr.contains("batch 1 is cancelled, and nothing of it runs"), "{ran:?}");
+    assert!(ran.stderr.contains("batch 1 is cancelled, and none of its tasks runs"), "{ran:?}");
     let (done, _, waiting) = counts(&server);
     assert_eq!((done, waiting), (json!(0), json!(0)));
 }

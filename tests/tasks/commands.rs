@@ -155,9 +155,9 @@ fn cancel_of_a_waiting_task_succeeds_once() {
 fn cancel_of_a_running_task_drops_its_attempt() {
     let (server, _connection) = server_with_a_running_task();
     let ran = server.think(&["task:cancel", "0"]).exits(0);
-    assert_eq!(ran.stdout, "task 0: was running; its attempt is dropped\n");
+    assert_eq!(ran.stdout, "task 0: was running and is aborted\n");
     let ran = server.think(&["task:watch", "0"]).exits(1);
-    assert!(ran.stderr.contains("has been cancelled"), "{ran:?}");
+    assert!(ran.stderr.contains("was cancelled"), "{ran:?}");
     assert_eq!(server.status()["ledger"]["cancelled"], 1);
 }
 
@@ -209,7 +209,7 @@ fn task_watch_exits_with_the_outcome() {
     let ran = server.think(&["task:watch", "1", "--json"]).exits(1);
     assert_eq!(ran.json()["state"], "failed");
     assert!(
-        ran.stderr.contains("attempt 1 has failed") && ran.stderr.contains("task 1 has failed"),
+        ran.stderr.contains("attempt 1 failed") && ran.stderr.contains("task 1 failed"),
         "{ran:?}"
     );
 }

@@ -28,7 +28,7 @@ fn task_functions_lists_without_a_server() {
 fn task_functions_shows_options_and_arguments() {
     let text = think("task:functions send_mail").exits(0).stdout;
     for part in
-        ["Send one mail", "mail, priority 5", "5, each at most 30s", "app/task/send_mail.rs:", "to_email"]
+        ["Send one mail", "mail, priority 5", "timeout         30s", "app/task/send_mail.rs:", "to_email"]
     {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
@@ -97,12 +97,12 @@ fn task_send_rejects_invalid_options_before_sending() {
         assert!(stderr.contains(part), "no {part:?} in:\n{stderr}");
     };
     refused("send_mail --titel Hi --to a@example.com", "a similar argument exists: '--title'");
-    refused("send_mail --to a@example.com", "send_mail also needs --content <TEXT>");
+    refused("send_mail --to a@example.com", "send_mail also requires --content <TEXT>");
     refused("batch_ended --batch x", "invalid value 'x' for '--batch <INTEGER>': it is not an integer");
     refused("sendmail --to a@example.com", "There is no function \"sendmail\". Did you mean \"send_mail\"?");
     refused("nonsense --to a@example.com", "unexpected argument '--to'");
     refused("echo --text hello", "unexpected argument '--text'");
-    refused("send_mail {} --to a@example.com", "either JSON or options, not both");
+    refused("send_mail {} --to a@example.com", "either as JSON or as options, not both");
     refused("send_mail {} --dleay 1h", "a similar argument exists: '--delay'");
     refused("hello --dleay 1h", "a similar argument exists: '--delay'");
     refused("send_mail {} {}", "unexpected argument '{}'");
@@ -115,7 +115,7 @@ fn task_send_help_lists_the_arguments() {
     for part in [
         "Arguments of send_mail:",
         "--to <TEXT>",
-        "Whom the mail is for",
+        "Recipient",
         "[required]",
         "Global options:",
         "--delay <TIME>",

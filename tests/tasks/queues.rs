@@ -100,7 +100,7 @@ fn task_check_names_undecodable_tasks() {
     let mut server = server_with_waiting(&["noop", "echo"]);
     let ran = server.project.think("task:check --json").exits(0);
     let report = ran.json();
-    assert_eq!((&report["waiting"], &report["misfits"]), (&json!(2), &json!(0)));
+    assert_eq!((&report["waiting"], &report["incompatible"]), (&json!(2), &json!(0)));
     server.signal(Signal::TERM);
     server.exit_code();
     // As an earlier program would have left it.
@@ -108,7 +108,7 @@ fn task_check_names_undecodable_tasks() {
     file.execute("UPDATE tasks SET args = '5' WHERE function = 'echo'", []).unwrap();
     file.execute("UPDATE tasks SET function = 'gone' WHERE function = 'noop'", []).unwrap();
     let ran = server.project.think("task:check").exits(1);
-    for part in ["There is no function \"gone\".", "expected a string", "the first is 1"] {
+    for part in ["There is no function \"gone\".", "expected a string", "first task 1"] {
         assert!(ran.stdout.contains(part), "no {part}: {ran:?}");
     }
     assert!(ran.stderr.contains("2 of 2 tasks waiting would fail"), "{ran:?}");
@@ -119,7 +119,7 @@ fn task_run_here_does_not_affect_the_server() {
     let server = server_with_waiting(&["echo"]);
     let ran = server.project.think("task:run 0 --here").exits(0);
     assert_eq!(ran.stdout, "\"x -> OK\"\n");
-    assert!(ran.stderr.contains("the server does not know"), "{ran:?}");
+    assert!(ran.stderr.contains("runs in this process only"), "{ran:?}");
     let ledger = &server.status()["ledger"];
     assert_eq!((&ledger["done"], &ledger["waiting"]), (&json!(0), &json!(1)));
     server.project.think("task:run 0").exits(2);

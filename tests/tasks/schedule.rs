@@ -94,7 +94,7 @@ fn schedule_list_works_without_a_server() {
 #[test]
 fn schedule_list_without_schedules_succeeds() {
     let ran = Ran::of(Project::new().command().args(["schedule:list", "--address", NOBODY])).exits(0);
-    assert_eq!((ran.stdout.as_str(), ran.stderr.contains("There are no schedules")), ("", true));
+    assert_eq!((ran.stdout.as_str(), ran.stderr.contains("No schedules")), ("", true));
 }
 
 #[test]

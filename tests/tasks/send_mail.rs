@@ -123,7 +123,7 @@ fn send_mail_rejects_an_invalid_address_before_queueing() {
     let mut client = server.connect();
     let answer = ask(&mut client, &mail("ada@@example"));
     assert_eq!((&answer["status"], &answer["code"]), (&json!("error"), &json!("bad_arguments")), "{answer}");
-    assert!(answer["error"].as_str().unwrap().contains("\"ada@@example\" is no mail address"), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("\"ada@@example\" is not a mail address"), "{answer}");
     assert_eq!(ledger(&mut client)["accepted"], 0);
 }
 

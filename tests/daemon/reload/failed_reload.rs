@@ -62,7 +62,7 @@ fn failed_reload_still_answers_waiting_clients() {
     daemon.project.write("config/server.toml", &format!("{good}pid_file = \"/dev/null/server.pid\"\n"));
     let ran = daemon.think("task:reload").exits(1);
     assert!(
-        ran.stderr.contains("/dev/null/server.pid") && ran.stderr.contains("serves on"),
+        ran.stderr.contains("/dev/null/server.pid") && ran.stderr.contains("goes on: "),
         "{}",
         ran.stderr
     );
