@@ -208,10 +208,7 @@ fn task_watch_exits_with_the_outcome() {
     fail(&server);
     let ran = server.think(&["task:watch", "1", "--json"]).exits(1);
     assert_eq!(ran.json()["state"], "failed");
-    assert!(
-        ran.stderr.contains("attempt 1 failed") && ran.stderr.contains("task 1 failed"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.contains("attempt 1 failed") && ran.stderr.contains("task 1 failed"), "{ran:?}");
 }
 
 #[test]

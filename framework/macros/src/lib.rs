@@ -7,8 +7,8 @@ mod task;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Registers a command. It is derived together with clap's `Args`, and takes the name from the attribute that clap
-/// reads too:
+/// Registers a command. It is derived together with clap's `Args`, and takes the name from the attribute
+/// that clap reads too:
 ///
 /// ```text
 /// /// Greet somebody
@@ -17,7 +17,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// struct Hello { .. }
 /// ```
 ///
-/// The doc comment is the help; `alias`, `visible_alias`, `hide` and every other option in `#[command(..)]` are clap's.
+/// The doc comment is the help; `alias`, `visible_alias`, `hide` and every other option in `#[command(..)]`
+/// are clap's.
 #[proc_macro_derive(Command, attributes(command))]
 pub fn command(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -33,12 +34,13 @@ pub fn command(input: TokenStream) -> TokenStream {
 /// ```
 ///
 /// Options: `name`, `queue`, `priority` (0 to 9), `attempts`, `timeout` and `backoff` (`"30s"`, `"2m"`),
-/// `blocking`, `concurrency` (how many tasks of one concurrency key run at once); `cron` (`"0 9 * * mon-fri"`) with `timezone` (`"Asia/Shanghai"`), `missed` (`"skip"`, `"once"` or
-/// `"all"`) and `overlap` (`"allow"` or `"skip"`).
+/// `blocking`, `concurrency` (how many tasks of one concurrency key run at once); `cron`
+/// (`"0 9 * * mon-fri"`) with `timezone` (`"Asia/Shanghai"`), `missed` (`"skip"`, `"once"` or `"all"`) and
+/// `overlap` (`"allow"` or `"skip"`).
 ///
-/// The fields with their documentation and serde's attributes make the JSON Schema of the arguments; `#[schemars(..)]`
-/// on a field takes precedence. A type of your own that only derives serde's traits allows any value there, unless it
-/// also has `#[derive(JsonSchema)] #[schemars(crate = "framework::schemars")]`.
+/// The fields with their documentation and serde's attributes make the JSON Schema of the arguments;
+/// `#[schemars(..)]` on a field takes precedence. A type of your own that only derives serde's traits allows
+/// any value there, unless it also has `#[derive(JsonSchema)] #[schemars(crate = "framework::schemars")]`.
 #[proc_macro_derive(Task, attributes(task, schemars))]
 pub fn task(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

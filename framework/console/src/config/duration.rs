@@ -21,7 +21,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 /// Serializes a duration as `30s` or `1h 30m`.
 ///
 /// # Errors
-/// Those of the serializer.
+/// Errors of the serializer.
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
 }

@@ -13,7 +13,7 @@ const UNITS: [(&str, u64); 4] = [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 1
 /// Serializes a size in the largest unit without a remainder: `2MB`, `1500B`.
 ///
 /// # Errors
-/// Those of the serializer.
+/// Errors of the serializer.
 pub fn serialize<S: Serializer>(size: &usize, serializer: S) -> Result<S::Ok, S::Error> {
     let bytes = *size as u64;
     let whole = UNITS.into_iter().find(|(_, unit)| bytes != 0 && bytes % unit == 0);

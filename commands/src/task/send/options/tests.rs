@@ -64,7 +64,7 @@ impl Handle for Turn {
     }
 }
 
-/// What comes of these words behind `task:send`.
+/// The arguments that these words after `task:send` become.
 fn of(function: &str, words: &[&str]) -> Result<Value, String> {
     let own = [Arg::new("message"), Arg::new("wait").long("wait").action(ArgAction::SetTrue)];
     let words: Vec<_> = [&[function], words].concat().into_iter().map(OsString::from).collect();
