@@ -128,7 +128,7 @@ fn launcher_builds_at_the_first_start_only() {
     let project = LauncherProject::new();
     let first = project.start().exits(0);
     assert_eq!(first.stdout.trim(), "one");
-    assert!(first.stderr.contains("about a minute"), "{}", first.stderr);
+    assert!(first.stderr.contains("5 to 10 minutes"), "{}", first.stderr);
     let second = project.start().exits(0);
     assert_eq!(second.stderr, "");
     assert_eq!(project.started(), pair("one", ""));
