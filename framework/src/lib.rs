@@ -1,7 +1,16 @@
 //! A console kernel whose main pluggable command is an asynchronous task server.
 //!
-//! This crate re-exports the crates that stand in its folder, chosen by features: `console` (always there), `client`
-//! and `server`, both by default. Read them in this order.
+//! This crate re-exports the crates that stand in its folder, by features:
+//!
+//! | feature | modules | compiles |
+//! |---|---|---|
+//! | `console` | [`output`], [`input`], [`config`], [`log`], [`app`], [`command`], [`console`] | the kernel; always there |
+//! | `client` | `client`, `protocol`, `task`, `views` | TLS, but no store and no HTTP |
+//! | `server` | `server`, `store`, `schedule`, `protocol`, `task`, `views` | SQLite, HTTP, WebSocket and cron as well |
+//!
+//! All of them are on by default. A program that is only a console says `default-features = false, features =
+//! ["console"]`; one that only sends tasks, `["client"]`. Read the modules in this order: `console`, `protocol`, `task`,
+//! `client`, `store`, `server`.
 
 #[cfg(feature = "client")]
 pub use framework_client as client;
@@ -25,7 +34,7 @@ pub use schemars;
 pub use serde;
 pub use serde_json;
 
-/// Keeps the code in the README true.
+/// The README, whose Rust examples are compiled as tests.
 #[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! What almost every command and task needs: `use framework::prelude::*;`.
+//! The names that almost every command, task and server uses, by features: `use framework::prelude::*;`.
 
 pub use anyhow::{Context, Result, anyhow, bail, ensure};
 #[cfg(feature = "tasks")]
