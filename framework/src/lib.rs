@@ -4,13 +4,13 @@
 //!
 //! | feature | modules | compiles |
 //! |---|---|---|
-//! | `console` | [`output`], [`input`], [`config`], [`log`], [`app`], [`command`], [`console`] | the kernel; always there |
-//! | `client` | `client`, `protocol`, `task`, `views` | TLS, but no store and no HTTP |
-//! | `server` | `server`, `store`, `schedule`, `protocol`, `task`, `views` | SQLite, HTTP, WebSocket and cron as well |
+//! | `console` | [`output`], [`input`], [`config`], [`log`], [`app`], [`command`], [`console`] | the kernel |
+//! | `client` | `protocol`, `task`, `views`, `client` | TLS, but no store and no HTTP |
+//! | `server` | `protocol`, `task`, `views`, `schedule`, `store`, `server` | SQLite, HTTP, WebSocket, cron |
 //!
-//! All of them are on by default. A program that is only a console says `default-features = false, features =
-//! ["console"]`; one that only sends tasks, `["client"]`. Read the modules in this order: `console`, `protocol`, `task`,
-//! `client`, `store`, `server`.
+//! The kernel is always there, and all three are on by default. A program that is only a console says
+//! `default-features = false, features = ["console"]`; one that only sends tasks, `features = ["client"]`.
+//! The modules of a feature stand in reading order.
 
 #[cfg(feature = "client")]
 pub use framework_client as client;

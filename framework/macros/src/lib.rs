@@ -1,7 +1,7 @@
 //! `#[derive(Command)]` and `#[derive(Task)]`.
 
-mod command;
 mod input;
+mod command;
 mod task;
 
 use proc_macro::TokenStream;
