@@ -1,86 +1,72 @@
-//! The rules of the house, held by reading its sources: who may import whom, and how a file looks.
+//! What neither Cargo nor the compiler checks: the import order within a crate, and how the sources look.
 
 mod crates;
+mod features;
 mod imports;
-mod layout;
 mod modules;
 mod source;
-mod tokens;
+mod style;
 
 use source::{Source, sources};
 
-/// Checks that a rule is kept, and shows every line that breaks it.
+/// Panics with every place that breaks a rule.
 #[track_caller]
-fn holds(broken: Vec<String>) {
+fn assert_none(broken: &[String]) {
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
-/// A file that nobody wrote.
-fn made_up(path: &str, text: &str) -> Source {
-    Source { path: path.to_owned(), text: text.to_owned() }
+/// The faults that a rule finds in made-up sources: paths with their text.
+fn faults(rule: fn(&[Source]) -> Vec<String>, sources: &[(&str, &str)]) -> Vec<String> {
+    let source = |(path, text): &(&str, &str)| Source { path: (*path).to_owned(), text: (*text).to_owned() };
+    rule(&sources.iter().map(source).collect::<Vec<_>>())
 }
 
 #[test]
-fn a_module_of_the_framework_imports_only_what_stands_before_it() {
-    holds(modules::reading_order(&sources()));
+fn crate_depends_only_on_crates_of_earlier_layers() {
+    assert_none(&crates::layers(&crates::metadata()));
 }
 
 #[test]
-fn every_module_of_the_framework_has_its_place() {
-    holds(modules::places(&sources()));
+fn app_names_commands_only_to_link_them() {
+    assert_none(&crates::linked_commands(&sources()));
 }
 
 #[test]
-fn a_room_of_the_server_imports_only_later_rooms() {
-    holds(modules::one_way(&sources()));
+fn module_imports_only_modules_listed_before_it() {
+    assert_none(&modules::reading_order(&sources()));
 }
 
 #[test]
-fn the_application_and_the_built_in_commands_use_the_framework_and_never_each_other() {
-    holds(crates::apart(&sources()));
+fn server_stage_imports_only_later_stages() {
+    assert_none(&modules::stages(&sources()));
 }
 
 #[test]
-fn the_program_names_the_built_in_commands_so_that_the_linker_keeps_them() {
-    holds(crates::linked(&sources()));
+fn file_is_in_no_import_cycle() {
+    assert_none(&modules::cycles(&sources()));
 }
 
 #[test]
-fn the_framework_names_no_command() {
-    holds(crates::no_command_by_name(&sources()));
+fn type_name_is_unique_within_a_crate() {
+    assert_none(&style::types(&sources()));
 }
 
 #[test]
-fn a_store_opens_no_socket() {
-    holds(crates::no_socket_in_a_store(&sources()));
+fn function_name_is_no_vague_verb() {
+    assert_none(&style::functions(&sources()));
 }
 
 #[test]
-fn only_the_configuration_reads_the_environment_and_only_the_output_prints() {
-    holds(crates::exempt_from_lints(&sources()));
+fn file_has_at_most_400_lines() {
+    assert_none(&style::lengths(&sources()));
 }
 
 #[test]
-fn every_crate_keeps_the_lints_of_the_house() {
-    holds(layout::lints());
+fn doc_line_fits_110_columns() {
+    assert_none(&style::doc_widths(&sources()));
 }
 
 #[test]
-fn a_file_opens_with_one_sentence() {
-    holds(layout::first_lines(&sources()));
-}
-
-#[test]
-fn no_file_is_longer_than_400_lines() {
-    holds(layout::lengths(&sources()));
-}
-
-#[test]
-fn a_file_is_named_for_what_it_holds() {
-    holds(layout::names(&sources()));
-}
-
-#[test]
-fn the_top_of_the_house_holds_nothing_else() {
-    holds(layout::top());
+fn doc_comment_has_at_least_three_words() {
+    assert_none(&style::doc_words(&sources()));
 }

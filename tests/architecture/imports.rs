@@ -1,176 +1,78 @@
-//! Every path that a file names, by `use` or in passing, told from the root of its crate.
+//! Every path that a file names, in a `use` or in passing, also among the tokens of a macro.
 
-use super::tokens::{Kind, Token};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+use super::source::Source;
 
 /// One path, such as `crate::store::Store` or `tokio::net::TcpStream`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(super) struct Import {
     pub(super) line: usize,
-    /// Begins with `crate` where it is within its own crate.
     pub(super) path: Vec<String>,
-    pub(super) is_use: bool,
 }
 
-impl Import {
-    pub(super) fn name(&self) -> String {
-        self.path.join("::")
-    }
-
-    /// What follows the name of the crate, where the path begins with one of these names.
-    pub(super) fn within(&self, crates: &[&str]) -> Option<&[String]> {
-        let (first, rest) = self.path.split_first()?;
-        crates.contains(&first.as_str()).then_some(rest)
-    }
+/// The paths of a file, without those of items under `#[cfg(test)]`.
+pub(super) fn imports(source: &Source) -> Vec<Import> {
+    let mut found = Vec::new();
+    scan(source.text.parse().unwrap(), &Import::default(), &mut found);
+    found.retain(|import| import.path.len() > 1);
+    found
 }
 
-pub(super) fn imports(tokens: &[Token<'_>], module: &[&str]) -> Vec<Import> {
-    let mut reader = Reader { tokens, at: 0, depth: 0, inner: Vec::new(), module, found: Vec::new() };
-    while reader.at < tokens.len() {
-        reader.step();
-    }
-    reader.found
-}
-
-struct Reader<'a> {
-    tokens: &'a [Token<'a>],
-    at: usize,
-    /// How many braces are open.
-    depth: usize,
-    /// The modules within the file that are open here, each with the depth it began at.
-    inner: Vec<(&'a str, usize)>,
-    module: &'a [&'a str],
-    found: Vec<Import>,
-}
-
-impl<'a> Reader<'a> {
-    fn step(&mut self) {
-        let token = self.tokens[self.at];
-        match token.text {
-            "{" => self.depth += 1,
-            "}" => {
-                self.depth = self.depth.saturating_sub(1);
-                self.inner.retain(|&(_, depth)| depth < self.depth);
+/// Adds the paths among these tokens; within the braces of a `use` each begins with `stem`.
+fn scan(tokens: TokenStream, stem: &Import, found: &mut Vec<Import>) {
+    let (mut path, mut before) = (stem.clone(), String::new());
+    let mut tokens = tokens.into_iter();
+    while let Some(token) = tokens.next() {
+        let text = match &token {
+            TokenTree::Group(_) => String::new(),
+            token => token.to_string(),
+        };
+        match token {
+            TokenTree::Punct(_) if text == ":" => {}
+            TokenTree::Ident(_) if !stem.path.is_empty() && (text == "as" || before == "as") => {}
+            TokenTree::Ident(name) => {
+                if before != "::" {
+                    found.push(std::mem::replace(&mut path, stem.clone()));
+                }
+                path.line = name.span().start().line;
+                path.path.push(text.clone());
             }
-            "mod" if self.text(self.at + 2) == "{" => self.inner.push((self.text(self.at + 1), self.depth)),
-            "use" if !matches!(self.text(self.at + 1), "<" | "") => {
-                self.at += 1;
-                return self.branch(&[], true);
+            TokenTree::Group(group)
+                if before == "#" && group.to_string().replace(' ', "") == "[cfg(test)]" =>
+            {
+                tokens.find(is_end_of_item);
             }
-            _ if self.begins_path() => return self.branch(&[], false),
-            _ => {}
-        }
-        self.at += 1;
-    }
-
-    fn text(&self, at: usize) -> &'a str {
-        self.tokens.get(at).map_or("", |token| token.text)
-    }
-
-    fn begins_path(&self) -> bool {
-        let before = |back: usize| self.at.checked_sub(back).and_then(|at| self.tokens.get(at));
-        let goes_on = before(1).is_some_and(|token| token.is("::"))
-            && before(2).is_some_and(|token| token.kind == Kind::Word || token.is(">"));
-        self.tokens[self.at].kind == Kind::Word && self.text(self.at + 1) == "::" && !goes_on
-    }
-
-    /// Reads a path to its end, and in a `use` all that it branches into.
-    fn branch(&mut self, stem: &[&'a str], is_use: bool) {
-        self.at += usize::from(matches!(self.text(self.at), "::" | "$"));
-        let line = self.tokens.get(self.at).map_or(0, |token| token.line);
-        let mut path = stem.to_vec();
-        while let Some(token) = self.tokens.get(self.at) {
-            match token.text {
-                "{" => return self.branches(&path),
-                "*" => path.push("*"),
-                name if token.kind == Kind::Word => path.push(name),
-                _ => break,
+            TokenTree::Group(group) if before == "::" && group.delimiter() == Delimiter::Brace => {
+                scan(group.stream(), &std::mem::replace(&mut path, stem.clone()), found);
             }
-            self.at += 1;
-            if !self.goes_on(is_use) {
-                break;
-            }
-            self.at += 1;
+            TokenTree::Group(group) => scan(group.stream(), &Import::default(), found),
+            _ => found.push(std::mem::replace(&mut path, stem.clone())),
         }
-        if is_use && self.text(self.at) == "as" {
-            self.at += 2;
-        }
-        let path = self.absolute(&path);
-        self.found.push(Import { line, path, is_use });
+        before = if before == ":" && text == ":" { "::".to_owned() } else { text };
     }
+    found.push(path);
+}
 
-    /// In `Vec::<u8>::new` the path ends before the types.
-    fn goes_on(&self, is_use: bool) -> bool {
-        let next = self.tokens.get(self.at + 1);
-        self.text(self.at) == "::" && next.is_some_and(|next| is_use || next.kind == Kind::Word)
-    }
-
-    fn branches(&mut self, stem: &[&'a str]) {
-        self.at += 1;
-        while !matches!(self.text(self.at), "}" | "") {
-            let before = self.at;
-            self.branch(stem, true);
-            self.at += usize::from(self.text(self.at) == "," || self.at == before);
-        }
-        self.at += 1;
-    }
-
-    fn absolute(&self, path: &[&str]) -> Vec<String> {
-        let mut here: Vec<&str> = vec!["crate"];
-        here.extend(self.module);
-        here.extend(self.inner.iter().map(|&(name, _)| name));
-        let above = path.iter().take_while(|name| matches!(**name, "super" | "self"));
-        let is_absolute = above.clone().next().is_none();
-        let rest = path[above.clone().count()..].iter().filter(|name| **name != "self");
-        here.truncate(here.len().saturating_sub(above.filter(|name| **name == "super").count()).max(1));
-        if is_absolute {
-            here.clear();
-        }
-        here.extend(rest);
-        here.into_iter().map(str::to_owned).collect()
+fn is_end_of_item(token: &TokenTree) -> bool {
+    match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+        token => token.to_string() == ";",
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::architecture::tokens::tokens;
-
-    fn imports(module: &[&str], text: &str) -> Vec<String> {
-        let found = super::imports(&tokens(text), module);
-        found.iter().map(|import| format!("{} {}", import.line, import.name())).collect()
+#[test]
+fn imports_lists_paths_with_their_lines() {
+    let text =
+        "use crate::{\n app::{self, App as It},\n log::*,\n};\nfn f(a: super::A) { g!(b::<c::D>::e()) }
+        #[cfg(test)]\nmod tests { use super::*; }\n// x::Y\npub use z::Z;";
+    let found = imports(&Source { path: "app/a.rs".into(), text: text.into() });
+    let found: Vec<_> =
+        found.iter().map(|import| format!("{} {}", import.line, import.path.join("::"))).collect();
+    let expected =
+        ["2 crate::app::self", "2 crate::app::App", "3 crate::log", "5 super::A", "5 c::D", "9 z::Z"];
+    for import in expected {
+        assert!(found.iter().any(|found| found == import), "{import} is not in {found:?}");
     }
-
-    #[test]
-    fn the_branches_of_a_use_are_paths_of_their_own() {
-        let text = "use crate::{\n    app::{self, App as It},\n    store::*,\n};\npub use {anyhow, ::clap};";
-        let found = ["2 crate::app", "2 crate::app::App", "3 crate::store::*", "5 anyhow", "5 clap"];
-        assert_eq!(imports(&[], text), found);
-    }
-
-    #[test]
-    fn a_path_in_passing_counts_like_a_use() {
-        let text = "fn f(x: &crate::store::Lease) -> Vec<u8> {\n ::tokio::net::lookup(Vec::<u8>::new()) }";
-        assert_eq!(imports(&[], text), ["1 crate::store::Lease", "2 tokio::net::lookup", "2 Vec"]);
-        assert_eq!(imports(&[], "($x:tt) => { $crate::log::info!($x) }"), ["1 crate::log::info"]);
-    }
-
-    #[test]
-    fn super_is_told_from_the_root_also_within_a_module_of_the_file() {
-        let module = ["server", "session", "batch"];
-        assert_eq!(imports(&module, "use super::super::queue::Queue;"), ["1 crate::server::queue::Queue"]);
-        let text = "mod tests {\n use super::*;\n mod more { use super::super::super::x; }\n}\nuse super::y;";
-        let found = [
-            "2 crate::server::session::batch::*",
-            "3 crate::server::session::x",
-            "5 crate::server::session::y",
-        ];
-        assert_eq!(imports(&module, text), found);
-    }
-
-    #[test]
-    fn what_is_written_in_comments_and_strings_is_no_import() {
-        let text =
-            "// crate::a::b\n/* crate::a /* */ crate::a::b */ \"\\\"crate::a::b\" r#\"\"crate::a::b\"# '\"'";
-        assert_eq!(imports(&[], text), Vec::<String>::new());
-        assert_eq!(imports(&[], "fn f<'a>(x: &'a a::B) { '\\'' }"), ["1 a::B"]);
-    }
+    assert!(!found.iter().any(|found| found.contains("x::Y") || found.contains('*') || found.contains("It")));
 }

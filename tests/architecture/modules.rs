@@ -1,168 +1,173 @@
-//! The order of the framework's modules, and the flow through the rooms of its server.
+//! Which modules of a crate import which: in reading order, along the server's stages, never in a circle.
 
-use super::source::{Source, imports_below};
-use super::tokens::following;
+use std::collections::BTreeSet;
 
-/// The rooms of the server, in the order in which data walks through them.
-const ROOMS: [&str; 7] = ["listener", "session", "scheduler", "queue", "worker", "finisher", "notifier"];
-/// What the rooms of the server share: words, not rooms.
-const VOCABULARY: &[&str] = &[
-    "access",
-    "audience",
-    "connection",
-    "door",
-    "ending",
-    "events",
-    "given",
-    "handover",
-    "outbox",
-    "peer",
-    "pool",
-    "ready",
-    "renewal",
-    "roster",
-    "settings",
-    "status",
-    "stream",
-    "waiters",
-    "watched",
-    "witnesses",
+use super::imports::imports;
+use super::source::Source;
+
+/// The stages of the server in the order in which data passes them; those of one rank may import each other.
+const STAGES: [&[&str]; 9] = [
+    &["listener"],
+    &["session"],
+    &["http"],
+    &["service", "verbs"],
+    &["scheduler"],
+    &["intake"],
+    &["worker"],
+    &["finisher"],
+    &["notifier"],
 ];
-/// What `server.rs` has begun goes on in here: the two alone know all rooms.
-const HOUSE: &str = "running";
-/// What a callback of a connection may do beyond the words: make a task.
-const DOORS: [(&str, &str); 1] = [("connection", "queue")];
+/// The modules of the server that start and stop the stages, and therefore know all of them.
+const WIRING: [&str; 2] = ["handle", "takeover"];
+/// The only import of a stage by a module that is none: a callback's connection makes tasks.
+const STAGE_CALLERS: [(&str, &str); 1] = [("connection", "intake")];
 
-/// The modules of the framework import only those that `lib.rs` lists before them.
-pub(super) fn reading_order(sources: &[Source]) -> Vec<String> {
-    let library = sources.iter().find(|source| source.path == "framework/src/lib.rs");
-    let Some(library) = library else { return vec!["framework/src/lib.rs is missing".to_owned()] };
-    let order = listed(library);
-    let exported: Vec<_> = library.imports().into_iter().filter_map(|mut import| import.path.pop()).collect();
-    let macros = macros(sources);
-    let place = |name: &str| order.iter().position(|&module| module == name);
-
-    imports_below("framework/src", sources, |source, import| {
-        let home = source.module().first().copied().filter(|&home| home != "prelude")?;
-        let [name, ..] = import.within(&["crate", "framework"])? else { return None };
-        let owner =
-            macros.iter().find(|(called, _)| called == name).map_or(name.as_str(), |&(_, owner)| owner);
-        let is_earlier = place(owner).is_some_and(|there| Some(there) <= place(home));
-        let is_fine = is_earlier || exported.contains(name);
-        (!is_fine)
-            .then(|| format!("`{home}` imports `{}`, which lib.rs does not list before it", import.name()))
-    })
+/// An import of one file by another file of its crate.
+struct Edge<'a> {
+    source: &'a Source,
+    line: usize,
+    from: Vec<String>,
+    to: Vec<String>,
 }
 
-/// Every module of the framework is in the list of `lib.rs`, and every one of the server is a room or a word.
-pub(super) fn places(sources: &[Source]) -> Vec<String> {
-    let library = sources.iter().filter(|source| source.path == "framework/src/lib.rs");
-    let order: Vec<_> = library.flat_map(listed).collect();
-    let lost = |source: &&Source| match source.module()[..] {
-        ["server", home, ..] => home != HOUSE && !ROOMS.contains(&home) && !VOCABULARY.contains(&home),
-        [home, ..] => home != "prelude" && !order.contains(&home),
-        [] => false,
-    };
-    let framework = sources.iter().filter(|source| source.is_below("framework/src"));
-    framework
-        .filter(lost)
-        .map(|source| source.says(1, "has no place in the order of modules and rooms"))
-        .collect()
-}
-
-/// A room imports only later rooms, and what is no room imports none.
-pub(super) fn one_way(sources: &[Source]) -> Vec<String> {
-    let place = |name: &str| ROOMS.iter().position(|&room| room == name);
-    imports_below("framework/src/server", sources, |source, import| {
-        let module = source.module();
-        let [_, home, ..] = module[..] else { return None };
-        let rest = import.within(&["crate", "framework"])?.strip_prefix(&["server".to_owned()])?;
-        let name = rest.first().map_or("", String::as_str);
-        let is_fine = match (place(home), place(name)) {
-            _ if home == HOUSE || name == home || DOORS.contains(&(home, name)) => true,
-            (Some(here), Some(there)) => here < there,
-            (None, Some(_)) => false,
-            // What `server.rs` itself holds or hands on is for those outside.
-            (_, None) => VOCABULARY.contains(&name),
-        };
-        (!is_fine).then(|| format!("`{home}` imports `{}`, against the flow", import.name()))
-    })
-}
-
-fn listed(library: &Source) -> Vec<&str> {
-    let names = following(&library.tokens(), &["pub", "mod"]);
-    names.into_iter().map(|name| name.text).filter(|&name| name != "prelude").collect()
-}
-
-/// Each exported macro, and the module that it stands in: its path does not tell.
-fn macros(sources: &[Source]) -> Vec<(&str, &str)> {
-    let exported = ["#", "[", "macro_export", "]", "macro_rules", "!"];
-    let mut found = Vec::new();
-    for source in sources.iter().filter(|source| source.is_below("framework/src")) {
-        let owner = source.module().first().copied().unwrap_or_default();
-        found.extend(following(&source.tokens(), &exported).into_iter().map(|name| (name.text, owner)));
+impl Edge<'_> {
+    fn fault(&self, why: &str) -> String {
+        self.source.at(self.line, format_args!("imports `{}`, {why}", self.to.join("::")))
     }
-    found
+}
+
+/// Checks that the modules of a library import only modules that its `lib.rs` lists before them.
+pub(super) fn reading_order(sources: &[Source]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for library in sources.iter().filter(|source| source.path.ends_with("/src/lib.rs")) {
+        let modules = library.parse().items.into_iter().filter_map(|item| match item {
+            syn::Item::Mod(module) => Some(module.ident.to_string()),
+            _ => None,
+        });
+        let order: Vec<_> = modules.collect();
+        let place = |module: &[String]| order.iter().position(|name| module.first() == Some(name));
+        let edges = edges(sources, library.crate_root());
+        let wrong = edges.iter().filter(|edge| !edge.from.is_empty() && place(&edge.to) > place(&edge.from));
+        faults.extend(wrong.map(|edge| edge.fault("which lib.rs lists later")));
+    }
+    faults
+}
+
+/// Checks that a stage of the server imports only later stages, and that what is no stage imports none.
+pub(super) fn stages(sources: &[Source]) -> Vec<String> {
+    let rank = |name: &str| STAGES.iter().position(|names| names.contains(&name));
+    let edges = edges(sources, "framework/server/src");
+    let wrong = edges.iter().filter(|edge| {
+        let ([_, from, ..], [server, to, ..]) = (&edge.from[..], &edge.to[..]) else { return false };
+        let (from, to) = (from.as_str(), to.as_str());
+        let is_free = from == to || WIRING.contains(&from) || STAGE_CALLERS.contains(&(from, to));
+        let is_backwards = rank(to).is_some_and(|there| rank(from).is_none_or(|here| there < here));
+        server == "server" && is_backwards && !is_free
+    });
+    wrong.map(|edge| edge.fault("against the flow")).collect()
+}
+
+/// Checks that no file imports another that imports it, directly or by way of others. Imports between a file
+/// and its submodules do not count.
+pub(super) fn cycles(sources: &[Source]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for root in sources.iter().map(Source::crate_root).collect::<BTreeSet<_>>() {
+        let mut edges = edges(sources, root);
+        edges.retain(|edge| !edge.from.starts_with(&edge.to) && !edge.to.starts_with(&edge.from));
+        let in_cycle = edges.iter().filter(|edge| reaches(&edges, &edge.to, &edge.from));
+        faults.extend(in_cycle.map(|edge| edge.fault("which leads back here")));
+    }
+    faults
+}
+
+fn reaches(edges: &[Edge], from: &[String], to: &[String]) -> bool {
+    let (mut seen, mut left) = (BTreeSet::from([from]), vec![from]);
+    while let Some(here) = left.pop() {
+        let next = edges.iter().filter(|edge| edge.from == here).map(|edge| edge.to.as_slice());
+        left.extend(next.filter(|module| seen.insert(module)));
+    }
+    seen.contains(to)
+}
+
+/// The imports between the files of a crate, as they are written: a path through another module's re-export
+/// leads to that module.
+fn edges<'a>(sources: &'a [Source], root: &str) -> Vec<Edge<'a>> {
+    let files: Vec<_> = sources.iter().filter(|source| source.crate_root() == root).collect();
+    let modules: BTreeSet<_> = files.iter().map(|source| source.module()).collect();
+    let mut edges = Vec::new();
+    for source in files {
+        let from = source.module();
+        for import in imports(source) {
+            let Some(path) = from_root(&from, &import.path) else { continue };
+            let is_file = |end: &usize| modules.contains(&path[..*end]);
+            let end = (0..=path.len()).rev().find(is_file).unwrap_or(0);
+            edges.push(Edge { source, line: import.line, from: from.clone(), to: path[..end].to_vec() });
+        }
+    }
+    edges.retain(|edge| edge.from != edge.to);
+    edges.dedup_by(|one, other| (&one.from, one.line, &one.to) == (&other.from, other.line, &other.to));
+    edges
+}
+
+/// The path from the root of the crate; `None` for a path into another crate or into a submodule.
+fn from_root(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    let relative = path.iter().take_while(|name| matches!(name.as_str(), "self" | "super")).count();
+    let up = path[..relative].iter().filter(|name| *name == "super").count();
+    match path[0].as_str() {
+        "crate" => Some(path[1..].to_vec()),
+        _ if relative > 0 => Some([&module[..module.len().saturating_sub(up)], &path[relative..]].concat()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture::made_up;
+    use crate::architecture::faults;
 
-    /// What a rule says of a framework with this list and one more file.
-    fn in_framework(rule: fn(&[Source]) -> Vec<String>, path: &str, text: &str) -> Vec<String> {
-        let list = "pub mod config;\npub mod store;\npub mod server;\npub mod prelude;\npub use anyhow;";
-        let section = "#[macro_export]\nmacro_rules! section { () => {} }";
-        rule(&[
-            made_up("framework/src/lib.rs", list),
-            made_up("framework/src/config/section.rs", section),
-            made_up(path, text),
-        ])
+    /// The faults of one more file in a server crate of some modules.
+    fn found(rule: fn(&[Source]) -> Vec<String>, file: &str, text: &str) -> Vec<String> {
+        let crate_file = |file: &str| format!("framework/server/src/{file}.rs");
+        let sources = [
+            ("lib", "pub mod store; pub mod server;"),
+            ("store", "use index::TaskIndex;"),
+            ("store/index", ""),
+            ("server", "use session::Session;"),
+            ("server/session", "use super::{stream::Stream, intake}; use crate::store;"),
+            ("server/intake", ""),
+            (file, text),
+        ];
+        let sources = sources.map(|(file, text)| (crate_file(file), text));
+        faults(rule, &sources.each_ref().map(|(path, text)| (path.as_str(), *text)))
     }
 
     #[test]
-    fn an_import_against_the_reading_order_is_named_with_file_and_line() {
-        let broken = |text| in_framework(reading_order, "framework/src/store/memory.rs", text);
-        let said = "`store` imports `crate::server::Server`, which lib.rs does not list before it";
-        assert_eq!(
-            broken("\nuse crate::server::Server;"),
-            [format!("framework/src/store/memory.rs:2: {said}")]
-        );
-        assert_eq!(broken("#[cfg(test)]\nmod tests {\n use crate::{config, server};\n}").len(), 1);
-        assert_eq!(broken("use super::super::server;").len(), 1);
-        assert_eq!(broken("fn f(_: framework::server::Server) {}").len(), 1);
-        assert_eq!(broken("use crate::prelude::*;").len(), 1);
-        assert_eq!(broken("use super::super::*;").len(), 1);
-        let fine = "use super::Store;\nuse crate::{anyhow, config::Config};\ncrate::section!();";
-        assert_eq!(broken(fine), Vec::<String>::new());
+    fn reading_order_finds_an_import_of_a_later_module() {
+        let found = |text| found(reading_order, "store/memory", text);
+        let fault = "framework/server/src/store/memory.rs:2: imports `server`, which lib.rs lists later";
+        assert_eq!(found("\nuse crate::server::Server;"), [fault]);
+        assert_eq!(found("fn f() { g!(super::super::server::run()) }").len(), 1, "in passing");
+        assert_eq!(found("use super::Lease; #[cfg(test)] mod tests { use crate::server; }").len(), 0);
     }
 
     #[test]
-    fn a_module_without_a_place_is_found() {
-        assert_eq!(in_framework(places, "framework/src/extra.rs", "").len(), 1);
-        assert_eq!(in_framework(places, "framework/src/server/attic.rs", "").len(), 1);
-        assert_eq!(in_framework(places, "framework/src/server/session/batch.rs", ""), Vec::<String>::new());
+    fn stages_finds_an_import_against_the_flow() {
+        let fault = "framework/server/src/server/worker.rs:1: imports `server::session`, against the flow";
+        assert_eq!(found(stages, "server/worker", "use super::session::Session;"), [fault]);
+        assert_eq!(found(stages, "server/stream", "use super::session;").len(), 1, "no stage");
+        assert_eq!(found(stages, "server/connection", "use super::{intake::Intake, stream};").len(), 0);
+        assert_eq!(found(stages, "server/handle", "use super::session;").len(), 0);
     }
 
     #[test]
-    fn a_macro_belongs_to_the_module_that_holds_it() {
-        let library = made_up("framework/src/lib.rs", "pub mod config;\npub mod log;");
-        let log = made_up("framework/src/log.rs", "#[macro_export]\nmacro_rules! moment { () => {} }");
-        let config = made_up("framework/src/config.rs", "fn f() { crate::app_log!() }");
-        assert_eq!(reading_order(&[library, log, config]).len(), 1);
-    }
-
-    #[test]
-    fn an_import_against_the_flow_is_found() {
-        let broken =
-            |room: &str, text| in_framework(one_way, &format!("framework/src/server/{room}.rs"), text);
-        let said = "framework/src/server/queue.rs:1: `queue` imports `crate::server::session::Hall`, against the flow";
-        assert_eq!(broken("queue", "use super::session::Hall;"), [said]);
-        assert_eq!(broken("session/batch", "use crate::server::listener::Listener;").len(), 1);
-        assert_eq!(broken("worker", "use super::Server;").len(), 1);
-        assert_eq!(broken("status", "use super::queue::Queue;").len(), 1);
-        assert_eq!(broken("session", "use super::queue::Queue;\nuse batch::Batch;"), Vec::<String>::new());
-        assert_eq!(broken("connection", "use super::{outbox::Outbox, queue::Queue};"), Vec::<String>::new());
+    fn cycles_finds_every_import_of_a_cycle() {
+        let found = |file, text| found(cycles, file, text);
+        let there =
+            "framework/server/src/server/session.rs:1: imports `server::stream`, which leads back here";
+        let back =
+            "framework/server/src/server/stream.rs:1: imports `server::session`, which leads back here";
+        assert_eq!(found("server/stream", "use super::session::Session;"), [there, back]);
+        assert_eq!(found("store/index", "use super::Lease;").len(), 0);
+        assert_eq!(found("server/session/auth", "use super::Session;").len(), 0);
     }
 }

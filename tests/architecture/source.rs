@@ -1,100 +1,58 @@
-//! The sources of the house, each with the names that it uses.
+//! The Rust sources of the project.
 
-use std::fs;
+use std::fmt::Display;
 use std::path::Path;
 
-use super::imports::{Import, imports};
-use super::tokens::{Token, tokens};
-use crate::harness::project_root;
-
-/// One file of Rust.
+/// One Rust file.
 pub(super) struct Source {
-    /// From the root of the project, such as `framework/src/store/memory.rs`.
+    /// The path from the project's root, such as `framework/server/src/store.rs`.
     pub(super) path: String,
     pub(super) text: String,
 }
 
 impl Source {
-    /// Where it stands in its crate, such as `["store", "memory"]`; the root of a crate stands nowhere.
-    pub(super) fn module(&self) -> Vec<&str> {
-        let path = self.path.strip_suffix(".rs").unwrap_or(&self.path);
-        let inside = ["framework/macros/src/", "framework/src/", "commands/src/", "app/"]
-            .iter()
-            .find_map(|root| path.strip_prefix(root))
-            .unwrap_or(path);
-        match inside {
+    pub(super) fn parse(&self) -> syn::File {
+        syn::parse_file(&self.text).unwrap_or_else(|error| panic!("{}: {error}", self.path))
+    }
+
+    /// The folder of the crate's root file, such as `framework/server/src`.
+    pub(super) fn crate_root(&self) -> &str {
+        let end = self.path.find("/src/").map(|at| at + 4).or_else(|| self.path.find('/'));
+        &self.path[..end.unwrap_or_default()]
+    }
+
+    /// The path of the module in its crate, such as `["store", "memory"]`; empty for the root file.
+    pub(super) fn module(&self) -> Vec<String> {
+        match self.path[self.crate_root().len()..].trim_start_matches('/').trim_end_matches(".rs") {
             "lib" | "main" => Vec::new(),
-            inside => inside.split('/').collect(),
+            inside => inside.split('/').map(str::to_owned).collect(),
         }
     }
 
-    /// `server` is above `server/queue.rs`, and above `server.rs` itself.
-    pub(super) fn is_below(&self, directory: &str) -> bool {
-        directory.is_empty()
-            || self.path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(['/', '.']))
-    }
-
-    /// A file that is all tests; others hold theirs under `#[cfg(test)]`.
-    pub(super) fn is_test(&self) -> bool {
-        self.module().contains(&"tests")
-    }
-
-    pub(super) fn tokens(&self) -> Vec<Token<'_>> {
-        tokens(&self.text)
-    }
-
-    pub(super) fn imports(&self) -> Vec<Import> {
-        imports(&self.tokens(), &self.module())
-    }
-
-    pub(super) fn lines(&self) -> usize {
-        self.text.lines().count()
-    }
-
-    /// A sentence about one of its lines.
-    pub(super) fn says(&self, line: usize, what: impl std::fmt::Display) -> String {
-        format!("{}:{line}: {what}", self.path)
+    /// A fault with its place.
+    pub(super) fn at(&self, line: usize, fault: impl Display) -> String {
+        format!("{}:{line}: {fault}", self.path)
     }
 }
 
-/// What there is to say of the imports below a directory, each with its file and line.
-pub(super) fn imports_below(
-    directory: &str,
-    sources: &[Source],
-    judge: impl Fn(&Source, &Import) -> Option<String>,
-) -> Vec<String> {
-    let mut said = Vec::new();
-    for source in sources.iter().filter(|source| source.is_below(directory)) {
-        let found = source.imports();
-        said.extend(
-            found
-                .iter()
-                .filter_map(|import| judge(source, import).map(|what| source.says(import.line, what))),
-        );
-    }
-    said
-}
-
-/// Every source of the project, in the order of their paths.
+/// Every source of the project in the order of paths, without the `ui` programs that must not compile.
 pub(super) fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<_> = ["app", "commands", "framework", "tests"].map(|name| root.join(name)).into();
     let mut found = Vec::new();
-    for directory in ["app", "commands", "framework", "tests"] {
-        gather(&project_root().join(directory), &mut found);
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("ui") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                found.push(Source { path, text });
+            }
+        }
     }
-    found.sort_by(|one: &Source, other| one.path.cmp(&other.path));
+    found.sort_by(|one, other| one.path.cmp(&other.path));
     assert!(found.len() > 50, "only {} sources were found", found.len());
     found
-}
-
-fn gather(directory: &Path, found: &mut Vec<Source>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            gather(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            let path = path.strip_prefix(project_root()).unwrap().to_str().unwrap().to_owned();
-            found.push(Source { path, text });
-        }
-    }
 }
