@@ -85,16 +85,45 @@ fn readme_test_command_matches_ci() {
     assert!(check.lines().any(|line| line.trim() == "cargo test --workspace"), "{check}");
 }
 
+/// The code spans in the first cells of a table's rows, or in one row.
+fn code_spans<'a>(rows: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The first cells of the table below a heading.
+fn first_cells<'a>(readme: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
+    let (_, below) = readme.split_once(&format!("\n### {heading}\n")).unwrap();
+    let section = below.split("\n### ").next().unwrap();
+    section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+}
+
 #[test]
-fn readme_setting_names_exist() {
+fn readme_settings_are_those_of_the_program() {
     let shown = Project::new().think("config:show server").exits(0).stdout;
+    let names = shown.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    let names: Vec<_> = names.collect();
     let readme = readme();
-    let row = readme.lines().find(|line| line.contains("settings that keep their name")).unwrap();
-    let names = row.split('`').skip(1).step_by(2);
+    let listed = code_spans(first_cells(&readme, "Settings"));
+    let kept = code_spans(readme.lines().filter(|line| line.contains("settings that keep their name")));
+    assert!(kept.len() > 5, "{kept:?}");
+    for name in listed.iter().chain(&kept) {
+        assert!(names.contains(name), "there is no setting {name}");
+    }
     for name in names {
-        assert!(
-            shown.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))),
-            "{name}\n{shown}"
-        );
+        assert!(listed.contains(&name), "{name} is not in the table");
+    }
+}
+
+#[test]
+fn readme_verbs_are_known_to_the_server() {
+    let server = Server::start();
+    let readme = readme();
+    let verbs = code_spans(first_cells(&readme, "Verbs"));
+    assert!(verbs.len() > 20, "{verbs:?}");
+    for verb in verbs {
+        // A field that no verb has, so that none is carried out.
+        let request = format!("{{\"command\":\"{verb}\",\"colour\":1}}\n");
+        let reply = server.connect().send(request).json();
+        assert_eq!(reply["code"], "bad_request", "{verb}: {reply}");
     }
 }
