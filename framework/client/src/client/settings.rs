@@ -84,11 +84,20 @@ impl Default for ClientSettings {
 const CONNECTIONS_MAX: usize = 1_000;
 const IN_FLIGHT_MAX: usize = 1_000_000;
 const BYTES_MAX: usize = 1 << 30;
+/// Earlier names of settings, each with the sentence that says the present one.
+const REPLACED: &[(&str, &str)] = &[
+    ("in_flight_max", "the name is `max_in_flight` here"),
+    ("awaited_max", "the name is `max_awaited` here"),
+    ("answer_max_length", "the name is `max_reply_length` here"),
+    ("answer_timeout", "the name is `reply_timeout` here"),
+    ("key_sends", "the name is `auto_idempotency_keys` here"),
+];
 /// A year.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Section for ClientSettings {
     const NAME: &'static str = "client";
+    const REPLACED: &'static [(&'static str, &'static str)] = REPLACED;
 
     fn check(&self) -> Result<(), Invalid> {
         let is_given = |addresses: &Addresses| !addresses.0.is_empty();
@@ -160,6 +169,16 @@ mod tests {
     #[test]
     fn the_defaults_pass_their_own_check() {
         assert_eq!(ClientSettings::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn section_refuses_the_earlier_name_of_a_setting_with_the_present_one() {
+        for (old, sentence) in REPLACED {
+            let variable = format!("THINK_CLIENT_{}", old.to_uppercase());
+            let config = Config::at("/no/project", [(variable.as_str(), "1")]);
+            let problem = config.section::<ClientSettings>().unwrap_err().to_string();
+            assert_eq!(problem, format!("{variable}: `{old}` is not used here: {sentence}"));
+        }
     }
 
     #[test]

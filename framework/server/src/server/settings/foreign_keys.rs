@@ -1,6 +1,7 @@
-//! Settings of Swoole and Workerman that mean nothing here, each with what to do instead.
+//! Keys that are refused with advice: settings of Swoole and Workerman without a meaning here, and earlier names of
+//! this program's own settings.
 
-/// The name as it is written there, and the sentence.
+/// Each key as it is written elsewhere, and the sentence that says what to do instead.
 pub(super) const REPLACED: &[(&str, &str)] = &[
     // Swoole: processes and how work reaches them.
     (
@@ -176,4 +177,21 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
     ("onError", "there is no such callback; a send that fails is an error where it is called"),
     ("onBufferFull", "there is no such callback; `max_output_buffer` bounds what a client may leave unread"),
     ("onBufferDrain", "there is no such callback; `max_output_buffer` bounds what a client may leave unread"),
+    // Earlier names of settings that exist.
+    ("moments", "the name is `app_log` here"),
+    ("keep_time", "the name is `retention_time` here"),
+    ("keep_count", "the name is `retention_count` here"),
+    ("key_window", "the name is `idempotency_window` here"),
+    ("memory_max", "the name is `max_memory` here"),
+    ("queue_max_length", "the name is `max_queue_length` here"),
+    ("output_buffer_max", "the name is `max_output_buffer` here"),
+    ("in_flight_max", "the name is `max_in_flight` here"),
+    ("receive_concurrency", "the name is `max_concurrent_receives` here"),
+    ("http_header_max", "the name is `max_http_header` here"),
+    ("http_header_count", "the name is `max_http_headers` here"),
+    ("http_url_max", "the name is `max_http_url` here"),
+    ("http_wait_max", "the name is `max_http_wait` here"),
+    ("http_event_pause", "the name is `http_sse_keepalive` here"),
+    ("log_buffer_max", "the name is `max_log_buffer` here"),
+    ("log_keep", "the name is `max_log_files` here"),
 ];

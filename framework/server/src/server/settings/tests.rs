@@ -72,6 +72,18 @@ fn a_name_from_elsewhere_is_refused_with_what_to_do_here() {
 }
 
 #[test]
+fn section_refuses_the_earlier_name_of_a_setting_with_the_present_one() {
+    let settings = values(&ServerSettings::default());
+    let renamed = |sentence: &'static str| sentence.strip_prefix("the name is `")?.strip_suffix("` here");
+    let names = foreign_keys::REPLACED.iter().filter_map(|(_, sentence)| renamed(sentence));
+    assert_eq!(names.clone().find(|name| !settings.contains_key(*name)), None);
+    let variables = [("THINK_SERVER_KEEP_TIME", "1day")];
+    let problems = Config::at("/no/project", variables).section::<ServerSettings>().unwrap_err().to_string();
+    let expected = "THINK_SERVER_KEEP_TIME: `keep_time` is not used here: the name is `retention_time` here";
+    assert_eq!(problems, expected);
+}
+
+#[test]
 fn no_setting_is_also_a_replaced_name_and_none_is_listed_twice() {
     let mut names: Vec<_> = foreign_keys::REPLACED.iter().map(|(name, _)| (*name).to_owned()).collect();
     names.extend(values(&ServerSettings::default()).into_keys());
