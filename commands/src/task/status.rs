@@ -128,7 +128,7 @@ fn queues(status: &Status, output: &mut Output) {
 
 /// The worker groups, if there is more than one.
 fn workers(status: &Status, output: &mut Output) {
-    if status.lines.len() < 2 {
+    if status.worker_groups.len() < 2 {
         return;
     }
     let row = |(queue, workers): (&String, &Workers)| {
@@ -136,7 +136,10 @@ fn workers(status: &Status, output: &mut Output) {
         [queue.clone(), total, busy, idle]
     };
     output.line("");
-    output.table(["workers of", "total", "busy", "idle"], &status.lines.iter().map(row).collect::<Vec<_>>());
+    output.table(
+        ["workers of", "total", "busy", "idle"],
+        &status.worker_groups.iter().map(row).collect::<Vec<_>>(),
+    );
 }
 
 fn percentiles(percentiles: &Percentiles) -> String {

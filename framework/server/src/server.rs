@@ -1,43 +1,43 @@
-//! The asynchronous task server: a house of rooms through which data walks one way.
+//! The asynchronous task server: stages through which data walks one way.
 //!
 //! ```text
-//! listener ─ session ─ queue ─ worker ─ finisher ─ notifier ─ on_finish / waiting client
-//!  socket    request    task    attempt  outcome    finished
-//!           (protocol) (store)           (store)
+//! listener -> session -> intake -> store -> worker -> finisher -> notifier -> on_finish / waiting client
+//!  socket     request     task     durable   attempt   outcome     finished
 //! ```
 //!
-//! The scheduler stands beside the sessions, and makes tasks when the clock says so.
+//! The scheduler stands beside the sessions, and makes tasks at the times of its schedules.
 //!
-//! Every room hands batches to the next and never calls back; this module alone knows them all. I/O and tasks
-//! run on threads of their own, so that a handler which burns CPU delays no acknowledgement.
+//! Every stage sends batches to the next and never calls back; this module, the handle and the takeover alone know
+//! them all. I/O ([`frontend`]) and tasks ([`worker`]) run on separate threads, so that a handler which burns CPU
+//! delays no acknowledgement.
 
 mod access;
-mod subscriptions;
 mod connection;
-mod policy;
-mod shutdown;
+mod connections;
+mod control;
 mod events;
 mod finisher;
-mod inherited_sockets;
-mod handover;
+mod frontend;
+mod handle;
+mod intake;
 mod listener;
+mod metrics;
 mod notifier;
 mod outbox;
 mod peer;
-mod runtime;
-mod intake;
 mod poll;
-mod reload;
-mod handle;
-mod connections;
+mod progress_listeners;
+mod reloadable;
+mod runtime;
 mod scheduler;
 mod session;
 mod settings;
+mod shutdown;
 mod status;
 mod stream;
+mod subscriptions;
+mod takeover;
 mod waiters;
-mod reloadable;
-mod progress_listeners;
 mod worker;
 
 use std::sync::Arc;
@@ -45,38 +45,36 @@ use std::sync::Arc;
 pub use access::Scope;
 use anyhow::{Context, Result};
 pub use connection::Connection;
+use control::Control;
 pub use events::{ConsoleEvents, DynEvents, Events, Finished, events_of};
 use framework_console::config::Config;
 use framework_console::log::log_panics;
 use framework_protocol::task::{AttemptContext, Handlers};
 use framework_protocol::views::Threads;
-pub use handle::{DrainingServer, PreparedHandover, ServerHandle, ShutdownReport};
-use handle::{ReplyTargets, WorkerRuntime};
-pub use handover::Handover;
-pub use inherited_sockets::InheritedSocket;
-use inherited_sockets::InheritedSockets;
+use frontend::Frontend;
+pub use handle::{ServerHandle, ShutdownReport};
 use intake::Intake;
 pub use listener::AlreadyRunning;
-use listener::{BoundListener, Listener};
+use listener::BoundListener;
+use metrics::{Metrics, WorkerGroupStats};
+use notifier::ReplyTargets;
 pub use peer::Peer;
-pub use reload::ReloadControl;
 use runtime::ThreadPool;
 use scheduler::Scheduler;
 use session::SessionContext;
 pub use settings::{ListenerSettings, QueueRate, ServerSettings};
-use shutdown::ShutdownControl;
-use status::{Metrics, WorkerGroupStats};
-pub use subscriptions::PendingWaiter;
-use tokio::sync::{mpsc, watch};
-use worker::{Leases, WorkerPool};
+pub use takeover::control::ReloadControl;
+use takeover::relay::import_waiters;
+pub use takeover::sockets::InheritedSocket;
+use takeover::sockets::InheritedSockets;
+pub use takeover::{DrainingServer, Handover, PendingWaiter, PreparedHandover};
+use tokio::task::JoinHandle;
+use worker::{WorkerResources, Workers};
 
 use crate::schedule::Schedules;
 use crate::store::{Clock, Store};
 
-/// How many batches may lie between two rooms.
-const CHANNEL_CAPACITY: usize = 256;
-
-/// What a server is made of.
+/// The parts of a server that is to be started.
 pub struct Server {
     pub config: Config,
     pub settings: ServerSettings,
@@ -86,147 +84,109 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the doors: listens, runs tasks, and has called `on_start` when this returns.
+    /// Starts the server: it listens, runs tasks, and has called `on_start` when this returns.
     ///
     /// # Errors
-    /// When an address cannot be listened on, a file of the settings cannot be used, threads cannot be started,
+    /// An address cannot be listened on, a file of the settings cannot be used, threads cannot be started,
     /// or `on_start` fails.
     pub async fn start(self) -> Result<ServerHandle> {
         self.start_from(Handover::default()).await
     }
 
-    /// As [`Server::start`], with what a server before this one or a service manager has handed over.
+    /// As [`Server::start`], with what an old process or a service manager has handed over.
     ///
     /// # Errors
-    /// As there, and when a socket of a service manager is none that the settings name.
+    /// As there, and when the settings name no listener for a socket of the service manager.
     pub async fn start_from(self, handover: Handover) -> Result<ServerHandle> {
         log_panics();
-        status::raise_limit(self.settings.max_connection);
+        metrics::raise_limit(self.settings.max_connection);
         let schedules = check(&self.settings, &self.config, &self.handlers)?;
-        let groups = self.worker_group_stats();
+        let Handover { sockets, awaited, line } = handover;
+        let metrics = self.metrics();
+        let blocking = metrics.groups.iter().map(|group| group.count).sum();
         let io = ThreadPool::new("io", self.settings.worker_num, 0)?;
-        let blocking = groups.iter().map(|group| group.count).sum();
         let tasks = ThreadPool::new("task", self.settings.task_threads, blocking)?;
-        let threads = Threads { io: self.settings.worker_num, task: self.settings.task_threads };
-        let metrics = Arc::new(Metrics::new(self.store.clone(), groups, threads));
-        // Within the pool, whose reactor the sockets belong to from now on.
-        let (limits, given) = (metrics.limits.clone(), InheritedSockets::from(handover.sockets));
-        let opening = listener::open(self.settings.clone(), self.config.clone(), limits, given);
-        let bound = io.spawn(opening).await??;
+        let listeners = self.bind(&io, &metrics, sockets).await?;
         let default_function = self.settings.default_function.clone();
-        let queue = Intake::new(self.store.clone(), self.handlers.clone(), default_function, metrics.clone());
+        let intake =
+            Intake::new(self.store.clone(), self.handlers.clone(), default_function, metrics.clone());
         let scheduler =
-            Scheduler::open(schedules, queue.clone(), self.store.clone(), Clock::machine()).await?;
+            Scheduler::open(schedules, intake.clone(), self.store.clone(), Clock::machine()).await?;
         self.events.start().await.context("on_start")?;
 
-        let work = self.spawn_workers(&tasks, &metrics);
-        let mut telling = None;
-        if let Some(line) = handover.line {
-            let (subscriptions, awaited) = (work.hearing.subscriptions.clone(), handover.awaited);
-            // Within the pool, as above, and before any task begins.
-            let seated = io.spawn(async move { handover::seat(&subscriptions, &awaited, line) }).await??;
-            telling = Some(io.spawn(seated));
-        }
-        let running = self.spawn_listener(bound, [io, tasks], queue, Arc::new(scheduler), metrics, work);
-        Ok(ServerHandle { telling, ..running })
-    }
-
-    fn worker_group_stats(&self) -> Vec<WorkerGroupStats> {
-        let lines = self.settings.lines();
-        lines.iter().map(|(line, count)| WorkerGroupStats::new(settings::name(line), *count)).collect()
-    }
-
-    /// Opens the rooms behind the queue: workers, finisher and notifier.
-    fn spawn_workers(&self, tasks: &ThreadPool, metrics: &Arc<Metrics>) -> WorkerRuntime {
-        let (halt, halted) = watch::channel(false);
-        let (to_finisher, from_workers) = mpsc::channel(CHANNEL_CAPACITY);
-        let (to_notifier, from_finisher) = mpsc::channel(CHANNEL_CAPACITY);
-        let hearing = ReplyTargets::new(&self.store);
-        let ReplyTargets { waiters, subscriptions } = &hearing;
-        let (events, config, handlers) = (self.events.clone(), self.config.clone(), self.handlers.clone());
-        let notifier = notifier::run(events.clone(), waiters.clone(), subscriptions.clone(), from_finisher);
-        let finisher = finisher::run(self.store.clone(), metrics.clone(), from_workers, to_notifier);
-        let context = Arc::new(AttemptContext { config, handlers, sink: subscriptions.clone() });
-        let leases = Arc::new(Leases::new(self.store.clone()));
-        let lease = self.settings.policy().lease;
-        let beside = vec![tasks.spawn(finisher), tasks.spawn(leases.clone().keep(lease))];
-        let pools = metrics.groups.iter().enumerate().map(|(line, group)| WorkerPool {
-            store: self.store.clone(),
-            events: events.clone(),
-            context: context.clone(),
-            line,
-            count: group.count,
-            workers: group.free.clone(),
-            leases: leases.clone(),
-            lease,
-            finisher: to_finisher.clone(),
-            halt: halted.clone(),
-        });
-        let pools = pools.map(Arc::new).collect();
-        WorkerRuntime::new(pools, self.settings.task_threads, halt, tasks.spawn(notifier), beside, hearing)
-    }
-
-    /// Opens the rooms before it: the sessions, and the listener that owns them.
-    fn spawn_listener(
-        self,
-        bound: Vec<BoundListener>,
-        [io, tasks]: [ThreadPool; 2],
-        queue: Intake,
-        scheduler: Arc<Scheduler>,
-        metrics: Arc<Metrics>,
-        mut work: WorkerRuntime,
-    ) -> ServerHandle {
-        let (stop, stopped) = watch::channel(false);
-        let (guard, reading) = mpsc::channel(1);
-        let sockets = bound.iter().map(|listener| listener.socket.clone()).collect();
-        let policies: Vec<_> = bound.iter().map(|listener| listener.policy.clone()).collect();
-        let addresses: Vec<_> = policies.iter().map(|policy| policy.describe()).collect();
-        let max_wait_time = self.settings.max_wait_time;
-        work.add_background([
-            io.spawn(metrics.clone().sample()),
-            io.spawn(queue.clone().run_wakeups()),
-            io.spawn(work.hearing.subscriptions.batches.clone().run()),
-            io.spawn(scheduler.clone().run(stopped.clone(), guard.clone())),
-        ]);
-        let ending = Arc::new(ShutdownControl::new(self.store.clone(), max_wait_time));
-        let reload = Arc::new(ReloadControl::new(self.store.clone(), max_wait_time));
-        let context = Arc::new(SessionContext {
-            ending: ending.clone(),
-            reload: reload.clone(),
+        let replies = ReplyTargets::new(&self.store);
+        let relay = match line {
+            Some(stream) => Some(relay(&io, &replies, awaited, stream).await?),
+            None => None,
+        };
+        let mut workers = Workers::spawn(tasks, self.resources(&replies), &metrics, replies.clone());
+        let control = Control::new(&self.store, self.settings.max_wait_time);
+        let context = SessionContext {
+            addresses: listeners.iter().map(|listener| listener.policy.describe()).collect(),
+            control: control.clone(),
             settings: self.settings,
             events: self.events,
-            queue: queue.clone(),
-            scheduler,
-            waiters: work.hearing.waiters.clone(),
-            subscriptions: work.hearing.subscriptions.clone(),
+            queue: intake,
+            scheduler: Arc::new(scheduler),
+            waiters: replies.waiters.clone(),
+            subscriptions: replies.subscriptions.clone(),
             metrics,
-            addresses: addresses.clone(),
-        });
-        let listener = io.spawn(Listener { context, stop: stopped, reading: guard }.run(bound));
-        work.resume(&tasks);
-        ServerHandle {
-            pools: [io, tasks],
-            addresses,
-            sockets,
-            policies,
-            max_wait_time,
-            store: self.store,
-            queue,
-            stop,
-            reading,
-            listener,
-            work,
-            telling: None,
-            ending,
-            reload_control: reload,
+        };
+        let frontend = Frontend::spawn(io, listeners, context, relay);
+        workers.resume();
+        Ok(ServerHandle { frontend, workers, replies, control, store: self.store })
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        let groups = self.settings.worker_groups();
+        let groups = groups
+            .iter()
+            .map(|(group, count)| WorkerGroupStats::new(settings::name(group), *count))
+            .collect();
+        let threads = Threads { io: self.settings.worker_num, task: self.settings.task_threads };
+        Arc::new(Metrics::new(self.store.clone(), groups, threads))
+    }
+
+    /// Binds the listeners within the I/O runtime, whose reactor the sockets belong to from then on.
+    async fn bind(
+        &self,
+        io: &ThreadPool,
+        metrics: &Metrics,
+        sockets: Vec<InheritedSocket>,
+    ) -> Result<Vec<BoundListener>> {
+        let (settings, config) = (self.settings.clone(), self.config.clone());
+        io.spawn(listener::open(settings, config, metrics.limits.clone(), InheritedSockets::from(sockets)))
+            .await?
+    }
+
+    fn resources(&self, replies: &ReplyTargets) -> WorkerResources {
+        let (config, handlers) = (self.config.clone(), self.handlers.clone());
+        let sink = replies.subscriptions.clone();
+        WorkerResources {
+            store: self.store.clone(),
+            events: self.events.clone(),
+            attempts: Arc::new(AttemptContext { config, handlers, sink }),
+            lease: self.settings.policy().lease,
         }
     }
 }
 
-/// Whether settings, schedules, tokens and certificates fit each other and the handlers, without starting anything.
+/// Subscribes to the tasks that clients of an old process wait for, within the I/O runtime, and reports their ends.
+async fn relay(
+    io: &ThreadPool,
+    replies: &ReplyTargets,
+    awaited: Vec<PendingWaiter>,
+    stream: std::os::unix::net::UnixStream,
+) -> Result<JoinHandle<()>> {
+    let subscriptions = replies.subscriptions.clone();
+    let report = io.spawn(async move { import_waiters(&subscriptions, &awaited, stream) }).await??;
+    Ok(io.spawn(report))
+}
+
+/// Checks that settings, schedules, tokens and certificates fit each other and the handlers, without starting anything.
 ///
 /// # Errors
-/// What does not fit, and where it stands.
+/// The first one that does not fit, with its place.
 pub fn check_start(settings: &ServerSettings, config: &Config, handlers: &Arc<Handlers>) -> Result<()> {
     check(settings, config, handlers)?;
     listener::check(settings, config)

@@ -23,10 +23,10 @@ pub struct Status {
     /// Why nothing is accepted at the moment; `null` when all is well.
     pub storage_error: Option<String>,
     pub threads: Threads,
-    /// Of all lines together.
+    /// The workers of all groups together.
     pub workers: Workers,
-    /// Of each line, by the name of its queue; `*` is the line of all queues without one of their own.
-    pub lines: BTreeMap<String, Workers>,
+    /// The workers of each group, by the name of its queue; `*` serves all queues without a group of their own.
+    pub worker_groups: BTreeMap<String, Workers>,
     pub connections: Connections,
     #[serde(default)]
     pub open_files: OpenFiles,

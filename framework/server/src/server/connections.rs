@@ -1,4 +1,4 @@
-//! Who is in: what each connection speaks, what went over it, and what it still waits for.
+//! The open connections: the protocol, traffic and pending replies of each.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -11,25 +11,25 @@ use super::outbox::Outbox;
 use super::peer::Peer;
 use super::stream::Traffic;
 
-/// All connections by their numbers.
+/// The open connections by number.
 #[derive(Default)]
 pub(super) struct ConnectionRegistry(Mutex<BTreeMap<u64, Arc<ConnectionRecord>>>);
 
-/// One connection that is in.
+/// One open connection.
 pub(super) struct ConnectionRecord {
     pub(super) number: u64,
     pub(super) peer: Peer,
     traffic: Arc<Traffic>,
-    /// What it speaks, as [`noted`]; 0 at first.
+    /// The protocol as [`encode`] has it; 0 until it is detected.
     protocol: AtomicU8,
     is_encrypted: AtomicBool,
-    /// Where its answers come from at the moment.
+    /// The outbox that its replies come from at the moment.
     outbox: Mutex<Weak<Outbox>>,
 }
 
 impl ConnectionRegistry {
-    fn guests(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<ConnectionRecord>>> {
-        self.0.lock().expect("no one panics while holding the guests")
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<ConnectionRecord>>> {
+        self.0.lock().expect("no panic while the connections are locked")
     }
 
     pub(super) fn insert(&self, number: u64, peer: Peer, traffic: Arc<Traffic>) -> Arc<ConnectionRecord> {
@@ -41,46 +41,45 @@ impl ConnectionRegistry {
             is_encrypted: AtomicBool::new(false),
             outbox: Mutex::default(),
         });
-        self.guests().insert(number, record.clone());
+        self.all().insert(number, record.clone());
         record
     }
 
     pub(super) fn remove(&self, number: u64) {
-        self.guests().remove(&number);
+        self.all().remove(&number);
     }
 
-    /// The oldest `limit` of the connections that came after the one of this number.
+    /// The oldest `limit` of the connections with a number above `after`.
     pub(super) fn list(&self, after: u64, limit: usize) -> Vec<ConnectionInfo> {
         let after = (Bound::Excluded(after), Bound::Unbounded);
-        let guests: Vec<_> =
-            self.guests().range(after).take(limit).map(|(_, record)| record.clone()).collect();
-        guests.iter().map(|record| record.tell()).collect()
+        let records: Vec<_> = self.all().range(after).take(limit).map(|(_, record)| record.clone()).collect();
+        records.iter().map(|record| record.info()).collect()
     }
 }
 
 impl ConnectionRecord {
-    /// It is known what is spoken, perhaps not for the first time.
+    /// Notes the protocol, which may change, as from HTTP to WebSocket.
     pub(super) fn speaks(&self, protocol: Protocol) {
-        self.protocol.store(noted(protocol), Ordering::Relaxed);
+        self.protocol.store(encode(protocol), Ordering::Relaxed);
     }
 
     fn protocol(&self) -> Option<Protocol> {
-        let spoken = self.protocol.load(Ordering::Relaxed);
-        Protocol::ALL.into_iter().find(|protocol| noted(*protocol) == spoken)
+        let encoded = self.protocol.load(Ordering::Relaxed);
+        Protocol::ALL.into_iter().find(|protocol| encode(*protocol) == encoded)
     }
 
-    /// From now on nobody can read along.
+    /// Notes that the connection is encrypted.
     pub(super) fn encrypts(&self) {
         self.is_encrypted.store(true, Ordering::Relaxed);
     }
 
-    /// From now on its answers come from here.
+    /// Notes the outbox that its replies come from.
     pub(super) fn hears_from(&self, outbox: &Arc<Outbox>) {
-        *self.outbox.lock().expect("no one panics while holding it") = Arc::downgrade(outbox);
+        *self.outbox.lock().expect("no panic while the outbox is locked") = Arc::downgrade(outbox);
     }
 
-    fn tell(&self) -> ConnectionInfo {
-        let outbox = self.outbox.lock().expect("no one panics while holding it").upgrade();
+    fn info(&self) -> ConnectionInfo {
+        let outbox = self.outbox.lock().expect("no panic while the outbox is locked").upgrade();
         let (held, in_flight) = outbox.map_or((0, 0), |outbox| outbox.load());
         let (bytes_in, bytes_out) = self.traffic.bytes();
         let (connected_ms, idle_ms) = self.traffic.ages_ms();
@@ -99,6 +98,6 @@ impl ConnectionRecord {
     }
 }
 
-fn noted(protocol: Protocol) -> u8 {
+fn encode(protocol: Protocol) -> u8 {
     protocol as u8 + 1
 }

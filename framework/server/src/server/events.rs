@@ -10,7 +10,7 @@ use framework_console::app::App;
 use framework_console::console::Console;
 use framework_protocol::task::{Attempt, Outcome, TaskId, TaskRecord, WaiterId};
 use framework_protocol::views::State;
-use framework_protocol::{ErrorCode, ReplyWriter, RequestError, Status};
+use framework_protocol::{ErrorCode, RequestError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -18,7 +18,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::connection::Connection;
 use super::poll::at_once;
 
-/// What a program does at the six moments of the server; each has a default.
+/// The six callbacks of a server; each has a default.
 pub trait Events: Send + Sync + 'static {
     /// The server listens. An error stops the start.
     fn on_start(&self) -> impl Future<Output = Result<()>> + Send {
@@ -43,12 +43,12 @@ pub trait Events: Send + Sync + 'static {
         }
     }
 
-    /// An attempt begins: by default the task's handler runs.
+    /// An attempt begins; by default the task's handler runs.
     fn on_task(&self, attempt: &Attempt) -> impl Future<Output = Outcome> + Send {
         attempt.run()
     }
 
-    /// A task has ended, once for each of them; clients that wait for it have been answered.
+    /// A task has ended; called once per task, after the clients that wait for it have their replies.
     fn on_finish(&self, _finished: &Finished) -> impl Future<Output = ()> + Send {
         async {}
     }
@@ -59,7 +59,7 @@ pub trait Events: Send + Sync + 'static {
     }
 }
 
-/// The defaults, for a program without callbacks of its own.
+/// The defaults, for a program without its own callbacks.
 impl Events for () {}
 
 /// A task that has ended.
@@ -73,49 +73,34 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// The id that the client received.
     pub fn id(&self) -> TaskId {
         self.task.id
     }
 
-    /// The handler's name.
+    /// The name of the task type.
     pub fn function(&self) -> &'static str {
         self.task.new.handler.name
     }
 
-    /// How many attempts it took.
+    /// The number of attempts.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Done, failed, cancelled or expired.
+    /// The terminal state: done, failed, cancelled or expired.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// The result, or the error; of a task that is cancelled or expired, the reason as an error.
+    /// The result, or the error; for a cancelled or expired task the error is the reason.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
 
-    /// How long the last attempt took.
+    /// The duration of the last attempt.
     pub fn running(&self) -> Duration {
         self.running
-    }
-
-    /// Appends the line for a client that waits.
-    pub(super) fn render_reply(&self, id: Option<&str>, bytes: &mut Vec<u8>) {
-        let reply = ReplyWriter::new(bytes);
-        match (&self.outcome, self.state) {
-            (Outcome::Done(result), _) => reply.done(id, self.id(), result),
-            (Outcome::Failed(failure), state) => {
-                let status = match state {
-                    State::Cancelled => Status::Cancelled,
-                    State::Expired => Status::Expired,
-                    _ => Status::Failed,
-                };
-                reply.ended(id, self.id(), status, &failure.message);
-            }
-        }
     }
 
     pub(super) fn waiter(&self) -> Option<WaiterId> {
@@ -123,9 +108,9 @@ impl Finished {
     }
 }
 
-/// The callbacks without their type: the one seam where rooms meet the program.
+/// The object-safe form of [`Events`], which the stages hold.
 ///
-/// A future is boxed once per call here; for tasks that end at once that is all they cost.
+/// Each call boxes one future; for tasks that end at once that is the whole cost.
 pub trait DynEvents: Send + Sync {
     fn start(&self) -> BoxFuture<'_, Result<()>>;
     fn connect<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()>;
@@ -139,7 +124,7 @@ pub trait DynEvents: Send + Sync {
     fn close<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()>;
 }
 
-/// A callback that panics, which has been logged by then, harms nothing else.
+/// Runs a callback; `None` if it panics, which the panic hook has logged.
 async fn guarded<F: Future>(callback: F) -> Option<F::Output> {
     AssertUnwindSafe(callback).catch_unwind().await.ok()
 }
@@ -175,7 +160,7 @@ impl<E: Events> DynEvents for E {
         Box::pin(async move { self.on_task(&attempt).await })
     }
 
-    /// Runs the callbacks of a batch, each as far as it gets at once, and those that wait side by side.
+    /// Polls the callback of each task once in order, and runs those that wait concurrently.
     fn finish(self: Arc<Self>, batch: Vec<Finished>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let mut waiting = FuturesUnordered::new();
@@ -194,9 +179,9 @@ impl<E: Events> DynEvents for E {
     }
 }
 
-/// Gives a console the callbacks of its server.
+/// Sets the callbacks of the server that a console starts.
 pub trait ConsoleEvents {
-    /// Runs `events` at the six moments of the server that this console starts; without it nothing happens at them.
+    /// Sets the callbacks of the server that this console starts; without it they have their defaults.
     #[must_use]
     fn events(self, events: impl Events) -> Self;
 }
@@ -208,7 +193,7 @@ impl ConsoleEvents for Console {
     }
 }
 
-/// The callbacks that the console was given by [`ConsoleEvents::events`]; the defaults if it was given none.
+/// The callbacks that [`ConsoleEvents::events`] has set; the defaults if it was not called.
 pub fn events_of(app: &App) -> Arc<dyn DynEvents> {
     app.get::<Arc<dyn DynEvents>>().cloned().unwrap_or_else(|| Arc::new(()))
 }

@@ -1,4 +1,4 @@
-//! Writes outcomes to the store, many at a time, and decides what follows a failed attempt.
+//! Settles outcomes in the store, many at a time, and decides where a task goes after a failed attempt.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,30 +8,29 @@ use framework_protocol::views::State;
 use tokio::sync::mpsc;
 
 use super::events::Finished;
+use super::metrics::Metrics;
 use super::poll::at_once;
-use super::status::Metrics;
 use crate::store::{Disposition, Lease, Settlement, Store, TerminatedTask};
 
-/// How many outcomes are settled together at most.
+/// The most outcomes that are settled together.
 const GROUP: usize = 4096;
-/// The pause of a backoff never grows beyond this, its spread aside.
+/// The longest pause of a backoff, before it is spread.
 const BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
-
-/// A handler's own word on the pause holds up to here, beyond which times overflow: a century.
+/// The longest pause that a handler may ask for; longer ones would overflow.
 const PAUSE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// An attempt that is over.
+/// An attempt that has ended.
 pub(super) struct AttemptEnd {
     pub(super) lease: Lease,
-    /// `None`: the attempt did not come to anything and does not count.
+    /// `None`: the attempt was aborted and does not count.
     pub(super) outcome: Option<Outcome>,
-    /// What the attempt pushed, to be accepted together with its end.
+    /// The tasks that the attempt pushed, to be accepted together with its end.
     pub(super) follow: Vec<NewTask>,
     pub(super) started: Instant,
     pub(super) ended: Instant,
 }
 
-/// A moment on both clocks, read once for all that are settled together.
+/// The time on both clocks, read once for all that are settled together.
 #[derive(Clone, Copy)]
 struct TimeStamps {
     instant: Instant,
@@ -39,8 +38,9 @@ struct TimeStamps {
 }
 
 impl AttemptEnd {
-    /// The lease goes back as if it had not been taken, unless somebody wants the task not to go on.
-    pub(super) fn given_up(lease: Lease, started: Instant, ended: Instant) -> Self {
+    /// An attempt without an outcome: its lease is returned as if it had not been taken, unless the task is to be
+    /// cancelled.
+    pub(super) fn aborted(lease: Lease, started: Instant, ended: Instant) -> Self {
         Self { lease, outcome: None, follow: Vec::new(), started, ended }
     }
 
@@ -56,7 +56,7 @@ impl AttemptEnd {
         }
     }
 
-    /// A task that was to be cancelled is done if its attempt was faster, and in no other case goes on.
+    /// A task that was to be cancelled is done if its attempt was faster, and cancelled otherwise.
     fn disposition(&self) -> Disposition {
         match &self.outcome {
             Some(Outcome::Done(result)) => Disposition::Done(result.clone()),
@@ -69,7 +69,7 @@ impl AttemptEnd {
         }
     }
 
-    /// How long to wait before another attempt; `None` if there is none.
+    /// The pause before another attempt; `None` if there is none.
     fn pause(&self, retry: Retry) -> Option<Duration> {
         let new = &self.lease.task.new;
         match retry {
@@ -81,42 +81,42 @@ impl AttemptEnd {
     }
 }
 
-/// Doubles from attempt to attempt, and is spread over half to one and a half of that, so that tasks which
-/// failed together do not come back together.
+/// The pause after an attempt: doubled each time, and spread over half to one and a half of that, so that tasks which
+/// failed together are not retried together.
 fn backoff(base: Duration, attempt: u32) -> Duration {
     let doubled = base.saturating_mul(1 << attempt.saturating_sub(1).min(20));
     doubled.min(BACKOFF_MAX).mul_f64(0.5 + fastrand::f64())
 }
 
-/// Settles what comes from the workers until the last of them is gone, and passes on what ended without them.
+/// Settles the ends of attempts until the last worker has ended, and forwards the tasks that ended without one.
 pub(super) async fn run(
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     mut inbox: mpsc::Receiver<Vec<AttemptEnd>>,
     notifier: mpsc::Sender<Vec<Finished>>,
 ) {
-    let mut departed = store.next_terminated();
+    let mut terminated = store.next_terminated();
     loop {
         let finished = tokio::select! {
             biased;
-            gone = &mut departed => {
-                departed = store.next_terminated();
-                gone.into_iter().map(Finished::from).collect()
+            tasks = &mut terminated => {
+                terminated = store.next_terminated();
+                tasks.into_iter().map(Finished::from).collect()
             }
             group = inbox.recv() => match group {
-                Some(group) => settle(&*store, &metrics, gather(group, &mut inbox)).await,
+                Some(group) => settle(&*store, &metrics, drain_inbox(group, &mut inbox)).await,
                 None => break,
             },
         };
-        tell(finished, &notifier).await;
+        forward(finished, &notifier).await;
     }
-    if let Some(gone) = at_once(&mut departed).await {
-        tell(gone.into_iter().map(Finished::from).collect(), &notifier).await;
+    if let Some(tasks) = at_once(&mut terminated).await {
+        forward(tasks.into_iter().map(Finished::from).collect(), &notifier).await;
     }
 }
 
-/// What else has come, up to the size of a group.
-fn gather(mut group: Vec<AttemptEnd>, inbox: &mut mpsc::Receiver<Vec<AttemptEnd>>) -> Vec<AttemptEnd> {
+/// Adds to a group what else has arrived, up to [`GROUP`].
+fn drain_inbox(mut group: Vec<AttemptEnd>, inbox: &mut mpsc::Receiver<Vec<AttemptEnd>>) -> Vec<AttemptEnd> {
     while group.len() < GROUP {
         let Ok(mut more) = inbox.try_recv() else { break };
         group.append(&mut more);
@@ -124,13 +124,13 @@ fn gather(mut group: Vec<AttemptEnd>, inbox: &mut mpsc::Receiver<Vec<AttemptEnd>
     group
 }
 
-async fn tell(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>) {
+async fn forward(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>) {
     if !finished.is_empty() && notifier.send(finished).await.is_err() {
-        tracing::error!("the notifier is gone");
+        tracing::error!("the notifier has ended; clients are not notified");
     }
 }
 
-/// Settles a group, and gives those of it whose tasks have ended.
+/// Settles a group, and returns those of it whose tasks have ended.
 async fn settle(store: &dyn Store, metrics: &Metrics, mut group: Vec<AttemptEnd>) -> Vec<Finished> {
     let now = TimeStamps { instant: Instant::now(), ms: now_ms() };
     let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(now)).collect();
@@ -141,7 +141,7 @@ async fn settle(store: &dyn Store, metrics: &Metrics, mut group: Vec<AttemptEnd>
     ends.filter_map(|(ended, (settled, state))| settled.then(|| ended.finished(state)).flatten()).collect()
 }
 
-/// `None`: the task has not ended.
+/// The terminal state that a disposition leads to; `None` if the task goes on.
 fn state(disposition: &Disposition) -> Option<State> {
     match disposition {
         Disposition::Done(_) => Some(State::Done),
@@ -152,7 +152,7 @@ fn state(disposition: &Disposition) -> Option<State> {
 }
 
 impl AttemptEnd {
-    /// How long the task waited for its first attempt, and how long this attempt took.
+    /// The time that the task waited for its first attempt, and the time that this attempt took.
     fn latencies(&self) -> (Option<Duration>, Duration) {
         let task = &self.lease.task;
         let delay = match task.new.due {
@@ -183,8 +183,8 @@ impl AttemptEnd {
 }
 
 impl From<TerminatedTask> for Finished {
-    fn from(departed: TerminatedTask) -> Self {
-        let TerminatedTask { task, state, error } = departed;
+    fn from(terminated: TerminatedTask) -> Self {
+        let TerminatedTask { task, state, error } = terminated;
         Self {
             state,
             outcome: Outcome::failed(error, Retry::Never),
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_and_is_spread_around_its_mean() {
+    fn backoff_doubles_and_is_spread_around_its_mean() {
         for (attempt, mean) in [(1, 1), (2, 2), (3, 4), (30, 3600)] {
             for _ in 0..100 {
                 let pause = backoff(Duration::from_secs(1), attempt).as_secs_f64();

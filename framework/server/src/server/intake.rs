@@ -8,7 +8,7 @@ use framework_protocol::views::AdminResult;
 use framework_protocol::{Durability, ErrorCode, RequestError, TaskRequest};
 use tokio::sync::Notify;
 
-use super::status::{Limit, Metrics};
+use super::metrics::{Limit, Metrics};
 use crate::store::{Accepted, AdminCommand, Query, QueryResult, Store};
 
 /// The door through which every task comes in. Cheap to clone.

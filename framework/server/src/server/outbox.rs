@@ -14,7 +14,7 @@ use futures_util::task::AtomicWaker;
 /// An answer without an order goes out at once. One that has to keep its place among others gets a [`Slot`]
 /// when its request is read, and goes out when it is complete and all slots before it are.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     /// More bytes than this held for a peer that does not read them end the connection.
     limit: usize,
     state: Mutex<State>,

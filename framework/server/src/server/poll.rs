@@ -1,4 +1,4 @@
-//! Two ways to wait: not at all, and for a flag.
+//! Poll a future once; wait for a flag.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use tokio::sync::watch;
 
-/// Polls once: the output, if it was there already.
+/// Polls a future once and returns its output if it was ready.
 pub(super) async fn at_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     poll_fn(|context| match Pin::new(&mut *future).poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -15,7 +15,7 @@ pub(super) async fn at_once<F: Future + Unpin>(future: &mut F) -> Option<F::Outp
     .await
 }
 
-/// Waits for a flag to be raised; one whose owner is gone counts as raised.
+/// Waits until a flag is true; a flag whose sender was dropped counts as true.
 pub(super) async fn raised(flag: &mut watch::Receiver<bool>) {
-    drop(flag.wait_for(|raised| *raised).await);
+    let _ = flag.wait_for(|raised| *raised).await;
 }

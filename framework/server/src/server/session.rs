@@ -23,15 +23,14 @@ use self::conversation::{SessionStep, linger};
 use super::access::Access;
 use super::connection::Connection;
 use super::connections::ConnectionRecord;
+use super::control::Control;
 use super::events::DynEvents;
 use super::intake::Intake;
+use super::listener::policy::ListenerPolicy;
+use super::metrics::Metrics;
 use super::outbox::Outbox;
-use super::policy::ListenerPolicy;
-use super::reload::ReloadControl;
 use super::scheduler::Scheduler;
 use super::settings::ServerSettings;
-use super::shutdown::ShutdownControl;
-use super::status::Metrics;
 use super::stream::Stream;
 use super::subscriptions::Subscriptions;
 use super::waiters::Waiters;
@@ -46,8 +45,7 @@ pub(super) struct SessionContext {
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) addresses: Vec<ListenAddress>,
-    pub(super) ending: Arc<ShutdownControl>,
-    pub(super) reload: Arc<ReloadControl>,
+    pub(super) control: Control,
 }
 
 /// One connection, from its first byte to its last.
@@ -88,7 +86,7 @@ impl Session {
             };
             match turn {
                 SessionStep::Closed => {
-                    if let Some(mut stream) = self.context.ending.keep_open(&self.outbox, stream) {
+                    if let Some(mut stream) = self.context.control.shutdown.keep_open(&self.outbox, stream) {
                         linger(&mut stream, false).await;
                     }
                     return Ok(());

@@ -1,9 +1,9 @@
 //! The section `server`: everything that config/server.toml can say.
 
-mod listeners;
+mod foreign_keys;
+mod listener;
 mod queues;
 mod rate;
-mod foreign_keys;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +17,8 @@ use framework_console::config::{Config, Invalid, Secret, Section, Validator, dur
 use framework_console::log::{Format, Level, Logging, Rotation};
 use framework_protocol::views::{Auth, Protocol};
 use framework_protocol::{Durability, ReplyMode};
-pub use listeners::ListenerSettings;
-pub(super) use listeners::Place;
+pub use listener::ListenerSettings;
+pub(super) use listener::Place;
 pub(super) use queues::name;
 pub use rate::QueueRate;
 use serde::{Deserialize, Serialize};
@@ -248,7 +248,7 @@ const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 const MOMENT: Duration = Duration::from_millis(1);
 const THREADS_MAX: usize = 1_024;
 const TASKS_MAX: usize = 100_000;
-/// More lines of workers than this would each get too little of a machine.
+/// More worker groups than this would each get too little of a machine.
 const LINES_MAX: usize = 60;
 const WEIGHT_MAX: u32 = 1_000;
 /// The story of a task is some hundred bytes.

@@ -1,4 +1,4 @@
-//! The end of the server that a client asks for, and what the client hears of it until it has come.
+//! The shutdown that a client requests, and the status that it receives until the process has ended.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -7,77 +7,68 @@ use std::time::Duration;
 
 use framework_protocol::Durability;
 use framework_protocol::views::{ShutdownPhase, ShutdownStatus};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
-use super::progress_listeners::{PACE, ProgressListeners, running};
+use super::progress_listeners::{ControlRequest, INTERVAL, running};
 use super::stream::Stream;
 use crate::store::Store;
 
-/// Whether the end was asked for, and by whom.
+/// The shutdown of a server, once it is requested.
 pub(super) struct ShutdownControl {
-    /// How long running tasks may take from now on.
-    requested: watch::Sender<Option<Duration>>,
-    listeners: ProgressListeners,
-    arguments: OnceLock<Vec<String>>,
-    grace: Duration,
+    request: ControlRequest<ShutdownStatus>,
+    restart_args: OnceLock<Vec<String>>,
     store: Arc<dyn Store>,
 }
 
 impl ShutdownControl {
-    /// `grace` is how long running tasks may take unless the request says otherwise.
+    /// `grace` is the time for running tasks where the request names none.
     pub(super) fn new(store: Arc<dyn Store>, grace: Duration) -> Self {
-        let (asked, _) = watch::channel(None);
-        Self {
-            requested: asked,
-            listeners: ProgressListeners::default(),
-            arguments: OnceLock::new(),
-            grace,
-            store,
-        }
+        Self { request: ControlRequest::new(grace), restart_args: OnceLock::new(), store }
     }
 
+    /// The grace period where the request names none.
+    pub(super) fn grace(&self) -> Duration {
+        self.request.grace
+    }
+
+    /// Notes the arguments that start the server again.
     pub(super) fn set_restart_args(&self, arguments: Vec<String>) {
-        // The first word counts.
-        drop(self.arguments.set(arguments));
+        let _ = self.restart_args.set(arguments); // the first call wins
     }
 
-    /// Asks for the end, and to hear of it. Counts as a request in flight, until the end.
+    /// Requests the shutdown for a connection, which follows its progress. Counts as a request in flight, until the end.
     pub(super) async fn request(&self, outbox: &Arc<Outbox>, id: Option<&str>, grace: Option<Duration>) {
-        let grace = grace.unwrap_or(self.grace);
-        let farewell = self.status(ShutdownPhase::Stopping, grace).await;
-        self.listeners.add(outbox, id, &farewell);
-        // Who was first has said how long.
-        self.requested.send_if_modified(|asked| asked.replace(asked.unwrap_or(grace)).is_none());
+        let grace = grace.unwrap_or(self.request.grace);
+        let status = self.status(ShutdownPhase::Stopping, grace).await;
+        self.request.request_from(outbox, id, grace, &status);
     }
 
-    /// Waits until the end is asked for, and tells how long running tasks may take.
+    /// Waits for the request and returns its grace period.
     pub(super) async fn requested(&self) -> Duration {
-        let mut asked = self.requested.subscribe();
-        let grace = asked.wait_for(Option::is_some).await.ok().and_then(|grace| *grace);
-        grace.unwrap_or(self.grace)
+        self.request.requested().await
     }
 
-    /// Tells the witnesses from time to time what is waited for; has no end of its own.
+    /// Sends the progress up to `deadline` to the connections that follow it; never ends.
     pub(super) async fn report_progress(&self, deadline: Instant) {
         loop {
-            tokio::time::sleep(PACE).await;
-            if !self.listeners.is_empty() {
+            tokio::time::sleep(INTERVAL).await;
+            if self.request.has_followers() {
                 let grace = deadline.saturating_duration_since(Instant::now());
-                self.listeners.update(&self.status(ShutdownPhase::Stopping, grace).await);
+                self.request.update(&self.status(ShutdownPhase::Stopping, grace).await);
             }
         }
     }
 
-    /// Tells the witnesses that it has come.
+    /// Sends that everything is settled.
     pub(super) async fn finished(&self) {
-        self.listeners.finish(&self.status(ShutdownPhase::Stopped, Duration::ZERO).await);
+        self.request.finish(&self.status(ShutdownPhase::Stopped, Duration::ZERO).await);
     }
 
-    /// Lets go of a connection: that of a witness ends with the process, and no sooner.
+    /// Returns the stream of an ended session, unless it follows the shutdown: that one is closed by the end of the
+    /// process and no sooner.
     pub(super) fn keep_open(&self, outbox: &Arc<Outbox>, stream: Stream) -> Option<Stream> {
-        if self.listeners.contains(outbox) {
+        if self.request.is_followed_by(outbox) {
             mem::forget(stream);
             return None;
         }
@@ -89,7 +80,7 @@ impl ShutdownControl {
         ShutdownStatus {
             phase,
             pid: std::process::id(),
-            arguments: self.arguments.get().cloned().unwrap_or_default(),
+            arguments: self.restart_args.get().cloned().unwrap_or_default(),
             grace_ms: grace.as_millis() as u64,
             running: if ledger.running > 0 { running(&self.store).await } else { BTreeMap::new() },
             remaining: ledger.waiting + ledger.running,

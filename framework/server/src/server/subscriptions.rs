@@ -1,12 +1,12 @@
-//! Who follows which task: the clients that hear what its handlers tell, and those that wait for its end alone.
+//! The subscribers of tasks: clients that receive progress, log lines and the end, or the end alone.
 //!
-//! The command `watch` comes in by [`Subscriptions::follow`]; a client that waits for a task which another request has
-//! pushed, because both name one key, by [`Subscriptions::join`]. Who follows a batch, or everything, sits beside.
+//! The command `watch` calls [`Subscriptions::subscribe`]. A client whose request names the key of a task that exists
+//! already is attached to that task with [`Subscriptions::attach`]. Subscribers of batches and of all tasks have modules
+//! of their own.
 
 mod batches;
 mod firehose;
 mod map;
-mod succession;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,34 +18,34 @@ use framework_protocol::{ErrorCode, ReplyWriter, RequestError, Status};
 use self::batches::BatchSubscriptions;
 use self::firehose::FirehoseSubscribers;
 use self::map::SubscriptionMap;
-pub use self::succession::PendingWaiter;
+
 use super::events::Finished;
 use super::outbox::{Outbox, ReplyOrder};
-use super::waiters::Waiter;
+use super::waiters::{Waiter, render_end};
 use crate::store::{Query, QueryResult, Store};
 
-/// How many bytes of news are held while the store is asked; more are missed.
-const HELD_MAX: usize = 256 * 1024;
+/// The bytes of events buffered for a subscriber while the store is queried; further events are dropped.
+const MAX_BUFFERED: usize = 256 * 1024;
 
-/// The followers of all tasks. A follower goes with the end of its task, or with its connection.
+/// The subscribers of all tasks. One is removed with the end of its task, or with its connection.
 pub(super) struct Subscriptions {
     store: Arc<dyn Store>,
-    /// How many there are, for the many moments when there are none.
+    /// The number of subscribers; tells without a lock that there are none, as most of the time.
     count: AtomicUsize,
-    seats: Mutex<SubscriptionMap<SubscriberState>>,
-    /// Those who follow batches.
+    tasks: Mutex<SubscriptionMap<SubscriberState>>,
+    /// The subscribers of batches.
     pub(super) batches: Arc<BatchSubscriptions>,
-    /// Those who follow all tasks.
+    /// The subscribers of everything.
     firehose: FirehoseSubscribers,
 }
 
-type Subscriber = map::Follower<SubscriberState>;
+type Subscriber = map::Subscriber<SubscriberState>;
 
 struct SubscriberState {
-    /// Whether it hears what handlers tell; otherwise the end alone.
-    listens: bool,
-    /// What has come while the store was still asked what there was before; `None` from then on.
-    held: Option<Buffered>,
+    /// Progress and log lines are wanted as well as the end.
+    wants_progress: bool,
+    /// The events that arrived while the store was queried for the state before; `None` from then on.
+    buffered: Option<Buffered>,
 }
 
 #[derive(Default)]
@@ -61,21 +61,21 @@ impl Subscriptions {
         Self {
             store,
             count: AtomicUsize::new(0),
-            seats: Mutex::default(),
+            tasks: Mutex::default(),
             batches,
             firehose: FirehoseSubscribers::default(),
         }
     }
 
-    fn seats(&self) -> MutexGuard<'_, SubscriptionMap<SubscriberState>> {
-        self.seats.lock().expect("no one panics while holding the seats")
+    fn tasks(&self) -> MutexGuard<'_, SubscriptionMap<SubscriberState>> {
+        self.tasks.lock().expect("no panic while the subscribers are locked")
     }
 
-    /// Lets a connection follow a task: it is sent a line with the task's state, the last progress, each further
+    /// Subscribes a connection to a task. It receives a line with the task's state, the last progress, each further
     /// progress and log line, and at last the end, all of them with this `id`. Counts as a request in flight.
     ///
     /// # Errors
-    /// When there is no such task, or it is not kept any more.
+    /// The task does not exist, or is not kept any more.
     pub(super) async fn subscribe(
         &self,
         outbox: &Arc<Outbox>,
@@ -85,51 +85,71 @@ impl Subscriptions {
         outbox.reserve(1);
         let place = ReplyOrder::Anywhere;
         let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, result_only: false };
-        match self.seat(task, waiter, true).await {
-            Err((refusal, Some(_))) => {
+        match self.insert(task, waiter, true).await {
+            Err((error, Some(_))) => {
                 outbox.cancel_reservation();
-                Err(refusal)
+                Err(error)
             }
-            // Who is not there any more has had an answer.
+            // A subscriber that was removed meanwhile has had its reply.
             Err((_, None)) | Ok(()) => Ok(()),
         }
     }
 
-    /// Lets a connection follow all tasks: it is sent each progress and each end from now on, as far as it reads
-    /// them, and is told how many it has missed.
+    /// Subscribes a connection to all tasks. It receives each progress and each end from now on as far as it keeps up,
+    /// and the number of lines that it has missed.
     pub(super) fn subscribe_all(&self, outbox: &Arc<Outbox>) {
         self.firehose.add(outbox);
     }
 
-    /// Lets a client that was promised an outcome have that of a task which was there already.
+    /// Subscribes a client, whose reply is reserved, to the end of a task that existed already.
     pub(super) async fn attach(&self, task: TaskId, waiter: Waiter) {
-        if let Err((refusal, Some(waiter))) = self.seat(task, waiter, false).await {
-            waiter.send_error(&refusal);
+        if let Err((error, Some(waiter))) = self.insert(task, waiter, false).await {
+            waiter.send_error(&error);
         }
     }
 
-    /// Seats first and then asks what has happened before, so that nothing falls in between.
-    async fn seat(
+    /// Subscribes a client that knows the state of the task already, as one of an old process does.
+    pub(super) fn add_informed(&self, task: TaskId, waiter: Waiter, wants_progress: bool) {
+        self.tasks().insert(task, waiter, SubscriberState { wants_progress, buffered: None });
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Removes all subscribers of tasks that know the state of theirs, with whether they want progress.
+    pub(super) fn take_informed(&self) -> Vec<(TaskId, Waiter, bool)> {
+        let mut tasks = self.tasks();
+        let subjects: Vec<_> = tasks.subjects().collect();
+        let mut taken = Vec::new();
+        for task in subjects {
+            let subscribers = tasks.remove(task, |subscriber| subscriber.state.buffered.is_none());
+            let parts = |Subscriber { waiter, state, .. }| (task, waiter, state.wants_progress);
+            taken.extend(subscribers.into_iter().map(parts));
+        }
+        self.count.fetch_sub(taken.len(), Ordering::SeqCst);
+        taken
+    }
+
+    /// Inserts the subscriber first and queries the state before after that, so that no event falls in between.
+    async fn insert(
         &self,
         task: TaskId,
         waiter: Waiter,
-        listens: bool,
+        wants_progress: bool,
     ) -> Result<(), (RequestError, Option<Waiter>)> {
-        let notes = SubscriberState { listens, held: Some(Buffered::default()) };
-        let number = self.seats().insert(task, waiter, notes);
+        let state = SubscriberState { wants_progress, buffered: Some(Buffered::default()) };
+        let number = self.tasks().insert(task, waiter, state);
         self.count.fetch_add(1, Ordering::SeqCst);
         match self.details(task).await {
-            Ok(story) => {
-                self.begin(task, number, &story);
+            Ok(details) => {
+                self.send_initial(task, number, &details);
                 Ok(())
             }
-            Err(refusal) => Err((refusal, self.remove(task, number).map(|follower| follower.waiter))),
+            Err(error) => Err((error, self.remove(task, number).map(|subscriber| subscriber.waiter))),
         }
     }
 
     async fn details(&self, task: TaskId) -> Result<Box<TaskDetails>, RequestError> {
         match self.store.query(Query::Task(task)).await? {
-            QueryResult::Task(story) => Ok(story),
+            QueryResult::Task(details) => Ok(details),
             _ => {
                 let message = format!("There is no task {task}, or it is not kept any more.");
                 Err(RequestError::new(ErrorCode::UnknownTask, message))
@@ -137,37 +157,37 @@ impl Subscriptions {
         }
     }
 
-    /// Sends what there was before, and what has come since.
-    fn begin(&self, task: TaskId, number: u64, story: &TaskDetails) {
-        let mut seats = self.seats();
-        let Some(follower) = seats.find(task, number) else { return };
-        let held = follower.notes.held.take().unwrap_or_default();
-        let bytes = follower.beginning(task, story, &held);
-        let has_end = held.has_end || story.summary.state.is_terminal();
+    /// Sends the state before, and the events that have arrived since.
+    fn send_initial(&self, task: TaskId, number: u64, details: &TaskDetails) {
+        let mut tasks = self.tasks();
+        let Some(subscriber) = tasks.find(task, number) else { return };
+        let buffered = subscriber.state.buffered.take().unwrap_or_default();
+        let bytes = subscriber.render_initial(task, details, &buffered);
+        let has_end = buffered.has_end || details.summary.state.is_terminal();
         if !has_end {
             // Within the lock, so that no later line comes before this one.
-            return follower.waiter.outbox.write(None, &bytes);
+            return subscriber.waiter.outbox.write(None, &bytes);
         }
-        drop(seats);
+        drop(tasks);
         if let Some(Subscriber { waiter, .. }) = self.remove(task, number) {
             waiter.send(&bytes);
         }
     }
 
     fn remove(&self, task: TaskId, number: u64) -> Option<Subscriber> {
-        let follower = self.seats().take(task, number);
-        self.count.fetch_sub(usize::from(follower.is_some()), Ordering::SeqCst);
-        follower
+        let subscriber = self.tasks().take(task, number);
+        self.count.fetch_sub(usize::from(subscriber.is_some()), Ordering::SeqCst);
+        subscriber
     }
 
     fn is_empty(&self) -> bool {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Tells the followers of tasks that have ended, and lets them go.
+    /// Sends the ends of tasks to their subscribers, and removes these.
     pub(super) fn ended(&self, batch: &[Finished]) {
         if !self.firehose.is_empty() {
-            let lines = batch.iter().map(|finished| written(|bytes| finished.render_reply(None, bytes)));
+            let lines = batch.iter().map(|finished| written(|bytes| render_end(finished, None, bytes)));
             self.firehose.publish(&lines.collect::<Vec<_>>());
         }
         self.batches.ended(batch);
@@ -175,17 +195,17 @@ impl Subscriptions {
             return;
         }
         for finished in batch {
-            let mut seats = self.seats();
-            for follower in seats.of(finished.id()) {
-                if let Some(held) = &mut follower.notes.held {
-                    follower.waiter.render(finished, &mut held.bytes);
-                    held.has_end = true;
+            let mut tasks = self.tasks();
+            for subscriber in tasks.of(finished.id()) {
+                if let Some(buffered) = &mut subscriber.state.buffered {
+                    subscriber.waiter.render(finished, &mut buffered.bytes);
+                    buffered.has_end = true;
                 }
             }
-            let gone = seats.remove(finished.id(), |follower| follower.notes.held.is_none());
-            drop(seats);
-            self.count.fetch_sub(gone.len(), Ordering::SeqCst);
-            for Subscriber { waiter, .. } in gone {
+            let removed = tasks.remove(finished.id(), |subscriber| subscriber.state.buffered.is_none());
+            drop(tasks);
+            self.count.fetch_sub(removed.len(), Ordering::SeqCst);
+            for Subscriber { waiter, .. } in removed {
                 let mut bytes = Vec::new();
                 waiter.render(finished, &mut bytes);
                 waiter.send(&bytes);
@@ -193,41 +213,48 @@ impl Subscriptions {
         }
     }
 
-    /// The connection of this outbox has ended.
+    /// Removes all subscriptions of a connection that has ended.
     pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
         self.firehose.remove_connection(outbox);
         self.batches.remove_connection(outbox);
         if !self.is_empty() {
-            let gone = self.seats().remove_connection(outbox);
-            self.count.fetch_sub(gone, Ordering::SeqCst);
+            let removed = self.tasks().remove_connection(outbox);
+            self.count.fetch_sub(removed, Ordering::SeqCst);
         }
     }
 
-    /// Tells everybody who is left that no end will come.
-    pub(super) fn close_all(&self, refusal: &RequestError) {
-        self.firehose.close_all(refusal);
-        self.batches.close_all(refusal);
-        let left = self.seats().clear();
+    /// Sends an error to all subscribers, and removes them.
+    pub(super) fn close_all(&self, error: &RequestError) {
+        self.close_shared(error);
+        let left = self.tasks().clear();
         self.count.store(0, Ordering::SeqCst);
-        left.for_each(|(_, follower)| follower.waiter.send_error(refusal));
+        left.for_each(|(_, subscriber)| subscriber.waiter.send_error(error));
     }
 
-    /// Sends a line to all who listen to a task; one who does not read misses it.
+    /// Sends an error to the subscribers of batches and of all tasks, and removes them.
+    pub(super) fn close_shared(&self, error: &RequestError) {
+        self.firehose.close_all(error);
+        self.batches.close_all(error);
+    }
+
+    /// Sends a line to the subscribers of a task that want progress; dropped for those that do not keep up.
     fn publish(&self, task: TaskId, is_progress: bool, write: impl Fn(ReplyWriter, Option<&str>)) {
         if self.is_empty() {
             return;
         }
-        let mut seats = self.seats();
-        for follower in seats.of(task).filter(|follower| follower.notes.listens) {
+        let mut tasks = self.tasks();
+        for subscriber in tasks.of(task).filter(|subscriber| subscriber.state.wants_progress) {
             let mut bytes = Vec::new();
-            write(ReplyWriter::new(&mut bytes), follower.waiter.id.as_deref());
-            match &mut follower.notes.held {
-                Some(held) if held.bytes.len() > HELD_MAX => {}
-                Some(held) => {
-                    held.has_progress |= is_progress;
-                    held.bytes.append(&mut bytes);
+            write(ReplyWriter::new(&mut bytes), subscriber.waiter.id.as_deref());
+            match &mut subscriber.state.buffered {
+                Some(buffered) if buffered.bytes.len() > MAX_BUFFERED => {}
+                Some(buffered) => {
+                    buffered.has_progress |= is_progress;
+                    buffered.bytes.append(&mut bytes);
                 }
-                None => drop(follower.waiter.outbox.try_send(&bytes)),
+                None => {
+                    subscriber.waiter.outbox.try_send(&bytes);
+                }
             }
         }
     }
@@ -235,12 +262,12 @@ impl Subscriptions {
 
 impl task::ProgressSink for Subscriptions {
     fn progress(&self, task: TaskId, progress: &Progress) {
-        let tell =
+        let write =
             |reply: ReplyWriter, id: Option<&str>| reply.progress(id, task, progress.percent, &progress.text);
         if !self.firehose.is_empty() {
-            self.firehose.publish(&[written(|bytes| tell(ReplyWriter::new(bytes), None))]);
+            self.firehose.publish(&[written(|bytes| write(ReplyWriter::new(bytes), None))]);
         }
-        self.publish(task, true, tell);
+        self.publish(task, true, write);
     }
 
     fn line(&self, task: TaskId, line: &LogLine) {
@@ -249,34 +276,34 @@ impl task::ProgressSink for Subscriptions {
 }
 
 impl Subscriber {
-    /// What a follower is sent first.
-    fn beginning(&self, task: TaskId, story: &TaskDetails, held: &Buffered) -> Vec<u8> {
+    /// Renders the first lines of a subscription.
+    fn render_initial(&self, task: TaskId, details: &TaskDetails, buffered: &Buffered) -> Vec<u8> {
         let mut bytes = Vec::new();
         let id = self.waiter.id.as_deref();
-        if self.notes.listens {
-            ReplyWriter::new(&mut bytes).watching(id, task, story.summary.state.name());
-            let progress = story.notes.progress.as_ref().filter(|_| !held.has_progress);
+        if self.state.wants_progress {
+            ReplyWriter::new(&mut bytes).watching(id, task, details.summary.state.name());
+            let progress = details.notes.progress.as_ref().filter(|_| !buffered.has_progress);
             if let Some(Progress { percent, text, .. }) = progress {
                 ReplyWriter::new(&mut bytes).progress(id, task, *percent, text);
             }
         }
-        bytes.extend_from_slice(&held.bytes);
-        if !held.has_end {
-            tell_end(story, &self.waiter, &mut bytes);
+        bytes.extend_from_slice(&buffered.bytes);
+        if !buffered.has_end {
+            render_recorded_end(details, &self.waiter, &mut bytes);
         }
         bytes
     }
 }
 
-/// The end of a task as its story has it; nothing if it has not ended.
-fn tell_end(story: &TaskDetails, waiter: &Waiter, bytes: &mut Vec<u8>) {
+/// Appends the end of a task from its details; nothing if it has not ended.
+fn render_recorded_end(details: &TaskDetails, waiter: &Waiter, bytes: &mut Vec<u8>) {
     let id = waiter.id.as_deref();
-    let task = story.summary.id;
-    let error = story.summary.error.as_deref().unwrap_or_default();
-    match story.summary.state {
+    let task = details.summary.id;
+    let error = details.summary.error.as_deref().unwrap_or_default();
+    match details.summary.state {
         State::Waiting | State::Running => {}
         State::Done => {
-            let result = story.result.as_ref().map_or("null", |result| result.get());
+            let result = details.result.as_ref().map_or("null", |result| result.get());
             waiter.render_done(task, result.as_bytes(), bytes);
         }
         State::Failed => ReplyWriter::new(bytes).ended(id, task, Status::Failed, error),

@@ -1,11 +1,12 @@
-//! Who waits for the outcome of which task.
+//! The clients that wait for the end of a task they sent, and how its reply is rendered.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use framework_protocol::task::{Outcome, TaskId, WaiterId};
-use framework_protocol::{ReplyWriter, RequestError};
+use framework_protocol::views::State;
+use framework_protocol::{ReplyWriter, RequestError, Status};
 use rustc_hash::FxHashMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -13,57 +14,56 @@ use serde::{Deserialize, Deserializer};
 use super::events::Finished;
 use super::outbox::{Outbox, ReplyOrder};
 
-/// The clients that wait, by the ticket their task carries.
+/// The waiting clients, by the id that their task carries.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     issued: AtomicU64,
     waiting: Mutex<FxHashMap<WaiterId, Waiter>>,
 }
 
-/// A client that waits, and how its answer is to look.
+/// A waiting client, and the form of its reply.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) outbox: Arc<Outbox>,
     pub(super) id: Option<Box<str>>,
     pub(super) place: ReplyOrder,
-    /// Whether it expects a result alone, as Workerman's clients do.
+    /// The client expects the result alone, as Workerman's clients do.
     pub(super) result_only: bool,
 }
 
 impl Waiters {
     fn waiting(&self) -> MutexGuard<'_, FxHashMap<WaiterId, Waiter>> {
-        self.waiting.lock().expect("no one panics while holding the waiters")
+        self.waiting.lock().expect("no panic while the waiters are locked")
     }
 
-    /// Registers clients before their tasks can end; the tickets, in the same order, go with the tasks.
+    /// Registers clients before their tasks can end; the ids, in the same order, go with the tasks.
     pub(super) fn register(&self, waiters: Vec<Waiter>) -> Vec<WaiterId> {
         let first = self.issued.fetch_add(waiters.len() as u64, Ordering::Relaxed) + 1;
-        let tickets: Vec<_> =
-            (first..).filter_map(NonZeroU64::new).map(WaiterId).take(waiters.len()).collect();
-        self.waiting().extend(tickets.iter().copied().zip(waiters));
-        tickets
+        let ids: Vec<_> = (first..).filter_map(NonZeroU64::new).map(WaiterId).take(waiters.len()).collect();
+        self.waiting().extend(ids.iter().copied().zip(waiters));
+        ids
     }
 
-    /// Strikes off a client whose task was refused, or was there already.
+    /// Removes a client, as when its task was rejected or existed already.
     pub(super) fn take(&self, waiter: WaiterId) -> Option<Waiter> {
         self.waiting().remove(&waiter)
     }
 
-    /// Tells everybody who is left that no outcome will come.
-    pub(super) fn close_all(&self, refusal: &RequestError) {
+    /// Sends an error to all clients that are still waiting.
+    pub(super) fn close_all(&self, error: &RequestError) {
         let waiting = std::mem::take(&mut *self.waiting());
-        waiting.into_values().for_each(|waiter| waiter.send_error(refusal));
+        waiting.into_values().for_each(|waiter| waiter.send_error(error));
     }
 
-    /// Sends each outcome to whoever waits for it.
+    /// Sends the end of each task to the client that waits for it; one write per connection and batch.
     pub(super) fn answer(&self, batch: &[Finished]) {
         if !batch.iter().any(|finished| finished.waiter().is_some()) {
             return;
         }
         let waiters: Vec<_> = {
             let mut waiting = self.waiting();
-            let tickets = batch.iter().filter_map(|finished| Some((finished, finished.waiter()?)));
-            tickets.filter_map(|(finished, waiter)| Some((finished, waiting.remove(&waiter)?))).collect()
+            let awaited = batch.iter().filter_map(|finished| Some((finished, finished.waiter()?)));
+            awaited.filter_map(|(finished, waiter)| Some((finished, waiting.remove(&waiter)?))).collect()
         };
         for group in waiters.chunk_by(|(_, a), (_, b)| Arc::ptr_eq(&a.outbox, &b.outbox)) {
             let mut bytes = Vec::with_capacity(group.len() * 64);
@@ -82,16 +82,16 @@ impl Waiters {
 }
 
 impl Waiter {
-    /// Appends the line that tells of the end of a task.
+    /// Appends the reply for the end of a task.
     pub(super) fn render(&self, finished: &Finished, bytes: &mut Vec<u8>) {
         match finished.outcome() {
             Outcome::Done(result) => self.render_done(finished.id(), result, bytes),
-            Outcome::Failed(_) => finished.render_reply(self.id.as_deref(), bytes),
+            Outcome::Failed(_) => render_end(finished, self.id.as_deref(), bytes),
         }
     }
 
-    /// Appends the line that gives the result of a task. A result that could be taken for something else is given as
-    /// the whole object even to those who expect it alone.
+    /// Appends the reply with the result of a task. A result that could be taken for another reply is sent as the whole
+    /// object even to a client that expects it alone.
     pub(super) fn render_done(&self, task: TaskId, result: &[u8], bytes: &mut Vec<u8>) {
         if self.result_only && !has_status(result) {
             bytes.extend_from_slice(result);
@@ -101,20 +101,36 @@ impl Waiter {
         }
     }
 
-    /// Gives the answer that was promised.
+    /// Sends the reply that was reserved.
     pub(super) fn send(&self, bytes: &[u8]) {
         self.outbox.fulfil(std::iter::once((self.place, bytes)));
     }
 
-    /// Says why the answer that was promised does not come.
-    pub(super) fn send_error(&self, refusal: &RequestError) {
+    /// Sends an error instead of the reply that was reserved.
+    pub(super) fn send_error(&self, error: &RequestError) {
         let mut bytes = Vec::new();
-        ReplyWriter::new(&mut bytes).refused(self.id.as_deref(), refusal);
+        ReplyWriter::new(&mut bytes).refused(self.id.as_deref(), error);
         self.send(&bytes);
     }
 }
 
-/// Whether a result looks like a reply, all of which are objects with this field.
+/// Appends the reply with `id` for the end of a task.
+pub(super) fn render_end(finished: &Finished, id: Option<&str>, bytes: &mut Vec<u8>) {
+    let reply = ReplyWriter::new(bytes);
+    match (finished.outcome(), finished.state()) {
+        (Outcome::Done(result), _) => reply.done(id, finished.id(), result),
+        (Outcome::Failed(failure), state) => {
+            let status = match state {
+                State::Cancelled => Status::Cancelled,
+                State::Expired => Status::Expired,
+                _ => Status::Failed,
+            };
+            reply.ended(id, finished.id(), status, &failure.message);
+        }
+    }
+}
+
+/// `true` if a result looks like a reply: all replies are objects with the field `status`.
 fn has_status(result: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Fields {
@@ -124,7 +140,7 @@ fn has_status(result: &[u8]) -> bool {
     fn found<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
         IgnoredAny::deserialize(value).map(|_| true)
     }
-    // One in which it stands twice is no valid answer to this, and no result alone either.
+    // An object with the field twice fails to parse here, and is not sent alone either.
     let has_field = || serde_json::from_slice(result).map_or(true, |fields: Fields| fields.status);
     result.trim_ascii_start().starts_with(b"{") && has_field()
 }
@@ -134,16 +150,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_alone_cannot_be_taken_for_a_reply() {
-        let waiter = |is_bare| Waiter {
+    fn bare_result_cannot_be_taken_for_a_reply() {
+        let waiter = |result_only| Waiter {
             outbox: Arc::new(Outbox::new(64)),
             id: None,
             place: ReplyOrder::Anywhere,
-            result_only: is_bare,
+            result_only,
         };
-        let done = |is_bare, result: &str| {
+        let done = |result_only, result: &str| {
             let mut bytes = Vec::new();
-            waiter(is_bare).render_done(7, result.as_bytes(), &mut bytes);
+            waiter(result_only).render_done(7, result.as_bytes(), &mut bytes);
             String::from_utf8(bytes).unwrap()
         };
         for alone in ["null", "\"status\"", "[\"status\"]", "{}", r#"{"state":1,"in":{"status":2}}"#] {

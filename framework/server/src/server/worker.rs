@@ -1,224 +1,145 @@
-//! Runs the attempts: pulls leases from the store, hands outcomes to the finisher.
+//! Runs the tasks: the worker pools, with the finisher and the notifier behind them.
 
 mod leases;
+mod pool;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use framework_console::log::TaskScope;
-use framework_protocol::task::{Attempt, AttemptContext, Outcome, Retry, caught};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use framework_protocol::task::AttemptContext;
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
-pub(super) use self::leases::Leases;
+use self::leases::Leases;
+use self::pool::{PoolContext, WorkerPool};
 use super::events::DynEvents;
-use super::finisher::AttemptEnd;
-use super::poll::{at_once, raised};
-use crate::store::{Lease, Store};
+use super::metrics::Metrics;
+use super::notifier::ReplyTargets;
+use super::runtime::ThreadPool;
+use super::{finisher, notifier};
+use crate::store::Store;
 
-/// An inline batch is to take about this long, so that a task behind a slow one waits for it only that long.
-const BATCH_TIME: Duration = Duration::from_micros(200);
-const BATCH_MAX: usize = 256;
+/// The number of batches that may wait between two stages.
+const CHANNEL_CAPACITY: usize = 256;
+/// The time that aborted attempts and the last callbacks have to end, beyond any deadline.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What every puller of one line of workers needs.
-pub(super) struct WorkerPool {
+/// What attempts are run with.
+pub(super) struct WorkerResources {
     pub(super) store: Arc<dyn Store>,
     pub(super) events: Arc<dyn DynEvents>,
-    pub(super) context: Arc<AttemptContext>,
-    /// The place of the line in the store's policy.
-    pub(super) line: usize,
-    /// How many workers the line has.
-    pub(super) count: usize,
-    /// They themselves: an attempt that waits holds one of them.
-    pub(super) workers: Arc<Semaphore>,
-    pub(super) leases: Arc<Leases>,
-    /// How long a lease lasts.
+    pub(super) attempts: Arc<AttemptContext>,
+    /// The duration of a lease.
     pub(super) lease: Duration,
-    pub(super) finisher: mpsc::Sender<Vec<AttemptEnd>>,
-    /// Becomes true when running attempts are to be given up.
-    pub(super) halt: watch::Receiver<bool>,
 }
 
-/// An attempt with its future and the worker it occupies.
-struct ActiveAttempt {
-    future: BoxFuture<'static, Outcome>,
-    attempt: Attempt,
-    lease: Lease,
-    started: Instant,
+/// The stages behind the intake: worker pools, finisher and notifier, on the threads that run tasks.
+pub(super) struct Workers {
+    runtime: ThreadPool,
+    pools: Vec<Arc<WorkerPool>>,
+    /// Raised or dropped: no further task begins.
+    pause: watch::Sender<bool>,
+    abort: watch::Sender<bool>,
+    pullers: Vec<JoinHandle<()>>,
+    /// An aborted attempt goes on all the same, as a blocking one may.
+    is_stuck: bool,
+    notifier: JoinHandle<()>,
+    /// The finisher and the renewal of leases.
+    background: Vec<JoinHandle<()>>,
 }
 
-impl WorkerPool {
-    /// Pulls and runs tasks until the store has none to give any more, then waits for those under way.
-    ///
-    /// Most handlers are done at their first poll or wait for most of their time. So a puller, one for each
-    /// thread, polls each new attempt once where it stands; only one that waits becomes a task of its own, which
-    /// keeps a worker. How many leases are pulled at a time follows from how long the last ones took.
-    ///
-    /// Once `rest` is raised nothing more is pulled.
-    pub(super) async fn run_puller(self: Arc<Self>, mut rest: watch::Receiver<bool>) {
-        let mut under_way = JoinSet::new();
-        let mut appetite = 1;
-        loop {
-            let Some(worker) = self.next_permit(&mut rest).await else { break };
-            let leases = self.store.take(self.line, appetite).await;
-            while under_way.try_join_next().is_some() {}
-            appetite = self.run(leases, worker, appetite, &mut under_way).await;
-        }
-        while under_way.join_next().await.is_some() {}
+impl Workers {
+    /// Spawns all stages; no task begins before [`Workers::resume`].
+    pub(super) fn spawn(
+        runtime: ThreadPool,
+        resources: WorkerResources,
+        metrics: &Arc<Metrics>,
+        replies: ReplyTargets,
+    ) -> Self {
+        let WorkerResources { store, events, attempts, lease } = resources;
+        let (pause, _) = watch::channel(true);
+        let (abort, aborted) = watch::channel(false);
+        let (to_finisher, from_workers) = mpsc::channel(CHANNEL_CAPACITY);
+        let (to_notifier, from_finisher) = mpsc::channel(CHANNEL_CAPACITY);
+        let notifier = runtime.spawn(notifier::run(events.clone(), replies, from_finisher));
+        let finisher = finisher::run(store.clone(), metrics.clone(), from_workers, to_notifier);
+        let leases = Arc::new(Leases::new(store.clone()));
+        let background = vec![runtime.spawn(finisher), runtime.spawn(leases.clone().run(lease))];
+        let finisher = to_finisher;
+        let shared =
+            Arc::new(PoolContext { store, events, attempts, leases, lease, finisher, abort: aborted });
+        let groups = metrics.groups.iter().enumerate();
+        let pools = groups.map(|(group, stats)| WorkerPool::new(shared.clone(), group, stats));
+        let pools = pools.map(Arc::new).collect();
+        Self { runtime, pools, pause, abort, pullers: Vec::new(), is_stuck: false, notifier, background }
     }
 
-    /// Waits for work and then for a free worker; `None` when there will be no more.
-    async fn next_permit(&self, rest: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
-        let mut halt = self.halt.clone();
-        let work = async {
-            match self.store.ready(self.line).await {
-                true => self.workers.clone().acquire_owned().await.ok(),
-                false => None,
-            }
-        };
-        tokio::select! {
-            worker = work => worker,
-            () = raised(&mut halt) => None,
-            () = raised(rest) => None,
-        }
-    }
-
-    /// Runs a batch and returns how many to take next time.
-    async fn run(
-        self: &Arc<Self>,
-        leases: Vec<Lease>,
-        worker: OwnedSemaphorePermit,
-        appetite: usize,
-        under_way: &mut JoinSet<()>,
-    ) -> usize {
-        let mut free = Some(worker);
-        let mut ended = Vec::with_capacity(leases.len());
-        let begin = Instant::now();
-        let mut now = begin;
-        let mut waits = false;
-        for lease in leases {
-            // Nobody renews what has not begun: behind a handler that does not yield, a lease may grow old.
-            let is_fresh = now.duration_since(begin) < self.lease / 3 && !lease.task.is_cancel_requested();
-            let worker = || free.take().or_else(|| self.workers.clone().try_acquire_owned().ok());
-            let Some(worker) = is_fresh.then(worker).flatten() else {
-                ended.push(AttemptEnd::given_up(lease, now, now));
-                continue;
-            };
-            let mut run = self.start(lease, now);
-            match at_once(&mut run.future).await {
-                Some(outcome) => {
-                    now = Instant::now();
-                    ended.push(run.end(outcome, now));
-                    free = Some(worker);
-                }
-                None => {
-                    waits = true;
-                    under_way.spawn(self.clone().finish(run, worker));
-                    now = Instant::now();
-                }
-            }
-        }
-        drop(free);
-        let ran = ended.len();
-        self.send(ended).await;
-        match waits || now.duration_since(begin) > BATCH_TIME {
-            true => (appetite / 2).max(1),
-            false if ran >= appetite => (appetite * 2).min(BATCH_MAX),
-            false => appetite,
-        }
-    }
-
-    fn start(&self, lease: Lease, started: Instant) -> ActiveAttempt {
-        let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.context.clone());
-        let future = AssertUnwindSafe(self.events.clone().task(attempt.clone())).catch_unwind();
-        let future = future.map(|outcome| outcome.unwrap_or_else(caught));
-        let future = TaskScope { task: attempt.id(), future }.boxed();
-        lease.mark.begin();
-        ActiveAttempt { future, attempt, lease, started }
-    }
-
-    /// Waits for an attempt, keeps its lease meanwhile, and hands over what came of it.
-    async fn finish(self: Arc<Self>, mut run: ActiveAttempt, worker: OwnedSemaphorePermit) {
-        let lost = self.leases.hold(&run.lease);
-        let outcome = tokio::select! {
-            biased;
-            outcome = self.outcome(&mut run, async { drop(lost.await) }) => outcome,
-            () = self.halted() => {
-                run.attempt.stop();
-                None
-            }
-        };
-        self.leases.release(run.lease.token);
-        let ended = match outcome {
-            Some(outcome) => run.end(outcome, Instant::now()),
-            None => run.give_up(Instant::now()),
-        };
-        drop(worker);
-        self.send(vec![ended]).await;
-    }
-
-    /// Waits for an attempt as long as its timeout, its lease and people allow; then the truth is told: an async
-    /// attempt is dropped, a blocking one is asked to stop and keeps its worker until it does.
-    async fn outcome(&self, run: &mut ActiveAttempt, lost: impl Future<Output = ()>) -> Option<Outcome> {
-        let task = run.lease.task.clone();
-        let deadline = task.new.timeout.and_then(|timeout| run.started.checked_add(timeout));
-        let blocking = task.new.handler.options.blocking;
-        tokio::select! {
-            biased;
-            outcome = &mut run.future => Some(outcome),
-            () = until(deadline) => {
-                run.attempt.stop();
-                if blocking {
-                    (&mut run.future).await;
-                }
-                Some(timed_out(task.new.timeout.unwrap_or_default()))
-            }
-            () = task.cancel_requested() => match blocking {
-                true => Some((&mut run.future).await),
-                false => None,
-            },
-            () = lost => {
-                if blocking {
-                    (&mut run.future).await;
-                }
-                None
+    /// Lets tasks begin: starts the pullers of each group, one for each thread as far as there are workers.
+    pub(super) fn resume(&mut self) {
+        let (pause, paused) = watch::channel(false);
+        self.pause = pause;
+        self.abort.send_replace(false);
+        for pool in &self.pools {
+            for _ in 0..self.runtime.threads().min(pool.count()) {
+                self.pullers.push(self.runtime.spawn(pool.clone().run_puller(paused.clone())));
             }
         }
     }
 
-    async fn halted(&self) {
-        raised(&mut self.halt.clone()).await;
+    /// Lets no further task begin, and waits for the running attempts; `false` if some have not ended by `deadline`.
+    pub(super) async fn pause(&mut self, deadline: Instant) -> bool {
+        self.pause.send_replace(true);
+        self.wait_idle(deadline).await
     }
 
-    async fn send(&self, ended: Vec<AttemptEnd>) {
-        if !ended.is_empty() && self.finisher.send(ended).await.is_err() {
-            tracing::error!("the finisher is gone");
+    /// Aborts the running attempts; their tasks run again later.
+    pub(super) async fn abort_running(&mut self) {
+        self.abort.send_replace(true);
+        self.is_stuck = !self.pause(Instant::now() + ABORT_TIMEOUT).await;
+        if self.is_stuck {
+            tracing::warn!("a blocking task is still running although it was aborted");
         }
     }
-}
 
-impl ActiveAttempt {
-    fn end(self, outcome: Outcome, now: Instant) -> AttemptEnd {
-        let follow = self.attempt.take_pushed(&outcome);
-        AttemptEnd { outcome: Some(outcome), follow, ..AttemptEnd::given_up(self.lease, self.started, now) }
+    /// Waits until the store has no more tasks to run, aborts those that still run at `deadline`, and finishes the
+    /// later stages.
+    pub(super) async fn drain(&mut self, deadline: Instant) {
+        if !self.wait_idle(deadline).await {
+            tracing::warn!("the grace period is over; running tasks are aborted");
+            self.abort_running().await;
+        }
+        self.finish(deadline).await;
     }
 
-    fn give_up(self, now: Instant) -> AttemptEnd {
-        AttemptEnd::given_up(self.lease, self.started, now)
+    /// Lets the later stages end, each when the one before it has ended and its inbox is empty.
+    pub(super) async fn finish(&mut self, deadline: Instant) {
+        self.pools.clear();
+        let deadline = deadline.max(Instant::now() + ABORT_TIMEOUT);
+        if timeout_at(deadline, &mut self.notifier).await.is_err() {
+            tracing::warn!("callbacks of ended tasks are still running and are abandoned");
+        }
     }
-}
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
+    /// Stops what runs beside the stages, once these have finished.
+    pub(super) async fn abort_background(&mut self) {
+        for task in &mut self.background {
+            task.abort();
+            let _ = task.await;
+        }
     }
-}
 
-fn timed_out(timeout: Duration) -> Outcome {
-    let after = humantime::format_duration(timeout);
-    Outcome::failed(format!("The attempt took longer than its timeout of {after}."), Retry::Backoff)
+    /// `true` if an aborted attempt goes on all the same.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck
+    }
+
+    /// Waits until the pullers have ended, as they do when the store is closed and has nothing left; `false` if some
+    /// have not by `deadline`.
+    async fn wait_idle(&mut self, deadline: Instant) -> bool {
+        // An earlier wait may have seen the end of some of them, which must not be awaited twice.
+        self.pullers.retain(|puller| !puller.is_finished());
+        timeout_at(deadline, join_all(&mut self.pullers)).await.is_ok()
+    }
 }

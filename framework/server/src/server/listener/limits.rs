@@ -1,4 +1,4 @@
-//! Counts who is in, and turns away whoever would be too many.
+//! Limits the number of connections, in total and per address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use framework_protocol::{ErrorCode, ReplyWriter, RequestError};
 use futures_util::FutureExt;
 use tokio::io::AsyncWriteExt;
 
+use super::policy::ListenerPolicy;
 use crate::server::connections::{ConnectionRecord, ConnectionRegistry};
+use crate::server::metrics::{ConnectionCounts, Limit, Limits};
 use crate::server::peer::Peer;
-use crate::server::policy::ListenerPolicy;
 use crate::server::session::SessionContext;
-use crate::server::status::{ConnectionCounts, Limit, Limits};
 use crate::server::stream::Stream;
 
-/// Who is in, through whichever entrance.
+/// Counts the connections of all listeners and rejects those over a limit.
 pub(super) struct ConnectionLimiter {
     max_connection: usize,
     max_connection_per_address: usize,
@@ -26,7 +26,7 @@ pub(super) struct ConnectionLimiter {
     connections: Arc<ConnectionRegistry>,
 }
 
-/// The place of one connection; free again when dropped.
+/// The right of one connection to exist; its place is free again when this is dropped.
 pub(super) struct ConnectionPermit {
     pub(super) record: Arc<ConnectionRecord>,
     counts: Arc<ConnectionCounts>,
@@ -46,17 +46,17 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Gives a connection its number, or turns it away with the reason.
+    /// Registers a connection, or rejects it with the reason.
     pub(super) fn acquire(
         &self,
         stream: Stream,
         peer: Peer,
         policy: &ListenerPolicy,
     ) -> Option<(ConnectionPermit, Stream)> {
-        if let Err((limit, refusal)) = self.check(peer, policy) {
+        if let Err((limit, error)) = self.check(peer, policy) {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
             self.limits.hit(limit);
-            turn_away(stream, &refusal);
+            reject(stream, &error);
             return None;
         }
         let number = self.counts.total.fetch_add(1, Ordering::Relaxed) + 1;
@@ -66,20 +66,20 @@ impl ConnectionLimiter {
     }
 
     fn check(&self, peer: Peer, policy: &ListenerPolicy) -> Result<(), (Limit, RequestError)> {
-        // Held over both counts, so that two entrances do not give the last seat twice.
-        let mut by_address = self.by_address.lock().expect("no one panics while holding the addresses");
+        // Held over both counts, so that two listeners do not grant the last place twice.
+        let mut by_address = self.by_address.lock().expect("no panic while the addresses are locked");
         let limit = self.max_connection + policy.reserve;
         if self.counts.current.load(Ordering::Relaxed) >= limit {
             return Err((Limit::MaxConnection, too_many("max_connection", self.max_connection)));
         }
         if let Some(address) = peer.ip() {
             let limit = self.max_connection_per_address;
-            let here = by_address.entry(address).or_default();
-            if *here >= limit {
+            let count = by_address.entry(address).or_default();
+            if *count >= limit {
                 let name = "max_connection_per_address";
                 return Err((Limit::MaxConnectionPerAddress, too_many(name, limit)));
             }
-            *here += 1;
+            *count += 1;
         }
         self.counts.current.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -91,7 +91,7 @@ impl Drop for ConnectionPermit {
         self.connections.remove(self.record.number);
         self.counts.current.fetch_sub(1, Ordering::Relaxed);
         let Some(address) = self.record.peer.ip() else { return };
-        let mut by_address = self.by_address.lock().expect("no one panics while holding the addresses");
+        let mut by_address = self.by_address.lock().expect("no panic while the addresses are locked");
         if let Some(count) = by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -102,15 +102,15 @@ impl Drop for ConnectionPermit {
 }
 
 fn too_many(name: &str, limit: usize) -> RequestError {
-    let message = format!("The server has its {limit} connections ({name}).");
+    let message = format!("The server has reached its limit of {limit} connections ({name}).");
     RequestError { retry_after_ms: Some(1000), ..RequestError::new(ErrorCode::TooManyConnections, message) }
 }
 
-/// Says why, as far as the socket takes it at once: a client that is turned away is not waited for.
-fn turn_away(mut stream: Stream, refusal: &RequestError) {
+/// Sends the error as far as the socket accepts it without waiting, and closes the connection.
+fn reject(mut stream: Stream, error: &RequestError) {
     let mut line = Vec::new();
-    ReplyWriter::new(&mut line).refused(None, refusal);
+    ReplyWriter::new(&mut line).refused(None, error);
     if let Some(Err(error)) = stream.write_all(&line).now_or_never() {
-        tracing::debug!("turning a connection away: {error}");
+        tracing::debug!("rejecting a connection: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Sockets of both kinds: bound, and accepted from.
+//! A listening socket, TCP or Unix: bound or inherited, and accepted from.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,15 +9,18 @@ use anyhow::{Context, Result, bail};
 use framework_console::config::Config;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 
-use super::unix::{self, Entry};
-use crate::server::inherited_sockets::{InheritedSocket, InheritedSockets};
+use super::unix::{self, SocketFile};
 use crate::server::peer::Peer;
 use crate::server::settings::{ListenerSettings, Place, ServerSettings};
 use crate::server::stream::Stream;
+use crate::server::takeover::sockets::{InheritedSocket, InheritedSockets};
 
-/// What is listened on.
+/// The silence after which the system probes a connection.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+
+/// A listening socket.
 pub(crate) struct Socket {
-    /// As the settings name it.
+    /// The address as the settings name it.
     place: String,
     kind: Kind,
 }
@@ -25,47 +28,47 @@ pub(crate) struct Socket {
 enum Kind {
     Tcp {
         socket: TcpListener,
-        /// Whether the system probes silent connections.
+        /// TCP keep-alive is set on accepted connections.
         keepalive: bool,
     },
     Unix {
         socket: UnixListener,
-        /// Gone with the socket.
-        entry: Entry,
+        /// Removed with the socket.
+        file: SocketFile,
     },
 }
 
 impl Socket {
-    /// Listens where the settings say, with a socket that was given if there is one for that.
+    /// Listens on the address of `listener`, with the inherited socket for it if there is one.
     ///
     /// # Errors
-    /// When that is no address, or one that cannot be had, or one that others reach although nobody is asked who
-    /// it is. [`AlreadyRunning`](super::AlreadyRunning) when a server answers at a Unix socket.
+    /// The address does not exist, is taken, or can be reached by other machines although no token is required.
+    /// [`AlreadyRunning`](super::AlreadyRunning) when a server answers at a Unix socket.
     pub(super) async fn bind(
         listener: &ListenerSettings,
         settings: &ServerSettings,
         config: &Config,
-        given: &mut InheritedSockets,
+        inherited: &mut InheritedSockets,
     ) -> Result<Self> {
         let place = listener.place();
         let kind = match place {
             Place::Unix(path) => {
-                let (socket, entry) = match given.unix(&place, &config.root().join(path)) {
-                    Some(given) => {
-                        given.check()?;
-                        unix::go_on(config.root(), path, given)
+                let (socket, file) = match inherited.unix(&place, &config.root().join(path)) {
+                    Some(socket) => {
+                        socket.check()?;
+                        unix::adopt(config.root(), path, socket)
                     }
                     None => unix::bind(config.root(), path, settings.backlog)?,
                 };
-                Kind::Unix { socket: UnixListener::from_std(socket)?, entry }
+                Kind::Unix { socket: UnixListener::from_std(socket)?, file }
             }
             Place::Tcp(host, port) => {
-                let address = find(host, port).await?;
+                let address = resolve(host, port).await?;
                 check(address, listener, settings)?;
-                let socket = match given.tcp(&place, address) {
-                    Some(given) => {
-                        given.check()?;
-                        TcpListener::from_std(given.socket.into())
+                let socket = match inherited.tcp(&place, address) {
+                    Some(inherited) => {
+                        inherited.check()?;
+                        TcpListener::from_std(inherited.socket.into())
                     }
                     None => listen(address, settings.backlog),
                 };
@@ -76,22 +79,22 @@ impl Socket {
         Ok(Self { place: place.to_string(), kind })
     }
 
-    /// For people, and for clients to connect to.
+    /// The address that clients connect to.
     pub(super) fn address(&self) -> Result<String> {
         Ok(match &self.kind {
             Kind::Tcp { socket, .. } => socket.local_addr()?.to_string(),
-            Kind::Unix { entry, .. } => entry.address(),
+            Kind::Unix { file, .. } => file.address(),
         })
     }
 
-    /// Another hold of the same socket, for the server after this one.
+    /// A second descriptor of the same socket, for the process that takes over.
     ///
     /// # Errors
-    /// When there are no more file descriptors.
+    /// The process has no file descriptor left.
     pub(crate) fn try_clone(&self) -> io::Result<InheritedSocket> {
         let (socket, is_managed) = match &self.kind {
             Kind::Tcp { socket, .. } => (socket.as_fd(), false),
-            Kind::Unix { socket, entry } => (socket.as_fd(), entry.is_detached()),
+            Kind::Unix { socket, file } => (socket.as_fd(), file.is_detached()),
         };
         Ok(InheritedSocket {
             place: Some(self.place.clone()),
@@ -100,19 +103,19 @@ impl Socket {
         })
     }
 
-    /// Lets the socket outlive this hold of it, with everything that belongs to it.
+    /// Keeps the file of the socket when this is dropped, because another process goes on listening.
     pub(crate) fn detach(&self) {
-        if let Kind::Unix { entry, .. } = &self.kind {
-            entry.detach();
+        if let Kind::Unix { file, .. } = &self.kind {
+            file.detach();
         }
     }
 
-    /// The next connection.
+    /// Waits for the next connection.
     pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.kind {
             Kind::Tcp { socket, keepalive } => {
                 let (stream, address) = socket.accept().await?;
-                prepare(&stream, *keepalive);
+                set_options(&stream, *keepalive);
                 Ok((stream.into(), Peer::Tcp(address)))
             }
             Kind::Unix { socket, .. } => {
@@ -124,14 +127,14 @@ impl Socket {
     }
 }
 
-async fn find(host: &str, port: u16) -> Result<SocketAddr> {
-    let mut found = tokio::net::lookup_host((host, port))
+async fn resolve(host: &str, port: u16) -> Result<SocketAddr> {
+    let mut addresses = tokio::net::lookup_host((host, port))
         .await
         .with_context(|| format!("host \"{host}\" in config/server.toml is not an address"))?;
-    found.next().with_context(|| format!("host \"{host}\" has no address"))
+    addresses.next().with_context(|| format!("host \"{host}\" has no address"))
 }
 
-/// Whom the network lets through has to say who it is.
+/// Refuses an address that other machines reach while no token is required, and warns of tokens in plain text.
 fn check(address: SocketAddr, listener: &ListenerSettings, settings: &ServerSettings) -> Result<()> {
     if address.ip().to_canonical().is_loopback() || listener.insecure {
         return Ok(());
@@ -139,14 +142,14 @@ fn check(address: SocketAddr, listener: &ListenerSettings, settings: &ServerSett
     let wants_token = settings.wants_token(listener);
     if !wants_token && listener.ssl_client_cert_file.is_none() {
         bail!(
-            "{address} can be reached by other machines, and nobody is asked there who it is: listen on 127.0.0.1, \
+            "{address} can be reached by other machines, and no token is required there: listen on 127.0.0.1, \
              or set tokens_file (or THINK_SERVER_TOKENS) or ssl_client_cert_file, or write insecure = true into \
              config/server.toml"
         );
     }
     if wants_token && !listener.speaks_tls_only() {
         tracing::warn!(
-            "{address} can be reached by other machines, and takes tokens that are not encrypted; see ssl_required"
+            "{address} can be reached by other machines, and tokens are sent to it unencrypted; see ssl_required"
         );
     }
     Ok(())
@@ -159,15 +162,15 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(backlog)
 }
 
-fn prepare(stream: &TcpStream, keepalive: bool) {
+fn set_options(stream: &TcpStream, keepalive: bool) {
     let socket = socket2::SockRef::from(stream);
-    // Answers leave in one write a batch already; waiting for more would only add delay.
-    let nodelay = socket.set_tcp_nodelay(true);
-    let alive = match keepalive {
-        true => socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(Duration::from_secs(60))),
-        false => Ok(()),
-    };
-    if let Err(error) = nodelay.and(alive) {
+    // Replies leave in one write a batch already; waiting for more would only add delay.
+    let mut result = socket.set_tcp_nodelay(true);
+    if keepalive {
+        let probes = socket2::TcpKeepalive::new().with_time(KEEPALIVE_TIME);
+        result = result.and(socket.set_tcp_keepalive(&probes));
+    }
+    if let Err(error) = result {
         tracing::debug!("setting socket options: {error}");
     }
 }

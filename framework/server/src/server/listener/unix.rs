@@ -1,4 +1,4 @@
-//! Unix sockets: files that only their owner may open, and that a dead server leaves behind.
+//! Unix sockets: files that only their owner may open, and that a crashed server leaves behind.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -11,44 +11,44 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::server::inherited_sockets::InheritedSocket;
+use crate::server::takeover::sockets::InheritedSocket;
 
-/// Read and written by its owner alone.
+/// Read and write for the owner only.
 const MODE: u32 = 0o600;
 
-/// Another server answers where this one was to listen.
+/// Another server answers at the address of this one.
 #[derive(Debug, thiserror::Error)]
 #[error("a server answers at {} already", .0.display())]
 pub struct AlreadyRunning(pub PathBuf);
 
-/// The path does not fit into the system's address of a socket.
+/// The path is longer than a socket address of the system.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is too long for a Unix socket, whose path has at most about 100 bytes", .0.display())]
 pub(super) struct TooLong(PathBuf);
 
 /// The file of a socket; removed when dropped, unless it is another process's by then.
-pub(crate) struct Entry {
-    /// As the settings name it.
+pub(crate) struct SocketFile {
+    /// The path as the settings name it.
     name: PathBuf,
     path: PathBuf,
-    /// Device and number of the file: another one in its place is not ours to remove.
+    /// Device and inode of the file: another file in its place is not ours to remove.
     identity: Option<(u64, u64)>,
-    /// Whether it stays.
+    /// The file stays when this is dropped.
     is_detached: AtomicBool,
 }
 
-impl Entry {
+impl SocketFile {
     fn at(root: &Path, name: &Path) -> Self {
         let path = root.join(name);
         Self { name: name.into(), identity: identity(&path), path, is_detached: AtomicBool::new(false) }
     }
 
-    /// Whether the file is left where it is.
+    /// `true` if the file stays when this is dropped.
     pub(super) fn is_detached(&self) -> bool {
         self.is_detached.load(Ordering::SeqCst)
     }
 
-    /// Leaves the file where it is: whoever has the socket removes it.
+    /// Leaves the file to the process that goes on listening.
     pub(super) fn detach(&self) {
         self.is_detached.store(true, Ordering::SeqCst);
     }
@@ -58,10 +58,10 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         if !self.is_detached() && self.identity.is_some() && identity(&self.path) == self.identity {
-            drop(fs::remove_file(&self.path));
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
@@ -69,8 +69,8 @@ impl Drop for Entry {
 /// Listens on a path relative to the root.
 ///
 /// # Errors
-/// [`AlreadyRunning`], [`TooLong`], or that something else is there.
-pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListener, Entry)> {
+/// [`AlreadyRunning`], [`TooLong`], or the path is taken by another kind of file.
+pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListener, SocketFile)> {
     let path = root.join(name);
     let address = SockAddr::unix(&path).map_err(|_| TooLong(path.clone()))?;
     if let Some(directory) = path.parent() {
@@ -80,26 +80,26 @@ pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListen
     let bind = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&address)?;
-        // Before anybody can connect, which is only once it listens.
+        // Before `listen`, from which on anybody could connect.
         fs::set_permissions(&path, fs::Permissions::from_mode(MODE))?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         socket.set_nonblocking(true)?;
         io::Result::Ok(socket)
     };
     let socket = bind().with_context(|| format!("cannot listen on {}", path.display()))?;
-    Ok((UnixListener::from(OwnedFd::from(socket)), Entry::at(root, name)))
+    Ok((UnixListener::from(OwnedFd::from(socket)), SocketFile::at(root, name)))
 }
 
-/// Goes on listening on a path relative to the root. The file of a service manager's socket is not ours to remove.
-pub(super) fn go_on(root: &Path, name: &Path, given: InheritedSocket) -> (UnixListener, Entry) {
-    let entry = Entry::at(root, name);
-    if given.is_managed {
-        entry.detach();
+/// Goes on listening with an inherited socket. The file of a service manager's socket is not ours to remove.
+pub(super) fn adopt(root: &Path, name: &Path, inherited: InheritedSocket) -> (UnixListener, SocketFile) {
+    let file = SocketFile::at(root, name);
+    if inherited.is_managed {
+        file.detach();
     }
-    (UnixListener::from(given.socket), entry)
+    (UnixListener::from(inherited.socket), file)
 }
 
-/// Removes what a dead server left behind, and nothing else.
+/// Removes the socket file of a crashed server, and no other file.
 fn clear(path: &Path, address: &SockAddr) -> Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -107,11 +107,11 @@ fn clear(path: &Path, address: &SockAddr) -> Result<()> {
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
     if !found.file_type().is_socket() {
-        bail!("{} is there already and no socket: move it away, or choose another path", path.display());
+        bail!("{} exists and is not a socket: move it away, or choose another path", path.display());
     }
     let probe = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // A server whose queue is full must not hold up this one.
+        // A server with a full backlog must not block this one.
         socket.set_nonblocking(true)?;
         socket.connect(address)
     };
@@ -121,7 +121,7 @@ fn clear(path: &Path, address: &SockAddr) -> Result<()> {
         }
         Err(ErrorKind::NotFound) => Ok(()),
         Ok(()) | Err(ErrorKind::WouldBlock) => Err(AlreadyRunning(path.to_owned()).into()),
-        Err(kind) => bail!("cannot tell whether a server answers at {}: {kind}", path.display()),
+        Err(kind) => bail!("cannot find out whether a server answers at {}: {kind}", path.display()),
     }
 }
 

@@ -10,7 +10,7 @@ use framework_protocol::views::{Filter, Threads};
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::server::status::Metrics;
+use crate::server::metrics::Metrics;
 use crate::store::{Disposition, Memory, Settlement, StoreOptions};
 
 #[derive(Serialize, Deserialize, Task)]

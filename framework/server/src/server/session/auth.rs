@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::Session;
 use super::conversation::SessionStep;
 use crate::server::access::{Access, Scope};
+use crate::server::metrics::Limit;
 use crate::server::poll::raised;
-use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 /// The command, and the word before a bare token.

@@ -20,8 +20,8 @@ use self::stream::StreamTransport;
 use super::Session;
 use super::decoder::{Framing, Read};
 use super::idle::Idle;
+use crate::server::metrics::Limit;
 use crate::server::poll::raised;
-use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 /// How a conversation came to its end.

@@ -38,11 +38,11 @@ use super::conversation::linger;
 use super::{Session, SessionContext};
 use crate::server::access::Access;
 use crate::server::connections::ConnectionRecord;
+use crate::server::listener::policy::ListenerPolicy;
+use crate::server::metrics::Limit;
 use crate::server::peer::Peer;
-use crate::server::policy::ListenerPolicy;
 use crate::server::poll::raised;
 use crate::server::settings::ServerSettings;
-use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 /// Who asks, and of whom.

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use super::auth::{GrantedScopes, TokenMessage};
 use super::{Session, SessionContext};
 use crate::server::access::{Access, Scope};
+use crate::server::listener::policy::ListenerPolicy;
 use crate::server::outbox::{Outbox, ReplyOrder, Slot};
-use crate::server::policy::ListenerPolicy;
 use crate::server::waiters::{Waiter, Waiters};
 use crate::store::Accepted;
 

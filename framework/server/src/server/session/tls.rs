@@ -6,8 +6,8 @@ use tokio::time::timeout;
 
 use super::Session;
 use super::conversation::linger;
+use crate::server::metrics::Limit;
 use crate::server::poll::raised;
-use crate::server::status::Limit;
 use crate::server::stream::Stream;
 
 impl Session {

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::SessionContext;
 use crate::server::access::{Access, Scope};
 use crate::server::outbox::Outbox;
+use crate::server::status;
 use crate::store::{AdminCommand, Query, QueryResult};
 
 /// The commands, the scope that each needs, and their fields.
@@ -103,7 +104,9 @@ pub(super) async fn answer(
     mut request: CommandRequest<'_>,
 ) -> Result<Option<VerbResult>, RequestError> {
     let answer = match read(context, access, &mut request).await? {
-        Verb::Status => Ok(VerbResult::Status(Box::new(context.metrics.report(&context.addresses).await))),
+        Verb::Status => {
+            Ok(VerbResult::Status(Box::new(status::report(&context.metrics, &context.addresses).await)))
+        }
         Verb::Connections(after, limit) => {
             Ok(VerbResult::Connections(context.metrics.registry.list(after, limit)))
         }
@@ -122,11 +125,11 @@ pub(super) async fn answer(
             return context.subscriptions.batches.subscribe(outbox, batch, id).await.map(|()| None);
         }
         Verb::Stop(grace) => {
-            context.ending.request(outbox, request.id.map(RawValue::get), grace).await;
+            context.control.shutdown.request(outbox, request.id.map(RawValue::get), grace).await;
             return Ok(None);
         }
         Verb::Reload(grace) => {
-            context.reload.request_from_client(outbox, request.id.map(RawValue::get), grace);
+            context.control.reload.request_from_client(outbox, request.id.map(RawValue::get), grace);
             return Ok(None);
         }
         Verb::Run(schedule) => {

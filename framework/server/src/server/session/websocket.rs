@@ -22,7 +22,7 @@ use self::transport::WebSocketTransport;
 use super::Session;
 use super::conversation::linger;
 use super::http::HyperIo;
-use crate::server::status::Limit;
+use crate::server::metrics::Limit;
 
 /// How long a peer may take to say goodbye.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What the settings say about queues: which workers take from which, and what the store is told of them.
+//! The settings of queues: their worker groups, and the options of the store.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use super::ServerSettings;
 use crate::store::sqlite::SqliteOptions;
 use crate::store::{Clock, Memory, Sqlite, Store, StoreOptions, WorkerGroup};
 
-/// In `task_queues`, all queues without workers of their own.
+/// The name in `task_queues` of the group that serves all queues without a group of their own.
 const OTHERS: &str = "*";
 
-/// How many tasks may wait unless the settings say so.
+/// The defaults of `max_queue_length`.
 const WAITING_IN_MEMORY: usize = 1_000_000;
 const WAITING_ON_DISK: usize = 100_000_000;
 
@@ -24,9 +24,7 @@ impl ServerSettings {
     /// Opens the store that the settings name; every task that had not ended waits again.
     ///
     /// # Errors
-    /// When the queue's file cannot be used: it says why, and what to do. [`InUse`] when another process does.
-    ///
-    /// [`InUse`]: crate::store::sqlite::InUse
+    /// The queue's file cannot be used, with the reason and what to do; another process has it open.
     pub fn open_store(&self, config: &Config, handlers: Arc<Handlers>) -> Result<Arc<dyn Store>> {
         if self.durability == Durability::Memory {
             return Ok(Arc::new(Memory::new(self.policy(), handlers, Clock::machine())));
@@ -36,12 +34,12 @@ impl ServerSettings {
         Ok(Arc::new(Sqlite::open(opening, self.policy(), handlers)?))
     }
 
-    /// Where the queue's file is.
+    /// The absolute path of the queue's file.
     pub fn queue_path(&self, config: &Config) -> PathBuf {
         config.root().join(&self.queue_file)
     }
 
-    /// What the store is told when it opens.
+    /// The options of the store.
     pub fn policy(&self) -> StoreOptions {
         let waiting = match self.durability {
             Durability::Memory => WAITING_IN_MEMORY,
@@ -50,7 +48,7 @@ impl ServerSettings {
         StoreOptions {
             limit: self.max_queue_length.unwrap_or(waiting),
             max_memory: self.max_memory,
-            groups: self.lines().into_iter().map(|(line, _)| line).collect(),
+            groups: self.worker_groups().into_iter().map(|(group, _)| group).collect(),
             weights: self.queue_weights.clone(),
             rates: self.queue_rates.iter().map(|(queue, rate)| (queue.clone(), rate.0)).collect(),
             idempotency_window: self.idempotency_window,
@@ -60,22 +58,22 @@ impl ServerSettings {
         }
     }
 
-    /// The lines of workers, and how many workers each has; at least one line.
-    pub(crate) fn lines(&self) -> Vec<(WorkerGroup, usize)> {
+    /// The worker groups and their numbers of workers; at least one group.
+    pub(crate) fn worker_groups(&self) -> Vec<(WorkerGroup, usize)> {
         if self.task_queues.is_empty() {
             return vec![(WorkerGroup::Others, self.task_worker_num)];
         }
-        let line = |queue: &String| match queue.as_str() {
+        let group = |queue: &String| match queue.as_str() {
             OTHERS => WorkerGroup::Others,
             _ => WorkerGroup::Queue(queue.clone()),
         };
-        self.task_queues.iter().map(|(queue, workers)| (line(queue), *workers)).collect()
+        self.task_queues.iter().map(|(queue, workers)| (group(queue), *workers)).collect()
     }
 
-    /// Whether some worker takes from every queue, and every queue that is named exists.
+    /// Checks that every queue has workers, and that every queue named by the settings exists.
     ///
     /// # Errors
-    /// Says what to add, or which name was probably meant.
+    /// A queue without workers, with what to add; or an unknown name, with the similar one.
     pub(crate) fn check_queues(&self, handlers: &Handlers) -> Result<()> {
         let known: BTreeSet<_> = handlers.queues().collect();
         let named = [
@@ -103,9 +101,9 @@ impl ServerSettings {
     }
 }
 
-/// The name of a line as people write it.
-pub(crate) fn name(line: &WorkerGroup) -> &str {
-    match line {
+/// The name of a worker group, as the settings and the status write it.
+pub(crate) fn name(group: &WorkerGroup) -> &str {
+    match group {
         WorkerGroup::Queue(queue) => queue,
         WorkerGroup::Others => OTHERS,
     }
@@ -121,15 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn without_queues_of_their_own_all_workers_take_from_all() {
-        assert_eq!(with_queues(&[]).lines(), [(WorkerGroup::Others, 7)]);
-        let lines = with_queues(&[("mail", 8), ("*", 4)]).lines();
-        assert_eq!(lines, [(WorkerGroup::Others, 4), (WorkerGroup::Queue("mail".into()), 8)]);
-        assert_eq!(lines.iter().map(|(line, _)| name(line)).collect::<Vec<_>>(), ["*", "mail"]);
+    fn worker_groups_default_to_one_for_all_queues() {
+        assert_eq!(with_queues(&[]).worker_groups(), [(WorkerGroup::Others, 7)]);
+        let groups = with_queues(&[("mail", 8), ("*", 4)]).worker_groups();
+        assert_eq!(groups, [(WorkerGroup::Others, 4), (WorkerGroup::Queue("mail".into()), 8)]);
+        assert_eq!(groups.iter().map(|(group, _)| name(group)).collect::<Vec<_>>(), ["*", "mail"]);
     }
 
     #[test]
-    fn a_queue_that_nobody_takes_from_is_told_with_what_to_add() {
+    fn check_queues_suggests_the_similar_name() {
         let problem = |queues: &[_]| {
             with_queues(queues).check_queues(&Handlers::default()).err().map(|error| error.to_string())
         };
@@ -140,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn more_may_wait_on_disk_than_in_memory() {
+    fn queue_limit_is_higher_on_disk_than_in_memory() {
         let limit = |durability, max_queue_length| {
             ServerSettings { durability, max_queue_length, ..ServerSettings::default() }.policy().limit
         };

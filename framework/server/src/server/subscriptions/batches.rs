@@ -1,7 +1,7 @@
-//! Who follows which batch: they hear how far it is, a few times a second at most, and of its end.
+//! The subscribers of batches: they receive its progress, a few times a second at most, and its end.
 //!
-//! What happens only marks a batch as changed; the store is asked for its state once for all that has happened
-//! within a [`PAUSE`], and for all who follow it.
+//! A change only marks its batch; the store is queried for the state once for all changes within a [`PAUSE`], and for
+//! all subscribers of the batch.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,45 +21,45 @@ use crate::server::outbox::{Outbox, ReplyOrder};
 use crate::server::waiters::Waiter;
 use crate::store::{AdminCommand, Query, QueryResult, Store};
 
-/// How long a batch stays as it was told.
+/// The shortest time between two updates of a batch.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many batches the store is asked for at once.
-const QUESTIONS: usize = 32;
+/// The number of concurrent queries of the store.
+const MAX_QUERIES: usize = 32;
 
-/// The followers of all batches. A follower goes with the end of its batch, or with its connection.
+/// The subscribers of all batches. One is removed with the end of its batch, or with its connection.
 pub(crate) struct BatchSubscriptions {
     store: Arc<dyn Store>,
-    /// How many there are, for the many moments when there are none.
+    /// The number of subscribers; tells without a lock that there are none, as most of the time.
     count: AtomicUsize,
-    circle: Mutex<BatchWatch>,
+    watch: Mutex<BatchWatch>,
     changed: Notify,
 }
 
 #[derive(Default)]
 struct BatchWatch {
-    seats: SubscriptionMap<BatchSubscriberState>,
-    /// Those to be told of anew.
+    subscribers: SubscriptionMap<BatchSubscriberState>,
+    /// The batches whose subscribers are to receive an update.
     changed: FxHashSet<BatchId>,
-    /// How often the store was asked for what has changed.
+    /// The number of rounds in which the changed batches were queried.
     rounds: u64,
 }
 
-type BatchSubscriber = map::Follower<BatchSubscriberState>;
+type BatchSubscriber = map::Subscriber<BatchSubscriberState>;
 
 struct BatchSubscriberState {
-    /// The round before which it began to follow.
+    /// The round before which the subscription began.
     round: u64,
-    /// What it was told last; `None` while the store is still asked for what there is before.
-    told: Option<Arc<BatchInfo>>,
+    /// The state sent last; `None` while the store is queried for the first one.
+    sent: Option<Arc<BatchInfo>>,
 }
 
-/// A change that is under way: when it is over, however that comes, the followers are told of what it has done.
+/// A change in progress: when it is dropped, however that comes, the affected batches are marked as changed.
 pub(crate) struct BatchChangeGuard<'a> {
     batches: &'a BatchSubscriptions,
     affected: AffectedBatches,
 }
 
-/// Which batches a change is about.
+/// The batches that a change affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AffectedBatches {
     None,
@@ -69,22 +69,22 @@ enum AffectedBatches {
 
 impl BatchSubscriptions {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, count: AtomicUsize::new(0), circle: Mutex::default(), changed: Notify::new() }
+        Self { store, count: AtomicUsize::new(0), watch: Mutex::default(), changed: Notify::new() }
     }
 
-    fn circle(&self) -> MutexGuard<'_, BatchWatch> {
-        self.circle.lock().expect("no one panics while holding the circle")
+    fn watch(&self) -> MutexGuard<'_, BatchWatch> {
+        self.watch.lock().expect("no panic while the subscribers are locked")
     }
 
     fn is_empty(&self) -> bool {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Lets a connection follow a batch: it is sent a line with the batch's state, further ones while that changes,
+    /// Subscribes a connection to a batch. It receives a line with the batch's state, further ones while that changes,
     /// and a last one when the batch has ended, all of them with this `id`. Counts as a request in flight.
     ///
     /// # Errors
-    /// When there is no such batch, or it is not kept any more.
+    /// The batch does not exist, or is not kept any more.
     pub(crate) async fn subscribe(
         &self,
         outbox: &Arc<Outbox>,
@@ -94,24 +94,24 @@ impl BatchSubscriptions {
         outbox.reserve(1);
         let place = ReplyOrder::Anywhere;
         let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, result_only: false };
-        // Seated first and asked then what there is, so that nothing falls in between.
+        // Inserted first and queried then, so that no change falls in between.
         let number = {
-            let mut circle = self.circle();
-            let round = circle.rounds;
-            circle.seats.insert(batch, waiter, BatchSubscriberState { round, told: None })
+            let mut watch = self.watch();
+            let round = watch.rounds;
+            watch.subscribers.insert(batch, waiter, BatchSubscriberState { round, sent: None })
         };
         self.count.fetch_add(1, Ordering::SeqCst);
         match self.info(batch).await {
-            Ok(story) => {
-                self.begin(number, story);
+            Ok(info) => {
+                self.send_initial(number, info);
                 Ok(())
             }
-            Err(refusal) => match self.remove(batch, number) {
+            Err(error) => match self.remove(batch, number) {
                 Some(_) => {
                     outbox.cancel_reservation();
-                    Err(refusal)
+                    Err(error)
                 }
-                // Who is not there any more has had an answer.
+                // A subscriber that was removed meanwhile has had its reply.
                 None => Ok(()),
             },
         }
@@ -119,7 +119,7 @@ impl BatchSubscriptions {
 
     async fn info(&self, batch: BatchId) -> Result<Arc<BatchInfo>, RequestError> {
         match self.store.query(Query::Batch(batch)).await? {
-            QueryResult::Batch(story) => Ok(Arc::from(story)),
+            QueryResult::Batch(info) => Ok(Arc::from(info)),
             _ => {
                 let message = format!("There is no batch {batch}, or it is not kept any more.");
                 Err(RequestError::new(ErrorCode::UnknownTask, message))
@@ -127,25 +127,25 @@ impl BatchSubscriptions {
         }
     }
 
-    /// Sends what there is; whatever else was told meanwhile is asked for again.
-    fn begin(&self, number: u64, story: Arc<BatchInfo>) {
-        let mut circle = self.circle();
-        let BatchWatch { seats, changed, rounds } = &mut *circle;
-        let Some(follower) = seats.find(story.id, number) else { return };
-        let mut bytes = line(&follower.waiter, Status::Watching, &story);
-        if story.state == BatchState::Ended {
-            bytes.extend(line(&follower.waiter, Status::Ended, &story));
-            drop(circle);
-            if let Some(BatchSubscriber { waiter, .. }) = self.remove(story.id, number) {
+    /// Sends the first state; if a round has passed since the subscription began, the batch is queried again.
+    fn send_initial(&self, number: u64, info: Arc<BatchInfo>) {
+        let mut watch = self.watch();
+        let BatchWatch { subscribers, changed, rounds } = &mut *watch;
+        let Some(subscriber) = subscribers.find(info.id, number) else { return };
+        let mut bytes = line(&subscriber.waiter, Status::Watching, &info);
+        if info.state == BatchState::Ended {
+            bytes.extend(line(&subscriber.waiter, Status::Ended, &info));
+            drop(watch);
+            if let Some(BatchSubscriber { waiter, .. }) = self.remove(info.id, number) {
                 waiter.send(&bytes);
             }
             return;
         }
         // Within the lock, so that no later line comes before this one.
-        follower.waiter.outbox.write(None, &bytes);
-        let has_missed = follower.notes.round < *rounds;
-        let batch = story.id;
-        follower.notes = BatchSubscriberState { round: *rounds, told: Some(story) };
+        subscriber.waiter.outbox.write(None, &bytes);
+        let has_missed = subscriber.state.round < *rounds;
+        let batch = info.id;
+        subscriber.state = BatchSubscriberState { round: *rounds, sent: Some(info) };
         if has_missed {
             changed.insert(batch);
             self.changed.notify_one();
@@ -153,27 +153,27 @@ impl BatchSubscriptions {
     }
 
     fn remove(&self, batch: BatchId, number: u64) -> Option<BatchSubscriber> {
-        let follower = self.circle().seats.take(batch, number);
-        self.count.fetch_sub(usize::from(follower.is_some()), Ordering::SeqCst);
-        follower
+        let subscriber = self.watch().subscribers.take(batch, number);
+        self.count.fetch_sub(usize::from(subscriber.is_some()), Ordering::SeqCst);
+        subscriber
     }
 
-    /// Tasks have ended; those who follow their batches hear of it soon.
+    /// Marks the batches of tasks that have ended.
     pub(super) fn ended(&self, tasks: &[Finished]) {
         if self.is_empty() {
             return;
         }
         let mut last = None;
-        let mut circle = self.circle();
+        let mut watch = self.watch();
         for batch in tasks.iter().filter_map(|finished| finished.task.new.batch()) {
             if last.replace(batch) != Some(batch) {
-                circle.mark(batch);
+                watch.mark(batch);
             }
         }
-        self.wake(&circle);
+        self.wake(&watch);
     }
 
-    /// To be held while somebody makes a change.
+    /// A guard to hold while `change` is applied.
     pub(crate) fn changing(&self, change: &AdminCommand) -> BatchChangeGuard<'_> {
         BatchChangeGuard { batches: self, affected: AffectedBatches::by(change) }
     }
@@ -182,20 +182,20 @@ impl BatchSubscriptions {
         if affected == AffectedBatches::None || self.is_empty() {
             return;
         }
-        let mut circle = self.circle();
+        let mut watch = self.watch();
         match affected {
             AffectedBatches::None => {}
-            AffectedBatches::One(batch) => circle.mark(batch),
+            AffectedBatches::One(batch) => watch.mark(batch),
             AffectedBatches::Any => {
-                let BatchWatch { seats, changed, .. } = &mut *circle;
-                changed.extend(seats.subjects());
+                let BatchWatch { subscribers, changed, .. } = &mut *watch;
+                changed.extend(subscribers.subjects());
             }
         }
-        self.wake(&circle);
+        self.wake(&watch);
     }
 
-    fn wake(&self, circle: &BatchWatch) {
-        if !circle.changed.is_empty() {
+    fn wake(&self, watch: &BatchWatch) {
+        if !watch.changed.is_empty() {
             self.changed.notify_one();
         }
     }
@@ -209,83 +209,84 @@ impl BatchSubscriptions {
         }
     }
 
-    /// Tells of what has changed by now.
+    /// Queries the batches that have changed by now, and publishes their states.
     async fn publish_changed(&self) {
         let (round, changed) = {
-            let mut circle = self.circle();
-            circle.rounds += 1;
-            (circle.rounds, std::mem::take(&mut circle.changed))
+            let mut watch = self.watch();
+            watch.rounds += 1;
+            (watch.rounds, std::mem::take(&mut watch.changed))
         };
-        let ask = |batch| async move { (batch, self.info(batch).await) };
-        let mut stories = iter(changed).map(ask).buffer_unordered(QUESTIONS);
-        while let Some((batch, story)) = stories.next().await {
-            match story {
-                Ok(story) => self.publish(round, story),
-                Err(refusal) => self.let_go(batch, |waiter| waiter.send_error(&refusal)),
+        let query = |batch| async move { (batch, self.info(batch).await) };
+        let mut infos = iter(changed).map(query).buffer_unordered(MAX_QUERIES);
+        while let Some((batch, info)) = infos.next().await {
+            match info {
+                Ok(info) => self.publish(round, info),
+                Err(error) => self.release(batch, |waiter| waiter.send_error(&error)),
             }
         }
     }
 
-    /// Sends the state that a batch had in this round to those who began to follow before.
-    fn publish(&self, round: u64, story: Arc<BatchInfo>) {
-        if story.state == BatchState::Ended {
-            return self.conclude(&story);
+    /// Sends the state that a batch had in this round to the subscribers from before it.
+    fn publish(&self, round: u64, info: Arc<BatchInfo>) {
+        if info.state == BatchState::Ended {
+            return self.finish(&info);
         }
-        let mut circle = self.circle();
-        let BatchWatch { seats, changed, .. } = &mut *circle;
-        for follower in seats.of(story.id) {
-            let Some(told) = &follower.notes.told else { continue };
-            if follower.notes.round >= round {
-                // It may have heard of something newer, and hears of this the next time.
-                changed.insert(story.id);
-            } else if *told != story {
-                // Who does not read misses it.
-                follower.waiter.outbox.try_send(&line(&follower.waiter, Status::Progress, &story));
-                follower.notes.told = Some(story.clone());
+        let mut watch = self.watch();
+        let BatchWatch { subscribers, changed, .. } = &mut *watch;
+        for subscriber in subscribers.of(info.id) {
+            let Some(sent) = &subscriber.state.sent else { continue };
+            if subscriber.state.round >= round {
+                // It may have received a newer state, and receives this one with the next round.
+                changed.insert(info.id);
+            } else if *sent != info {
+                // Dropped for a connection that does not keep up.
+                subscriber.waiter.outbox.try_send(&line(&subscriber.waiter, Status::Progress, &info));
+                subscriber.state.sent = Some(info.clone());
             }
         }
-        self.wake(&circle);
+        self.wake(&watch);
     }
 
-    /// A batch has ended, and its followers go.
-    fn conclude(&self, story: &BatchInfo) {
-        self.let_go(story.id, |waiter| waiter.send(&line(waiter, Status::Ended, story)));
+    /// Sends the end of a batch to its subscribers, and removes these.
+    fn finish(&self, info: &BatchInfo) {
+        self.release(info.id, |waiter| waiter.send(&line(waiter, Status::Ended, info)));
     }
 
-    /// Lets go of those who follow a batch and were told their first line; the others find out themselves.
-    fn let_go(&self, batch: BatchId, tell: impl Fn(&Waiter)) {
-        let gone = self.circle().seats.remove(batch, |follower| follower.notes.told.is_some());
-        self.count.fetch_sub(gone.len(), Ordering::SeqCst);
-        gone.iter().for_each(|follower| tell(&follower.waiter));
+    /// Removes the subscribers of a batch that have received their first line, with a last one; the others find out
+    /// themselves.
+    fn release(&self, batch: BatchId, send: impl Fn(&Waiter)) {
+        let removed = self.watch().subscribers.remove(batch, |subscriber| subscriber.state.sent.is_some());
+        self.count.fetch_sub(removed.len(), Ordering::SeqCst);
+        removed.iter().for_each(|subscriber| send(&subscriber.waiter));
     }
 
-    /// The connection of this outbox has ended.
+    /// Removes all subscriptions of a connection that has ended.
     pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
         if !self.is_empty() {
-            let gone = self.circle().seats.remove_connection(outbox);
-            self.count.fetch_sub(gone, Ordering::SeqCst);
+            let removed = self.watch().subscribers.remove_connection(outbox);
+            self.count.fetch_sub(removed, Ordering::SeqCst);
         }
     }
 
-    /// Tells everybody who is left that nothing more comes, or the end, if that is known without a wait.
-    pub(super) fn close_all(&self, refusal: &RequestError) {
-        let batches: Vec<_> = self.circle().seats.subjects().collect();
+    /// Sends all subscribers an error, or the end where that is known without a wait, and removes them.
+    pub(super) fn close_all(&self, error: &RequestError) {
+        let batches: Vec<_> = self.watch().subscribers.subjects().collect();
         for batch in batches {
-            if let Some(Ok(story)) = self.info(batch).now_or_never() {
-                if story.state == BatchState::Ended {
-                    self.conclude(&story);
+            if let Some(Ok(info)) = self.info(batch).now_or_never() {
+                if info.state == BatchState::Ended {
+                    self.finish(&info);
                 }
             }
         }
-        let left = self.circle().seats.clear();
+        let left = self.watch().subscribers.clear();
         self.count.store(0, Ordering::SeqCst);
-        left.for_each(|(_, follower)| follower.waiter.send_error(refusal));
+        left.for_each(|(_, subscriber)| subscriber.waiter.send_error(error));
     }
 }
 
 impl BatchWatch {
     fn mark(&mut self, batch: BatchId) {
-        if self.seats.is_followed(batch) {
+        if self.subscribers.is_followed(batch) {
             self.changed.insert(batch);
         }
     }
@@ -298,13 +299,13 @@ impl Drop for BatchChangeGuard<'_> {
 }
 
 impl AffectedBatches {
-    /// Ends of tasks are told anyway.
+    /// The batches that `change` affects otherwise than by ends of tasks, which are marked anyway.
     fn by(change: &AdminCommand) -> Self {
         match change {
             AdminCommand::SealBatch(batch) | AdminCommand::Cancel(TaskSelector::Batch(batch)) => {
                 Self::One(*batch)
             }
-            // Tasks that wait again are of any batch.
+            // The retried tasks may belong to any batch.
             AdminCommand::Retry(_) => Self::Any,
             AdminCommand::Cancel(_)
             | AdminCommand::Forget(_)
@@ -316,9 +317,9 @@ impl AffectedBatches {
     }
 }
 
-fn line(waiter: &Waiter, status: Status, story: &BatchInfo) -> Vec<u8> {
+fn line(waiter: &Waiter, status: Status, info: &BatchInfo) -> Vec<u8> {
     let mut bytes = Vec::new();
-    ReplyWriter::new(&mut bytes).batch(waiter.id.as_deref(), status, story);
+    ReplyWriter::new(&mut bytes).batch(waiter.id.as_deref(), status, info);
     bytes
 }
 

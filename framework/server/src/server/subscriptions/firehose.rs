@@ -1,4 +1,4 @@
-//! Those who follow all tasks: they hear of every progress and every end, as fast as they read.
+//! The subscribers of all tasks: they receive every progress and every end as far as they keep up.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,61 +7,61 @@ use framework_protocol::{ReplyWriter, RequestError};
 
 use crate::server::outbox::{Outbox, ReplyOrder};
 
-/// The clients that follow all tasks.
+/// The subscribers of all tasks.
 #[derive(Default)]
 pub(super) struct FirehoseSubscribers {
-    /// How many there are, for the many moments when there are none.
+    /// The number of subscribers; tells without a lock that there are none, as most of the time.
     count: AtomicUsize,
-    listeners: Mutex<Vec<FirehoseSubscriber>>,
+    subscribers: Mutex<Vec<FirehoseSubscriber>>,
 }
 
 struct FirehoseSubscriber {
     outbox: Arc<Outbox>,
-    /// How many lines have come since it was last fast enough.
+    /// The number of lines dropped since the last one that was sent.
     missed: u64,
 }
 
 impl FirehoseSubscribers {
-    fn listeners(&self) -> MutexGuard<'_, Vec<FirehoseSubscriber>> {
-        self.listeners.lock().expect("no one panics while holding the gallery")
+    fn subscribers(&self) -> MutexGuard<'_, Vec<FirehoseSubscriber>> {
+        self.subscribers.lock().expect("no panic while the subscribers are locked")
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Lets a client in; it is promised one answer, for the day when nothing more will come.
+    /// Adds a connection, with one reply reserved for the error that ends the subscription.
     pub(super) fn add(&self, outbox: &Arc<Outbox>) {
         outbox.reserve(1);
-        let mut listeners = self.listeners();
-        listeners.push(FirehoseSubscriber { outbox: outbox.clone(), missed: 0 });
-        self.count.store(listeners.len(), Ordering::SeqCst);
+        let mut subscribers = self.subscribers();
+        subscribers.push(FirehoseSubscriber { outbox: outbox.clone(), missed: 0 });
+        self.count.store(subscribers.len(), Ordering::SeqCst);
     }
 
     pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
         if self.is_empty() {
             return;
         }
-        let mut listeners = self.listeners();
-        listeners.retain(|listener| !Arc::ptr_eq(&listener.outbox, outbox));
-        self.count.store(listeners.len(), Ordering::SeqCst);
+        let mut subscribers = self.subscribers();
+        subscribers.retain(|subscriber| !Arc::ptr_eq(&subscriber.outbox, outbox));
+        self.count.store(subscribers.len(), Ordering::SeqCst);
     }
 
-    /// Tells all of them one line after the other.
+    /// Sends lines to all subscribers.
     pub(super) fn publish(&self, lines: &[Vec<u8>]) {
-        for listener in &mut *self.listeners() {
-            lines.iter().for_each(|line| listener.send(line));
+        for subscriber in &mut *self.subscribers() {
+            lines.iter().for_each(|line| subscriber.send(line));
         }
     }
 
-    /// Tells them that nothing more will come.
-    pub(super) fn close_all(&self, refusal: &RequestError) {
-        let listeners = std::mem::take(&mut *self.listeners());
+    /// Sends an error to all subscribers, and removes them.
+    pub(super) fn close_all(&self, error: &RequestError) {
+        let subscribers = std::mem::take(&mut *self.subscribers());
         self.count.store(0, Ordering::SeqCst);
         let mut line = Vec::new();
-        ReplyWriter::new(&mut line).refused(None, refusal);
-        for listener in listeners {
-            listener.outbox.fulfil(std::iter::once((ReplyOrder::Anywhere, &line[..])));
+        ReplyWriter::new(&mut line).refused(None, error);
+        for subscriber in subscribers {
+            subscriber.outbox.fulfil(std::iter::once((ReplyOrder::Anywhere, &line[..])));
         }
     }
 }
@@ -75,9 +75,10 @@ impl FirehoseSubscriber {
         let mut lines = Vec::new();
         ReplyWriter::new(&mut lines).missed(self.missed);
         lines.extend_from_slice(line);
-        match self.outbox.try_send(&lines) {
-            true => self.missed = 0,
-            false => self.missed += 1,
+        if self.outbox.try_send(&lines) {
+            self.missed = 0;
+        } else {
+            self.missed += 1;
         }
     }
 }
@@ -93,24 +94,24 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_listener_misses_lines_and_is_told_how_many() {
+    fn slow_subscriber_receives_the_number_of_missed_lines() {
         let firehose = FirehoseSubscribers::default();
         let (slow, quick) = (Arc::new(Outbox::new(200)), Arc::new(Outbox::new(20_000)));
         firehose.add(&slow);
         firehose.add(&quick);
         let line = |number: u8| format!("{{\"task_id\":{number},\"status\":\"done\",\"result\":null}}\n");
-        let tell = |number| firehose.publish(&[line(number).into_bytes()]);
-        (0..10).for_each(tell);
+        let publish = |number| firehose.publish(&[line(number).into_bytes()]);
+        (0..10).for_each(publish);
         assert_eq!(read(&slow), line(0) + &line(1), "half of the limit");
         assert_eq!(read(&quick), (0..10).map(line).collect::<String>());
-        tell(10);
+        publish(10);
         assert_eq!(read(&slow), format!("{{\"status\":\"missed\",\"count\":8}}\n{}", line(10)));
-        tell(11);
-        assert_eq!(read(&slow), line(11), "what was missed is told once");
+        publish(11);
+        assert_eq!(read(&slow), line(11), "the number of missed lines is sent once");
     }
 
     #[test]
-    fn whoever_is_in_the_gallery_leaves_it_or_is_told_that_it_closes() {
+    fn subscriber_is_removed_with_its_connection_or_closed_with_an_error() {
         let firehose = FirehoseSubscribers::default();
         let (left, stayed) = (Arc::new(Outbox::new(1024)), Arc::new(Outbox::new(1024)));
         firehose.add(&left);
@@ -120,6 +121,6 @@ mod tests {
         assert!(firehose.is_empty());
         assert_eq!(read(&left), "");
         assert!(read(&stayed).contains("shutting_down"));
-        assert!(stayed.is_settled(), "nothing more is promised");
+        assert!(stayed.is_settled(), "nothing more is reserved");
     }
 }

@@ -1,4 +1,4 @@
-//! Who follows what, by what is followed and by connection.
+//! Subscribers, by the subject they follow and by connection.
 
 use std::sync::Arc;
 
@@ -7,45 +7,45 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::server::outbox::Outbox;
 use crate::server::waiters::Waiter;
 
-/// Followers by the id of what they follow: all of them tasks, or all of them batches.
+/// Subscribers by the id of their subject: all of them tasks, or all of them batches.
 #[derive(Debug)]
-pub(super) struct SubscriptionMap<N> {
-    /// Names the next follower.
+pub(super) struct SubscriptionMap<S> {
+    /// The number of the next subscriber.
     next: u64,
-    by_subject: FxHashMap<u64, Vec<Follower<N>>>,
-    /// What a connection follows, by the address of its outbox.
+    by_subject: FxHashMap<u64, Vec<Subscriber<S>>>,
+    /// The subjects of each connection, by the address of its outbox.
     by_connection: FxHashMap<usize, FxHashSet<u64>>,
 }
 
 #[derive(Debug)]
-pub(super) struct Follower<N> {
+pub(super) struct Subscriber<S> {
     number: u64,
     pub(super) waiter: Waiter,
-    /// What is to be remembered of it.
-    pub(super) notes: N,
+    pub(super) state: S,
 }
 
-impl<N> Default for SubscriptionMap<N> {
+impl<S> Default for SubscriptionMap<S> {
     fn default() -> Self {
         Self { next: 0, by_subject: FxHashMap::default(), by_connection: FxHashMap::default() }
     }
 }
 
-impl<N> SubscriptionMap<N> {
-    pub(super) fn insert(&mut self, subject: u64, waiter: Waiter, notes: N) -> u64 {
+impl<S> SubscriptionMap<S> {
+    /// Inserts a subscriber and returns its number.
+    pub(super) fn insert(&mut self, subject: u64, waiter: Waiter, state: S) -> u64 {
         let number = self.next;
         self.next += 1;
         self.by_connection.entry(address(&waiter.outbox)).or_default().insert(subject);
-        self.by_subject.entry(subject).or_default().push(Follower { number, waiter, notes });
+        self.by_subject.entry(subject).or_default().push(Subscriber { number, waiter, state });
         number
     }
 
-    pub(super) fn find(&mut self, subject: u64, number: u64) -> Option<&mut Follower<N>> {
-        self.by_subject.get_mut(&subject)?.iter_mut().find(|follower| follower.number == number)
+    pub(super) fn find(&mut self, subject: u64, number: u64) -> Option<&mut Subscriber<S>> {
+        self.by_subject.get_mut(&subject)?.iter_mut().find(|subscriber| subscriber.number == number)
     }
 
-    /// Those who follow one thing.
-    pub(super) fn of(&mut self, subject: u64) -> impl Iterator<Item = &mut Follower<N>> {
+    /// The subscribers of a subject.
+    pub(super) fn of(&mut self, subject: u64) -> impl Iterator<Item = &mut Subscriber<S>> {
         self.by_subject.get_mut(&subject).into_iter().flatten()
     }
 
@@ -53,7 +53,7 @@ impl<N> SubscriptionMap<N> {
         self.by_subject.contains_key(&subject)
     }
 
-    /// All that is followed.
+    /// All subjects with subscribers.
     pub(super) fn subjects(&self) -> impl Iterator<Item = u64> {
         self.by_subject.keys().copied()
     }
@@ -63,24 +63,29 @@ impl<N> SubscriptionMap<N> {
         self.by_subject.is_empty() && self.by_connection.is_empty()
     }
 
-    /// Takes one follower out, unless it has gone.
-    pub(super) fn take(&mut self, subject: u64, number: u64) -> Option<Follower<N>> {
-        self.remove(subject, |follower| follower.number == number).pop()
+    /// Removes one subscriber; `None` if it was removed already.
+    pub(super) fn take(&mut self, subject: u64, number: u64) -> Option<Subscriber<S>> {
+        self.remove(subject, |subscriber| subscriber.number == number).pop()
     }
 
-    /// Takes out all that a connection follows; how many followers these were.
+    /// Removes all subscribers of a connection, and returns their number.
     pub(super) fn remove_connection(&mut self, outbox: &Arc<Outbox>) -> usize {
         let subjects = self.by_connection.get(&address(outbox)).cloned().unwrap_or_default();
-        let is_of_it = |follower: &Follower<N>| Arc::ptr_eq(&follower.waiter.outbox, outbox);
-        subjects.into_iter().map(|subject| self.remove(subject, is_of_it).len()).sum()
+        let is_its = |subscriber: &Subscriber<S>| Arc::ptr_eq(&subscriber.waiter.outbox, outbox);
+        subjects.into_iter().map(|subject| self.remove(subject, is_its).len()).sum()
     }
 
-    /// Takes out those followers of one thing.
-    pub(super) fn remove(&mut self, subject: u64, goes: impl Fn(&Follower<N>) -> bool) -> Vec<Follower<N>> {
-        let Some(followers) = self.by_subject.remove(&subject) else { return Vec::new() };
-        let (gone, left): (Vec<_>, Vec<_>) = followers.into_iter().partition(|follower| goes(follower));
-        for follower in &gone {
-            let outbox = &follower.waiter.outbox;
+    /// Removes the subscribers of a subject that fulfil `is_removed`.
+    pub(super) fn remove(
+        &mut self,
+        subject: u64,
+        is_removed: impl Fn(&Subscriber<S>) -> bool,
+    ) -> Vec<Subscriber<S>> {
+        let Some(subscribers) = self.by_subject.remove(&subject) else { return Vec::new() };
+        let (removed, left): (Vec<_>, Vec<_>) =
+            subscribers.into_iter().partition(|subscriber| is_removed(subscriber));
+        for subscriber in &removed {
+            let outbox = &subscriber.waiter.outbox;
             if left.iter().any(|other| Arc::ptr_eq(&other.waiter.outbox, outbox)) {
                 continue;
             }
@@ -93,15 +98,15 @@ impl<N> SubscriptionMap<N> {
         if !left.is_empty() {
             self.by_subject.insert(subject, left);
         }
-        gone
+        removed
     }
 
-    /// Takes everybody out.
-    pub(super) fn clear(&mut self) -> impl Iterator<Item = (u64, Follower<N>)> + use<N> {
+    /// Removes all subscribers.
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = (u64, Subscriber<S>)> + use<S> {
         let Self { by_subject, .. } = std::mem::take(self);
-        by_subject
-            .into_iter()
-            .flat_map(|(subject, followers)| followers.into_iter().map(move |follower| (subject, follower)))
+        by_subject.into_iter().flat_map(|(subject, subscribers)| {
+            subscribers.into_iter().map(move |subscriber| (subject, subscriber))
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who hears what of a task, and when.
+//! Which events of a task a subscriber receives, and when.
 
 use framework_console::config::Config;
 use framework_protocol::task::{Attempt, AttemptContext, Handler, Handlers, NewTask, Outcome};
@@ -8,8 +8,8 @@ use crate::store::{Clock, Disposition, Lease, Memory, Settlement, StoreOptions};
 
 static HANDLER: Handler = Handler::missing("slow");
 
-/// A store with one running task, and its audience.
-struct Stage {
+/// A store with one running task, and its subscribers.
+struct Fixture {
     store: Arc<Memory>,
     subscriptions: Arc<Subscriptions>,
     outbox: Arc<Outbox>,
@@ -17,7 +17,7 @@ struct Stage {
     attempt: Attempt,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let handlers = Arc::new(Handlers::default());
         let store = Arc::new(Memory::new(StoreOptions::default(), handlers.clone(), Clock::machine()));
@@ -30,11 +30,11 @@ impl Stage {
         Self { store, subscriptions, outbox: Arc::new(Outbox::new(4096)), lease, attempt }
     }
 
-    async fn follow(&self) {
+    async fn subscribe(&self) {
         self.subscriptions.subscribe(&self.outbox, 0, Some("7")).await.unwrap();
     }
 
-    /// The task ends in the store, as the finisher sees to it.
+    /// Ends the task in the store, as the finisher does.
     async fn settle(&self) {
         let settlement = Settlement {
             task: 0,
@@ -47,8 +47,8 @@ impl Stage {
         assert_eq!(self.store.settle(vec![settlement]).await, [true]);
     }
 
-    /// The notifier tells of it.
-    fn tell(&self) {
+    /// Publishes the end, as the notifier does.
+    fn publish_end(&self) {
         self.subscriptions.ended(&[Finished {
             task: self.lease.task.clone(),
             state: State::Done,
@@ -58,7 +58,7 @@ impl Stage {
         }]);
     }
 
-    /// What was sent, without what is the same in all lines.
+    /// The lines sent, without their common beginning.
     fn sent(&self) -> Vec<String> {
         let mut output = Vec::new();
         self.outbox.collect(&mut output);
@@ -69,17 +69,17 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn a_follower_hears_what_there_was_then_each_news_and_the_end_once() {
-    let stage = Stage::new().await;
-    stage.attempt.progress(1.0, "before");
-    stage.follow().await;
-    stage.attempt.log("on the way");
-    stage.attempt.progress(99.5, "almost");
-    stage.settle().await;
-    stage.tell();
-    stage.tell();
+async fn subscriber_receives_the_state_each_event_and_the_end_once() {
+    let fixture = Fixture::new().await;
+    fixture.attempt.progress(1.0, "before");
+    fixture.subscribe().await;
+    fixture.attempt.log("on the way");
+    fixture.attempt.progress(99.5, "almost");
+    fixture.settle().await;
+    fixture.publish_end();
+    fixture.publish_end();
     assert_eq!(
-        stage.sent(),
+        fixture.sent(),
         [
             "\"watching\",\"state\":\"running\"}",
             "\"progress\",\"percent\":1.0,\"text\":\"before\"}",
@@ -88,87 +88,87 @@ async fn a_follower_hears_what_there_was_then_each_news_and_the_end_once() {
             "\"done\",\"result\":1}",
         ]
     );
-    assert!(stage.outbox.is_settled() && stage.subscriptions.is_empty());
+    assert!(fixture.outbox.is_settled() && fixture.subscriptions.is_empty());
 }
 
 #[tokio::test]
-async fn who_comes_after_the_end_hears_of_it_whether_or_not_it_has_been_told() {
-    let stage = Stage::new().await;
-    stage.settle().await;
+async fn subscriber_after_the_end_receives_it_before_and_after_its_publication() {
+    let fixture = Fixture::new().await;
+    fixture.settle().await;
     for _ in 0..2 {
-        stage.follow().await;
-        assert_eq!(stage.sent(), ["\"watching\",\"state\":\"done\"}", "\"done\",\"result\":1}"]);
-        stage.tell();
-        assert!(stage.sent().is_empty());
+        fixture.subscribe().await;
+        assert_eq!(fixture.sent(), ["\"watching\",\"state\":\"done\"}", "\"done\",\"result\":1}"]);
+        fixture.publish_end();
+        assert!(fixture.sent().is_empty());
     }
-    assert!(stage.outbox.is_settled() && stage.subscriptions.is_empty());
+    assert!(fixture.outbox.is_settled() && fixture.subscriptions.is_empty());
 }
 
 #[tokio::test]
-async fn what_comes_while_the_store_is_asked_is_held_back_and_not_lost() {
-    let stage = Stage::new().await;
+async fn event_during_the_first_query_is_buffered_and_not_lost() {
+    let fixture = Fixture::new().await;
     let place = ReplyOrder::Anywhere;
-    let waiter = Waiter { outbox: stage.outbox.clone(), id: Some("7".into()), place, result_only: false };
-    stage.outbox.reserve(1);
-    let number = stage.subscriptions.seats().insert(
+    let waiter = Waiter { outbox: fixture.outbox.clone(), id: Some("7".into()), place, result_only: false };
+    fixture.outbox.reserve(1);
+    let number = fixture.subscriptions.tasks().insert(
         0,
         waiter,
-        SubscriberState { listens: true, held: Some(Buffered::default()) },
+        SubscriberState { wants_progress: true, buffered: Some(Buffered::default()) },
     );
-    stage.subscriptions.count.fetch_add(1, Ordering::SeqCst);
-    let story = stage.subscriptions.details(0).await.unwrap();
-    stage.attempt.log("meanwhile");
-    stage.settle().await;
-    stage.tell();
-    assert!(stage.sent().is_empty());
-    stage.subscriptions.begin(0, number, &story);
+    fixture.subscriptions.count.fetch_add(1, Ordering::SeqCst);
+    let details = fixture.subscriptions.details(0).await.unwrap();
+    fixture.attempt.log("meanwhile");
+    fixture.settle().await;
+    fixture.publish_end();
+    assert!(fixture.sent().is_empty());
+    fixture.subscriptions.send_initial(0, number, &details);
     let log = "\"log\",\"attempt\":1,\"text\":\"meanwhile\"}";
-    assert_eq!(stage.sent(), ["\"watching\",\"state\":\"running\"}", log, "\"done\",\"result\":1}"]);
-    assert!(stage.outbox.is_settled() && stage.subscriptions.is_empty());
+    assert_eq!(fixture.sent(), ["\"watching\",\"state\":\"running\"}", log, "\"done\",\"result\":1}"]);
+    assert!(fixture.outbox.is_settled() && fixture.subscriptions.is_empty());
 }
 
 #[tokio::test]
-async fn a_follower_goes_with_its_connection_and_the_others_stay() {
-    let stage = Stage::new().await;
+async fn subscriber_is_removed_with_its_connection_alone() {
+    let fixture = Fixture::new().await;
     let other = Arc::new(Outbox::new(4096));
-    stage.subscriptions.subscribe(&other, 0, None).await.unwrap();
+    fixture.subscriptions.subscribe(&other, 0, None).await.unwrap();
     for _ in 0..3 {
-        stage.follow().await;
+        fixture.subscribe().await;
     }
-    stage.subscriptions.remove_connection(&other);
-    assert_eq!(stage.subscriptions.count.load(Ordering::SeqCst), 3);
-    stage.subscriptions.remove_connection(&stage.outbox);
-    assert!(stage.subscriptions.is_empty());
-    assert!(stage.subscriptions.seats().is_empty());
+    fixture.subscriptions.remove_connection(&other);
+    assert_eq!(fixture.subscriptions.count.load(Ordering::SeqCst), 3);
+    fixture.subscriptions.remove_connection(&fixture.outbox);
+    assert!(fixture.subscriptions.is_empty());
+    assert!(fixture.subscriptions.tasks().is_empty());
 }
 
 #[tokio::test]
-async fn a_task_that_does_not_exist_cannot_be_followed() {
-    let stage = Stage::new().await;
-    let refusal = stage.subscriptions.subscribe(&stage.outbox, 5, None).await.unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::UnknownTask);
-    assert!(stage.outbox.is_settled() && stage.subscriptions.is_empty());
+async fn subscribe_to_an_unknown_task_is_an_error() {
+    let fixture = Fixture::new().await;
+    let error = fixture.subscriptions.subscribe(&fixture.outbox, 5, None).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::UnknownTask);
+    assert!(fixture.outbox.is_settled() && fixture.subscriptions.is_empty());
 }
 
 #[tokio::test]
-async fn who_does_not_read_misses_news_but_not_the_end() {
-    let stage = Stage::new().await;
-    stage.follow().await;
+async fn slow_subscriber_misses_events_but_not_the_end() {
+    let fixture = Fixture::new().await;
+    fixture.subscribe().await;
     for number in 0..1000 {
-        stage.attempt.log(number);
+        fixture.attempt.log(number);
     }
-    stage.settle().await;
-    stage.tell();
-    let sent = stage.sent();
+    fixture.settle().await;
+    fixture.publish_end();
+    let sent = fixture.sent();
     assert!(sent.len() < 100, "{}", sent.len());
     assert_eq!(sent.last().unwrap(), "\"done\",\"result\":1}");
 }
 
 #[tokio::test]
-async fn a_server_that_stops_lets_nobody_wait() {
-    let stage = Stage::new().await;
-    stage.follow().await;
-    stage.subscriptions.close_all(&RequestError::new(ErrorCode::ShuttingDown, "The end."));
-    assert!(stage.outbox.load().1 == 0 && stage.subscriptions.is_empty());
-    stage.tell();
+async fn close_all_leaves_no_subscriber_waiting() {
+    let fixture = Fixture::new().await;
+    fixture.subscribe().await;
+    fixture.subscriptions.close_all(&RequestError::new(ErrorCode::ShuttingDown, "The end."));
+    assert!(fixture.outbox.load().1 == 0 && fixture.subscriptions.is_empty());
+    fixture.publish_end();
 }

@@ -1,4 +1,4 @@
-//! Keeps the leases of attempts that take their time from ending under them.
+//! Renews the leases of running attempts.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::store::{Lease, LeaseToken, Store};
 
-/// The leases of the attempts under way.
+/// The leases of the running attempts.
 pub(crate) struct Leases {
     store: Arc<dyn Store>,
     held: Mutex<FxHashMap<LeaseToken, HeldLease>>,
@@ -18,7 +18,7 @@ pub(crate) struct Leases {
 
 struct HeldLease {
     task: TaskId,
-    /// Never sent to: its end says that the lease is lost.
+    /// Never sent to: dropping it signals that the lease is lost.
     _lost: oneshot::Sender<()>,
 }
 
@@ -28,11 +28,11 @@ impl Leases {
     }
 
     fn held(&self) -> MutexGuard<'_, FxHashMap<LeaseToken, HeldLease>> {
-        self.held.lock().expect("no one panics while holding the leases")
+        self.held.lock().expect("no panic while the leases are locked")
     }
 
-    /// Renews this lease until it is released. What is returned ends when the store does not renew it: whatever
-    /// becomes of the attempt will be refused then.
+    /// Renews this lease until it is released. The receiver fails when the store does not renew it; the settlement of
+    /// the attempt would be refused then.
     pub(super) fn hold(&self, lease: &Lease) -> oneshot::Receiver<()> {
         let (sender, lost) = oneshot::channel();
         self.held().insert(lease.token, HeldLease { task: lease.task.id, _lost: sender });
@@ -43,8 +43,8 @@ impl Leases {
         self.held().remove(&token);
     }
 
-    /// Renews all of them again and again, three times within the time that a lease lasts.
-    pub(crate) async fn keep(self: Arc<Self>, lease: Duration) {
+    /// Renews all leases, three times within the duration of one; never ends.
+    pub(crate) async fn run(self: Arc<Self>, lease: Duration) {
         let mut clock = interval((lease / 3).max(Duration::from_millis(1)));
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -60,9 +60,9 @@ impl Leases {
         }
         let renewed = self.store.renew(leases.clone()).await;
         for ((task, token), _) in leases.into_iter().zip(renewed).filter(|(_, renewed)| !renewed) {
-            // One that has ended meanwhile is not lost.
+            // An attempt that has ended meanwhile released its lease, which is then not lost.
             if self.held().remove(&token).is_some() {
-                tracing::warn!("the lease of task {task} is lost; its attempt is given up");
+                tracing::warn!("the lease of task {task} is lost; its attempt is aborted");
             }
         }
     }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_that_is_renewed_lasts_as_long_as_the_attempt() {
+    async fn lease_is_renewed_until_it_is_released() {
         let (store, clock, lease) = leased().await;
         let leases = Leases::new(store.clone());
         let mut lost = leases.hold(&lease);
@@ -100,16 +100,16 @@ mod tests {
         leases.release(lease.token);
         clock.advance(StoreOptions::default().lease * 2);
         leases.renew().await;
-        assert_eq!(store.take(0, 1).await.len(), 1, "nobody renews what is released");
+        assert_eq!(store.take(0, 1).await.len(), 1, "a released lease is not renewed");
     }
 
     #[tokio::test]
-    async fn an_attempt_whose_lease_is_lost_learns_of_it() {
+    async fn lost_lease_is_signalled_to_its_attempt() {
         let (store, clock, lease) = leased().await;
         let leases = Leases::new(store.clone());
         let lost = leases.hold(&lease);
         clock.advance(StoreOptions::default().lease * 2);
-        assert_eq!(store.take(0, 1).await.len(), 1, "somebody else has it now");
+        assert_eq!(store.take(0, 1).await.len(), 1, "another worker has it now");
         leases.renew().await;
         assert!(lost.await.is_err());
     }

@@ -12,12 +12,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::MessageTransport;
 use crate::server::access::{Access, Scope};
+use crate::server::metrics::Limit;
 use crate::server::outbox::OutboxState;
 use crate::server::poll::at_once;
 use crate::server::session::Session;
 use crate::server::session::auth::AUTH;
 use crate::server::session::request_group::RequestGroup;
-use crate::server::status::Limit;
 
 /// The parts of a session that change while it talks.
 pub(super) struct MessageLoop<'a, P> {

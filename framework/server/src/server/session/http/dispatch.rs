@@ -17,8 +17,8 @@ use super::response::{self, Body, EVENTS, JSON, LINES};
 use super::routes::ROUTES;
 use super::{HttpConnection, RequestContext, openapi, push_many, push_task, sse};
 use crate::server::access::Access;
+use crate::server::metrics::Limit;
 use crate::server::session::websocket;
-use crate::server::status::Limit;
 
 /// What a page may read of the head of an answer.
 const EXPOSED: &str = "location, content-location, retry-after, allow";

@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::problem::Problem;
-use crate::server::status::{Limit, Limits};
+use crate::server::metrics::{Limit, Limits};
 use crate::server::stream::Stream;
 
 /// A stream that hyper speaks HTTP on.

@@ -8,7 +8,7 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request};
 
 use crate::server::access::Access;
-use crate::server::policy::ListenerPolicy;
+use crate::server::listener::policy::ListenerPolicy;
 use crate::server::settings::ServerSettings;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -15,8 +15,8 @@ use super::params::Params;
 use super::problem::Problem;
 use super::replies::{ReplyCollector, too_long};
 use super::response::{self, Body};
+use crate::server::metrics::Limit;
 use crate::server::session::SessionContext;
-use crate::server::status::Limit;
 
 /// Hands over one task, and waits for its end if that is wanted.
 pub(super) async fn push(

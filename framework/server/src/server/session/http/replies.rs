@@ -8,9 +8,9 @@ use framework_protocol::{
 };
 
 use super::RequestContext;
+use crate::server::metrics::Limit;
 use crate::server::outbox::{Outbox, OutboxState};
 use crate::server::session::request_group::RequestGroup;
-use crate::server::status::Limit;
 
 /// The answers to one HTTP request; what comes after its end is dropped.
 pub(super) struct ReplyCollector {

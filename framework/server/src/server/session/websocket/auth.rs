@@ -11,12 +11,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{PATIENCE, WebSocketTransport, frame};
+use crate::server::metrics::Limit;
 use crate::server::poll::raised;
 use crate::server::session::Session;
 use crate::server::session::auth::GrantedScopes;
 use crate::server::session::conversation::MessageTransport;
 use crate::server::session::decoder::Read;
-use crate::server::status::Limit;
 
 impl Session {
     /// Hears the first message, and answers it; tells why it goes no further, if that is so.

@@ -1,4 +1,4 @@
-//! Speaks TLS with a certificate from files, which may change while the server runs.
+//! The TLS acceptor of a listener, from certificate files that may change while the server runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use tokio_rustls::TlsAcceptor;
 use crate::server::reloadable::Reloadable;
 use crate::server::settings::ListenerSettings;
 
-/// How the clients of one listener are greeted.
+/// The TLS acceptor of one listener.
 pub(crate) struct Tls(Reloadable<TlsAcceptor>);
 
-/// The files, all in PEM.
+/// The paths of the PEM files.
 struct Files {
     certificates: PathBuf,
     key: PathBuf,
-    /// Who signs the certificates of clients.
+    /// The authorities that sign the certificates of clients.
     authorities: Option<PathBuf>,
 }
 
 impl Tls {
-    /// `None` when the listener has no certificate.
+    /// Reads the files of the listener; `None` when it has no certificate.
     ///
     /// # Errors
-    /// When a file cannot be read, holds nothing of use, or the key does not belong to the certificate.
+    /// A file cannot be read, holds nothing of use, or the key does not belong to the certificate.
     pub(super) fn open(listener: &ListenerSettings, config: &Config) -> Result<Option<Self>> {
         let path = |file: &Option<PathBuf>| file.as_ref().map(|file| config.root().join(file));
         let (Some(certificates), Some(key)) = (path(&listener.ssl_cert_file), path(&listener.ssl_key_file))
@@ -37,16 +37,16 @@ impl Tls {
             return Ok(None);
         };
         let files = Files { certificates, key, authorities: path(&listener.ssl_client_cert_file) };
-        let watched = files.all();
-        Reloadable::open("ssl_cert_file", watched, move || files.read()).map(Self).map(Some)
+        let paths = files.all();
+        Reloadable::open("ssl_cert_file", paths, move || files.read()).map(Self).map(Some)
     }
 
-    /// With the certificate that the files hold now.
+    /// The acceptor with the certificate that the files hold now.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::clone(&self.0.current())
     }
 
-    /// Looks at the files now, not when their time has come.
+    /// Checks the files for changes at once, not only at the next interval.
     pub(super) fn reload(&self) {
         self.0.reload();
     }
@@ -61,7 +61,7 @@ impl Files {
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .with_context(|| format!("ssl_key_file {}: no private key can be read", self.key.display()))?;
         let certificates = certificates("ssl_cert_file", &self.certificates)?;
-        let unfit = || {
+        let mismatch = || {
             let (certificate, key) = (self.certificates.display(), self.key.display());
             format!("ssl_cert_file {certificate} and ssl_key_file {key} do not fit together")
         };
@@ -80,7 +80,7 @@ impl Files {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let config = builder.with_single_cert(certificates, key).with_context(unfit)?;
+        let config = builder.with_single_cert(certificates, key).with_context(mismatch)?;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }

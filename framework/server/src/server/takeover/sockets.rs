@@ -1,4 +1,4 @@
-//! Sockets that listen already: those of the server before this one, or of a service manager.
+//! Listening sockets inherited from the old process or from a service manager.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -8,22 +8,22 @@ use std::{fmt, io};
 use anyhow::{Result, bail};
 use socket2::{SockRef, Type};
 
-use super::settings::Place;
+use crate::server::settings::Place;
 
-/// A socket that somebody else has opened and that listens already: nobody who connects is refused meanwhile.
+/// A listening socket that another process has opened, so that no connection is refused in between.
 #[derive(Debug)]
 pub struct InheritedSocket {
-    /// Where the settings of the server before this one had it, such as `127.0.0.1:0`; `None` from a service manager,
-    /// where its address tells.
+    /// The address in the settings of the old process, such as `127.0.0.1:0`; `None` from a service manager, whose
+    /// sockets are matched by the address they are bound to.
     pub place: Option<String>,
-    /// Whether a service manager has opened it, whose its file is, if it has one.
+    /// A service manager has opened it, and owns the file of a Unix socket.
     pub is_managed: bool,
     pub socket: OwnedFd,
 }
 
-/// What has been given and is not in use yet.
+/// The inherited sockets that no listener uses yet.
 #[derive(Debug, Default)]
-pub(super) struct InheritedSockets(Vec<InheritedSocket>);
+pub(crate) struct InheritedSockets(Vec<InheritedSocket>);
 
 impl From<Vec<InheritedSocket>> for InheritedSockets {
     fn from(sockets: Vec<InheritedSocket>) -> Self {
@@ -32,31 +32,31 @@ impl From<Vec<InheritedSocket>> for InheritedSockets {
 }
 
 impl InheritedSockets {
-    /// The socket for a place of the settings, which is at this TCP address.
-    pub(super) fn tcp(&mut self, place: &Place, address: SocketAddr) -> Option<InheritedSocket> {
-        self.take(place, |socket| socket.local_addr().is_ok_and(|there| there.as_socket() == Some(address)))
+    /// Takes the socket for a TCP listener of the settings, which resolves to `address`.
+    pub(crate) fn tcp(&mut self, place: &Place, address: SocketAddr) -> Option<InheritedSocket> {
+        self.take(place, |socket| socket.local_addr().is_ok_and(|bound| bound.as_socket() == Some(address)))
     }
 
-    /// The socket for a place of the settings, which is at this path.
-    pub(super) fn unix(&mut self, place: &Place, path: &Path) -> Option<InheritedSocket> {
-        self.take(place, |socket| socket.local_addr().is_ok_and(|there| there.as_pathname() == Some(path)))
+    /// Takes the socket for a Unix listener of the settings, whose absolute path is `path`.
+    pub(crate) fn unix(&mut self, place: &Place, path: &Path) -> Option<InheritedSocket> {
+        self.take(place, |socket| socket.local_addr().is_ok_and(|bound| bound.as_pathname() == Some(path)))
     }
 
-    fn take(&mut self, place: &Place, is_there: impl Fn(SockRef) -> bool) -> Option<InheritedSocket> {
+    fn take(&mut self, place: &Place, is_bound: impl Fn(SockRef) -> bool) -> Option<InheritedSocket> {
         let place = place.to_string();
-        let fits = |given: &InheritedSocket| match &given.place {
+        let fits = |inherited: &InheritedSocket| match &inherited.place {
             Some(other) => *other == place,
-            None => is_there(SockRef::from(&given.socket)),
+            None => is_bound(SockRef::from(&inherited.socket)),
         };
         let found = self.0.iter().position(fits)?;
         Some(self.0.remove(found))
     }
 
-    /// Closes what the settings do not name any more.
+    /// Closes the sockets that the settings do not name any more.
     ///
     /// # Errors
-    /// When a service manager gave something that they do not name: whoever connects there would wait for ever.
-    pub(super) fn close(self) -> Result<()> {
+    /// A service manager passed a socket that they do not name: connections to it would wait for ever.
+    pub(crate) fn close(self) -> Result<()> {
         for InheritedSocket { place, socket, .. } in self.0 {
             match place {
                 Some(place) => tracing::info!("no longer listening on {place}"),
@@ -75,9 +75,11 @@ impl InheritedSockets {
 }
 
 impl InheritedSocket {
+    /// Checks the kind of the socket, and makes it non-blocking.
+    ///
     /// # Errors
-    /// When it is no stream socket that listens.
-    pub(super) fn check(&self) -> io::Result<()> {
+    /// It is not a listening stream socket.
+    pub(crate) fn check(&self) -> io::Result<()> {
         let socket = SockRef::from(&self.socket);
         if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
             let message = format!("the socket at {} does not listen for streams", describe(&socket));

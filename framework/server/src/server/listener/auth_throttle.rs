@@ -1,4 +1,4 @@
-//! Failed attempts to get in: each makes the next answer from there slower.
+//! Delays the replies to wrong tokens, longer with each from the same network.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,15 +9,16 @@ use tokio::time::Instant;
 
 use crate::server::peer::Peer;
 
-/// How long the answer to the first wrong token takes; it doubles with each one.
+/// The delay after the first wrong token; it doubles with each further one.
 pub(super) const FIRST: Duration = Duration::from_millis(200);
+/// The longest delay.
 const LONGEST: Duration = Duration::from_secs(5);
-/// When an address is as good as new.
+/// The time without a failure after which a network starts again at [`FIRST`].
 const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
-/// How many addresses are remembered; beyond, those that failed longest ago are forgotten.
+/// The number of networks remembered; beyond it, those that failed longest ago are forgotten.
 const REMEMBERED: usize = 10_000;
 
-/// The addresses that wrong tokens came from of late.
+/// The networks that wrong tokens came from lately, with their failures.
 #[derive(Default)]
 pub(super) struct AuthThrottle(Mutex<HashMap<Option<IpAddr>, Failures>>);
 
@@ -28,15 +29,15 @@ struct Failures {
 }
 
 impl AuthThrottle {
-    /// Notes one more, and tells how long its answer is to take.
+    /// Counts a failure of `peer` and returns the delay of its reply.
     pub(super) fn failed(&self, peer: &Peer) -> Duration {
         let now = Instant::now();
-        let mut known = self.0.lock().expect("no one panics while holding the attempts");
-        let place = network(peer);
-        if known.len() >= REMEMBERED && !known.contains_key(&place) {
+        let mut known = self.0.lock().expect("no panic while the failures are locked");
+        let network = network(peer);
+        if known.len() >= REMEMBERED && !known.contains_key(&network) {
             make_room(&mut known, now);
         }
-        let failures = known.entry(place).or_insert(Failures { count: 0, last: now });
+        let failures = known.entry(network).or_insert(Failures { count: 0, last: now });
         if now - failures.last > FORGOTTEN {
             failures.count = 0;
         }
@@ -46,7 +47,7 @@ impl AuthThrottle {
     }
 }
 
-/// Forgets the half of them that failed longest ago: so it has to be done rarely.
+/// Forgets the half of the networks that failed longest ago; half, so that it is needed rarely.
 fn make_room(known: &mut HashMap<Option<IpAddr>, Failures>, now: Instant) {
     let mut times: Vec<_> = known.values().map(|failures| failures.last).collect();
     let middle = times.len() / 2;
@@ -54,7 +55,8 @@ fn make_room(known: &mut HashMap<Option<IpAddr>, Failures>, now: Instant) {
     known.retain(|_, failures| failures.last > limit && now - failures.last <= FORGOTTEN);
 }
 
-/// Who has one address of IPv6 has 2^64 of them.
+/// The network that failures are counted for: an IPv4 address, or the first 64 bits of an IPv6 address, because the
+/// owner of one such address usually has all 2^64 of its network.
 fn network(peer: &Peer) -> Option<IpAddr> {
     match peer.ip()? {
         IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
@@ -76,23 +78,23 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_doubles_the_delay_of_its_network_alone() {
-        let attempts = AuthThrottle::default();
-        let delays: Vec<_> = (0..7).map(|_| attempts.failed(&peer("192.0.2.1")).as_millis()).collect();
+    fn failure_doubles_the_delay_of_its_own_network_only() {
+        let throttle = AuthThrottle::default();
+        let delays: Vec<_> = (0..7).map(|_| throttle.failed(&peer("192.0.2.1")).as_millis()).collect();
         assert_eq!(delays, [200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(attempts.failed(&peer("192.0.2.2")), FIRST);
-        assert_eq!(attempts.failed(&peer("::ffff:192.0.2.2")), 2 * FIRST);
-        assert_eq!(attempts.failed(&peer("2001:db8::1")), FIRST);
-        assert_eq!(attempts.failed(&peer("2001:db8::2")), 2 * FIRST);
-        assert_eq!(attempts.failed(&peer("2001:db8:0:1::2")), FIRST);
+        assert_eq!(throttle.failed(&peer("192.0.2.2")), FIRST);
+        assert_eq!(throttle.failed(&peer("::ffff:192.0.2.2")), 2 * FIRST);
+        assert_eq!(throttle.failed(&peer("2001:db8::1")), FIRST);
+        assert_eq!(throttle.failed(&peer("2001:db8::2")), 2 * FIRST);
+        assert_eq!(throttle.failed(&peer("2001:db8:0:1::2")), FIRST);
     }
 
     #[test]
-    fn only_so_many_addresses_are_remembered() {
-        let attempts = AuthThrottle::default();
+    fn throttle_remembers_a_bounded_number_of_networks() {
+        let throttle = AuthThrottle::default();
         for number in 0..3 * REMEMBERED as u32 {
-            attempts.failed(&Peer::Tcp((IpAddr::from(number.to_be_bytes()), 1).into()));
+            throttle.failed(&Peer::Tcp((IpAddr::from(number.to_be_bytes()), 1).into()));
         }
-        assert!(attempts.0.lock().unwrap().len() <= REMEMBERED);
+        assert!(throttle.0.lock().unwrap().len() <= REMEMBERED);
     }
 }

@@ -1,9 +1,9 @@
-//! The bounds on what a client can make grow, and how often each was reached.
+//! How often each bound on what a client can make grow was reached.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A bound, by the name of its setting.
+/// A bound on what clients may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     MaxConnection,
@@ -12,7 +12,7 @@ pub(crate) enum Limit {
     OutputBufferMax,
     HeartbeatIdleTime,
     AuthTimeout,
-    /// A wrong token; no setting, but a figure to keep an eye on.
+    /// A wrong token: not a setting, but a number to watch.
     FailedAuth,
     HttpHeaderMax,
     HttpHeaderTimeout,
@@ -24,6 +24,7 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
+    /// Every limit in the order of its variants, with the name of its setting.
     const ALL: [(Self, &'static str); 13] = [
         (Self::MaxConnection, "max_connection"),
         (Self::MaxConnectionPerAddress, "max_connection_per_address"),
@@ -41,18 +42,18 @@ impl Limit {
     ];
 }
 
-/// How often each bound was reached since the start.
+/// The number of times that each limit was reached since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Limits([AtomicU64; Limit::ALL.len()]);
 
 impl Limits {
-    /// Counts one more time that this bound was reached.
+    /// Counts that this limit was reached.
     pub(crate) fn hit(&self, limit: Limit) {
         self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of them, those never reached among them.
-    pub(super) fn report(&self) -> BTreeMap<String, u64> {
+    /// The counts of all limits by name, including zeros.
+    pub(crate) fn report(&self) -> BTreeMap<String, u64> {
         let count = |limit: Limit| self.0[limit as usize].load(Ordering::Relaxed);
         Limit::ALL.iter().map(|(limit, name)| ((*name).to_owned(), count(*limit))).collect()
     }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bound_counts_under_its_own_name() {
+    fn limit_counts_under_its_own_name() {
         let limits = Limits::default();
         for (index, (limit, name)) in Limit::ALL.into_iter().enumerate() {
             assert_eq!(limit as usize, index, "{name} stands in its place");

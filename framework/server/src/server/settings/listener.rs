@@ -1,4 +1,4 @@
-//! What the settings say about listeners: where each is, what it speaks, and whom it lets in.
+//! The settings of a listener: its address, protocols, TLS, and whether it requires a token.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,38 +10,38 @@ use serde::{Deserialize, Serialize};
 
 use super::ServerSettings;
 
-/// What `host` of a Unix socket begins with.
+/// The prefix of `host` for a Unix socket.
 const UNIX: &str = "unix:";
-/// Each has a thread's attention; more are a mistake.
+/// More listeners than this are a mistake.
 const LISTENERS_MAX: usize = 64;
 
-/// One address that is listened on. What a `[[listeners]]` leaves out has its default, not the first listener's value.
+/// The settings of one listener. A key that a `[[listeners]]` table omits has its default, not the first listener's value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerSettings {
-    /// A name or an address, or `unix:` and a path relative to the project's root.
+    /// A host name or an IP address, or `unix:` and a path relative to the project's root.
     pub host: String,
     /// The TCP port, 0 for a free one; none for a Unix socket.
     pub port: Option<u16>,
-    /// What is spoken; told by the first bytes.
+    /// The accepted protocols; the first bytes of a connection select one.
     pub protocols: Vec<Protocol>,
-    /// Which replies a request gets that does not say.
+    /// The reply mode of requests that name none.
     pub reply: ReplyMode,
-    /// Whether other machines may be let in, although nobody is asked who it is.
+    /// Permits an address that other machines reach although no token is required.
     pub insecure: bool,
-    /// Whether a client has to show a token; by default over TCP, as soon as there are tokens.
+    /// `token`: clients must send a token; by default required over TCP as soon as there are tokens.
     pub auth: Option<Auth>,
-    /// The certificate chain (PEM), relative to the project's root; with it, TLS is spoken as well.
+    /// The certificate chain (PEM), relative to the project's root; enables TLS beside plain text.
     pub ssl_cert_file: Option<PathBuf>,
     /// The private key of the certificate (PEM).
     pub ssl_key_file: Option<PathBuf>,
-    /// The authorities (PEM) one of which must have signed a client's certificate; then only TLS is spoken.
+    /// The authorities (PEM) of client certificates; set, only TLS with such a certificate is accepted.
     pub ssl_client_cert_file: Option<PathBuf>,
-    /// Whether only TLS is spoken.
+    /// Rejects plain-text connections.
     pub ssl_required: bool,
 }
 
-/// Where a listener is.
+/// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place<'a> {
     Tcp(&'a str, u16),
@@ -88,12 +88,13 @@ impl ListenerSettings {
         matches!(self.place(), Place::Unix(_))
     }
 
-    /// Whether all that is not encrypted is turned away: else who has no certificate came in beside those who have.
+    /// `true` if plain-text connections are rejected. Client certificates imply it: otherwise a client without one could
+    /// connect in plain text.
     pub fn speaks_tls_only(&self) -> bool {
         self.ssl_required || self.ssl_client_cert_file.is_some()
     }
 
-    /// What is wrong with it, as the rest of a sentence.
+    /// The first problem, as the rest of a sentence.
     fn problem(&self) -> Option<String> {
         let is_unix = self.is_unix();
         let has = |file: &Option<PathBuf>| file.is_some();
@@ -118,7 +119,7 @@ impl ListenerSettings {
 }
 
 impl ServerSettings {
-    /// The listener that the section's own keys make.
+    /// The listener of the section's own keys.
     pub fn first_listener(&self) -> ListenerSettings {
         let is_unix = self.host.starts_with(UNIX);
         ListenerSettings {
@@ -135,7 +136,7 @@ impl ServerSettings {
         }
     }
 
-    /// The socket for the console's own clients: whoever may open it may do everything.
+    /// The Unix socket for the project's own commands, which grants full access; `None` if it is switched off.
     pub fn control_listener(&self) -> Option<ListenerSettings> {
         let path = self.control_socket.to_str().filter(|path| !path.is_empty())?;
         Some(ListenerSettings {
@@ -146,12 +147,12 @@ impl ServerSettings {
         })
     }
 
-    /// Whether there are tokens.
+    /// `true` if the settings name any token.
     pub(crate) fn has_tokens(&self) -> bool {
         !self.tokens.is_empty() || self.tokens_file.is_some()
     }
 
-    /// Whether clients of this listener have to show a token.
+    /// `true` if clients of this listener must send a token.
     pub fn wants_token(&self, listener: &ListenerSettings) -> bool {
         match listener.auth {
             Some(auth) => auth == Auth::Token,

@@ -1,0 +1,103 @@
+//! The network side of a running server: the listeners with their sessions, and the scheduler, on the I/O threads.
+
+use std::sync::Arc;
+
+use framework_protocol::views::ListenAddress;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::intake::Intake;
+use super::listener::policy::ListenerPolicy;
+use super::listener::{BoundListener, Listener, Socket};
+use super::runtime::ThreadPool;
+use super::session::SessionContext;
+
+/// Everything that makes requests: the listeners with their sessions, and the scheduler.
+pub(super) struct Frontend {
+    runtime: ThreadPool,
+    addresses: Vec<ListenAddress>,
+    sockets: Vec<Arc<Socket>>,
+    policies: Vec<Arc<ListenerPolicy>>,
+    intake: Intake,
+    /// Raised: nothing more is accepted or read.
+    stop: watch::Sender<bool>,
+    /// Closed once no request can come any more.
+    reading: mpsc::Receiver<()>,
+    /// Tasks that end once every client has its last reply.
+    clients: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl Frontend {
+    /// Accepts connections on `listeners`, and starts the scheduler. `relay` is the task that reports to the clients of
+    /// an old process, if there is one.
+    pub(super) fn spawn(
+        runtime: ThreadPool,
+        listeners: Vec<BoundListener>,
+        context: SessionContext,
+        relay: Option<JoinHandle<()>>,
+    ) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (guard, reading) = mpsc::channel(1);
+        let sockets = listeners.iter().map(|listener| listener.socket.clone()).collect();
+        let policies = listeners.iter().map(|listener| listener.policy.clone()).collect();
+        let context = Arc::new(context);
+        let background = vec![
+            runtime.spawn(context.metrics.clone().sample()),
+            runtime.spawn(context.queue.clone().run_wakeups()),
+            runtime.spawn(context.subscriptions.batches.clone().run()),
+            runtime.spawn(context.scheduler.clone().run(stopped.clone(), guard.clone())),
+        ];
+        let (addresses, intake) = (context.addresses.clone(), context.queue.clone());
+        let listener = Listener { context, stop: stopped, reading: guard };
+        let clients = std::iter::once(runtime.spawn(listener.run(listeners))).chain(relay).collect();
+        Self { runtime, addresses, sockets, policies, intake, stop, reading, clients, background }
+    }
+
+    pub(super) fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
+    }
+
+    pub(super) fn sockets(&self) -> &[Arc<Socket>] {
+        &self.sockets
+    }
+
+    /// Reads tokens and certificates again if their files have changed.
+    pub(super) fn reload_credentials(&self) {
+        self.policies.iter().for_each(|policy| policy.reload());
+    }
+
+    /// Accepts no further connection, reads no further request, and accepts no further task once those that were read
+    /// have their replies. Callbacks of connections may run up to `deadline`.
+    pub(super) async fn close(&mut self, deadline: Instant) {
+        self.sockets.clear();
+        self.stop.send_replace(true);
+        if timeout_at(deadline, self.reading.recv()).await.is_err() {
+            tracing::warn!("callbacks of connections are still running and are abandoned");
+        }
+        self.intake.close();
+    }
+
+    /// Waits until every client has its last reply and its connection is closed. May be cancelled and called again.
+    pub(super) async fn finish(&mut self) {
+        for task in &mut self.clients {
+            if !task.is_finished() {
+                let _ = task.await;
+            }
+        }
+    }
+
+    /// Spawns a task that ends once its clients have their last replies.
+    pub(super) fn spawn_clients(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.clients.push(self.runtime.spawn(task));
+    }
+
+    /// Stops what runs beside the sessions.
+    pub(super) async fn abort_background(&mut self) {
+        for task in &mut self.background {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
