@@ -129,7 +129,7 @@ fn task_status_reports_the_server_and_a_balanced_ledger() {
     let status = server.status();
     assert_eq!(status["pid"], server.pid());
     assert_eq!((&status["store"], &status["durability"]), (&"sqlite".into(), &"fsync".into()));
-    assert_eq!((&status["storage_error"], &status["lines"]["*"]), (&Value::Null, &status["workers"]));
+    assert_eq!((&status["storage_error"], &status["worker_groups"]["*"]), (&Value::Null, &status["workers"]));
     assert_eq!(
         status["queues"]["default"],
         serde_json::json!({"waiting": 0, "delayed": 1, "running": 0, "paused": false})

@@ -20,7 +20,7 @@ async fn worker_group_does_not_wait_for_others() {
     own.reached().await;
     let other = client.send(&request("test_shout", serde_json::json!("x"))).await.unwrap();
     let status = client.status().await.unwrap();
-    let busy_of = |line: &str| (status.lines[line].busy, status.lines[line].total);
+    let busy_of = |line: &str| (status.worker_groups[line].busy, status.worker_groups[line].total);
     assert_eq!((busy_of("test_own"), busy_of("*")), ((1, 2), (1, 1)));
     assert_eq!((status.workers.busy, status.workers.total), (2, 3));
     assert_eq!(status.ledger.waiting, 1, "task {other} waits, although a worker of the other queue is idle");
