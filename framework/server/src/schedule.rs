@@ -1,4 +1,4 @@
-//! When the clock makes tasks: what config/schedule.toml and `#[task(cron = ..)]` say.
+//! Schedules: the tasks of config/schedule.toml and `#[task(cron = ..)]`, and their times.
 
 mod collect;
 mod cron;
@@ -12,38 +12,38 @@ use framework_protocol::{ErrorCode, RequestError};
 use jiff::Timestamp;
 pub use settings::{Arguments, Expression, ScheduleEntry, ScheduleSettings, Timezone};
 
-/// How many missed runs are made up for at most.
+/// The most missed runs that are made up for.
 pub const MISSED_MAX: usize = 1_000;
-/// A run that is no later than this, in milliseconds, is not missed: so much a restart may take.
+/// A run that is no later than this, in milliseconds, is not missed: the time that a restart may take.
 const ON_TIME_MS: u64 = 60_000;
 
-/// What the clock makes, and when.
+/// One schedule: a task, and the times at which it is made.
 #[derive(Debug)]
 pub struct Schedule {
     pub name: String,
     pub handler: &'static Handler,
-    /// JSON that fits the handler.
+    /// The arguments, as JSON that fits the handler.
     pub args: Bytes,
     pub queue: &'static str,
     pub cron: Cron,
     pub missed: MissedRunPolicy,
     pub overlap: OverlapPolicy,
-    /// One that is switched off has no next run, but can be run by hand.
+    /// A disabled schedule has no next run, but can be run by hand.
     pub enabled: bool,
-    /// Where it stands.
+    /// The file and line that define it.
     pub origin: Origin,
 }
 
 impl Schedule {
-    /// The time of the next run after a moment, both in milliseconds since 1970.
+    /// The time of the next run after `after_ms`, both in milliseconds since 1970; `None` if there is none.
     pub fn next(&self, after_ms: u64) -> Option<u64> {
         self.cron.next(after_ms).filter(|_| self.enabled)
     }
 
-    /// The times after `since_ms` at which tasks are to be made now that it is `now_ms`: those that were missed as
-    /// far as the policy has them made up for, and the one that has just come.
+    /// The times after `since_ms` that are due at `now_ms`: the missed ones as far as the policy makes up for
+    /// them, and the current one.
     ///
-    /// At most [`MISSED_MAX`], the last ones; a single one if they may not overlap.
+    /// At most the last [`MISSED_MAX`]; one if runs may not overlap.
     pub fn due(&self, since_ms: u64, now_ms: u64) -> Vec<u64> {
         let limit = match (self.missed, self.overlap) {
             (MissedRunPolicy::All, OverlapPolicy::Allow) => MISSED_MAX,
@@ -56,20 +56,20 @@ impl Schedule {
         times
     }
 
-    /// The task of one time: pushed twice, it is still one, for the time is in its key.
+    /// The task of the run at `time_ms`. Its key contains the time, so that pushing it twice makes one task.
     pub fn at(&self, time_ms: u64) -> NewTask {
         let mut task = self.now();
         task.extra_mut().key = Some(self.key(time_ms).into());
         task
     }
 
-    /// A task like that of any time, on behalf of somebody.
+    /// A task for a run by hand, without a key.
     pub fn now(&self) -> NewTask {
         NewTask { queue: self.queue, ..NewTask::with_defaults(self.handler, self.args.clone()) }
     }
 
-    /// What the task of one time is known by, such as `schedule/morning_mail/2026-12-01T01:00:00Z`. In UTC, so that
-    /// it stays when the time zone of the schedule is changed.
+    /// The key of the run at `time_ms`, such as `schedule/morning_mail/2026-12-01T01:00:00Z`. It is in UTC,
+    /// so that a change of the time zone does not change it.
     pub fn key(&self, time_ms: u64) -> String {
         let time =
             Timestamp::from_millisecond(i64::try_from(time_ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
@@ -90,8 +90,10 @@ impl Schedules {
         self.0.is_empty()
     }
 
+    /// The schedule called `name`.
+    ///
     /// # Errors
-    /// When there is none of this name; suggests the near one.
+    /// `unknown_task` if there is none, with the similar name.
     pub fn find(&self, name: &str) -> Result<&Schedule, RequestError> {
         let found = self.0.binary_search_by(|schedule| schedule.name.as_str().cmp(name));
         found.map(|index| &self.0[index]).map_err(|_| {

@@ -1,4 +1,4 @@
-//! Brings together what the file says and what the handlers say, and checks all of it.
+//! Collects the schedules of config/schedule.toml and of the handlers, and checks them.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,20 @@ use serde_json::value::RawValue;
 use super::{Cron, Schedule, ScheduleEntry, ScheduleSettings, Schedules};
 
 impl Schedules {
-    /// The schedules of config/schedule.toml and of `#[task(cron = ..)]`, whose name is the handler's; a table of
-    /// the same name goes before it, setting by setting.
+    /// The schedules of config/schedule.toml and of `#[task(cron = ..)]`, whose name is the handler's; a
+    /// table of the same name overrides it, key by key.
     ///
     /// # Errors
-    /// Whatever is wrong with them, each with the line where it stands.
+    /// Every problem, each with its file and line.
     pub fn collect(config: &Config, handlers: &Handlers) -> Result<Self> {
         let mut schedules = BTreeMap::new();
         config.section_checked::<ScheduleSettings>(|settings| {
             let mut checks = Validator::new();
             for (name, entry) in &settings.schedules {
                 match assemble(name, entry, handlers, Origin::File("config/schedule.toml".to_owned())) {
-                    Ok(schedule) => drop(schedules.insert(name.clone(), schedule)),
+                    Ok(schedule) => {
+                        schedules.insert(name.clone(), schedule);
+                    }
                     Err(sentence) => checks = checks.that(name.clone(), false, || sentence),
                 }
             }
@@ -35,7 +37,9 @@ impl Schedules {
             }
             let place = Origin::Line(handler.file.to_owned(), handler.line as usize);
             match assemble(handler.name, &ScheduleEntry::default(), handlers, place.clone()) {
-                Ok(schedule) => drop(schedules.insert(handler.name.to_owned(), schedule)),
+                Ok(schedule) => {
+                    schedules.insert(handler.name.to_owned(), schedule);
+                }
                 Err(sentence) => bail!("{place}: the schedule of \"{}\" {sentence}", handler.name),
             }
         }
@@ -43,7 +47,10 @@ impl Schedules {
     }
 }
 
-/// A schedule, or the rest of a sentence that begins with its name.
+/// The schedule of one table.
+///
+/// # Errors
+/// The rest of a sentence that begins with the name of the schedule.
 fn assemble(
     name: &str,
     entry: &ScheduleEntry,
@@ -70,7 +77,7 @@ fn assemble(
     })
 }
 
-/// The task that a client would get who asked for the same; checked like it.
+/// The task of a schedule, checked like the request of a client.
 fn task(name: &str, entry: &ScheduleEntry, handlers: &Handlers) -> Result<NewTask, String> {
     let function = entry.function.as_deref().unwrap_or(name);
     let page = Bytes::from(entry.args.as_ref().map_or("null".to_owned(), |args| args.0.to_string()));
@@ -81,13 +88,13 @@ fn task(name: &str, entry: &ScheduleEntry, handlers: &Handlers) -> Result<NewTas
         queue: entry.queue.as_deref().map(Into::into),
         ..TaskRequest::default()
     };
-    NewTask::from_request(handlers, &request, None, &page).map_err(|refusal| {
-        let hint = match (refusal.code, &entry.function) {
+    NewTask::from_request(handlers, &request, None, &page).map_err(|error| {
+        let hint = match (error.code, &entry.function) {
             (ErrorCode::UnknownFunction, None) => {
                 " Write which one it runs, such as function = \"send_mail\"."
             }
             _ => "",
         };
-        format!("makes no task: {refusal}{hint}")
+        format!("makes no task: {error}{hint}")
     })
 }

@@ -1,4 +1,4 @@
-//! Cron expressions: the times that they stand for, in a time zone.
+//! Cron expressions and the times they denote in a time zone.
 
 use std::fmt;
 
@@ -9,17 +9,18 @@ use jiff::{Timestamp, Zoned};
 
 /// Times of a clock on the wall, such as `0 9 * * mon-fri` in `Asia/Shanghai`.
 ///
-/// The fields are minute, hour, day of the month, month and day of the week; a sixth in front is the second. Each
-/// is `*`, a number, a range `1-5`, a list `1,15` or has a step `*/10`. Months and days of the week have names
-/// (`jan`, `mon`; Sunday is 0 and 7). The day of the month may be `L`, the last, or `15W`, the weekday nearest to
-/// the 15th; the day of the week may be `fri#2`, the second Friday, or `fri#L`, the last. If both days are given,
-/// one of them suffices; with a `+` in front of the day of the week, both have to be right. `@hourly`, `@daily`,
-/// `@weekly`, `@monthly` and `@yearly` stand for the first moment of each.
+/// The fields are minute, hour, day of the month, month and day of the week; a sixth in front is the second.
+/// Each is `*`, a number, a range `1-5`, a list `1,15` or has a step `*/10`. Months and days of the week have
+/// names (`jan`, `mon`; Sunday is 0 and 7). The day of the month may be `L`, the last, or `15W`, the weekday
+/// nearest to the 15th; the day of the week may be `fri#2`, the second Friday, or `fri#L`, the last. If both
+/// days are given, one of them suffices; with a `+` in front of the day of the week, both have to be right.
+/// `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` stand for the first moment of each.
 ///
 /// In spring, when the clock skips an hour: a schedule with one time a day, whose second, minute and hour are
-/// single numbers, runs at the first moment after a gap that its time is in; any other skips the times that do not
-/// exist. In autumn, when an hour comes twice: a schedule with one time a day runs in the first of the two, any
-/// other in both. So a day has exactly one run of `30 2 * * *`, and `*/30 * * * *` is every half an hour always.
+/// single numbers, runs at the first moment after a gap that its time is in; any other skips the times that
+/// do not exist. In autumn, when an hour comes twice: a schedule with one time a day runs in the first of the
+/// two, any other in both. So a day has exactly one run of `30 2 * * *`, and `*/30 * * * *` is every half an
+/// hour always.
 #[derive(Clone)]
 pub struct Cron {
     text: Box<str>,
@@ -29,15 +30,15 @@ pub struct Cron {
 
 impl Cron {
     /// # Errors
-    /// A sentence that says what is wrong with the expression or the time zone.
+    /// The problem with the expression or the time zone, as a sentence.
     pub fn new(expression: &str, timezone: &str) -> Result<Self, String> {
         Ok(Self { text: expression.into(), expression: parse(expression)?, zone: zone(timezone)? })
     }
 
-    /// The first time after this one; both in milliseconds since 1970. `None` if there is none that a calendar
-    /// could tell.
+    /// The first time after `after_ms`, both in milliseconds since 1970; `None` if the calendar has none.
     pub fn next(&self, after_ms: u64) -> Option<u64> {
-        // A day that a zone leaves out (Samoa's 30th of December 2011) ends the search, which then begins behind it.
+        // A day that a zone leaves out (Samoa's 30th of December 2011) ends the search, which then begins
+        // behind it.
         const HOURS_LATER: [u64; 3] = [0, 12, 24];
         const HOUR_MS: u64 = 60 * 60 * 1_000;
         let search = |hours| {
@@ -70,7 +71,7 @@ impl Cron {
         self.zone.iana_name().unwrap_or("UTC")
     }
 
-    /// A moment as a clock in the schedule's time zone shows it, such as `2026-12-01T09:00:00+08:00`.
+    /// A time as a clock in the schedule's time zone shows it, such as `2026-12-01T09:00:00+08:00`.
     pub fn show(&self, time_ms: u64) -> String {
         let shown = self.zoned(time_ms).map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
         shown.unwrap_or_else(|| format!("{time_ms} ms after 1970"))
@@ -105,7 +106,7 @@ pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
 }
 
 pub(super) fn parse(text: &str) -> Result<croner::Cron, String> {
-    let expression = parser().parse(text).map_err(|_| wrong(text))?;
+    let expression = parser().parse(text).map_err(|_| describe_problem(text))?;
     // The 29th of February comes within eight years of any moment, the 30th never does.
     let start = Zoned::new(Timestamp::UNIX_EPOCH, TimeZone::UTC);
     match expression.find_next_occurrence(&start, true) {
@@ -118,7 +119,7 @@ fn parser() -> CronParser {
     CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build()
 }
 
-/// The fields, and what each is made of.
+/// The fields and their syntax.
 const FIELDS: [(&str, &str); 6] = [
     ("second", "0 to 59, such as \"*\", \"30\", \"0,30\" or \"*/10\""),
     ("minute", "0 to 59, such as \"*\", \"30\", \"0,30\" or \"*/10\""),
@@ -134,8 +135,8 @@ const FIELDS: [(&str, &str); 6] = [
     ),
 ];
 
-/// Says which field is wrong: each is tried alone.
-fn wrong(text: &str) -> String {
+/// The sentence that names the wrong field, found by trying each field alone.
+fn describe_problem(text: &str) -> String {
     let fields: Vec<_> = text.split_whitespace().collect();
     let names = match fields.len() {
         6 => &FIELDS[..],

@@ -1,4 +1,4 @@
-//! The section `schedule`: everything that config/schedule.toml can say.
+//! The section `schedule`: the settings of config/schedule.toml.
 
 use std::collections::BTreeMap;
 
@@ -17,30 +17,31 @@ pub struct ScheduleSettings {
     pub schedules: BTreeMap<String, ScheduleEntry>,
 }
 
-/// What one table says; what it leaves out is as the handler of the table's name has it in `#[task(cron = ..)]`.
+/// One table. A key that it omits has the value of `#[task(cron = ..)]` of the handler of that name, if there
+/// is one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleEntry {
-    /// Whose tasks are made; by default the function of the schedule's own name.
+    /// The function of the tasks; by default the one of the schedule's own name.
     pub function: Option<String>,
-    /// Its arguments; by default `null`, or `{}` where that does not fit.
+    /// The arguments; by default `null`, or `{}` where that does not fit.
     pub args: Option<Arguments>,
-    /// When: see [`Cron`](super::Cron).
+    /// The cron expression; see [`Cron`](super::Cron).
     pub cron: Option<Expression>,
-    /// Where: a name of the IANA database, such as `Asia/Shanghai`; by default UTC.
+    /// The time zone: a name of the IANA database, such as `Asia/Shanghai`; by default UTC.
     pub timezone: Option<Timezone>,
-    /// What becomes of the times at which no server ran: `skip`, `once` (the default) or `all`.
+    /// The policy for times at which no server ran: `skip`, `once` (the default) or `all`.
     pub missed: Option<MissedRunPolicy>,
-    /// Whether there is a task although the one of the time before has not ended: `allow` (the default) or `skip`.
+    /// The policy while the task of the previous run has not ended: `allow` (the default) or `skip`.
     pub overlap: Option<OverlapPolicy>,
-    /// By default the function's own.
+    /// The queue; by default that of the function.
     pub queue: Option<String>,
-    /// `false` switches the schedule off, also one of `#[task(cron = ..)]`.
+    /// `false` disables the schedule, also one of `#[task(cron = ..)]`.
     pub enabled: bool,
 }
 
 impl Default for ScheduleEntry {
-    /// Leaves everything to the handler, and is switched on.
+    /// Enabled, with everything else as the handler has it.
     fn default() -> Self {
         Self {
             function: None,
@@ -62,7 +63,7 @@ impl Section for ScheduleSettings {
 
 framework_console::section!(ScheduleSettings);
 
-/// A cron expression that is right.
+/// A valid cron expression.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Expression(pub String);

@@ -1,4 +1,4 @@
-//! What the file and the handlers make of schedules, and what falls due.
+//! Schedules of the file and of the handlers, and their due times.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
@@ -61,7 +61,8 @@ impl Handle for Sweep {
 
 const REMIND: &str = "\n[test_remind]\nargs.whom = \"Ada\"\n";
 
-/// What comes of a config/schedule.toml with this text, beside the arguments that a handler needs.
+/// Collects the schedules of a config/schedule.toml with this text, beside the arguments that a handler
+/// needs.
 fn collect(file: &str) -> Result<Schedules> {
     collect_with(&format!("{file}{REMIND}"), &[])
 }
@@ -92,7 +93,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 const NINE_MS: u64 = 9 * 60 * 60 * 1_000;
 
 #[test]
-fn a_table_of_the_file_is_a_schedule() {
+fn collect_makes_a_schedule_of_each_table() {
     let schedules = collect(
         "[morning]\nfunction = \"test_greet\"\nargs = { whom = \"Ada\" }\ncron = \"0 9 * * mon-fri\"\n\
          timezone = \"Asia/Shanghai\"\nmissed = \"all\"\n",
@@ -110,7 +111,7 @@ fn a_table_of_the_file_is_a_schedule() {
 }
 
 #[test]
-fn a_handler_with_a_cron_is_a_schedule_of_its_name() {
+fn collect_makes_a_schedule_of_a_handler_with_a_cron() {
     let schedules = collect("").unwrap();
     let sweep = schedules.find("test_sweep").unwrap();
     assert_eq!((sweep.cron.expression(), sweep.cron.timezone()), ("0 4 * * *", "Europe/Berlin"));
@@ -122,7 +123,7 @@ fn a_handler_with_a_cron_is_a_schedule_of_its_name() {
 }
 
 #[test]
-fn a_table_of_a_handlers_name_goes_before_what_the_handler_says() {
+fn table_overrides_the_handler_of_its_name() {
     let schedules = collect("[test_sweep]\ncron = \"0 5 * * *\"\nqueue = \"post\"\n").unwrap();
     let sweep = schedules.find("test_sweep").unwrap();
     assert_eq!((sweep.cron.expression(), sweep.cron.timezone()), ("0 5 * * *", "Europe/Berlin"));
@@ -133,7 +134,7 @@ fn a_table_of_a_handlers_name_goes_before_what_the_handler_says() {
 }
 
 #[test]
-fn whatever_is_wrong_with_a_table_names_its_line() {
+fn table_error_names_its_line() {
     let head = "function = \"test_greet\"\nargs = { whom = \"Ada\" }";
     for (file, problem) in [
         (
@@ -184,7 +185,7 @@ fn whatever_is_wrong_with_a_table_names_its_line() {
 }
 
 #[test]
-fn a_handler_whose_schedule_lacks_its_arguments_is_named_with_its_line() {
+fn handler_without_the_arguments_of_its_schedule_is_named_with_its_line() {
     let error = collect_with("", &[]).unwrap_err().to_string();
     let says = ": the schedule of \"test_remind\" makes no task: The arguments do not fit";
     assert!(error.contains("schedule/tests.rs:") && error.contains(says), "{error}");
@@ -193,7 +194,7 @@ fn a_handler_whose_schedule_lacks_its_arguments_is_named_with_its_line() {
 }
 
 #[test]
-fn a_schedule_is_not_set_by_a_variable() {
+fn schedule_variable_is_refused() {
     let error = collect_with(REMIND, &[("THINK_SCHEDULE_A", "{}")]).unwrap_err().to_string();
     assert_eq!(
         error,
@@ -202,14 +203,14 @@ fn a_schedule_is_not_set_by_a_variable() {
 }
 
 #[test]
-fn a_date_in_the_arguments_is_a_string() {
+fn date_in_the_arguments_becomes_a_string() {
     let schedules =
         collect("[a]\nfunction = \"test_greet\"\nargs.whom = 2026-12-01\ncron = \"@daily\"\n").unwrap();
     assert_eq!(&schedules.find("a").unwrap().args[..], b"{\"whom\":\"2026-12-01\"}");
 }
 
 #[test]
-fn a_run_on_time_is_due_under_every_policy() {
+fn due_contains_a_run_on_time_under_every_policy() {
     for missed in ["skip", "once", "all"] {
         let schedule = schedule(missed);
         assert_eq!(schedule.due(0, NINE_MS - 1), [0; 0], "{missed}");
@@ -220,7 +221,7 @@ fn a_run_on_time_is_due_under_every_policy() {
 }
 
 #[test]
-fn missed_runs_are_skipped_made_up_for_once_or_all() {
+fn due_applies_the_missed_policy() {
     let now_ms = NINE_MS + 2 * DAY_MS + 60_001;
     assert_eq!(schedule("skip").due(0, now_ms), [0; 0]);
     assert_eq!(schedule("once").due(0, now_ms), [NINE_MS + 2 * DAY_MS]);
@@ -228,14 +229,14 @@ fn missed_runs_are_skipped_made_up_for_once_or_all() {
 }
 
 #[test]
-fn no_more_than_the_last_thousand_missed_runs_are_made_up_for() {
+fn due_is_limited_to_the_last_thousand_missed_runs() {
     let due = schedule("all").due(0, 2_000 * DAY_MS);
     assert_eq!(due.len(), MISSED_MAX);
     assert_eq!(due.last(), Some(&(1_999 * DAY_MS + NINE_MS)));
 }
 
 #[test]
-fn the_task_of_one_time_is_known_by_its_name_and_time() {
+fn key_contains_the_name_and_the_time() {
     let schedule = schedule("once");
     let task = schedule.at(DAY_MS + NINE_MS);
     assert_eq!(task.extra.unwrap().key.as_deref(), Some("schedule/daily/1970-01-02T09:00:00Z"));

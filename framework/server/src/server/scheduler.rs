@@ -1,7 +1,7 @@
-//! Makes the tasks whose time has come.
+//! Makes tasks at the times of their schedules.
 //!
-//! A second source of tasks beside the sessions. Each time of a schedule is pushed under a key of its own and
-//! noted after that, so that a crash between the two pushes it again as the task that it is already.
+//! The scheduler is a second source of tasks beside the sessions. Each run is pushed with a key of its own
+//! and recorded after that, so that a crash in between pushes it again without making a second task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,63 +17,66 @@ use super::poll::raised;
 use crate::schedule::{Schedule, Schedules};
 use crate::store::{Accepted, AdminCommand, Clock, Query, QueryResult, Store};
 
-/// The longest sleep: so soon it is noticed that somebody has set the clock, or that a store accepts tasks again.
-const STEP: Duration = Duration::from_secs(1);
-/// If the clock is set back by more than this, in milliseconds, the times that come again run again.
+/// The longest sleep: the time until a changed clock, or a store that accepts tasks again, is noticed.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// If the clock is set back by more than this, in milliseconds, the repeated times run again.
 const SET_BACK_MS: u64 = 3 * 60 * 60 * 1_000;
-/// What a schedule that is switched off has been seen up to: the last millisecond that a signed number holds.
+/// The time up to which a disabled schedule is recorded as done: the last millisecond that a signed number
+/// holds.
 const FOREVER_MS: u64 = i64::MAX as u64;
 
-/// The schedules and how far each is.
+/// The schedules and their states.
 pub(super) struct Scheduler {
     schedules: Schedules,
-    queue: Intake,
+    intake: Intake,
     store: Arc<dyn Store>,
     clock: Clock,
-    /// In the order of the schedules. Held during a push, so that a pause is one for everybody who knows of it.
-    hands: Mutex<Vec<ScheduleState>>,
+    /// In the order of the schedules. Locked during a push, so that no task is made any more once a pause has
+    /// returned.
+    states: Mutex<Vec<ScheduleState>>,
 }
 
-/// How far a schedule is.
+/// The progress of one schedule.
 #[derive(Debug, Default)]
 struct ScheduleState {
-    /// Times up to this one are done with.
+    /// Times up to this one are done.
     seen_ms: u64,
-    /// The first time after it; `None` if it never comes or the schedule is switched off.
+    /// The first time after it; `None` if there is none or the schedule is disabled.
     next_ms: Option<u64>,
     /// The task of the last run.
     task: Option<TaskId>,
     paused: bool,
-    /// Whether the last push was refused, which has been told.
-    refused: bool,
+    /// The last push was rejected, which has been logged.
+    rejected: bool,
 }
 
 impl Scheduler {
-    /// Takes up the schedules where they were left; one that was not there before begins now.
+    /// Restores the schedules from the store; one that is new begins now.
     pub(super) async fn open(
         schedules: Schedules,
-        queue: Intake,
+        intake: Intake,
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> Result<Self> {
-        let stories = match store.query(Query::Schedules).await.context("reading the schedules' times")? {
-            QueryResult::Schedules(stories) => stories,
-            _ => Vec::new(),
-        };
-        let scheduler = Self { schedules, queue, store, clock, hands: Mutex::default() };
+        let infos =
+            match store.query(Query::Schedules).await.context("reading the states of the schedules")? {
+                QueryResult::Schedules(infos) => infos,
+                _ => Vec::new(),
+            };
+        let scheduler = Self { schedules, intake, store, clock, states: Mutex::default() };
         let now_ms = scheduler.now_ms();
-        let mut hands = Vec::new();
+        let mut states = Vec::new();
         for schedule in scheduler.schedules.iter() {
-            let story = stories.iter().find(|story| story.name == schedule.name);
-            hands.push(scheduler.restore(schedule, story, now_ms).await);
+            let info = infos.iter().find(|info| info.name == schedule.name);
+            states.push(scheduler.restore(schedule, info, now_ms).await);
         }
-        scheduler.skip_unknown(&stories).await;
-        *scheduler.hands.lock().await = hands;
+        scheduler.skip_unknown(&infos).await;
+        *scheduler.states.lock().await = states;
         Ok(scheduler)
     }
 
-    async fn restore(&self, schedule: &Schedule, story: Option<&ScheduleInfo>, now_ms: u64) -> ScheduleState {
-        let seen_ms = story.and_then(|story| story.seen_ms).filter(|&seen_ms| seen_ms != FOREVER_MS);
+    async fn restore(&self, schedule: &Schedule, info: Option<&ScheduleInfo>, now_ms: u64) -> ScheduleState {
+        let seen_ms = info.and_then(|info| info.seen_ms).filter(|&seen_ms| seen_ms != FOREVER_MS);
         let seen_ms = match (seen_ms, schedule.enabled) {
             (Some(seen_ms), true) => seen_ms,
             (_, enabled) => {
@@ -85,27 +88,27 @@ impl Scheduler {
         ScheduleState {
             seen_ms,
             next_ms: schedule.next(seen_ms),
-            task: story.and_then(|story| story.task),
-            paused: story.is_some_and(|story| story.paused),
-            refused: false,
+            task: info.and_then(|info| info.task),
+            paused: info.is_some_and(|info| info.paused),
+            rejected: false,
         }
     }
 
-    /// What is no schedule any more owes nothing if it is one again some day.
-    async fn skip_unknown(&self, stories: &[ScheduleInfo]) {
-        let gone = stories.iter().filter(|story| self.schedules.find(&story.name).is_err());
-        for story in gone.filter(|story| story.seen_ms != Some(FOREVER_MS)) {
-            self.persist(&story.name, seen(FOREVER_MS)).await;
+    /// Records schedules that exist no more as done, so that missed runs are not made up for if they return.
+    async fn skip_unknown(&self, infos: &[ScheduleInfo]) {
+        let removed = infos.iter().filter(|info| self.schedules.find(&info.name).is_err());
+        for info in removed.filter(|info| info.seen_ms != Some(FOREVER_MS)) {
+            self.persist(&info.name, seen(FOREVER_MS)).await;
         }
     }
 
-    /// Makes tasks at their times until it is told to stop.
+    /// Makes tasks at their times until the stop flag is raised. `_reading` is held until then.
     pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>, _reading: mpsc::Sender<()>) {
         if self.schedules.is_empty() {
             return;
         }
         loop {
-            let pause = self.look().await;
+            let pause = self.fire_due().await;
             tokio::select! {
                 biased;
                 () = raised(&mut stop) => return,
@@ -114,131 +117,135 @@ impl Scheduler {
         }
     }
 
-    /// Makes the tasks that are due; tells when to look again.
-    async fn look(&self) -> Duration {
-        let mut hands = self.hands.lock().await;
+    /// Makes the tasks that are due, and returns the time to sleep.
+    async fn fire_due(&self) -> Duration {
+        let mut states = self.states.lock().await;
         let now_ms = self.now_ms();
         let mut soonest_ms = u64::MAX;
-        for (schedule, hand) in self.schedules.iter().zip(&mut *hands).filter(|(_, hand)| !hand.paused) {
-            self.set_back(schedule, hand, now_ms).await;
-            if hand.next_ms.is_some_and(|next_ms| next_ms <= now_ms) {
-                self.fire(schedule, hand, now_ms).await;
+        for (schedule, state) in self.schedules.iter().zip(&mut *states).filter(|(_, state)| !state.paused) {
+            self.set_back(schedule, state, now_ms).await;
+            if state.next_ms.is_some_and(|next_ms| next_ms <= now_ms) {
+                self.fire(schedule, state, now_ms).await;
             }
-            if let Some(next_ms) = hand.next_ms.filter(|_| !hand.refused) {
+            if let Some(next_ms) = state.next_ms.filter(|_| !state.rejected) {
                 soonest_ms = soonest_ms.min(next_ms);
             }
         }
-        STEP.min(Duration::from_millis(soonest_ms.saturating_sub(self.now_ms())))
+        MAX_SLEEP.min(Duration::from_millis(soonest_ms.saturating_sub(self.now_ms())))
     }
 
-    /// After a clock that was far ahead has been put right, the schedule would otherwise wait for that time.
-    async fn set_back(&self, schedule: &Schedule, hand: &mut ScheduleState, now_ms: u64) {
-        if !schedule.enabled || hand.seen_ms <= now_ms.saturating_add(SET_BACK_MS) {
+    /// Begins a schedule again when a clock that was far ahead has been corrected; it would otherwise wait
+    /// for that time.
+    async fn set_back(&self, schedule: &Schedule, state: &mut ScheduleState, now_ms: u64) {
+        if !schedule.enabled || state.seen_ms <= now_ms.saturating_add(SET_BACK_MS) {
             return;
         }
         tracing::warn!(
-            "schedule {}: the clock was set back from {} or later, and it begins again",
+            "schedule {}: the clock was set back from {} or later; the schedule begins again",
             schedule.name,
-            schedule.cron.show(hand.seen_ms)
+            schedule.cron.show(state.seen_ms)
         );
-        hand.mark_seen(schedule, now_ms);
+        state.mark_seen(schedule, now_ms);
         self.persist(&schedule.name, seen(now_ms)).await;
     }
 
-    /// Makes the tasks of the times that have come.
-    async fn fire(&self, schedule: &Schedule, hand: &mut ScheduleState, now_ms: u64) {
-        let times = schedule.due(hand.seen_ms, now_ms);
+    /// Makes the tasks of the times up to now.
+    async fn fire(&self, schedule: &Schedule, state: &mut ScheduleState, now_ms: u64) {
+        let times = schedule.due(state.seen_ms, now_ms);
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
             tracing::info!("schedule {}: a run was missed and is skipped", schedule.name);
-            return hand.mark_seen(schedule, now_ms);
+            return state.mark_seen(schedule, now_ms);
         };
-        if let Some(task) = self.overlapping(schedule, hand).await {
+        if let Some(task) = self.overlapping(schedule, state).await {
             let at = schedule.cron.show(last);
             tracing::info!(
-                "schedule {}: no task for {at}, because task {task} of the run before has not ended",
+                "schedule {}: no task for {at}, because task {task} of the previous run has not ended",
                 schedule.name
             );
-            hand.mark_seen(schedule, last);
+            state.mark_seen(schedule, last);
             return self.persist(&schedule.name, seen(last)).await;
         }
-        if hand.next_ms.is_some_and(|next_ms| next_ms < first) && !hand.refused {
+        if state.next_ms.is_some_and(|next_ms| next_ms < first) && !state.rejected {
             let first = schedule.cron.show(first);
             tracing::info!("schedule {}: missed runs before {first} are not made up for", schedule.name);
         }
-        self.push(schedule, hand, &times).await;
+        self.push(schedule, state, &times).await;
     }
 
-    /// Pushes a task for each time, and notes how far that went.
-    async fn push(&self, schedule: &Schedule, hand: &mut ScheduleState, times: &[u64]) {
+    /// Pushes a task for each time up to the first that is rejected, and records the last one.
+    async fn push(&self, schedule: &Schedule, state: &mut ScheduleState, times: &[u64]) {
         let tasks = times.iter().map(|&time| schedule.at(time)).collect();
         let mut fired = None;
-        let mut refused = None;
-        for (&time, result) in times.iter().zip(self.queue.push(tasks).await) {
+        let mut rejected = None;
+        for (&time, result) in times.iter().zip(self.intake.push(tasks).await) {
             match result {
-                Ok(accepted) => fired = Some((time, tell(schedule, time, accepted))),
-                Err(refusal) => {
-                    refused = Some((time, refusal));
+                Ok(accepted) => fired = Some((time, log_run(schedule, time, accepted))),
+                Err(error) => {
+                    rejected = Some((time, error));
                     break;
                 }
             }
         }
-        if let Some((time, refusal)) = refused.as_ref().filter(|_| !hand.refused) {
+        if let Some((time, error)) = rejected.as_ref().filter(|_| !state.rejected) {
             let at = schedule.cron.show(*time);
-            tracing::warn!("schedule {}: no task for {at} yet, tried again: {refusal}", schedule.name);
+            tracing::warn!("schedule {}: no task for {at} yet, it is tried again: {error}", schedule.name);
         }
         if let Some((time, task)) = fired {
-            hand.mark_seen(schedule, time);
-            hand.task = Some(task);
+            state.mark_seen(schedule, time);
+            state.task = Some(task);
             let note =
                 ScheduleNote { seen_ms: Some(time), fired_ms: Some(time), task: Some(task), paused: None };
             self.persist(&schedule.name, note).await;
         }
-        hand.refused = refused.is_some();
+        state.rejected = rejected.is_some();
     }
 
-    /// The task of the run before, if it is in the way.
-    async fn overlapping(&self, schedule: &Schedule, hand: &ScheduleState) -> Option<TaskId> {
-        let task = hand.task.filter(|_| schedule.overlap == OverlapPolicy::Skip)?;
+    /// The task of the previous run, if it has not ended and overlap is not permitted.
+    async fn overlapping(&self, schedule: &Schedule, state: &ScheduleState) -> Option<TaskId> {
+        let task = state.task.filter(|_| schedule.overlap == OverlapPolicy::Skip)?;
         match self.store.query(Query::Task(task)).await {
-            Ok(QueryResult::Task(story)) if !story.summary.state.is_terminal() => Some(task),
-            // One that is not kept any more has ended.
+            Ok(QueryResult::Task(info)) if !info.summary.state.is_terminal() => Some(task),
+            // A task that is not kept any more has ended.
             Ok(_) => None,
-            Err(refusal) => {
-                tracing::warn!("schedule {}: how task {task} is doing: {refusal}", schedule.name);
+            Err(error) => {
+                tracing::warn!("schedule {}: reading the state of task {task}: {error}", schedule.name);
                 None
             }
         }
     }
 
-    /// Makes a task now, besides those of the clock.
+    /// Makes a task now, beside those of the clock.
     pub(super) async fn run_now(&self, name: &str) -> Result<TaskId, RequestError> {
-        self.queue.push_one(self.schedules.find(name)?.now()).await
+        self.intake.push_one(self.schedules.find(name)?.now()).await
     }
 
-    /// Lets no time of a schedule run until it is resumed, also after a restart; those that pass meanwhile are
-    /// skipped. No task of it is made any more when this returns.
+    /// Pauses or resumes a schedule, also across restarts; the times during a pause are skipped. No task of a
+    /// paused schedule is made any more when this returns.
     pub(super) async fn pause(&self, name: &str, paused: bool) -> Result<(), RequestError> {
         self.schedules.find(name)?;
-        let mut hands = self.hands.lock().await;
-        let found = self.schedules.iter().zip(&mut *hands).find(|(schedule, _)| schedule.name == name);
-        let Some((schedule, hand)) = found.filter(|(_, hand)| hand.paused != paused) else { return Ok(()) };
+        let mut states = self.states.lock().await;
+        let found = self.schedules.iter().zip(&mut *states).find(|(schedule, _)| schedule.name == name);
+        let Some((schedule, state)) = found.filter(|(_, state)| state.paused != paused) else {
+            return Ok(());
+        };
         let seen_ms = (!paused && schedule.enabled).then(|| self.now_ms());
-        self.note(name, ScheduleNote { seen_ms, paused: Some(paused), ..ScheduleNote::default() }).await?;
-        hand.paused = paused;
+        self.write(name, ScheduleNote { seen_ms, paused: Some(paused), ..ScheduleNote::default() }).await?;
+        state.paused = paused;
         if let Some(seen_ms) = seen_ms {
-            hand.mark_seen(schedule, seen_ms);
+            state.mark_seen(schedule, seen_ms);
         }
         Ok(())
     }
 
-    async fn note(&self, name: &str, note: ScheduleNote) -> Result<(), RequestError> {
-        self.store.apply(AdminCommand::Schedule { name: name.to_owned(), note }).await.map(drop)
+    async fn write(&self, name: &str, note: ScheduleNote) -> Result<(), RequestError> {
+        self.store.apply(AdminCommand::Schedule { name: name.to_owned(), note }).await.map(|_| ())
     }
 
-    /// Notes what can be done without: what was pushed is known by its key.
+    /// Records the state as far as the store accepts it. A lost record does no harm: a run pushed again is
+    /// known by its key.
     async fn persist(&self, name: &str, note: ScheduleNote) {
-        if let Err(refusal) = self.note(name, note).await {
-            tracing::warn!("schedule {name}: how far it is could not be noted: {refusal}");
+        if let Err(error) = self.write(name, note).await {
+            tracing::warn!("schedule {name}: its state could not be recorded: {error}");
         }
     }
 
@@ -251,7 +258,7 @@ impl ScheduleState {
     fn mark_seen(&mut self, schedule: &Schedule, seen_ms: u64) {
         self.seen_ms = seen_ms;
         self.next_ms = schedule.next(seen_ms);
-        self.refused = false;
+        self.rejected = false;
     }
 }
 
@@ -259,10 +266,10 @@ fn seen(time_ms: u64) -> ScheduleNote {
     ScheduleNote { seen_ms: Some(time_ms), ..ScheduleNote::default() }
 }
 
-fn tell(schedule: &Schedule, time: u64, accepted: Accepted) -> TaskId {
+fn log_run(schedule: &Schedule, time: u64, accepted: Accepted) -> TaskId {
     let Accepted { id, is_new } = accepted;
-    let already = if is_new { "" } else { ", which was there already" };
-    tracing::info!("schedule {}: task {id} for {}{already}", schedule.name, schedule.cron.show(time));
+    let existing = if is_new { "" } else { ", which existed already" };
+    tracing::info!("schedule {}: task {id} for {}{existing}", schedule.name, schedule.cron.show(time));
     id
 }
 

@@ -1,4 +1,4 @@
-//! What expressions mean, also on the days on which somebody turns the clocks.
+//! The times of expressions, also on the days on which clocks are changed.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn next(expression: &str, timezone: &str, after: &str, count: usize) -> Vec<Stri
 }
 
 #[test]
-fn five_fields_begin_with_the_minute_and_six_with_the_second() {
+fn expression_of_five_fields_begins_with_the_minute_and_of_six_with_the_second() {
     assert_eq!(
         next("0 9 * * mon-fri", "Asia/Shanghai", "2026-11-20T02:00:00Z", 2),
         ["2026-11-23T09:00:00+08:00", "2026-11-24T09:00:00+08:00"]
@@ -30,7 +30,7 @@ fn five_fields_begin_with_the_minute_and_six_with_the_second() {
 }
 
 #[test]
-fn names_lasts_nearest_weekdays_and_nth_days_are_understood() {
+fn expression_accepts_names_last_nearest_and_nth_days() {
     for (expression, first) in [
         ("0 0 1 JAN,jul *", "2026-07-01"),
         ("0 0 L * *", "2026-02-28"),
@@ -49,7 +49,7 @@ fn names_lasts_nearest_weekdays_and_nth_days_are_understood() {
 }
 
 #[test]
-fn a_fixed_time_that_spring_skips_comes_right_after_the_gap() {
+fn next_of_a_fixed_time_in_the_spring_gap_is_right_after_it() {
     assert_eq!(
         next("30 2 * * *", "America/New_York", "2024-03-10T05:00:00Z", 2),
         ["2024-03-10T03:00:00-04:00", "2024-03-11T02:30:00-04:00"]
@@ -57,7 +57,7 @@ fn a_fixed_time_that_spring_skips_comes_right_after_the_gap() {
 }
 
 #[test]
-fn repeated_times_that_spring_skips_are_left_out() {
+fn next_of_repeated_times_leaves_out_the_spring_gap() {
     assert_eq!(
         next("*/30 * * * *", "America/New_York", "2024-03-10T06:15:00Z", 3),
         ["2024-03-10T01:30:00-05:00", "2024-03-10T03:00:00-04:00", "2024-03-10T03:30:00-04:00"]
@@ -69,7 +69,7 @@ fn repeated_times_that_spring_skips_are_left_out() {
 }
 
 #[test]
-fn a_fixed_time_that_autumn_repeats_comes_once() {
+fn next_of_a_fixed_time_repeated_in_autumn_comes_once() {
     assert_eq!(
         next("30 1 * * *", "America/New_York", "2024-11-03T04:00:00Z", 2),
         ["2024-11-03T01:30:00-04:00", "2024-11-04T01:30:00-05:00"]
@@ -77,7 +77,7 @@ fn a_fixed_time_that_autumn_repeats_comes_once() {
 }
 
 #[test]
-fn repeated_times_that_autumn_repeats_come_in_both_hours() {
+fn next_of_repeated_times_in_autumn_come_in_both_hours() {
     assert_eq!(
         next("*/30 * * * *", "America/New_York", "2024-11-03T04:45:00Z", 5),
         [
@@ -91,7 +91,7 @@ fn repeated_times_that_autumn_repeats_come_in_both_hours() {
 }
 
 #[test]
-fn a_day_that_a_zone_leaves_out_stops_nothing() {
+fn next_continues_behind_a_day_that_a_zone_leaves_out() {
     assert_eq!(
         next("0 12 * * *", "Pacific/Apia", "2011-12-29T12:00:00Z", 2),
         ["2011-12-29T12:00:00-10:00", "2011-12-31T12:00:00+14:00"]
@@ -99,7 +99,7 @@ fn a_day_that_a_zone_leaves_out_stops_nothing() {
 }
 
 #[test]
-fn the_times_between_two_moments_are_those_that_come_one_after_the_other() {
+fn between_returns_the_times_that_next_does() {
     let days = [
         ("America/New_York", "2024-03-09T12:00:00Z"),
         ("America/New_York", "2024-11-02T12:00:00Z"),
@@ -123,7 +123,7 @@ fn the_times_between_two_moments_are_those_that_come_one_after_the_other() {
 }
 
 #[test]
-fn a_moment_belongs_to_the_time_that_it_ends() {
+fn between_excludes_its_start_and_includes_its_end() {
     let cron = cron("* * * * * *", "UTC");
     assert_eq!(cron.between(5_000, 7_000, 10), [6_000, 7_000]);
     assert_eq!(cron.between(5_000, 5_999, 10), [0; 0]);
@@ -134,7 +134,7 @@ fn a_moment_belongs_to_the_time_that_it_ends() {
 }
 
 #[test]
-fn what_is_wrong_with_an_expression_is_said_of_its_field() {
+fn expression_error_names_the_wrong_field() {
     for (expression, says) in [
         ("0 25 * * *", "the hour \"25\" of \"0 25 * * *\" is not made of 0 to 23"),
         ("0 9 * * mon-fry", "the day of the week \"mon-fry\""),
@@ -155,7 +155,7 @@ fn what_is_wrong_with_an_expression_is_said_of_its_field() {
 }
 
 #[test]
-fn a_time_zone_that_does_not_exist_suggests_the_near_one() {
+fn unknown_time_zone_suggests_the_similar_one() {
     let error = Cron::new("0 9 * * *", "Asia/Shangai").unwrap_err();
     assert_eq!(error, "there is no time zone \"Asia/Shangai\"; did you mean \"Asia/Shanghai\"?");
     assert!(Cron::new("0 9 * * *", "moon").unwrap_err().contains("\"UTC\""));

@@ -1,4 +1,4 @@
-//! Schedules against a clock that a test moves, over a store that outlives the scheduler.
+//! Schedules with a fake clock, over a store that outlives the scheduler.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
@@ -71,7 +71,7 @@ impl World {
         self.store.counts().await.ledger.accepted
     }
 
-    async fn story(&self) -> ScheduleInfo {
+    async fn info(&self) -> ScheduleInfo {
         match self.store.query(Query::Schedules).await.unwrap() {
             QueryResult::Schedules(stories) => {
                 stories.into_iter().find(|story| story.name == "hourly").unwrap()
@@ -109,153 +109,153 @@ impl World {
 }
 
 #[tokio::test]
-async fn each_time_makes_one_task_and_is_noted() {
+async fn scheduler_makes_one_task_a_time_and_records_it() {
     let world = World::new(10);
     let scheduler = world.open("").await;
-    assert_eq!(scheduler.look().await, STEP);
+    assert_eq!(scheduler.fire_due().await, MAX_SLEEP);
     assert_eq!(world.accepted().await, 0, "a new schedule begins now");
     world.clock.advance(HOUR / 2);
-    scheduler.look().await;
-    scheduler.look().await;
+    scheduler.fire_due().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 1);
     let time = START_MS + HOUR_MS / 2;
-    let story = world.story().await;
+    let story = world.info().await;
     assert_eq!((story.seen_ms, story.fired_ms, story.task), (Some(time), Some(time), Some(0)));
     assert_eq!(world.keys().await, ["schedule/hourly/1972-09-27T01:00:00Z"]);
 }
 
 #[tokio::test]
-async fn it_looks_again_when_the_next_time_comes() {
+async fn scheduler_sleeps_until_the_next_time() {
     let world = World::new(10);
     let scheduler = world.open("").await;
     world.clock.advance(HOUR / 2 - Duration::from_millis(400));
-    assert_eq!(scheduler.look().await, Duration::from_millis(400));
+    assert_eq!(scheduler.fire_due().await, Duration::from_millis(400));
 }
 
 #[tokio::test]
-async fn a_restart_repeats_no_time_and_makes_up_for_missed_ones_by_policy() {
+async fn scheduler_after_a_restart_repeats_no_time_and_applies_the_missed_policy() {
     for (missed, tasks) in [("skip", 1), ("once", 2), ("all", 4)] {
         let world = World::new(10);
         let more = format!("missed = \"{missed}\"");
         let scheduler = world.open(&more).await;
         world.clock.advance(HOUR / 2);
-        scheduler.look().await;
+        scheduler.fire_due().await;
         drop(scheduler);
         let scheduler = world.open(&more).await;
-        scheduler.look().await;
+        scheduler.fire_due().await;
         assert_eq!(world.accepted().await, 1, "{missed}: nothing was missed yet");
         drop(scheduler);
         world.clock.advance(3 * HOUR + Duration::from_secs(120));
-        world.open(&more).await.look().await;
+        world.open(&more).await.fire_due().await;
         assert_eq!(world.accepted().await, tasks, "{missed}");
     }
 }
 
 #[tokio::test]
-async fn a_crash_between_a_push_and_its_note_doubles_nothing() {
+async fn scheduler_after_a_crash_before_the_record_makes_no_second_task() {
     let world = World::new(10);
     let scheduler = world.open("").await;
     world.clock.advance(HOUR / 2);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     // As if the note had not been written.
     let note = ScheduleNote { seen_ms: Some(START_MS), ..ScheduleNote::default() };
     world.store.apply(AdminCommand::Schedule { name: "hourly".to_owned(), note }).await.unwrap();
-    world.open("").await.look().await;
+    world.open("").await.fire_due().await;
     assert_eq!(world.accepted().await, 1);
-    assert_eq!(world.story().await.seen_ms, Some(START_MS + HOUR_MS / 2));
+    assert_eq!(world.info().await.seen_ms, Some(START_MS + HOUR_MS / 2));
 }
 
 #[tokio::test]
-async fn a_time_whose_task_is_refused_is_tried_again() {
+async fn rejected_run_is_tried_again() {
     let world = World::new(2);
     let scheduler = world.open("missed = \"all\"").await;
     world.clock.advance(3 * HOUR);
-    assert_eq!(scheduler.look().await, STEP);
+    assert_eq!(scheduler.fire_due().await, MAX_SLEEP);
     assert_eq!(world.accepted().await, 2, "the third finds no room");
-    assert_eq!(scheduler.look().await, STEP);
+    assert_eq!(scheduler.fire_due().await, MAX_SLEEP);
     world.finish_one().await;
-    scheduler.look().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 3);
     assert_eq!(world.keys().await.last().unwrap(), "schedule/hourly/1972-09-27T03:00:00Z");
 }
 
 #[tokio::test]
-async fn a_run_is_skipped_while_the_one_before_has_not_ended_also_after_a_restart() {
+async fn overlapping_run_is_skipped_also_after_a_restart() {
     let world = World::new(10);
     let scheduler = world.open("overlap = \"skip\"").await;
     world.clock.advance(HOUR);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     world.clock.advance(HOUR);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 1, "the first has not ended");
     world.clock.advance(HOUR);
     let scheduler = world.open("overlap = \"skip\"").await;
-    scheduler.look().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 1, "the first has still not ended");
     world.finish_one().await;
-    scheduler.look().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 1, "what was skipped stays so");
     world.clock.advance(HOUR);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 2);
 }
 
 #[tokio::test]
-async fn what_passes_during_a_pause_is_skipped_also_across_restarts() {
+async fn pause_skips_its_times_also_across_restarts() {
     let world = World::new(10);
     let scheduler = world.open("missed = \"all\"").await;
     scheduler.pause("hourly", true).await.unwrap();
     world.clock.advance(2 * HOUR);
-    assert_eq!(scheduler.look().await, STEP);
+    assert_eq!(scheduler.fire_due().await, MAX_SLEEP);
     let scheduler = world.open("missed = \"all\"").await;
-    scheduler.look().await;
-    assert!(world.story().await.paused);
+    scheduler.fire_due().await;
+    assert!(world.info().await.paused);
     world.clock.advance(2 * HOUR);
     scheduler.pause("hourly", false).await.unwrap();
-    world.open("missed = \"all\"").await.look().await;
+    world.open("missed = \"all\"").await.fire_due().await;
     assert_eq!(world.accepted().await, 0);
     world.clock.advance(HOUR);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 1);
 }
 
 #[tokio::test]
-async fn what_passes_while_a_schedule_is_switched_off_or_gone_is_skipped() {
+async fn disabled_or_removed_schedule_skips_its_times() {
     for without in ["[hourly]\nfunction = \"test_tick\"\ncron = \"@hourly\"\nenabled = false", ""] {
         let world = World::new(10);
         world.open("missed = \"all\"").await;
         let scheduler = world.open_file(without).await;
         world.clock.advance(5 * HOUR);
-        assert_eq!(scheduler.look().await, STEP);
-        world.open("missed = \"all\"").await.look().await;
+        assert_eq!(scheduler.fire_due().await, MAX_SLEEP);
+        world.open("missed = \"all\"").await.fire_due().await;
         assert_eq!(world.accepted().await, 0, "{without}");
     }
 }
 
 #[tokio::test]
-async fn a_clock_set_back_a_little_repeats_nothing_and_far_back_begins_again() {
+async fn clock_set_back_a_little_repeats_nothing_and_far_back_begins_again() {
     let world = World::new(10);
     let scheduler = world.open("").await;
     world.clock.advance(HOUR);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     world.clock.set(START_MS);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     world.clock.advance(HOUR);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 1, "that hour has had its run");
     world.clock.set(START_MS - 100 * HOUR_MS);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     world.clock.advance(HOUR);
-    scheduler.look().await;
+    scheduler.fire_due().await;
     assert_eq!(world.accepted().await, 2);
 }
 
 #[tokio::test]
-async fn a_run_by_hand_changes_nothing_about_the_times() {
+async fn run_now_leaves_the_times_unchanged() {
     let world = World::new(10);
     let scheduler = world.open("enabled = false").await;
     assert_eq!(scheduler.run_now("hourly").await, Ok(0));
-    assert_eq!(world.story().await.fired_ms, None);
+    assert_eq!(world.info().await.fired_ms, None);
     let refusal = scheduler.run_now("hurly").await.unwrap_err();
     assert_eq!(refusal.to_string(), "There is no schedule \"hurly\". Did you mean \"hourly\"?");
 }
