@@ -1,5 +1,5 @@
-//! Keys that are refused with advice: settings of Swoole and Workerman without a meaning here, and earlier names of
-//! this program's own settings.
+//! Keys that are refused with advice: settings of Swoole and Workerman without a meaning here, and earlier
+//! names of this program's own settings.
 
 /// Each key as it is written elsewhere, and the sentence that says what to do instead.
 pub(super) const REPLACED: &[(&str, &str)] = &[

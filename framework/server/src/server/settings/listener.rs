@@ -15,7 +15,8 @@ const UNIX: &str = "unix:";
 /// More listeners than this are a mistake.
 const LISTENERS_MAX: usize = 64;
 
-/// The settings of one listener. A key that a `[[listeners]]` table omits has its default, not the first listener's value.
+/// The settings of one listener. A key that a `[[listeners]]` table omits has its default, not the first
+/// listener's value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerSettings {
@@ -88,8 +89,8 @@ impl ListenerSettings {
         matches!(self.place(), Place::Unix(_))
     }
 
-    /// `true` if plain-text connections are rejected. Client certificates imply it: otherwise a client without one could
-    /// connect in plain text.
+    /// `true` if plain-text connections are rejected. Client certificates imply it: otherwise a client
+    /// without one could connect in plain text.
     pub fn speaks_tls_only(&self) -> bool {
         self.ssl_required || self.ssl_client_cert_file.is_some()
     }
@@ -136,7 +137,8 @@ impl ServerSettings {
         }
     }
 
-    /// The Unix socket for the project's own commands, which grants full access; `None` if it is switched off.
+    /// The Unix socket for the project's own commands, which grants full access; `None` if it is switched
+    /// off.
     pub fn control_listener(&self) -> Option<ListenerSettings> {
         let path = self.control_socket.to_str().filter(|path| !path.is_empty())?;
         Some(ListenerSettings {

@@ -1,4 +1,4 @@
-//! A setting that is a rate: `"100/s"`, `"5/min"`, `"1000/h"`.
+//! The value of a setting that is a rate: `"100/s"`, `"5/min"`, `"1000/h"`.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::store::Rate;
 
-/// The words for a time of one.
+/// The units and their seconds.
 const UNITS: [(&str, u64); 4] = [("s", 1), ("min", 60), ("h", 60 * 60), ("day", 24 * 60 * 60)];
 
-/// How many tasks of a queue may start in a time.
+/// The number of tasks of a queue that may start in a period.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueueRate(pub Rate);
 
@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for QueueRate {
     }
 }
 
-/// A number above zero, and a time of up to a day: a unit alone, or several of it as in `10/5s`.
+/// Parses a number above zero and a period of up to a day: a unit alone, or several as in `10/5s`.
 fn parse(text: &str) -> Option<QueueRate> {
     let (count, per) = text.split_once('/')?;
     let count = count.trim().parse().ok().filter(|count| *count > 0)?;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_a_number_and_a_time() {
+    fn parse_reads_a_number_and_a_period() {
         for (text, count, seconds, written) in [
             ("100/s", 100, 1, "100/s"),
             (" 5 / min ", 5, 60, "5/min"),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_nothing_is_none() {
+    fn parse_rejects_what_is_no_rate() {
         for text in
             ["", "100", "/s", "0/s", "-1/s", "1/", "1/0s", "1/week", "1.5/s", "5000000000/s", "1/2day"]
         {

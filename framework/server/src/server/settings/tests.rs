@@ -1,4 +1,4 @@
-//! What the section `server` takes, and what it refuses.
+//! The values that the section `server` accepts and rejects.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +12,12 @@ fn values(settings: &ServerSettings) -> BTreeMap<String, Value> {
 }
 
 #[test]
-fn the_defaults_pass_their_own_check() {
+fn check_accepts_the_defaults() {
     assert_eq!(ServerSettings::default().check(), Ok(()));
 }
 
 #[test]
-fn numbers_that_make_no_sense_are_all_named() {
+fn check_names_every_number_out_of_range() {
     let settings = ServerSettings {
         worker_num: 0,
         task_worker_num: 100_001,
@@ -37,7 +37,7 @@ fn numbers_that_make_no_sense_are_all_named() {
 }
 
 #[test]
-fn queues_are_given_workers_and_weights_within_bounds() {
+fn check_bounds_workers_and_weights_of_queues() {
     let problem = |settings: ServerSettings| settings.check().unwrap_err().to_string();
     let queues = |queues: &[(String, usize)]| ServerSettings {
         task_queues: queues.iter().cloned().collect(),
@@ -60,7 +60,7 @@ fn queues_are_given_workers_and_weights_within_bounds() {
 }
 
 #[test]
-fn a_name_from_elsewhere_is_refused_with_what_to_do_here() {
+fn section_refuses_a_foreign_key_with_advice() {
     let variables = [("THINK_SERVER_DISPATCH_MODE", "2"), ("THINK_SERVER_WORKER_NUMBER", "2")];
     let problems = Config::at("/no/project", variables).section::<ServerSettings>().unwrap_err().to_string();
     let lines: Vec<_> = problems.lines().collect();
@@ -84,7 +84,7 @@ fn section_refuses_the_earlier_name_of_a_setting_with_the_present_one() {
 }
 
 #[test]
-fn no_setting_is_also_a_replaced_name_and_none_is_listed_twice() {
+fn replaced_keys_are_unique_and_no_settings() {
     let mut names: Vec<_> = foreign_keys::REPLACED.iter().map(|(name, _)| (*name).to_owned()).collect();
     names.extend(values(&ServerSettings::default()).into_keys());
     names.sort();
@@ -93,7 +93,7 @@ fn no_setting_is_also_a_replaced_name_and_none_is_listed_twice() {
 }
 
 #[test]
-fn the_log_file_is_relative_to_the_root() {
+fn log_file_is_relative_to_the_root() {
     let settings = ServerSettings { log_file: Some("runtime/server.log".into()), ..Default::default() };
     let logging = settings.logging(&Config::at("/srv/app", []));
     assert_eq!(logging.file.as_deref(), Some(Path::new("/srv/app/runtime/server.log")));
