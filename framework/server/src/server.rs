@@ -7,9 +7,9 @@
 //!
 //! The scheduler stands beside the sessions, and makes tasks at the times of its schedules.
 //!
-//! Every stage sends batches to the next and never calls back; this module, the handle and the takeover alone know
-//! them all. I/O ([`frontend`]) and tasks ([`worker`]) run on separate threads, so that a handler which burns CPU
-//! delays no acknowledgement.
+//! Every stage sends batches to the next and never calls back; this module, the handle and the takeover alone
+//! know them all. I/O ([`frontend`]) and tasks ([`worker`]) run on separate threads, so that a handler which
+//! burns CPU delays no acknowledgement.
 
 mod access;
 mod connection;
@@ -171,7 +171,8 @@ impl Server {
     }
 }
 
-/// Subscribes to the tasks that clients of an old process wait for, within the I/O runtime, and reports their ends.
+/// Subscribes to the tasks that clients of an old process wait for, within the I/O runtime, and reports their
+/// ends.
 async fn relay(
     io: &ThreadPool,
     replies: &ReplyTargets,
@@ -183,7 +184,8 @@ async fn relay(
     Ok(io.spawn(report))
 }
 
-/// Checks that settings, schedules, tokens and certificates fit each other and the handlers, without starting anything.
+/// Checks that settings, schedules, tokens and certificates fit each other and the handlers, without starting
+/// anything.
 ///
 /// # Errors
 /// The first one that does not fit, with its place.

@@ -1,4 +1,4 @@
-//! A client's connection, as the callbacks of the server see it.
+//! A client's connection, as the callbacks see it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::intake::Intake;
 use super::outbox::{Outbox, Slot};
 use super::peer::Peer;
 
-/// A client's connection. Cheap to clone, and may be kept: what is sent after its end is dropped.
+/// A client's connection. Cheap to clone, and may be kept: messages sent after its end are dropped.
 #[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
@@ -30,17 +30,17 @@ impl Connection {
         Self { inner: Arc::new(Inner { number, peer, queue, outbox }), slot: None }
     }
 
-    /// 1 for the first connection of this server, and rising.
+    /// The number of the connection: 1 for the first one of this server, then rising.
     pub fn number(&self) -> u64 {
         self.inner.number
     }
 
-    /// Who is at the other end.
+    /// The other end of the connection.
     pub fn address(&self) -> Peer {
         self.inner.peer
     }
 
-    /// Hands over a task; it is as durable as the store makes it when this returns its id.
+    /// Makes a task; it is as durable as the store makes it when this returns its id.
     ///
     /// # Errors
     /// A [`RequestError`], with nothing queued: unknown function, queue full, server shutting down.
@@ -48,30 +48,30 @@ impl Connection {
         self.inner.queue.push_one(NewTask::of(self.inner.queue.handlers(), &task)?).await
     }
 
-    /// Hands over a task of the configured `default_function` with these JSON arguments; else as [`Self::task`].
+    /// As [`Self::task`], with the configured `default_function` and these JSON arguments.
     ///
     /// # Errors
-    /// Also when there is no default function, or the arguments do not fit it.
+    /// As there, and when there is no default function or the arguments do not fit it.
     pub async fn default_task(&self, args: Bytes) -> Result<TaskId, RequestError> {
         self.inner.queue.push_one(self.inner.queue.default_task(args)?).await
     }
 
-    /// Sends one message: a line, a frame, whatever the client speaks. Within `on_receive` the messages keep the order of the messages they answer; afterwards
-    /// they go out as they come.
+    /// Sends one message in the protocol of the client, as a line or a frame. Within `on_receive` the replies
+    /// keep the order of the messages they belong to; afterwards they are sent at once.
     pub fn send(&self, text: impl fmt::Display) {
         self.inner.outbox.send_text(self.slot, &text.to_string());
     }
 
-    /// The same connection, whose lines keep a place among the answers.
+    /// The same connection, whose messages take the place of `slot` among the replies.
     pub(super) fn within(&self, slot: Slot) -> Self {
         Self { inner: self.inner.clone(), slot: Some(slot) }
     }
 
-    /// Ends the place of one message, with an error if its callback failed.
+    /// Closes the slot of one message, with an error if its callback failed.
     pub(super) fn close_slot(&self, slot: Slot, error: Option<&RequestError>) {
         let mut bytes = Vec::new();
-        if let Some(refusal) = error {
-            ReplyWriter::new(&mut bytes).refused(None, refusal);
+        if let Some(error) = error {
+            ReplyWriter::new(&mut bytes).refused(None, error);
         }
         self.inner.outbox.close_slot(slot, &bytes);
     }

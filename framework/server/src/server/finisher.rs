@@ -38,8 +38,8 @@ struct TimeStamps {
 }
 
 impl AttemptEnd {
-    /// An attempt without an outcome: its lease is returned as if it had not been taken, unless the task is to be
-    /// cancelled.
+    /// An attempt without an outcome: its lease is returned as if it had not been taken, unless the task is
+    /// to be cancelled.
     pub(super) fn aborted(lease: Lease, started: Instant, ended: Instant) -> Self {
         Self { lease, outcome: None, follow: Vec::new(), started, ended }
     }
@@ -81,14 +81,15 @@ impl AttemptEnd {
     }
 }
 
-/// The pause after an attempt: doubled each time, and spread over half to one and a half of that, so that tasks which
-/// failed together are not retried together.
+/// The pause after an attempt: doubled each time, and spread over half to one and a half of that, so that
+/// tasks which failed together are not retried together.
 fn backoff(base: Duration, attempt: u32) -> Duration {
     let doubled = base.saturating_mul(1 << attempt.saturating_sub(1).min(20));
     doubled.min(BACKOFF_MAX).mul_f64(0.5 + fastrand::f64())
 }
 
-/// Settles the ends of attempts until the last worker has ended, and forwards the tasks that ended without one.
+/// Settles the ends of attempts until the last worker has ended, and forwards the tasks that ended without
+/// one.
 pub(super) async fn run(
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,

@@ -1,4 +1,5 @@
-//! The network side of a running server: the listeners with their sessions, and the scheduler, on the I/O threads.
+//! The network side of a running server: the listeners with their sessions, and the scheduler, on the I/O
+//! threads.
 
 use std::sync::Arc;
 
@@ -30,8 +31,8 @@ pub(super) struct Frontend {
 }
 
 impl Frontend {
-    /// Accepts connections on `listeners`, and starts the scheduler. `relay` is the task that reports to the clients of
-    /// an old process, if there is one.
+    /// Accepts connections on `listeners`, and starts the scheduler. `relay` is the task that reports to the
+    /// clients of an old process, if there is one.
     pub(super) fn spawn(
         runtime: ThreadPool,
         listeners: Vec<BoundListener>,
@@ -68,8 +69,8 @@ impl Frontend {
         self.policies.iter().for_each(|policy| policy.reload());
     }
 
-    /// Accepts no further connection, reads no further request, and accepts no further task once those that were read
-    /// have their replies. Callbacks of connections may run up to `deadline`.
+    /// Accepts no further connection, reads no further request, and accepts no further task once those that
+    /// were read have their replies. Callbacks of connections may run up to `deadline`.
     pub(super) async fn close(&mut self, deadline: Instant) {
         self.sockets.clear();
         self.stop.send_replace(true);
@@ -79,7 +80,8 @@ impl Frontend {
         self.intake.close();
     }
 
-    /// Waits until every client has its last reply and its connection is closed. May be cancelled and called again.
+    /// Waits until every client has its last reply and its connection is closed. May be cancelled and called
+    /// again.
     pub(super) async fn finish(&mut self) {
         for task in &mut self.clients {
             if !task.is_finished() {

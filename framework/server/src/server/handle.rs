@@ -17,8 +17,8 @@ use crate::store::Store;
 /// The time that the last replies and the last writes may take once the tasks have ended.
 pub(super) const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running server. Dropping it ends the server at once, whatever is running; [`ServerHandle::stop`] shuts it down in
-/// order.
+/// A running server. Dropping it ends the server at once, whatever is running; [`ServerHandle::stop`] shuts
+/// it down in order.
 pub struct ServerHandle {
     pub(super) frontend: Frontend,
     pub(super) workers: Workers,
@@ -27,7 +27,7 @@ pub struct ServerHandle {
     pub(super) store: Arc<dyn Store>,
 }
 
-/// What is left after a shutdown.
+/// The tasks that are left after a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownReport {
     /// The number of tasks that wait, or whose attempt was aborted.
@@ -42,7 +42,8 @@ impl ServerHandle {
         self.control.shutdown.set_restart_args(arguments);
     }
 
-    /// Waits until a client requests the shutdown, and returns the grace period for [`ServerHandle::stop_within`].
+    /// Waits until a client requests the shutdown, and returns the grace period for
+    /// [`ServerHandle::stop_within`].
     pub fn stop_requested(&self) -> impl Future<Output = Duration> + use<> {
         let shutdown = self.control.shutdown.clone();
         async move { shutdown.requested().await }
@@ -58,8 +59,8 @@ impl ServerHandle {
         self.frontend.addresses()
     }
 
-    /// Reads tokens and certificates again if their files have changed, without waiting for the next connection.
-    /// Files that cannot be used are logged and change nothing.
+    /// Reads tokens and certificates again if their files have changed, without waiting for the next
+    /// connection. Files that cannot be used are logged and change nothing.
     pub fn reload_credentials(&self) {
         self.frontend.reload_credentials();
     }
@@ -67,7 +68,8 @@ impl ServerHandle {
     /// Shuts down in the order of the stages: no new requests, then no new tasks, then the running tasks
     /// finish within `max_wait_time`, then all of it is settled and reported, then the connections close.
     ///
-    /// A store that does not survive the process has its due tasks run to the end as well, within the same time.
+    /// A store that does not survive the process has its due tasks run to the end as well, within the same
+    /// time.
     pub async fn stop(self) -> ShutdownReport {
         let grace = self.control.shutdown.grace();
         self.stop_within(grace).await

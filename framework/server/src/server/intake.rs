@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::metrics::{Limit, Metrics};
 use crate::store::{Accepted, AdminCommand, Query, QueryResult, Store};
 
-/// The door through which every task comes in. Cheap to clone.
+/// Checks and accepts every task. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Intake {
     inner: Arc<Inner>,
@@ -39,28 +39,28 @@ impl Intake {
         &self.inner.handlers
     }
 
-    /// Checks a client's request; `page` is the memory it borrows from.
+    /// Checks the request of a client; `page` is the memory that it borrows from.
     pub(super) fn check(&self, request: &TaskRequest, page: &Bytes) -> Result<NewTask, RequestError> {
         let default = self.inner.default_function.as_deref();
         self.counted(NewTask::from_request(&self.inner.handlers, request, default, page))
     }
 
-    /// Checks raw data as the arguments of the default function.
+    /// Checks raw data as arguments of the default function.
     pub(super) fn default_task(&self, args: Bytes) -> Result<NewTask, RequestError> {
         let default = self.inner.default_function.as_deref();
         self.counted(NewTask::from_json(&self.inner.handlers, default, args))
     }
 
-    /// Counts what is refused because it is nested too deeply.
+    /// Counts a task that is rejected because it is nested too deeply.
     fn counted(&self, task: Result<NewTask, RequestError>) -> Result<NewTask, RequestError> {
-        task.inspect_err(|refusal| {
-            if refusal.code == ErrorCode::TooDeep {
+        task.inspect_err(|error| {
+            if error.code == ErrorCode::TooDeep {
                 self.inner.metrics.limits.hit(Limit::JsonNesting);
             }
         })
     }
 
-    /// Accepts tasks: each id is durable when this returns.
+    /// Accepts tasks; each id is durable when this returns.
     pub(super) async fn push(&self, batch: Vec<NewTask>) -> Vec<Result<Accepted, RequestError>> {
         let mut results = self.inner.store.push(batch).await;
         self.inner.pushed.notify_one();
@@ -77,23 +77,23 @@ impl Intake {
         accepted.map(|accepted| accepted.id)
     }
 
-    /// Changes what is there on behalf of people.
+    /// Applies an administrative command.
     pub(super) async fn apply(&self, change: AdminCommand) -> Result<AdminResult, RequestError> {
         self.inner.store.apply(change).await
     }
 
-    /// Answers a question about what is there.
+    /// Queries the store.
     pub(super) async fn query(&self, question: Query) -> Result<QueryResult, RequestError> {
         self.inner.store.query(question).await
     }
 
-    /// What an accepted task survives.
+    /// The durability of accepted tasks.
     pub(super) fn durability(&self) -> Durability {
         self.inner.store.durability()
     }
 
-    /// Wakes the workers, once for all that came in during one turn of the I/O threads: their answers are on the
-    /// way by then, and waking a thread costs more than a task does.
+    /// Wakes the workers, once for all tasks that arrive during one turn of the I/O threads: their replies
+    /// are sent by then, and waking a thread costs more than a task does. Never ends.
     pub(super) async fn run_wakeups(self) {
         loop {
             self.inner.pushed.notified().await;
@@ -102,7 +102,7 @@ impl Intake {
         }
     }
 
-    /// Accepts nothing from now on.
+    /// Accepts no further task.
     pub(super) fn close(&self) {
         self.inner.store.close();
     }

@@ -96,7 +96,8 @@ impl Metrics {
         }
     }
 
-    /// The time after which a full queue probably has room: that in which a thousand tasks end, within 0.1 to 10 s.
+    /// The time after which a full queue probably has room: that in which a thousand tasks end, within 0.1 to
+    /// 10 s.
     pub(super) fn retry_after_ms(&self) -> u64 {
         let samples = self.samples();
         let rate = match (samples.front(), samples.back()) {

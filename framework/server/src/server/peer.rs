@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection.
+//! The other end of a connection.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,14 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 /// The other end of a connection. Displays as `127.0.0.1:54321` or `unix (process 123)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// A machine of the network, or this one.
+    /// A TCP client and its address.
     Tcp(SocketAddr),
-    /// A program of this machine that came through a Unix socket; its process where the system tells it.
+    /// A client of a Unix socket, with its process id where the system provides it.
     Unix { process: Option<i32> },
 }
 
 impl Peer {
-    /// The address of its machine; `None` through a Unix socket.
+    /// The IP address; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip()),

@@ -18,8 +18,8 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 /// The number of running tasks that are counted by function.
 const SAMPLE_SIZE: usize = 1_000;
 
-/// A request that concerns the whole server, with the connections that receive its status `S`. One request at a time;
-/// its first caller fixes the grace period of running tasks.
+/// A request that concerns the whole server, with the connections that receive its status `S`. One request at
+/// a time; its first caller fixes the grace period of running tasks.
 pub(super) struct ControlRequest<S> {
     /// The grace period of the request that is under way.
     requested: watch::Sender<Option<Duration>>,
@@ -40,8 +40,8 @@ impl<S: Serialize> ControlRequest<S> {
         self.requested.send_if_modified(|requested| requested.replace(requested.unwrap_or(grace)).is_none());
     }
 
-    /// As [`Self::request`], for a connection that receives `status` at once and follows the progress. Counts as a
-    /// request in flight until the end.
+    /// As [`Self::request`], for a connection that receives `status` at once and follows the progress. Counts
+    /// as a request in flight until the end.
     pub(super) fn request_from(&self, outbox: &Arc<Outbox>, id: Option<&str>, grace: Duration, status: &S) {
         self.listeners.add(outbox, id, status);
         self.request(grace);

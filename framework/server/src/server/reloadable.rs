@@ -1,4 +1,4 @@
-//! What a file holds, read again when the file has changed.
+//! A value read from files, read again when they have changed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
-/// How long a file is believed unchanged.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time between two checks of the files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A value that some files say. Files that cannot be read any more leave it as it was.
+/// A value read from files. Files that cannot be read any more leave it as it was.
 pub(super) struct Reloadable<T> {
     /// The setting that names the files, for the log.
     setting: &'static str,
@@ -22,44 +22,44 @@ pub(super) struct Reloadable<T> {
 struct State<T> {
     value: Arc<T>,
     stamps: Vec<Stamp>,
-    looked: Instant,
+    checked: Instant,
 }
 
-/// What changes when a file does; `None` when there is none.
+/// Modification time, size and inode of a file; `None` when there is none.
 type Stamp = Option<(SystemTime, u64, u64)>;
 
 impl<T> Reloadable<T> {
     /// Reads the files for the first time.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// The errors of `read`.
     pub(super) fn open(
         setting: &'static str,
         files: Vec<PathBuf>,
         read: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Result<Self> {
-        // Before reading: a change in between is then seen the next time.
+        // Before reading, so that a change in between is seen the next time.
         let stamps = stamps(&files);
-        let state = State { value: Arc::new(read()?), stamps, looked: Instant::now() };
+        let state = State { value: Arc::new(read()?), stamps, checked: Instant::now() };
         Ok(Self { setting, files, read: Box::new(read), state: Mutex::new(state) })
     }
 
-    /// What the files say; looks at them at most once a second.
+    /// The current value; the files are checked at most once a second.
     pub(super) fn current(&self) -> Arc<T> {
         let mut state = self.state.lock().expect("reading a file does not panic");
-        if state.looked.elapsed() >= PATIENCE {
-            self.look(&mut state);
+        if state.checked.elapsed() >= CHECK_INTERVAL {
+            self.check(&mut state);
         }
         state.value.clone()
     }
 
-    /// Looks at the files at once.
+    /// Checks the files at once.
     pub(super) fn reload(&self) {
-        self.look(&mut self.state.lock().expect("reading a file does not panic"));
+        self.check(&mut self.state.lock().expect("reading a file does not panic"));
     }
 
-    fn look(&self, state: &mut State<T>) {
-        state.looked = Instant::now();
+    fn check(&self, state: &mut State<T>) {
+        state.checked = Instant::now();
         let stamps = stamps(&self.files);
         if stamps == state.stamps {
             return;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_taken_over_and_a_broken_one_is_not() {
+    fn reload_takes_a_change_and_ignores_a_broken_one() {
         let directory = std::env::temp_dir().join(format!("think-watched-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let file = directory.join("number");
@@ -99,10 +99,10 @@ mod tests {
             let file = file.clone();
             move || Ok(fs::read_to_string(&file)?.parse::<u32>()?)
         };
-        let watched = Reloadable::open("number", vec![file.clone()], read).unwrap();
+        let value = Reloadable::open("number", vec![file.clone()], read).unwrap();
         let reread = || {
-            watched.reload();
-            *watched.current()
+            value.reload();
+            *value.current()
         };
         write("22");
         assert_eq!(reread(), 22);

@@ -37,7 +37,8 @@ impl ShutdownControl {
         let _ = self.restart_args.set(arguments); // the first call wins
     }
 
-    /// Requests the shutdown for a connection, which follows its progress. Counts as a request in flight, until the end.
+    /// Requests the shutdown for a connection, which follows its progress. Counts as a request in flight,
+    /// until the end.
     pub(super) async fn request(&self, outbox: &Arc<Outbox>, id: Option<&str>, grace: Option<Duration>) {
         let grace = grace.unwrap_or(self.request.grace);
         let status = self.status(ShutdownPhase::Stopping, grace).await;
@@ -65,8 +66,8 @@ impl ShutdownControl {
         self.request.finish(&self.status(ShutdownPhase::Stopped, Duration::ZERO).await);
     }
 
-    /// Returns the stream of an ended session, unless it follows the shutdown: that one is closed by the end of the
-    /// process and no sooner.
+    /// Returns the stream of an ended session, unless it follows the shutdown: that one is closed by the end
+    /// of the process and no sooner.
     pub(super) fn keep_open(&self, outbox: &Arc<Outbox>, stream: Stream) -> Option<Stream> {
         if self.request.is_followed_by(outbox) {
             mem::forget(stream);

@@ -1,4 +1,4 @@
-//! The bytes of one connection, whatever carries them.
+//! The byte stream of one connection: TCP, Unix or TLS.
 
 mod traffic;
 
@@ -14,10 +14,10 @@ use tokio_rustls::server::TlsStream;
 
 pub(super) use self::traffic::Traffic;
 
-/// A stream of bytes in both directions, of which the first may have been read already.
+/// A byte stream to which bytes that were read already can be put back.
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// What was read to learn what is spoken; comes again first.
+    /// The bytes that were put back; they are read again first.
     before: Bytes,
     socket: Socket,
     traffic: Arc<Traffic>,
@@ -31,18 +31,18 @@ enum Socket {
 }
 
 impl Stream {
-    /// The same stream, with bytes that were read from it back at its beginning.
+    /// The same stream with `before` put back at its beginning.
     pub(super) fn again(self, before: Bytes) -> Self {
-        debug_assert!(self.before.is_empty(), "bytes are given back only once they were all read");
+        debug_assert!(self.before.is_empty(), "bytes are put back only once all of them were read");
         Self { before, ..self }
     }
 
-    /// Whether nobody between the two ends can read it.
+    /// `true` if the stream is encrypted.
     pub(super) fn is_encrypted(&self) -> bool {
         matches!(self.socket, Socket::Tls(_))
     }
 
-    /// What goes over its socket.
+    /// The counters of its socket.
     pub(super) fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
@@ -107,7 +107,7 @@ impl AsyncWrite for Stream {
             Socket::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
             Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         };
-        note(socket, traffic, bytes.len(), &written);
+        count_write(socket, traffic, bytes.len(), &written);
         written
     }
 
@@ -122,7 +122,7 @@ impl AsyncWrite for Stream {
             Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, slices),
             Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         };
-        note(socket, traffic, slices.iter().map(|slice| slice.len()).sum(), &written);
+        count_write(socket, traffic, slices.iter().map(|slice| slice.len()).sum(), &written);
         written
     }
 
@@ -147,8 +147,8 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Notes what a write of so many bytes came to; what TLS took is counted below, where it is encrypted.
-fn note(socket: &Socket, traffic: &Traffic, length: usize, written: &Poll<io::Result<usize>>) {
+/// Counts the outcome of a write of `length` bytes; TLS is counted below, where it is encrypted.
+fn count_write(socket: &Socket, traffic: &Traffic, length: usize, written: &Poll<io::Result<usize>>) {
     let taken = match written {
         Poll::Ready(Ok(count)) => *count,
         Poll::Ready(Err(_)) | Poll::Pending => 0,

@@ -1,8 +1,8 @@
 //! The subscribers of tasks: clients that receive progress, log lines and the end, or the end alone.
 //!
-//! The command `watch` calls [`Subscriptions::subscribe`]. A client whose request names the key of a task that exists
-//! already is attached to that task with [`Subscriptions::attach`]. Subscribers of batches and of all tasks have modules
-//! of their own.
+//! The command `watch` calls [`Subscriptions::subscribe`]. A client whose request names the key of a task
+//! that exists already is attached to that task with [`Subscriptions::attach`]. Subscribers of batches and of
+//! all tasks have modules of their own.
 
 mod batches;
 mod firehose;
@@ -71,8 +71,9 @@ impl Subscriptions {
         self.tasks.lock().expect("no panic while the subscribers are locked")
     }
 
-    /// Subscribes a connection to a task. It receives a line with the task's state, the last progress, each further
-    /// progress and log line, and at last the end, all of them with this `id`. Counts as a request in flight.
+    /// Subscribes a connection to a task. It receives a line with the task's state, the last progress, each
+    /// further progress and log line, and at last the end, all of them with this `id`. Counts as a request in
+    /// flight.
     ///
     /// # Errors
     /// The task does not exist, or is not kept any more.
@@ -95,8 +96,8 @@ impl Subscriptions {
         }
     }
 
-    /// Subscribes a connection to all tasks. It receives each progress and each end from now on as far as it keeps up,
-    /// and the number of lines that it has missed.
+    /// Subscribes a connection to all tasks. It receives each progress and each end from now on as far as it
+    /// keeps up, and the number of lines that it has missed.
     pub(super) fn subscribe_all(&self, outbox: &Arc<Outbox>) {
         self.firehose.add(outbox);
     }
@@ -128,7 +129,8 @@ impl Subscriptions {
         taken
     }
 
-    /// Inserts the subscriber first and queries the state before after that, so that no event falls in between.
+    /// Inserts the subscriber first and queries the state before after that, so that no event falls in
+    /// between.
     async fn insert(
         &self,
         task: TaskId,

@@ -1,8 +1,8 @@
 //! The takeover of a server by a new process: draining, the handover of sockets, queue and waiting clients.
 //!
-//! The old process drains ([`ServerHandle::drain`]), prepares ([`ServerHandle::prepare_handover`]) and hands over
-//! ([`ServerHandle::hand_over`]); the new one starts from the [`Handover`]. What is left of the old process, the
-//! [`DrainingServer`], relays the ends of tasks to the clients that still wait there.
+//! The old process drains ([`ServerHandle::drain`]), prepares ([`ServerHandle::prepare_handover`]) and hands
+//! over ([`ServerHandle::hand_over`]); the new one starts from the [`Handover`]. What is left of the old
+//! process, the [`DrainingServer`], relays the ends of tasks to the clients that still wait there.
 
 pub(super) mod control;
 pub(super) mod relay;
@@ -26,7 +26,8 @@ use super::notifier::ReplyTargets;
 use super::progress_listeners::running;
 use super::worker::Workers;
 
-/// What a server takes over from the old process, or from a service manager; nothing by default.
+/// The sockets and waiting clients that a server takes over from the old process or a service manager; none
+/// by default.
 #[derive(Debug, Default)]
 pub struct Handover {
     pub sockets: Vec<InheritedSocket>,
@@ -43,7 +44,7 @@ pub struct PreparedHandover {
     events: UnixStream,
 }
 
-/// What is left of a server that was taken over: the clients that still wait for replies.
+/// A server that was taken over and only serves the clients that still wait for replies.
 pub struct DrainingServer {
     frontend: Frontend,
     workers: Workers,
@@ -63,8 +64,9 @@ impl ServerHandle {
         self.store.counts().await.storage_error
     }
 
-    /// Lets no further task begin, and waits for the running ones. With a grace period of zero they are aborted, and
-    /// run again later; otherwise, when some have not ended within it, tasks begin again as before.
+    /// Lets no further task begin, and waits for the running ones. With a grace period of zero they are
+    /// aborted, and run again later; otherwise, when some have not ended within it, tasks begin again as
+    /// before.
     ///
     /// # Errors
     /// The running tasks, when the grace period is over.
@@ -105,8 +107,9 @@ impl ServerHandle {
         Ok(PreparedHandover { handover: Handover { sockets, awaited: Vec::new(), line: Some(line) }, events })
     }
 
-    /// Hands everything over after [`ServerHandle::drain`]: reads no further request, settles what has ended, and
-    /// unlocks the store. Connections made from now on wait, without being refused, until the new process accepts them.
+    /// Hands everything over after [`ServerHandle::drain`]: reads no further request, settles what has ended,
+    /// and unlocks the store. Connections made from now on wait, without being refused, until the new process
+    /// accepts them.
     ///
     /// Callbacks that are still running may take as long as `grace`.
     pub async fn hand_over(
@@ -140,8 +143,8 @@ impl ServerHandle {
 }
 
 impl DrainingServer {
-    /// Waits until the last client has its reply, or `grace` is over; the others then receive an error. An aborted task
-    /// that goes on is not waited for: it ends with this process, and runs again in the new one.
+    /// Waits until the last client has its reply, or `grace` is over; the others then receive an error. An
+    /// aborted task that goes on is not waited for: it ends with this process, and runs again in the new one.
     pub async fn finish(mut self, grace: Duration) {
         let grace = if self.workers.is_stuck() { Duration::ZERO } else { grace };
         if timeout(grace, self.frontend.finish()).await.is_err() {

@@ -90,8 +90,8 @@ impl Waiter {
         }
     }
 
-    /// Appends the reply with the result of a task. A result that could be taken for another reply is sent as the whole
-    /// object even to a client that expects it alone.
+    /// Appends the reply with the result of a task. A result that could be taken for another reply is sent as
+    /// the whole object even to a client that expects it alone.
     pub(super) fn render_done(&self, task: TaskId, result: &[u8], bytes: &mut Vec<u8>) {
         if self.result_only && !has_status(result) {
             bytes.extend_from_slice(result);

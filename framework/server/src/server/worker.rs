@@ -26,7 +26,7 @@ const CHANNEL_CAPACITY: usize = 256;
 /// The time that aborted attempts and the last callbacks have to end, beyond any deadline.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What attempts are run with.
+/// The parts of a server that attempts are run with.
 pub(super) struct WorkerResources {
     pub(super) store: Arc<dyn Store>,
     pub(super) events: Arc<dyn DynEvents>,
@@ -88,7 +88,8 @@ impl Workers {
         }
     }
 
-    /// Lets no further task begin, and waits for the running attempts; `false` if some have not ended by `deadline`.
+    /// Lets no further task begin, and waits for the running attempts; `false` if some have not ended by
+    /// `deadline`.
     pub(super) async fn pause(&mut self, deadline: Instant) -> bool {
         self.pause.send_replace(true);
         self.wait_idle(deadline).await
@@ -103,8 +104,8 @@ impl Workers {
         }
     }
 
-    /// Waits until the store has no more tasks to run, aborts those that still run at `deadline`, and finishes the
-    /// later stages.
+    /// Waits until the store has no more tasks to run, aborts those that still run at `deadline`, and
+    /// finishes the later stages.
     pub(super) async fn drain(&mut self, deadline: Instant) {
         if !self.wait_idle(deadline).await {
             tracing::warn!("the grace period is over; running tasks are aborted");
@@ -135,8 +136,8 @@ impl Workers {
         self.is_stuck
     }
 
-    /// Waits until the pullers have ended, as they do when the store is closed and has nothing left; `false` if some
-    /// have not by `deadline`.
+    /// Waits until the pullers have ended, as they do when the store is closed and has nothing left; `false`
+    /// if some have not by `deadline`.
     async fn wait_idle(&mut self, deadline: Instant) -> bool {
         // An earlier wait may have seen the end of some of them, which must not be awaited twice.
         self.pullers.retain(|puller| !puller.is_finished());

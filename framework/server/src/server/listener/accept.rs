@@ -90,8 +90,8 @@ async fn serve(permit: ConnectionPermit, session: Session, stream: Stream) {
     drop(permit);
 }
 
-/// Logs a failed accept and pauses, so that a lack of file descriptors does not become a busy loop. A connection that
-/// was aborted before it was accepted needs neither.
+/// Logs a failed accept and pauses, so that a lack of file descriptors does not become a busy loop. A
+/// connection that was aborted before it was accepted needs neither.
 async fn pause_after(error: &io::Error) {
     if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
         tracing::error!("cannot accept connections: {error}");

@@ -55,8 +55,8 @@ fn make_room(known: &mut HashMap<Option<IpAddr>, Failures>, now: Instant) {
     known.retain(|_, failures| failures.last > limit && now - failures.last <= FORGOTTEN);
 }
 
-/// The network that failures are counted for: an IPv4 address, or the first 64 bits of an IPv6 address, because the
-/// owner of one such address usually has all 2^64 of its network.
+/// The network that failures are counted for: an IPv4 address, or the first 64 bits of an IPv6 address,
+/// because the owner of one such address usually has all 2^64 of its network.
 fn network(peer: &Peer) -> Option<IpAddr> {
     match peer.ip()? {
         IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {

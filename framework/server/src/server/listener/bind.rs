@@ -12,7 +12,8 @@ use crate::server::metrics::Limits;
 use crate::server::settings::{ListenerSettings, ServerSettings};
 use crate::server::takeover::sockets::InheritedSockets;
 
-/// The connections that the control socket accepts beyond `max_connection`, so that a full server can be controlled.
+/// The connections that the control socket accepts beyond `max_connection`, so that a full server can be
+/// controlled.
 const RESERVE: usize = 16;
 
 /// A bound socket and its policy.
@@ -21,8 +22,8 @@ pub(crate) struct BoundListener {
     pub(crate) policy: Arc<ListenerPolicy>,
 }
 
-/// Binds the first listener, the further ones and the control socket, in this order; sockets in `inherited` are used
-/// where they fit.
+/// Binds the first listener, the further ones and the control socket, in this order; sockets in `inherited`
+/// are used where they fit.
 ///
 /// # Errors
 /// A socket, certificate or token cannot be used, or an inherited socket fits no listener.

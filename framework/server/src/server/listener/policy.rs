@@ -136,8 +136,8 @@ impl ListenerPolicy {
         Err(RequestError::new(ErrorCode::Unauthorized, "This token is not valid."))
     }
 
-    /// `true` if the listener accepts the protocol that the first bytes announce, of the connection or of what is
-    /// encrypted on it.
+    /// `true` if the listener accepts the protocol that the first bytes announce, of the connection or of
+    /// what is encrypted on it.
     pub(crate) fn accepts(&self, detected: DetectedProtocol, is_encrypted: bool) -> bool {
         let is_secure = is_encrypted || !self.is_tls_only;
         match detected {

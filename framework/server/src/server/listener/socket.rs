@@ -42,8 +42,8 @@ impl Socket {
     /// Listens on the address of `listener`, with the inherited socket for it if there is one.
     ///
     /// # Errors
-    /// The address does not exist, is taken, or can be reached by other machines although no token is required.
-    /// [`AlreadyRunning`](super::AlreadyRunning) when a server answers at a Unix socket.
+    /// The address does not exist, is taken, or can be reached by other machines although no token is
+    /// required. [`AlreadyRunning`](super::AlreadyRunning) when a server answers at a Unix socket.
     pub(super) async fn bind(
         listener: &ListenerSettings,
         settings: &ServerSettings,
@@ -134,7 +134,8 @@ async fn resolve(host: &str, port: u16) -> Result<SocketAddr> {
     addresses.next().with_context(|| format!("host \"{host}\" has no address"))
 }
 
-/// Refuses an address that other machines reach while no token is required, and warns of tokens in plain text.
+/// Refuses an address that other machines reach while no token is required, and warns of tokens in plain
+/// text.
 fn check(address: SocketAddr, listener: &ListenerSettings, settings: &ServerSettings) -> Result<()> {
     if address.ip().to_canonical().is_loopback() || listener.insecure {
         return Ok(());

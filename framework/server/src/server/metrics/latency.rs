@@ -1,4 +1,4 @@
-//! How long tasks waited and attempts ran, over the last one to two minutes.
+//! The waiting times of tasks and running times of attempts over the last one to two minutes.
 
 use std::time::{Duration, Instant};
 

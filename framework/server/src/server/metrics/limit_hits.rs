@@ -1,4 +1,4 @@
-//! How often each bound on what a client can make grow was reached.
+//! Counters of the limits on what clients can make grow.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,8 +4,8 @@ use std::fs;
 
 use framework_protocol::views::OpenFiles;
 
-/// The files needed beside `max_connection` connections: listeners, control connections, the store, logs, and what
-/// handlers open.
+/// The files needed beside `max_connection` connections: listeners, control connections, the store, logs, and
+/// what handlers open.
 const RESERVE: u64 = 100;
 
 /// The open files of this process.
@@ -31,8 +31,8 @@ fn limit() -> Option<u64> {
     (soft != rlimit::INFINITY).then_some(soft)
 }
 
-/// Newer kernels report the number as the size of the directory; otherwise its entries are counted, of which one is
-/// for the counting itself.
+/// Newer kernels report the number as the size of the directory; otherwise its entries are counted, of which
+/// one is for the counting itself.
 fn used() -> Option<u64> {
     let list = "/proc/self/fd";
     match fs::metadata(list).ok()?.len() {

@@ -1,7 +1,7 @@
 //! The subscribers of batches: they receive its progress, a few times a second at most, and its end.
 //!
-//! A change only marks its batch; the store is queried for the state once for all changes within a [`PAUSE`], and for
-//! all subscribers of the batch.
+//! A change only marks its batch; the store is queried for the state once for all changes within a [`PAUSE`],
+//! and for all subscribers of the batch.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -80,8 +80,9 @@ impl BatchSubscriptions {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Subscribes a connection to a batch. It receives a line with the batch's state, further ones while that changes,
-    /// and a last one when the batch has ended, all of them with this `id`. Counts as a request in flight.
+    /// Subscribes a connection to a batch. It receives a line with the batch's state, further ones while that
+    /// changes, and a last one when the batch has ended, all of them with this `id`. Counts as a request in
+    /// flight.
     ///
     /// # Errors
     /// The batch does not exist, or is not kept any more.
@@ -252,8 +253,8 @@ impl BatchSubscriptions {
         self.release(info.id, |waiter| waiter.send(&line(waiter, Status::Ended, info)));
     }
 
-    /// Removes the subscribers of a batch that have received their first line, with a last one; the others find out
-    /// themselves.
+    /// Removes the subscribers of a batch that have received their first line, with a last one; the others
+    /// find out themselves.
     fn release(&self, batch: BatchId, send: impl Fn(&Waiter)) {
         let removed = self.watch().subscribers.remove(batch, |subscriber| subscriber.state.sent.is_some());
         self.count.fetch_sub(removed.len(), Ordering::SeqCst);

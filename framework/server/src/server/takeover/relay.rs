@@ -23,8 +23,8 @@ const MAX_BUFFER: usize = 256 << 20;
 /// The error of a client whose task has not ended before the relay has.
 pub(super) const RELOADED: &str = "The server was reloaded while the task waited: ask for its result again.";
 
-/// Subscribes to the tasks that clients of the old process wait for. The future reports their events to that process
-/// until it ends. To be called within a runtime, and before any task can end.
+/// Subscribes to the tasks that clients of the old process wait for. The future reports their events to that
+/// process until it ends. To be called within a runtime, and before any task can end.
 ///
 /// # Errors
 /// The stream cannot be used.
@@ -107,8 +107,8 @@ impl Relay {
         awaited.collect()
     }
 
-    /// Forwards the events of the new process, until all tasks have ended, the new process has, or `ended` resolves;
-    /// clients that are then left receive an error.
+    /// Forwards the events of the new process, until all tasks have ended, the new process has, or `ended`
+    /// resolves; clients that are then left receive an error.
     pub(super) async fn run(mut self, stream: UnixStream, ended: impl Future<Output = ()>) {
         tokio::select! {
             () = self.receive(stream) => {}

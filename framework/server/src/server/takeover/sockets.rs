@@ -13,8 +13,8 @@ use crate::server::settings::Place;
 /// A listening socket that another process has opened, so that no connection is refused in between.
 #[derive(Debug)]
 pub struct InheritedSocket {
-    /// The address in the settings of the old process, such as `127.0.0.1:0`; `None` from a service manager, whose
-    /// sockets are matched by the address they are bound to.
+    /// The address in the settings of the old process, such as `127.0.0.1:0`; `None` from a service manager,
+    /// whose sockets are matched by the address they are bound to.
     pub place: Option<String>,
     /// A service manager has opened it, and owns the file of a Unix socket.
     pub is_managed: bool,

@@ -18,7 +18,8 @@ pub struct PendingWaiter {
     pub listens: bool,
 }
 
-/// Subscribes `outbox` to the tasks that clients of the old process wait for; what was before, these know already.
+/// Subscribes `outbox` to the tasks that clients of the old process wait for; what was before, these know
+/// already.
 pub(super) fn import(subscriptions: &Subscriptions, awaited: &[PendingWaiter], outbox: &Arc<Outbox>) {
     for PendingWaiter { task, listens } in awaited {
         let place = ReplyOrder::Anywhere;
@@ -27,8 +28,8 @@ pub(super) fn import(subscriptions: &Subscriptions, awaited: &[PendingWaiter], o
     }
 }
 
-/// Takes out the subscribers of single tasks, with whether they want progress; the others receive `error`, and have to
-/// subscribe to the new process themselves.
+/// Takes out the subscribers of single tasks, with whether they want progress; the others receive `error`,
+/// and have to subscribe to the new process themselves.
 pub(super) fn export(subscriptions: &Subscriptions, error: &RequestError) -> Vec<(TaskId, Waiter, bool)> {
     subscriptions.close_shared(error);
     subscriptions.take_informed()

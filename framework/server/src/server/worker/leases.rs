@@ -31,8 +31,8 @@ impl Leases {
         self.held.lock().expect("no panic while the leases are locked")
     }
 
-    /// Renews this lease until it is released. The receiver fails when the store does not renew it; the settlement of
-    /// the attempt would be refused then.
+    /// Renews this lease until it is released. The receiver fails when the store does not renew it; the
+    /// settlement of the attempt would be refused then.
     pub(super) fn hold(&self, lease: &Lease) -> oneshot::Receiver<()> {
         let (sender, lost) = oneshot::channel();
         self.held().insert(lease.token, HeldLease { task: lease.task.id, _lost: sender });

@@ -1,4 +1,5 @@
-//! One group of workers: pulls leases from the store, runs the attempts, and sends their ends to the finisher.
+//! One group of workers: pulls leases from the store, runs the attempts, and sends their ends to the
+//! finisher.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::store::{Lease, Store};
 const BATCH_TIME: Duration = Duration::from_micros(200);
 const BATCH_MAX: usize = 256;
 
-/// What the pools of all groups share.
+/// The parts that the pools of all groups share.
 pub(super) struct PoolContext {
     pub(super) store: Arc<dyn Store>,
     pub(super) events: Arc<dyn DynEvents>,
@@ -110,7 +111,8 @@ impl WorkerPool {
         let mut now = begin;
         let mut waits = false;
         for lease in leases {
-            // A lease is renewed only once its attempt runs: behind a handler that does not yield it may grow old.
+            // A lease is renewed only once its attempt runs: behind a handler that does not yield it may grow
+            // old.
             let is_fresh =
                 now.duration_since(begin) < self.shared.lease / 3 && !lease.task.is_cancel_requested();
             let worker = || free.take().or_else(|| self.workers.clone().try_acquire_owned().ok());
@@ -173,8 +175,9 @@ impl WorkerPool {
         self.send(vec![ended]).await;
     }
 
-    /// Waits for an attempt until its timeout, the loss of its lease or a cancel; `None` if it came to nothing. An
-    /// async attempt is then dropped, a blocking one is asked to stop and keeps its worker until it does.
+    /// Waits for an attempt until its timeout, the loss of its lease or a cancel; `None` if it came to
+    /// nothing. An async attempt is then dropped, a blocking one is asked to stop and keeps its worker until
+    /// it does.
     async fn outcome(&self, run: &mut ActiveAttempt, lost: impl Future<Output = ()>) -> Option<Outcome> {
         let task = run.lease.task.clone();
         let deadline = task.new.timeout.and_then(|timeout| run.started.checked_add(timeout));
