@@ -20,7 +20,7 @@ pub(crate) fn raise_limit(max_connection: usize) {
     let Some(limit) = limit().filter(|limit| *limit < needed) else { return };
     let why = raised.err().map(|error| format!(" ({error})")).unwrap_or_default();
     tracing::warn!(
-        "the system limits this process to {limit} open files{why}, but max_connection = \
+        "the system lets this process open {limit} files{why}, but max_connection = \
          {max_connection} needs {needed}: raise the limit (ulimit -n {needed}, or LimitNOFILE={needed} in a systemd \
          unit), or lower max_connection in config/server.toml"
     );
