@@ -67,7 +67,7 @@ fn start_during_a_stop_is_rejected() {
     let (mail_server, daemon) = with_silent_mail();
     let _connection = mail_server.accept();
     let mut stop = daemon.client();
-    let stopping = stop.send("{\"command\":\"stop\",\"timeout\":\"1h\"}\n").json();
+    let stopping = stop.send("{\"command\":\"stop\",\"grace\":\"1h\"}\n").json();
     assert_eq!(stopping["result"]["phase"], "stopping");
     let pid = format!("with pid {}", daemon.pid);
     let second = daemon.think("task:start -d").exits(ALREADY_RUNNING);
