@@ -1,12 +1,31 @@
 //! Task types, the wire, and what a server reports to its clients: no sockets, no store.
+//!
+//! Read in this order: `detect` finds out what a connection speaks; `line_decoder` and `frame_decoder` cut its bytes
+//! into messages; `request` and `command` parse a message; `reply` and `error` are what goes back. Beside the wire stand
+//! [`task`], the types that handlers are written with, and [`views`], the reports of a server.
 
 #[cfg(test)]
 extern crate self as framework;
 
-mod protocol;
+mod detect;
+mod line_decoder;
+mod frame_decoder;
+mod request;
+mod command;
+mod reply;
+mod error;
 pub mod task;
 pub mod views;
 
-pub use protocol::*;
+pub use command::CommandRequest;
+pub use detect::DetectedProtocol;
+pub use error::{ErrorCode, RequestError};
+pub use frame_decoder::FrameDecoder;
+pub use line_decoder::{LineDecoder, MessageBatch};
+pub use reply::{Durability, Reply, ReplyWriter, Status};
+pub use request::{ExtraFields, Message, ParseError, ReplyMode, TaskRequest, TimeSpec};
 #[doc(hidden)]
 pub use {inventory, schemars, serde_json};
+
+/// The reply to `?`: the wire in a dozen lines, for a person at a terminal.
+pub const HELP: &str = include_str!("help.txt");

@@ -28,7 +28,8 @@ pub use progress::{LINES_MAX, LogLine, Progress, ProgressLog, TEXT_MAX};
 pub use schema::{AnyValue, CronInfo, HandlerInfo, SchemaOf, schema_of};
 use tokio::sync::Notify;
 
-use crate::protocol::{ExtraFields, RequestError, TaskRequest};
+use crate::error::RequestError;
+use crate::request::{ExtraFields, TaskRequest};
 
 /// Names a task: rising from 0, never reused.
 pub type TaskId = u64;

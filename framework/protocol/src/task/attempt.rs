@@ -8,7 +8,7 @@ use framework_console::config::Config;
 
 use super::follow_ups::FollowUps;
 use super::{Handlers, LogLine, NewTask, Outcome, Progress, Task, TaskId, TaskRecord};
-use crate::protocol::RequestError;
+use crate::error::RequestError;
 
 /// One run of a task. Cheap to clone.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::protocol::TimeSpec;
+use crate::request::TimeSpec;
 
 /// When something falls due.
 ///

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Handler, NewTask};
-use crate::protocol::{ErrorCode, RequestError};
+use crate::error::{ErrorCode, RequestError};
 
 /// How many tasks one attempt may push.
 pub const PUSHES_MAX: usize = 10_000;

@@ -18,7 +18,7 @@ use super::cron_spec::CronSpec;
 use super::outcome::{Outcome, Retry};
 use super::panic::caught;
 use super::schema::HandlerInfo;
-use crate::protocol::{ErrorCode, RequestError};
+use crate::error::{ErrorCode, RequestError};
 
 /// What `#[derive(Task)]` says of a struct: the name that clients call it by, and its options.
 #[diagnostic::on_unimplemented(

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Ledger, ListenAddress, QueueDepth};
-use crate::Durability;
+use super::counts::{Ledger, QueueDepth};
+use super::listeners::ListenAddress;
+use crate::reply::Durability;
 
 /// The report of `{"command":"status"}`, and of `task:status --json`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

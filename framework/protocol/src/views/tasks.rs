@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{QueueDepth, ScheduleNote};
+use super::admin::ScheduleNote;
+use super::counts::QueueDepth;
 use crate::task::{BatchId, ProgressLog, TaskId};
 
 /// Which tasks are listed; the newest first.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::error::{ErrorCode, RequestError};
-use super::line_decoder::MessageBatch;
+use crate::error::{ErrorCode, RequestError};
+use crate::line_decoder::MessageBatch;
 
 /// How many bytes the length takes.
 const HEAD: usize = 4;

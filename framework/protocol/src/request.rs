@@ -12,9 +12,10 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use self::value::TimeSpec;
 use self::value::{bad, key, moment, names, number, read, span, text, when};
-use super::command::CommandRequest;
-use super::error::RequestError;
+use crate::command::CommandRequest;
+use crate::error::RequestError;
 
 /// What one message asks for; borrowed from its bytes.
 #[derive(Debug)]
@@ -65,14 +66,6 @@ pub struct ExtraFields<'a> {
     pub batch: Option<u64>,
     /// The functions to run one after the other when the task is done, each with the result of the one before.
     pub then: Vec<Cow<'a, str>>,
-}
-
-/// A span from now on, or a time of the clock on the wall.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeSpec {
-    After(Duration),
-    /// In milliseconds since 1970 in UTC.
-    At(u64),
 }
 
 /// Which replies a task request gets.

@@ -1,7 +1,7 @@
 //! What is a request and what is data, and which values are refused.
 
 use super::*;
-use crate::protocol::ErrorCode;
+use crate::error::ErrorCode;
 
 fn refused(line: &str) -> RequestError {
     Message::parse(line.as_bytes()).expect_err(line).refusal

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::error::{ErrorCode, RequestError};
-use super::TimeSpec;
+use crate::error::{ErrorCode, RequestError};
 
 /// How long a key may be, in bytes.
 const KEY_MAX: usize = 256;
@@ -19,6 +18,14 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 const SPAN: &str = "seconds, or a text such as \"90s\" or \"1h 30m\", and at most 100 years";
 const MOMENT: &str = "a date and time with its offset, such as \"2026-12-01T09:00:00+08:00\"";
+
+/// A span from now on, or a time of the clock on the wall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeSpec {
+    After(Duration),
+    /// In milliseconds since 1970 in UTC.
+    At(u64),
+}
 
 type Field<'a> = Option<&'a RawValue>;
 

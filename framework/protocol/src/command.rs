@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::error::{ErrorCode, RequestError};
+use crate::error::{ErrorCode, RequestError};
 
 /// A JSON object with `"command"`; its other fields are taken out one by one by whoever knows the command.
 #[derive(Debug)]
