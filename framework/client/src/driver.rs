@@ -8,10 +8,10 @@ use framework_protocol::{LineDecoder, MessageBatch};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::channel::{Channel, DriverState};
-use super::connection::{Connection, Connector, Unreachable, put};
-use super::error::{ClientError, Result, read_answer, stranger};
-use super::settings::ClientSettings;
+use crate::channel::{Channel, DriverState};
+use crate::connection::{Connection, Connector, Unreachable, put};
+use crate::error::{ClientError, Result, read_answer, stranger};
+use crate::settings::ClientSettings;
 
 /// The pause after the first failed try; it doubles with every further one.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -19,11 +19,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const READ: usize = 64 * 1024;
 
 /// Keeps a line going until it is aborted.
-pub(super) struct Driver {
-    pub(super) line: Arc<Channel>,
-    pub(super) connector: Arc<Connector>,
-    pub(super) reply_timeout: Duration,
-    pub(super) max_reply_length: usize,
+pub(crate) struct Driver {
+    pub(crate) line: Arc<Channel>,
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) reply_timeout: Duration,
+    pub(crate) max_reply_length: usize,
     /// Tries in a row that led to no answer.
     failures: u32,
     /// Whether the server on the other end has said anything yet.
@@ -31,12 +31,12 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(line: Arc<Channel>, connector: Arc<Connector>, settings: &ClientSettings) -> Self {
+    pub(crate) fn new(line: Arc<Channel>, connector: Arc<Connector>, settings: &ClientSettings) -> Self {
         let ClientSettings { reply_timeout, max_reply_length, .. } = *settings;
         Self { line, connector, reply_timeout, max_reply_length, failures: 0, has_spoken: false }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             self.line.work().await;
             let Some(connection) = self.connect().await else {

@@ -7,10 +7,10 @@ use framework_protocol::{Reply, ReplyMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
-use super::Client;
-use super::connection::{Stream, put};
-use super::error::{ClientError, Result, stranger};
-use super::request::IntoRequest;
+use crate::client::Client;
+use crate::connection::{Stream, put};
+use crate::error::{ClientError, Result, stranger};
+use crate::request::IntoRequest;
 
 /// So much of what it says is kept, to see whether it refuses. The rest is read and thrown away.
 const SAID_MAX: usize = 64 * 1024;

@@ -7,11 +7,11 @@ use framework_protocol::{Reply, Status};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::Client;
-use super::error::{ClientError, Result};
-use super::events::TaskEvents;
-use super::in_flight::{ChannelEvent, RequestKind};
-use super::pool::PendingRequest;
+use crate::client::Client;
+use crate::error::{ClientError, Result};
+use crate::events::TaskEvents;
+use crate::in_flight::{ChannelEvent, RequestKind};
+use crate::pool::PendingRequest;
 
 /// A task that was accepted. Dropping it changes nothing for the task.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub enum TaskEnd {
 }
 
 impl TaskHandle {
-    pub(super) fn new(
+    pub(crate) fn new(
         client: Client,
         id: TaskId,
         home: Option<usize>,
@@ -111,7 +111,7 @@ impl fmt::Display for TaskEnd {
 }
 
 /// The end that an answer tells of.
-pub(super) fn ended(address: &str, answer: Reply) -> Result<TaskEnd> {
+pub(crate) fn ended(address: &str, answer: Reply) -> Result<TaskEnd> {
     let error = || answer.error.clone().unwrap_or_default();
     Ok(match answer.status {
         Status::Done => TaskEnd::Done(answer.result.unwrap_or_else(|| RawValue::NULL.to_owned())),

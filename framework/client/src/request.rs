@@ -8,7 +8,7 @@ use framework_protocol::{ErrorCode, ReplyMode, RequestError};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::error::{ClientError, Result};
+use crate::error::{ClientError, Result};
 
 /// A task to hand over.
 #[derive(Debug, Clone, Serialize)]
@@ -110,7 +110,7 @@ impl Request {
     }
 
     /// The line that hands it over. `key` counts if it has none of its own.
-    pub(super) fn line(&self, id: u64, reply: ReplyMode, key: Option<String>) -> Vec<u8> {
+    pub(crate) fn line(&self, id: u64, reply: ReplyMode, key: Option<String>) -> Vec<u8> {
         let key = if self.key.is_some() { None } else { key };
         let mut line = Vec::with_capacity(128 + self.args.get().len());
         serde_json::to_writer(&mut line, &Envelope { id, reply, given_key: key, request: self })
@@ -122,13 +122,13 @@ impl Request {
 
 /// A request with what its answer is known by.
 #[derive(Serialize)]
-pub(super) struct Envelope<'a> {
-    pub(super) id: u64,
-    pub(super) reply: ReplyMode,
+pub(crate) struct Envelope<'a> {
+    pub(crate) id: u64,
+    pub(crate) reply: ReplyMode,
     #[serde(rename = "key", skip_serializing_if = "Option::is_none")]
-    pub(super) given_key: Option<String>,
+    pub(crate) given_key: Option<String>,
     #[serde(flatten)]
-    pub(super) request: &'a Request,
+    pub(crate) request: &'a Request,
 }
 
 fn seconds<S: serde::Serializer>(

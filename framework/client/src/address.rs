@@ -29,7 +29,7 @@ impl Address {
     }
 
     /// The name of the machine, to be compared with the server's certificate.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         match self {
             Self::Tcp(address) => {
                 let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
@@ -111,7 +111,7 @@ impl<'de> Deserialize<'de> for Addresses {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     #[test]
     fn an_address_is_a_host_and_a_port_or_a_socket_and_shows_as_it_was_written() {

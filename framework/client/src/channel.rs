@@ -11,19 +11,19 @@ use std::time::Duration;
 use framework_protocol::task::{BatchId, TaskId};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-pub(super) use state::DriverState;
+pub(crate) use state::DriverState;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Connector};
-use super::error::ClientError;
-use super::in_flight::{ChannelEvent, Effects, InFlight, RequestKind, RequestStage, RetrySafety};
-use super::settings::ClientSettings;
+use crate::connection::{Connection, Connector};
+use crate::error::ClientError;
+use crate::in_flight::{ChannelEvent, Effects, InFlight, RequestKind, RequestStage, RetrySafety};
+use crate::settings::ClientSettings;
 
 /// What one connection has to do. It outlives its connections: what a broken one leaves undone, the next one goes on
 /// with.
-pub(super) struct Channel {
+pub(crate) struct Channel {
     state: Mutex<ChannelState>,
     wake: Notify,
     /// Places for requests without a first answer, and for those whose end is awaited.
@@ -54,24 +54,24 @@ struct ChannelState {
 }
 
 /// A request to be sent.
-pub(super) struct OutgoingRequest {
-    pub(super) id: u64,
-    pub(super) line: Vec<u8>,
-    pub(super) kind: RequestKind,
-    pub(super) repeat: RetrySafety,
-    pub(super) task: Option<TaskId>,
-    pub(super) home: Option<usize>,
+pub(crate) struct OutgoingRequest {
+    pub(crate) id: u64,
+    pub(crate) line: Vec<u8>,
+    pub(crate) kind: RequestKind,
+    pub(crate) repeat: RetrySafety,
+    pub(crate) task: Option<TaskId>,
+    pub(crate) home: Option<usize>,
 }
 
 impl OutgoingRequest {
     /// Asks for all that becomes of a batch.
-    pub(super) fn watch_batch(id: u64, batch: BatchId) -> Self {
+    pub(crate) fn watch_batch(id: u64, batch: BatchId) -> Self {
         let line = watch(id, Followed::Batch(batch));
         Self { id, line, kind: RequestKind::Followed, repeat: RetrySafety::Asks, task: None, home: None }
     }
 
     /// Asks for the end of a task, and with `RequestKind::Followed` for all that it tells until then.
-    pub(super) fn watch(id: u64, task: TaskId, kind: RequestKind, home: Option<usize>) -> Self {
+    pub(crate) fn watch(id: u64, task: TaskId, kind: RequestKind, home: Option<usize>) -> Self {
         Self {
             id,
             line: watch(id, Followed::Task(task)),
@@ -84,7 +84,7 @@ impl OutgoingRequest {
 }
 
 impl Channel {
-    pub(super) fn new(settings: &ClientSettings, connector: &Connector) -> Self {
+    pub(crate) fn new(settings: &ClientSettings, connector: &Connector) -> Self {
         Self {
             state: Mutex::default(),
             wake: Notify::new(),
@@ -102,22 +102,22 @@ impl Channel {
     }
 
     /// How much is going on here.
-    pub(super) fn load(&self) -> usize {
+    pub(crate) fn load(&self) -> usize {
         let rooms = self.rooms_max.saturating_sub(self.in_flight.available_permits());
         rooms + self.seats_max.saturating_sub(self.awaited.available_permits())
     }
 
     /// How many requests are remembered.
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.state().entries.len()
     }
 
-    pub(super) fn at(&self) -> Option<usize> {
+    pub(crate) fn at(&self) -> Option<usize> {
         self.state().at
     }
 
     /// Puts a request in line, as soon as there is room. `drive` starts the line's driver.
-    pub(super) async fn send(&self, order: OutgoingRequest, drive: impl FnOnce() -> JoinHandle<()>) {
+    pub(crate) async fn send(&self, order: OutgoingRequest, drive: impl FnOnce() -> JoinHandle<()>) {
         let closed = "the semaphores of a line are never closed";
         let is_awaited = order.kind != RequestKind::Once;
         // The rarer place first: who waits for it keeps nobody from the other.
@@ -150,7 +150,7 @@ impl Channel {
     }
 
     /// Waits for what comes next for a request; nothing is lost when this is dropped.
-    pub(super) async fn next(&self, id: u64) -> ChannelEvent {
+    pub(crate) async fn next(&self, id: u64) -> ChannelEvent {
         poll_fn(|context| {
             let mut state = self.state();
             let Some(entry) = state.entries.get_mut(&id) else { return Poll::Ready(stopped()) };
@@ -167,12 +167,12 @@ impl Channel {
     }
 
     /// The index of the only address that may be asked about this request's task.
-    pub(super) fn pinned_address(&self, id: u64) -> Option<usize> {
+    pub(crate) fn pinned_address(&self, id: u64) -> Option<usize> {
         self.state().entries.get(&id).and_then(|entry| entry.home)
     }
 
     /// Nobody waits for this request any more.
-    pub(super) fn abandon(&self, id: u64) {
+    pub(crate) fn abandon(&self, id: u64) {
         let mut effects = Effects::default();
         let mut state = self.state();
         let Some(entry) = state.entries.get_mut(&id) else { return };

@@ -7,14 +7,14 @@ use framework_protocol::task::TaskId;
 use framework_protocol::{Reply, Status};
 use tokio::time::Instant;
 
-use super::error::{ClientError, is_passing};
+use crate::error::{ClientError, is_passing};
 
 /// How many lines a follower may be behind; further ones are missed, the end never is.
 const NEWS_MAX: usize = 1_024;
 
 /// What a request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RequestKind {
+pub(crate) enum RequestKind {
     /// One line.
     Once,
     /// An acknowledgement, unless the task is known already, and the end of the task.
@@ -25,7 +25,7 @@ pub(super) enum RequestKind {
 
 /// What sending a request a second time would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RetrySafety {
+pub(crate) enum RetrySafety {
     /// Nothing: it only asks.
     Asks,
     /// Nothing: its key tells the server that it is the first one again.
@@ -35,7 +35,7 @@ pub(super) enum RetrySafety {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RequestStage {
+pub(crate) enum RequestStage {
     /// Not on its way yet, or not any more.
     Queued,
     /// Without its first answer.
@@ -48,7 +48,7 @@ pub(super) enum RequestStage {
 
 /// What has come for a request.
 #[derive(Debug)]
-pub(super) enum ChannelEvent {
+pub(crate) enum ChannelEvent {
     Answer(Reply),
     /// The connection is lost, and the task will be asked for on another one.
     Lost(ClientError),
@@ -58,40 +58,40 @@ pub(super) enum ChannelEvent {
 
 /// One request on its way.
 #[derive(Debug)]
-pub(super) struct InFlight {
-    pub(super) kind: RequestKind,
-    pub(super) repeat: RetrySafety,
-    pub(super) stage: RequestStage,
+pub(crate) struct InFlight {
+    pub(crate) kind: RequestKind,
+    pub(crate) repeat: RetrySafety,
+    pub(crate) stage: RequestStage,
     /// The request as it is sent, for as long as it may have to be sent; who follows something asks for it again.
-    pub(super) line: Vec<u8>,
+    pub(crate) line: Vec<u8>,
     /// The task that it is about, once that is known.
-    pub(super) task: Option<TaskId>,
+    pub(crate) task: Option<TaskId>,
     /// The index of the only address whose server may be asked.
-    pub(super) home: Option<usize>,
+    pub(crate) home: Option<usize>,
     /// Since when it waits for a connection.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
     /// Whether a server may have read it.
-    pub(super) has_left: bool,
+    pub(crate) has_left: bool,
     /// Whether nobody waits for it any more.
-    pub(super) is_abandoned: bool,
+    pub(crate) is_abandoned: bool,
     /// Which of the bounded places it takes.
-    pub(super) holds_room: bool,
-    pub(super) holds_seat: bool,
-    pub(super) inbox: VecDeque<ChannelEvent>,
-    pub(super) waker: Option<Waker>,
+    pub(crate) holds_room: bool,
+    pub(crate) holds_seat: bool,
+    pub(crate) inbox: VecDeque<ChannelEvent>,
+    pub(crate) waker: Option<Waker>,
 }
 
 /// What is to be done once the line's state is let go of.
 #[derive(Debug, Default)]
-pub(super) struct Effects {
-    pub(super) rooms: usize,
-    pub(super) seats: usize,
-    pub(super) wakers: Vec<Waker>,
+pub(crate) struct Effects {
+    pub(crate) rooms: usize,
+    pub(crate) seats: usize,
+    pub(crate) wakers: Vec<Waker>,
 }
 
 impl InFlight {
     /// Takes in an answer. `false`: the server refused it only because it stops, and it is to be sent again.
-    pub(super) fn receive(&mut self, answer: Reply, retries: bool, effects: &mut Effects) -> bool {
+    pub(crate) fn receive(&mut self, answer: Reply, retries: bool, effects: &mut Effects) -> bool {
         let is_first = self.stage == RequestStage::Written;
         if retries && answer.status == Status::Error && answer.code.is_some_and(is_stopping) {
             if is_first {
@@ -130,12 +130,12 @@ impl InFlight {
     }
 
     /// Whether another server would answer it differently, or do it a second time.
-    pub(super) fn is_of_one_server(&self) -> bool {
+    pub(crate) fn is_of_one_server(&self) -> bool {
         self.kind != RequestKind::Once || self.repeat != RetrySafety::Asks
     }
 
     /// Its connection is lost: it waits for the next one, or fails.
-    pub(super) fn lose(&mut self, error: &ClientError, again: bool, now: Instant, effects: &mut Effects) {
+    pub(crate) fn lose(&mut self, error: &ClientError, again: bool, now: Instant, effects: &mut Effects) {
         match self.stage {
             RequestStage::Queued | RequestStage::Over => {}
             RequestStage::Written if again && self.repeat != RetrySafety::Doubles => {
@@ -153,7 +153,7 @@ impl InFlight {
     }
 
     /// Gives up.
-    pub(super) fn fail(&mut self, error: ClientError, effects: &mut Effects) {
+    pub(crate) fn fail(&mut self, error: ClientError, effects: &mut Effects) {
         let is_unknown =
             self.has_left && self.stage != RequestStage::Acknowledged && self.repeat != RetrySafety::Asks;
         let error = if is_unknown { error.of_unknown_end() } else { error };
@@ -168,7 +168,7 @@ impl InFlight {
     }
 
     /// Gives back the places it takes.
-    pub(super) fn release(&mut self, effects: &mut Effects) {
+    pub(crate) fn release(&mut self, effects: &mut Effects) {
         self.release_permit(effects);
         effects.seats += usize::from(std::mem::take(&mut self.holds_seat));
     }

@@ -3,11 +3,11 @@
 use framework_protocol::task::TaskId;
 use framework_protocol::{Reply, Status};
 
-use super::Client;
-use super::error::{ClientError, Result};
-use super::in_flight::{ChannelEvent, RequestKind};
-use super::pool::PendingRequest;
-use super::task_handle::{TaskEnd, ended};
+use crate::client::Client;
+use crate::error::{ClientError, Result};
+use crate::in_flight::{ChannelEvent, RequestKind};
+use crate::pool::PendingRequest;
+use crate::task_handle::{TaskEnd, ended};
 
 /// A task that is followed until its end. Any number of them can be followed at once.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Client {
         self.follow_at(task, None).await
     }
 
-    pub(super) async fn follow_at(&self, task: TaskId, home: Option<usize>) -> Result<TaskEvents> {
+    pub(crate) async fn follow_at(&self, task: TaskId, home: Option<usize>) -> Result<TaskEvents> {
         let mut ticket = self.pool.watch(task, RequestKind::Followed, home).await;
         let answer = match ticket.next().await {
             ChannelEvent::Answer(answer) => answer,

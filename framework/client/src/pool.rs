@@ -7,20 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use framework_protocol::task::TaskId;
 
-use super::channel::{Channel, OutgoingRequest};
-use super::connection::{Connection, Connector};
-use super::driver::Driver;
-use super::error::Result;
-use super::in_flight::{ChannelEvent, RequestKind};
-use super::settings::ClientSettings;
+use crate::channel::{Channel, OutgoingRequest};
+use crate::connection::{Connection, Connector};
+use crate::driver::Driver;
+use crate::error::Result;
+use crate::in_flight::{ChannelEvent, RequestKind};
+use crate::settings::ClientSettings;
 
 /// A line takes so many requests before another one is opened: those of one line leave in one write.
 const STEP: usize = 64;
 
 /// What all clones of a client share.
-pub(super) struct Pool {
-    pub(super) settings: ClientSettings,
-    pub(super) connector: Arc<Connector>,
+pub(crate) struct Pool {
+    pub(crate) settings: ClientSettings,
+    pub(crate) connector: Arc<Connector>,
     lines: Vec<Arc<Channel>>,
     /// The `id` of the next request.
     next: AtomicU64,
@@ -31,7 +31,7 @@ pub(super) struct Pool {
 impl Pool {
     /// # Errors
     /// When the settings make no sense.
-    pub(super) fn new(settings: ClientSettings) -> Result<Self> {
+    pub(crate) fn new(settings: ClientSettings) -> Result<Self> {
         let connector = Arc::new(Connector::new(&settings)?);
         let lines =
             (0..settings.connections).map(|_| Arc::new(Channel::new(&settings, &connector))).collect();
@@ -41,29 +41,29 @@ impl Pool {
     }
 
     /// The `id` of a new request.
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A key that no other task has.
-    pub(super) fn key(&self, id: u64) -> String {
+    pub(crate) fn key(&self, id: u64) -> String {
         format!("client-{:032x}-{id}", self.name)
     }
 
     /// The line that has the least to do, of those to `home` if there is one.
-    pub(super) fn channel(&self, home: Option<usize>) -> Arc<Channel> {
+    pub(crate) fn channel(&self, home: Option<usize>) -> Arc<Channel> {
         let is_elsewhere = |line: &Channel| home.is_some() && line.at() != home;
         let best = self.lines.iter().min_by_key(|line| (is_elsewhere(line), line.load() / STEP));
         best.expect("there is at least one line").clone()
     }
 
     /// Sends a request.
-    pub(super) async fn send(self: &Arc<Self>, order: OutgoingRequest) -> PendingRequest {
+    pub(crate) async fn send(self: &Arc<Self>, order: OutgoingRequest) -> PendingRequest {
         let line = self.channel(order.home);
         self.send_on(line, order).await
     }
 
-    pub(super) async fn send_on(
+    pub(crate) async fn send_on(
         self: &Arc<Self>,
         line: Arc<Channel>,
         order: OutgoingRequest,
@@ -75,7 +75,7 @@ impl Pool {
     }
 
     /// Asks for the end of a task, or for all that becomes of it.
-    pub(super) async fn watch(
+    pub(crate) async fn watch(
         self: &Arc<Self>,
         task: TaskId,
         kind: RequestKind,
@@ -88,7 +88,7 @@ impl Pool {
     ///
     /// # Errors
     /// When no server can be reached.
-    pub(super) async fn open(&self) -> Result<()> {
+    pub(crate) async fn open(&self) -> Result<()> {
         let line = &self.lines[0];
         if line.at().is_none() {
             line.keep_spare(self.connect().await?);
@@ -100,7 +100,7 @@ impl Pool {
     ///
     /// # Errors
     /// When no server can be reached.
-    pub(super) async fn dedicated(&self) -> Result<Connection> {
+    pub(crate) async fn dedicated(&self) -> Result<Connection> {
         match self.lines[0].take_spare() {
             Some(spare) => {
                 self.lines[0].forget();
@@ -114,7 +114,7 @@ impl Pool {
         self.connector.open().await.map_err(|unreachable| unreachable.error)
     }
 
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.lines.iter().map(|line| line.length()).sum()
     }
 }
@@ -132,7 +132,7 @@ impl fmt::Debug for Pool {
 }
 
 /// A request that was sent. Dropping it forgets the request; what is answered then is thrown away.
-pub(super) struct PendingRequest {
+pub(crate) struct PendingRequest {
     pool: Arc<Pool>,
     line: Arc<Channel>,
     id: u64,
@@ -140,16 +140,16 @@ pub(super) struct PendingRequest {
 
 impl PendingRequest {
     /// Waits for what comes next; nothing is lost when this is dropped.
-    pub(super) async fn next(&mut self) -> ChannelEvent {
+    pub(crate) async fn next(&mut self) -> ChannelEvent {
         self.line.next(self.id).await
     }
 
     /// The only address whose server knows of the task.
-    pub(super) fn home(&self) -> Option<usize> {
+    pub(crate) fn home(&self) -> Option<usize> {
         self.line.pinned_address(self.id)
     }
 
-    pub(super) fn pool(&self) -> &Arc<Pool> {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 }

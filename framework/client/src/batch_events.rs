@@ -4,11 +4,11 @@ use framework_protocol::task::BatchId;
 use framework_protocol::views::BatchInfo;
 use framework_protocol::{Reply, Status};
 
-use super::Client;
-use super::channel::OutgoingRequest;
-use super::error::{ClientError, Result};
-use super::in_flight::ChannelEvent;
-use super::pool::PendingRequest;
+use crate::channel::OutgoingRequest;
+use crate::client::Client;
+use crate::error::{ClientError, Result};
+use crate::in_flight::ChannelEvent;
+use crate::pool::PendingRequest;
 
 /// A batch that is followed until its end.
 #[derive(Debug)]

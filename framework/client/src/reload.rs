@@ -5,9 +5,9 @@ use std::fmt;
 use framework_protocol::views::{ReloadPhase, ReloadStatus};
 use serde_json::json;
 
-use super::Client;
-use super::dedicated::DedicatedConnection;
-use super::error::Result;
+use crate::client::Client;
+use crate::dedicated::DedicatedConnection;
+use crate::error::Result;
 
 /// A server that reloads.
 pub struct ReloadProgress {

@@ -8,12 +8,12 @@ use framework_protocol::{Reply, ReplyMode, RequestError, Status};
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
-use super::Client;
-use super::channel::OutgoingRequest;
-use super::error::{ClientError, Result};
-use super::in_flight::{ChannelEvent, RequestKind, RetrySafety};
-use super::request::Request;
-use super::task_handle::TaskHandle;
+use crate::channel::OutgoingRequest;
+use crate::client::Client;
+use crate::error::{ClientError, Result};
+use crate::in_flight::{ChannelEvent, RequestKind, RetrySafety};
+use crate::request::Request;
+use crate::task_handle::TaskHandle;
 
 /// A task that is sent when this is awaited; until then, its options can be set.
 #[must_use = "nothing is sent before this is awaited"]
@@ -25,7 +25,7 @@ pub struct SendBuilder<'a> {
 }
 
 impl<'a> SendBuilder<'a> {
-    pub(super) fn new(client: &'a Client, request: Result<std::borrow::Cow<'a, Request>>) -> Self {
+    pub(crate) fn new(client: &'a Client, request: Result<std::borrow::Cow<'a, Request>>) -> Self {
         Self { client, request, reply: ReplyMode::Ack }
     }
 
@@ -135,7 +135,7 @@ impl<'a> IntoFuture for SendBuilder<'a> {
 
 impl Client {
     /// A request in the form in which it leaves.
-    pub(super) fn order(&self, request: &Request, reply: ReplyMode) -> OutgoingRequest {
+    pub(crate) fn order(&self, request: &Request, reply: ReplyMode) -> OutgoingRequest {
         let id = self.pool.id();
         let key = self.pool.settings.auto_idempotency_keys.then(|| self.pool.key(id));
         let repeat = match request.key.is_some() || key.is_some() {
@@ -148,7 +148,7 @@ impl Client {
 }
 
 /// What the answer to a task says.
-pub(super) fn accepted(answer: Reply) -> Result<TaskId, RequestError> {
+pub(crate) fn accepted(answer: Reply) -> Result<TaskId, RequestError> {
     match (answer.status, answer.task_id) {
         (Status::Queued, Some(id)) => Ok(id),
         _ => Err(answer.refusal()),

@@ -5,60 +5,60 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Channel, ChannelState, Followed, end, watch};
-use crate::client::connection::{Connection, Connector};
-use crate::client::error::{ClientError, Result};
-use crate::client::in_flight::{Effects, RequestStage};
+use crate::connection::{Connection, Connector};
+use crate::error::{ClientError, Result};
+use crate::in_flight::{Effects, RequestStage};
 
 /// About how much leaves in one write.
 const BLOCK: usize = 64 * 1024;
 
 /// What a connection is to do next.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::client) struct DriverState {
-    pub(in crate::client) unanswered: usize,
-    pub(in crate::client) is_leaving: bool,
+pub(crate) struct DriverState {
+    pub(crate) unanswered: usize,
+    pub(crate) is_leaving: bool,
 }
 
 impl Channel {
     /// Waits until there is something to send.
-    pub(in crate::client) async fn work(&self) {
+    pub(crate) async fn work(&self) {
         while !self.state().has_work() {
             self.wake.notified().await;
         }
     }
 
     /// Waits for a sign that there is more to send.
-    pub(in crate::client) async fn woken(&self) {
+    pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
 
     /// Whether somebody waits.
-    pub(in crate::client) fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.state().has_work()
     }
 
-    pub(in crate::client) fn keep_spare(&self, connection: Connection) {
+    pub(crate) fn keep_spare(&self, connection: Connection) {
         let mut state = self.state();
         state.at = Some(connection.at);
         state.spare = Some(connection);
     }
 
     /// Takes a connection that was opened beforehand.
-    pub(in crate::client) fn take_spare(&self) -> Option<Connection> {
+    pub(crate) fn take_spare(&self) -> Option<Connection> {
         self.state().spare.take()
     }
 
     /// The connection that was opened beforehand is somebody else's now.
-    pub(in crate::client) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.state().at = None;
     }
 
-    pub(in crate::client) fn connected(&self, at: usize) {
+    pub(crate) fn connected(&self, at: usize) {
         self.state().at = Some(at);
     }
 
     /// Appends what is to leave next to `output`; about a block of it.
-    pub(in crate::client) fn fill(&self, output: &mut Vec<u8>, connector: &Connector) -> DriverState {
+    pub(crate) fn fill(&self, output: &mut Vec<u8>, connector: &Connector) -> DriverState {
         let mut effects = Effects::default();
         let mut state = self.state();
         let ChannelState { entries, queue, unanswered, is_leaving, at, .. } = &mut *state;
@@ -89,7 +89,7 @@ impl Channel {
     ///
     /// # Errors
     /// When one of them is about the connection itself, or about nothing that was asked.
-    pub(in crate::client) fn hand_out(&self, answers: Vec<Reply>, address: &str) -> Result<DriverState> {
+    pub(crate) fn hand_out(&self, answers: Vec<Reply>, address: &str) -> Result<DriverState> {
         let mut effects = Effects::default();
         let mut state = self.state();
         let mut strange = None;
@@ -127,7 +127,7 @@ impl Channel {
     }
 
     /// The connection is gone: what can be is put in line again.
-    pub(in crate::client) fn lose(&self, error: &ClientError) {
+    pub(crate) fn lose(&self, error: &ClientError) {
         let now = Instant::now();
         let mut effects = Effects::default();
         let mut state = self.state();
@@ -161,7 +161,7 @@ impl Channel {
     }
 
     /// Gives up what has waited for long enough, or all of it. Tells whether somebody still waits.
-    pub(in crate::client) fn abandon_request(&self, error: &ClientError, all: bool) -> bool {
+    pub(crate) fn abandon_request(&self, error: &ClientError, all: bool) -> bool {
         let now = Instant::now();
         let mut effects = Effects::default();
         let mut state = self.state();
@@ -176,20 +176,20 @@ impl Channel {
     }
 
     /// When the first of those that wait gives up.
-    pub(in crate::client) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let state = self.state();
         let queued = state.entries.values().filter(|entry| entry.stage == RequestStage::Queued);
         queued.map(|entry| entry.since + self.retry_time).min()
     }
 
     /// Ends the driver, and with it the connection.
-    pub(in crate::client) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let driver = self.state().driver.take();
         driver.inspect(JoinHandle::abort);
     }
 
     /// The driver is gone, and with it the connection.
-    pub(in crate::client) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.lose(&end());
         self.abandon_request(&end(), true);
     }

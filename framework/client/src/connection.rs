@@ -11,10 +11,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::address::{Address, Addresses};
-use super::error::{ClientError, Result, read_answer, stranger};
-use super::settings::ClientSettings;
-use super::tls::Tls;
+use crate::address::{Address, Addresses};
+use crate::error::{ClientError, Result, read_answer, stranger};
+use crate::settings::ClientSettings;
+use crate::tls::Tls;
 
 /// A server that vanishes without a word is noticed by the system after about this time, also while all that is
 /// owed are the ends of long tasks.
@@ -25,7 +25,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:9501";
 const ANSWER_MAX: usize = 64 * 1024;
 
 /// Finds servers. One that could be reached is asked first the next time.
-pub(super) struct Connector {
+pub(crate) struct Connector {
     addresses: Vec<Address>,
     /// What they are called in errors.
     names: Vec<String>,
@@ -37,29 +37,29 @@ pub(super) struct Connector {
 }
 
 /// A connection that is ready for requests.
-pub(super) struct Connection {
-    pub(super) stream: Box<dyn Stream>,
+pub(crate) struct Connection {
+    pub(crate) stream: Box<dyn Stream>,
     /// The index of its address.
-    pub(super) at: usize,
+    pub(crate) at: usize,
 }
 
 /// No address leads to a server.
-pub(super) struct Unreachable {
+pub(crate) struct Unreachable {
     /// What says most of why.
-    pub(super) error: ClientError,
+    pub(crate) error: ClientError,
     /// Whether another try would meet the same end everywhere.
-    pub(super) is_final: bool,
+    pub(crate) is_final: bool,
 }
 
 /// Bytes in both directions, whatever carries them.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Connector {
     /// # Errors
     /// When the settings make no sense, or a file they name cannot be used.
-    pub(super) fn new(settings: &ClientSettings) -> Result<Self> {
+    pub(crate) fn new(settings: &ClientSettings) -> Result<Self> {
         settings.check().map_err(|invalid| ClientError::Settings(invalid.to_string()))?;
         let addresses = match &settings.address {
             Some(Addresses(addresses)) => addresses.clone(),
@@ -76,17 +76,17 @@ impl Connector {
     }
 
     /// How many addresses there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.addresses.len()
     }
 
     /// What the address of this index is called.
-    pub(super) fn name(&self, at: usize) -> &str {
+    pub(crate) fn name(&self, at: usize) -> &str {
         &self.names[at]
     }
 
     /// The address that counts at present.
-    pub(super) fn current(&self) -> &str {
+    pub(crate) fn current(&self) -> &str {
         self.name(self.good.load(Ordering::Relaxed))
     }
 
@@ -94,7 +94,7 @@ impl Connector {
     ///
     /// # Errors
     /// When none of them can be used.
-    pub(super) async fn open(&self) -> Result<Connection, Unreachable> {
+    pub(crate) async fn open(&self) -> Result<Connection, Unreachable> {
         let first = self.good.load(Ordering::Relaxed);
         let mut worst: Option<ClientError> = None;
         let mut is_final = true;
@@ -118,7 +118,7 @@ impl Connector {
     }
 
     /// The address of this index turned out to be no good: the next one is tried first from now on.
-    pub(super) fn avoid(&self, at: usize) {
+    pub(crate) fn avoid(&self, at: usize) {
         let next = (at + 1) % self.count();
         // Unless somebody else has moved on already.
         let _ = self.good.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Connector {
 }
 
 /// Writes some of `rest`, or flushes when there is nothing left; tells how much is written. May be dropped at any point.
-pub(super) async fn put<W: AsyncWrite + Unpin>(writer: &mut W, rest: &[u8]) -> io::Result<usize> {
+pub(crate) async fn put<W: AsyncWrite + Unpin>(writer: &mut W, rest: &[u8]) -> io::Result<usize> {
     if rest.is_empty() {
         return writer.flush().await.map(|()| 0);
     }

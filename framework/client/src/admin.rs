@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Client;
-use super::channel::OutgoingRequest;
-use super::error::{ClientError, Result};
-use super::in_flight::{ChannelEvent, RequestKind, RetrySafety};
+use crate::channel::OutgoingRequest;
+use crate::client::Client;
+use crate::error::{ClientError, Result};
+use crate::in_flight::{ChannelEvent, RequestKind, RetrySafety};
 
 impl Client {
     /// How the server is doing.

@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::address::Address;
-use super::error::{ClientError, Result};
-use super::settings::ClientSettings;
+use crate::address::Address;
+use crate::error::{ClientError, Result};
+use crate::settings::ClientSettings;
 
 /// How connections are encrypted.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     connector: TlsConnector,
     /// Whose certificate is expected, if not that of the address.
     name: Option<ServerName<'static>>,
@@ -26,7 +26,7 @@ impl Tls {
     ///
     /// # Errors
     /// When a file cannot be read, or is not what it should be.
-    pub(super) fn read(settings: &ClientSettings) -> Result<Option<Self>> {
+    pub(crate) fn read(settings: &ClientSettings) -> Result<Option<Self>> {
         if !settings.tls {
             return Ok(None);
         }
@@ -59,7 +59,7 @@ impl Tls {
 
     /// # Errors
     /// When the server does not speak TLS, or cannot show a certificate that is trusted.
-    pub(super) async fn wrap<S: AsyncRead + AsyncWrite + Unpin>(
+    pub(crate) async fn wrap<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
         address: &Address,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use framework_console::config::{Config, Invalid, Secret, Section, Validator, duration, size};
 use serde::{Deserialize, Serialize};
 
-use super::address::Addresses;
+use crate::address::Addresses;
 
 /// Where the server is, how to get in, and how long to try.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -164,7 +164,7 @@ impl ClientSettings {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     #[test]
     fn the_defaults_pass_their_own_check() {

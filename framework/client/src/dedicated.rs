@@ -5,13 +5,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use super::Client;
-use super::connection::Stream;
-use super::error::{ClientError, Result, read_answer};
+use crate::client::Client;
+use crate::connection::Stream;
+use crate::error::{ClientError, Result, read_answer};
 
 /// A connection of its own.
-pub(super) struct DedicatedConnection {
-    pub(super) address: String,
+pub(crate) struct DedicatedConnection {
+    pub(crate) address: String,
     stream: BufReader<Box<dyn Stream>>,
     /// The line that has not come to its end yet, and how long it may be.
     line: Vec<u8>,
@@ -23,7 +23,7 @@ impl Client {
     ///
     /// # Errors
     /// When no server can be reached.
-    pub(super) async fn ask_apart(&self, command: &impl Serialize) -> Result<DedicatedConnection> {
+    pub(crate) async fn ask_apart(&self, command: &impl Serialize) -> Result<DedicatedConnection> {
         let connection = self.pool.dedicated().await?;
         let address = self.pool.connector.name(connection.at).to_owned();
         let limit = self.pool.settings.max_reply_length;
@@ -45,7 +45,7 @@ impl DedicatedConnection {
     ///
     /// # Errors
     /// When the connection fails, or what comes is no answer.
-    pub(super) async fn request(&mut self) -> Result<Option<Reply>> {
+    pub(crate) async fn request(&mut self) -> Result<Option<Reply>> {
         let room = (self.limit - self.line.len()) as u64;
         let read = (&mut self.stream).take(room).read_until(b'\n', &mut self.line).await;
         read.map_err(|error| ClientError::io(&self.address, error))?;
@@ -65,7 +65,7 @@ impl DedicatedConnection {
     ///
     /// # Errors
     /// When it is a refusal or something else, or the connection has ended.
-    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<T> {
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<T> {
         let Some(answer) = self.request().await? else { return Err(ClientError::closed(&self.address)) };
         match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
             Some(word) => Ok(word),
@@ -75,7 +75,7 @@ impl DedicatedConnection {
     }
 
     /// Waits for the end of the connection, however it comes.
-    pub(super) async fn end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         while self.stream.fill_buf().await.is_ok_and(|bytes| !bytes.is_empty()) {
             let length = self.stream.buffer().len();
             self.stream.consume(length);

@@ -9,10 +9,10 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until};
 
-use super::Client;
-use super::connection::{Stream, put};
-use super::error::{ClientError, Result, read_answer};
-use super::request::{Envelope, Request};
+use crate::client::Client;
+use crate::connection::{Stream, put};
+use crate::error::{ClientError, Result, read_answer};
+use crate::request::{Envelope, Request};
 
 /// How many requests, and how many bytes of them, may be without an answer.
 const IN_FLIGHT_MAX: usize = 4_096;
@@ -270,7 +270,7 @@ fn head(batch: BatchId, request: &Request) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     #[test]
     fn the_head_of_a_request_says_all_but_its_id_and_arguments() {

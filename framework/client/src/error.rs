@@ -6,7 +6,7 @@ use std::sync::Arc;
 use framework_protocol::task::TaskId;
 use framework_protocol::{ErrorCode, Reply, RequestError};
 
-use super::task_handle::TaskEnd;
+use crate::task_handle::TaskEnd;
 
 /// Why a request has no answer, or not the one hoped for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,39 +60,39 @@ pub enum ClientError {
     ResultType { task: TaskId, source: Arc<serde_json::Error> },
 }
 
-pub(super) type Result<T, E = ClientError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = ClientError> = std::result::Result<T, E>;
 
 impl ClientError {
-    pub(super) fn io(address: &str, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(address: &str, source: impl Into<io::Error>) -> Self {
         Self::Io { address: address.to_owned(), source: Arc::new(source.into()) }
     }
 
-    pub(super) fn closed(address: &str) -> Self {
+    pub(crate) fn closed(address: &str) -> Self {
         Self::io(
             address,
             io::Error::new(io::ErrorKind::UnexpectedEof, "the server has closed the connection"),
         )
     }
 
-    pub(super) fn unreachable(address: &str, source: io::Error) -> Self {
+    pub(crate) fn unreachable(address: &str, source: io::Error) -> Self {
         Self::Unreachable { address: address.to_owned(), source: Arc::new(source) }
     }
 
-    pub(super) fn late(address: &str, what: String) -> Self {
+    pub(crate) fn late(address: &str, what: String) -> Self {
         Self::io(address, io::Error::new(io::ErrorKind::TimedOut, what))
     }
 
-    pub(super) fn unexpected_reply(address: &str, line: impl Into<String>) -> Self {
+    pub(crate) fn unexpected_reply(address: &str, line: impl Into<String>) -> Self {
         Self::UnexpectedReply { address: address.to_owned(), line: line.into() }
     }
 
     /// An answer that makes no sense here.
-    pub(super) fn unexpected_answer(address: &str, answer: &Reply) -> Self {
+    pub(crate) fn unexpected_answer(address: &str, answer: &Reply) -> Self {
         Self::unexpected_reply(address, format!("{answer:?}"))
     }
 
     /// Whether another try at the same address would meet the same end.
-    pub(super) fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Refused(refusal) => !is_passing(refusal.code),
             Self::NotRunning(_) | Self::Unreachable { .. } | Self::Io { .. } | Self::Unknown { .. } => false,
@@ -101,7 +101,7 @@ impl ClientError {
     }
 
     /// What is said of a request that had left when this happened.
-    pub(super) fn of_unknown_end(self) -> Self {
+    pub(crate) fn of_unknown_end(self) -> Self {
         match self {
             Self::Io { .. } | Self::NotRunning(_) | Self::Unreachable { .. } | Self::WrongServer { .. } => {
                 Self::Unknown { source: Arc::new(self) }
@@ -112,17 +112,17 @@ impl ClientError {
 }
 
 /// Whether what a server refuses for this reason may be accepted later, or by another one.
-pub(super) fn is_passing(code: ErrorCode) -> bool {
+pub(crate) fn is_passing(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::ShuttingDown | ErrorCode::TooManyConnections | ErrorCode::Busy)
 }
 
 /// Reads one line of a server's.
-pub(super) fn read_answer(address: &str, line: &[u8]) -> Result<Reply> {
+pub(crate) fn read_answer(address: &str, line: &[u8]) -> Result<Reply> {
     serde_json::from_slice(line).map_err(|_| stranger(address, line))
 }
 
 /// What it is that does not answer as a task server would.
-pub(super) fn stranger(address: &str, said: &[u8]) -> ClientError {
+pub(crate) fn stranger(address: &str, said: &[u8]) -> ClientError {
     /// What TLS calls an alert.
     const ALERT: u8 = 0x15;
     /// So much of a stranger's words is shown.
