@@ -2,7 +2,7 @@
 //!
 //! Read in this order: `detect` finds out what a connection speaks; `line_decoder` and `frame_decoder` cut its bytes
 //! into messages; `request` and `command` parse a message; `reply` and `error` are what goes back. Beside the wire stand
-//! [`task`], the types that handlers are written with, and [`views`], the reports of a server.
+//! [`task`], the types that handlers are written with, [`views`], the reports of a server, and [`backoff()`].
 
 #[cfg(test)]
 extern crate self as framework;
@@ -14,9 +14,11 @@ mod request;
 mod command;
 mod reply;
 mod error;
+mod backoff;
 pub mod task;
 pub mod views;
 
+pub use backoff::backoff;
 pub use command::CommandRequest;
 pub use detect::DetectedProtocol;
 pub use error::{ErrorCode, RequestError};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use framework_protocol::backoff;
 use framework_protocol::task::{Due, NewTask, Outcome, Retry, now_ms};
 use framework_protocol::views::State;
 use tokio::sync::mpsc;
@@ -76,16 +77,9 @@ impl AttemptEnd {
             Retry::Never => None,
             _ if self.lease.task.failures() + 1 >= new.attempts => None,
             Retry::After(pause) => Some(pause.min(PAUSE_MAX)),
-            Retry::Backoff => Some(backoff(new.backoff(), self.lease.task.failures() + 1)),
+            Retry::Backoff => Some(backoff(new.backoff(), self.lease.task.failures() + 1, BACKOFF_MAX)),
         }
     }
-}
-
-/// The pause after an attempt: doubled each time, and spread over half to one and a half of that, so that
-/// tasks which failed together are not retried together.
-fn backoff(base: Duration, attempt: u32) -> Duration {
-    let doubled = base.saturating_mul(1 << attempt.saturating_sub(1).min(20));
-    doubled.min(BACKOFF_MAX).mul_f64(0.5 + fastrand::f64())
 }
 
 /// Settles the ends of attempts until the last worker has ended, and forwards the tasks that ended without
@@ -192,22 +186,6 @@ impl From<TerminatedTask> for Finished {
             attempts: task.attempts(),
             task,
             running: Duration::ZERO,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backoff_doubles_and_is_spread_around_its_mean() {
-        for (attempt, mean) in [(1, 1), (2, 2), (3, 4), (30, 3600)] {
-            for _ in 0..100 {
-                let pause = backoff(Duration::from_secs(1), attempt).as_secs_f64();
-                let mean = f64::from(mean);
-                assert!((mean * 0.5..mean * 1.5).contains(&pause), "attempt {attempt}: {pause}");
-            }
         }
     }
 }
