@@ -54,5 +54,5 @@ async fn follow(progress: &mut ReloadProgress, output: &mut Output) -> Result<Re
         }
     }
     output.redraw("");
-    Ok(progress.reload().clone())
+    Ok(progress.status().clone())
 }

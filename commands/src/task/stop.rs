@@ -72,10 +72,10 @@ pub(super) async fn stop(
 }
 
 async fn follow(progress: &mut ShutdownProgress, output: &mut Output) -> Result<Option<ShutdownStatus>> {
-    let pid = progress.farewell().pid;
+    let pid = progress.status().pid;
     output.note(format_args!("The task server with pid {pid} is stopping."));
     let mut display = RunningDisplay::default();
-    show(progress.farewell(), &mut display, output);
+    show(progress.status(), &mut display, output);
     loop {
         match progress.next().await {
             Ok(Some(status)) => show(status, &mut display, output),
@@ -88,7 +88,7 @@ async fn follow(progress: &mut ShutdownProgress, output: &mut Output) -> Result<
         }
     }
     output.redraw("");
-    let status = progress.farewell().clone();
+    let status = progress.status().clone();
     match (status.remaining, status.durable) {
         (0, _) => output.success("The task server has stopped; all tasks have ended."),
         (remaining, true) => {

@@ -1,4 +1,4 @@
-//! Where a server is: a host and a port, or a socket in the file system.
+//! The address of a server: a host and a port, or a Unix socket.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// Where a server is: `host:port`, `[::1]:9501`, or `unix:` and the path of a socket.
+/// The address of a server: `host:port`, `[::1]:9501`, or `unix:` and the path of a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     Tcp(String),
@@ -15,12 +15,12 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// One address or several, of which the next one counts when one cannot be reached.
+/// One address or several; when one cannot be reached, the next one is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Addresses(pub Vec<Address>);
 
 impl Address {
-    /// A relative path of a socket starts at `root` from now on.
+    /// The same address with the path of a socket made relative to `root`, unless it is absolute.
     pub fn rooted(self, root: &Path) -> Self {
         match self {
             Self::Unix(path) => Self::Unix(root.join(path)),
@@ -28,7 +28,7 @@ impl Address {
         }
     }
 
-    /// The name of the machine, to be compared with the server's certificate.
+    /// The host's name, to be compared with the server's certificate.
     pub(crate) fn host(&self) -> &str {
         match self {
             Self::Tcp(address) => {
@@ -77,7 +77,7 @@ impl Serialize for Address {
 impl FromStr for Addresses {
     type Err = String;
 
-    /// Separated by commas.
+    /// Parses addresses separated by commas.
     fn from_str(text: &str) -> Result<Self, String> {
         text.split(',').map(|address| address.trim().parse()).collect::<Result<_, _>>().map(Self)
     }
@@ -111,10 +111,10 @@ impl<'de> Deserialize<'de> for Addresses {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
-    fn an_address_is_a_host_and_a_port_or_a_socket_and_shows_as_it_was_written() {
+    fn address_is_a_host_and_a_port_or_a_socket_and_displays_as_written() {
         for text in ["127.0.0.1:9501", "[::1]:9501", "tasks.example.com:1", "unix:runtime/think.sock"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn several_addresses_are_a_list_or_stand_between_commas() {
+    fn addresses_are_a_list_or_separated_by_commas() {
         let list: Addresses = serde_json::from_str("[\"a:1\", \"b:2\"]").unwrap();
         assert_eq!(list, serde_json::from_str("\"a:1, b:2\"").unwrap());
         assert!(serde_json::from_str::<Addresses>("5").is_err());
     }
 
     #[test]
-    fn a_certificate_is_compared_with_the_host_alone() {
+    fn host_leaves_out_port_and_brackets() {
         let host = |text: &str| text.parse::<Address>().unwrap().host().to_owned();
         assert_eq!((host("a.b:1"), host("[::1]:2")), ("a.b".to_owned(), "::1".to_owned()));
     }

@@ -1,84 +1,65 @@
-//! One question on a connection of its own, and all that is answered until the connection ends.
+//! A connection that serves one request at a time.
 
-use framework_protocol::Reply;
+use std::collections::VecDeque;
+
+use framework_protocol::{MessageBatch, Reply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use crate::client::Client;
-use crate::connection::Stream;
-use crate::error::{ClientError, Result, read_answer};
+use crate::connection::{Connection, Step};
+use crate::error::Result;
+use crate::replies;
 
-/// A connection of its own.
+/// A connection that serves one request at a time, for replies that come until the connection ends.
 pub(crate) struct DedicatedConnection {
-    pub(crate) address: String,
-    stream: BufReader<Box<dyn Stream>>,
-    /// The line that has not come to its end yet, and how long it may be.
-    line: Vec<u8>,
-    limit: usize,
-}
-
-impl Client {
-    /// Asks on a connection of its own.
-    ///
-    /// # Errors
-    /// When no server can be reached.
-    pub(crate) async fn ask_apart(&self, command: &impl Serialize) -> Result<DedicatedConnection> {
-        let connection = self.pool.dedicated().await?;
-        let address = self.pool.connector.name(connection.at).to_owned();
-        let limit = self.pool.settings.max_reply_length;
-        let mut stream = BufReader::new(connection.stream);
-        let mut line =
-            serde_json::to_vec(command).expect("a vector takes every byte, and commands are plain structs");
-        line.push(b'\n');
-        let asked = async {
-            stream.write_all(&line).await?;
-            stream.flush().await
-        };
-        asked.await.map_err(|error| ClientError::io(&address, error))?;
-        Ok(DedicatedConnection { address, stream, line: Vec::new(), limit })
-    }
+    connection: Connection,
+    /// Replies that have arrived and were not taken yet.
+    replies: VecDeque<Reply>,
 }
 
 impl DedicatedConnection {
-    /// The next answer; `None` at the end of the connection. Nothing is lost when this is dropped.
+    /// Queues a request, which leaves while its reply is waited for.
+    pub(crate) fn send(mut connection: Connection, request: &impl Serialize) -> Self {
+        serde_json::to_writer(connection.output(), request)
+            .expect("a vector takes every byte, and requests are plain structs");
+        connection.output().push(b'\n');
+        Self { connection, replies: VecDeque::new() }
+    }
+
+    /// The next reply. Nothing is lost when this is dropped.
     ///
     /// # Errors
-    /// When the connection fails, or what comes is no answer.
-    pub(crate) async fn request(&mut self) -> Result<Option<Reply>> {
-        let room = (self.limit - self.line.len()) as u64;
-        let read = (&mut self.stream).take(room).read_until(b'\n', &mut self.line).await;
-        read.map_err(|error| ClientError::io(&self.address, error))?;
-        let line = std::mem::take(&mut self.line);
-        match line.last() {
-            None => Ok(None),
-            Some(b'\n') => read_answer(&self.address, &line).map(Some),
-            Some(_) if line.len() < self.limit => Err(ClientError::closed(&self.address)),
-            Some(_) => Err(ClientError::unexpected_reply(
-                &self.address,
-                "an answer that is longer than max_reply_length",
-            )),
+    /// When the connection fails or ends, or the other side is no task server.
+    pub(crate) async fn next_reply(&mut self) -> Result<Reply> {
+        loop {
+            if let Some(reply) = self.replies.pop_front() {
+                return Ok(reply);
+            }
+            if let Step::Read(count) = self.connection.step().await? {
+                let batch = self.connection.messages(count)?;
+                for line in MessageBatch::lines(&batch.bytes) {
+                    self.replies.push_back(replies::parse(self.connection.address(), line)?);
+                }
+            }
         }
     }
 
-    /// What the next answer holds.
+    /// The result in the next reply.
     ///
     /// # Errors
-    /// When it is a refusal or something else, or the connection has ended.
-    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<T> {
-        let Some(answer) = self.request().await? else { return Err(ClientError::closed(&self.address)) };
-        match answer.result.as_ref().and_then(|result| serde_json::from_str(result.get()).ok()) {
-            Some(word) => Ok(word),
-            None if answer.code.is_some() => Err(ClientError::Refused(answer.refusal())),
-            None => Err(ClientError::unexpected_answer(&self.address, &answer)),
-        }
+    /// When it is an error or of another type, or the connection has ended.
+    pub(crate) async fn next_result<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let reply = self.next_reply().await?;
+        replies::result(self.connection.address(), reply)
     }
 
-    /// Waits for the end of the connection, however it comes.
-    pub(crate) async fn end(&mut self) {
-        while self.stream.fill_buf().await.is_ok_and(|bytes| !bytes.is_empty()) {
-            let length = self.stream.buffer().len();
-            self.stream.consume(length);
-        }
+    /// Waits for the end of the connection, in order or not.
+    pub(crate) async fn closed(&mut self) {
+        while self.connection.read().await.is_ok_and(|count| count > 0) {}
+    }
+
+    /// The connection, ready for other requests.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
     }
 }

@@ -1,151 +1,156 @@
-//! Fire and forget: hands something over, and leaves without an answer.
+//! Sends bytes on a connection of their own and closes the sending side: fire and forget, or to read all that comes
+//! back.
 
 use std::io;
 use std::time::Duration;
 
 use framework_protocol::{Reply, ReplyMode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::client::Client;
-use crate::connection::{Stream, put};
-use crate::error::{ClientError, Result, stranger};
+use crate::connection::{Connection, Step};
+use crate::error::{ClientError, Result};
+use crate::replies;
 use crate::request::IntoRequest;
 
-/// So much of what it says is kept, to see whether it refuses. The rest is read and thrown away.
-const SAID_MAX: usize = 64 * 1024;
-const CHUNK: usize = 16 * 1024;
+/// How many bytes of the replies are kept, to find an error among them. The rest is read and thrown away.
+const KEPT_MAX: usize = 64 * 1024;
 
-/// How a server and a client that asks for no answer parted.
+/// The way in which a connection ended whose client asked for no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoWaitOutcome {
-    /// The server has closed the connection, too, without a word against what was sent: it has read it, unless it was
-    /// about to end.
+    /// The server has closed the connection, too, without an error: it has read everything, unless it was about to
+    /// stop.
     Closed,
     /// The server was silent for `connect_timeout`: it may be busy, and have read nothing yet.
     Silent,
 }
 
 impl Client {
-    /// Hands over a task, a struct or a [`super::Request`], on a connection of its own, and asks for no answer: fire
-    /// and forget. Whether it is accepted is known to the server alone.
+    /// Sends a task, a struct or a [`Request`](crate::Request), on a connection of its own, and asks for no reply: fire
+    /// and forget. Only the server knows whether it is accepted.
     ///
-    /// All bytes have left, and the sending side is closed, which makes them a message. Then the server is listened to
-    /// until it closes, too, which it does once it has pushed the task and never waits with for the task's end; or
-    /// until it has said nothing for `connect_timeout`, and for `reply_timeout` at most. For a connection that is closed with
-    /// something unread is reset, and bytes that are still on their way may go with it.
+    /// When this returns, all bytes have left, and the sending side is closed, which makes them a message. It then reads
+    /// until the server closes the connection, too, which it does once it has pushed the task, without waiting for the
+    /// task's end; or until the server has been silent for `connect_timeout`, and for `reply_timeout` at most. For a
+    /// connection that is closed with something unread is reset, and bytes that are still on their way may be lost.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] or [`ClientError::Unreachable`] when nobody can be reached, [`ClientError::Refused`]
-    /// when the server says so before it closes, [`ClientError::Unknown`] when the connection breaks.
+    /// [`ClientError::NotRunning`] or [`ClientError::Unreachable`] when no server can be reached,
+    /// [`ClientError::Refused`] when the server reports that before it closes, [`ClientError::Unknown`] when the
+    /// connection breaks.
     pub async fn send_no_wait<'a>(&self, task: impl IntoRequest<'a>) -> Result<NoWaitOutcome> {
-        let line = task.into_request()?.line(self.pool.id(), ReplyMode::None, None);
-        let leave = self.send_and_close(line.trim_ascii_end()).await?;
-        match leave.said.is_empty() {
-            true => leave.parting,
-            false => Err(leave.objection().unwrap_or_else(|| stranger(&leave.address, &leave.said))),
-        }
+        let line = task.into_request()?.line(self.pool.next_id(), ReplyMode::None, None);
+        let (sending, outcome) = self.send_and_close(line.trim_ascii_end()).await?;
+        if sending.received.is_empty() { outcome } else { Err(sending.error().unwrap_or(sending.foreign())) }
     }
 
-    /// The same for bytes as they are. What has no line end is a message, too.
+    /// Sends bytes as they are in the same way. Without a line end they are a message, too.
     ///
     /// # Errors
-    /// As those of [`Client::hand_over`]. What is answered is none of them unless it is a refusal.
+    /// Those of [`Client::send_no_wait`]. Of the replies only an error counts.
     pub async fn send_raw_no_wait(&self, data: &[u8]) -> Result<NoWaitOutcome> {
-        let leave = self.send_and_close(data).await?;
-        leave.objection().map_or(leave.parting, Err)
+        let (sending, outcome) = self.send_and_close(data).await?;
+        sending.error().map_or(outcome, Err)
     }
 
-    async fn send_and_close(&self, data: &[u8]) -> Result<NoWaitSend> {
-        let connection = self.pool.dedicated().await?;
-        let address = self.pool.connector.name(connection.at).to_owned();
-        let (grace, limit) = (self.pool.settings.connect_timeout, self.pool.settings.reply_timeout);
-        let (reader, mut writer) = split(connection.stream);
-        let mut listener = ReplyListener { reader, said: Vec::new() };
-        // Both at once: a server whose answers nobody reads would stop reading what is sent.
-        let sent = tokio::select! {
-            biased;
-            sent = send(&mut writer, data, limit) => sent,
-            heard = listener.listen() => heard.and(Err(io::ErrorKind::UnexpectedEof.into())),
-        };
-        let ended = timeout(limit, listener.finish(grace)).await.unwrap_or(Ok(NoWaitOutcome::Silent));
-        let parting = sent.and(ended).map_err(|error| ClientError::io(&address, error).of_unknown_end());
-        Ok(NoWaitSend { address, said: listener.said, parting })
+    /// Sends bytes as they are, closes the sending side, and reads all that comes back, up to `max_reply_length`.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn send_raw(&self, data: &[u8]) -> Result<Vec<u8>> {
+        let limit = self.pool.settings.max_reply_length;
+        let mut sending = NoWaitSend::new(self.pool.connect().await?, data, limit);
+        while sending.received.len() < limit {
+            match sending.connection.step().await? {
+                Step::Wrote => {}
+                Step::Read(0) if sending.connection.is_sending_closed() => break,
+                Step::Read(0) => return Err(ClientError::closed(sending.connection.address())),
+                Step::Read(count) => sending.keep(count),
+            }
+        }
+        Ok(sending.received)
+    }
+
+    async fn send_and_close(&self, data: &[u8]) -> Result<(NoWaitSend, Result<NoWaitOutcome>)> {
+        let (pause, limit) = (self.pool.settings.connect_timeout, self.pool.settings.reply_timeout);
+        let mut sending = NoWaitSend::new(self.pool.connect().await?, data, KEPT_MAX);
+        let sent = sending.write(limit).await;
+        let ended = timeout(limit, sending.read_until_closed(pause)).await;
+        let ended = ended.unwrap_or(Ok(NoWaitOutcome::Silent));
+        Ok((sending, sent.and(ended).map_err(ClientError::after_sending)))
     }
 }
 
-/// What came of leaving.
+/// A connection that is closed for sending once everything is written.
 struct NoWaitSend {
-    address: String,
-    said: Vec<u8>,
-    parting: Result<NoWaitOutcome>,
+    connection: Connection,
+    /// The beginning of the replies.
+    received: Vec<u8>,
+    kept_max: usize,
 }
 
 impl NoWaitSend {
-    /// Why nothing was accepted, if that was said.
-    fn objection(&self) -> Option<ClientError> {
-        let refused = |line: &[u8]| {
-            let answer: Reply = serde_json::from_slice(line).ok()?;
-            answer.code.is_some().then(|| ClientError::Refused(answer.refusal()))
-        };
-        match stranger(&self.address, &self.said) {
-            ClientError::UnexpectedReply { .. } => self.said.split(|&byte| byte == b'\n').find_map(refused),
-            stranger => Some(stranger),
-        }
+    fn new(mut connection: Connection, data: &[u8], kept_max: usize) -> Self {
+        connection.output().extend_from_slice(data);
+        connection.close_sending();
+        Self { connection, received: Vec::new(), kept_max }
     }
-}
 
-/// Writes it all, and says that nothing more comes. A server may take nothing for so long.
-async fn send(writer: &mut WriteHalf<Box<dyn Stream>>, data: &[u8], limit: Duration) -> io::Result<()> {
-    let late = |_| {
-        let what = format!("the server has taken nothing within {limit:?} (reply_timeout)");
-        io::Error::new(io::ErrorKind::TimedOut, what)
-    };
-    let mut written = 0;
-    loop {
-        match timeout(limit, put(writer, &data[written..])).await.map_err(late)?? {
-            0 => return timeout(limit, writer.shutdown()).await.map_err(late)?,
-            count => written += count,
+    /// Writes everything; `limit`: the longest time in which the server takes nothing.
+    async fn write(&mut self, limit: Duration) -> Result<()> {
+        let mut deadline = Instant::now() + limit;
+        while !self.connection.is_sending_closed() {
+            let Ok(step) = timeout_at(deadline, self.connection.step()).await else {
+                let what = format!("the server has taken nothing within {limit:?} (reply_timeout)");
+                return Err(ClientError::timed_out(self.connection.address(), what));
+            };
+            match step? {
+                Step::Wrote => deadline = Instant::now() + limit,
+                Step::Read(0) => return Err(ClientError::closed(self.connection.address())),
+                Step::Read(count) => self.keep(count),
+            }
         }
-    }
-}
-
-/// The other direction.
-struct ReplyListener {
-    reader: ReadHalf<Box<dyn Stream>>,
-    /// The beginning of what was heard.
-    said: Vec<u8>,
-}
-
-impl ReplyListener {
-    /// Listens until the server closes. May be dropped at any point.
-    async fn listen(&mut self) -> io::Result<()> {
-        while self.read_reply().await? {}
         Ok(())
     }
 
-    /// Listens until the server closes or is silent for so long.
-    async fn finish(&mut self, grace: Duration) -> io::Result<NoWaitOutcome> {
+    /// Reads until the server closes the connection or is silent for so long.
+    async fn read_until_closed(&mut self, pause: Duration) -> Result<NoWaitOutcome> {
         loop {
-            match timeout(grace, self.read_reply()).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return Ok(NoWaitOutcome::Closed),
-                Ok(Err(error)) => return Err(error),
+            match timeout(pause, self.connection.read()).await {
                 Err(_) => return Ok(NoWaitOutcome::Silent),
+                Ok(Ok(0)) => return Ok(NoWaitOutcome::Closed),
+                Ok(Ok(count)) => self.keep(count),
+                // TLS that ends without its own goodbye.
+                Ok(Err(error)) if error.io_kind() == Some(io::ErrorKind::UnexpectedEof) => {
+                    return Ok(NoWaitOutcome::Closed);
+                }
+                Ok(Err(error)) => return Err(error),
             }
         }
     }
 
-    /// Hears on; `false` at the end.
-    async fn read_reply(&mut self) -> io::Result<bool> {
-        let mut chunk = [0; CHUNK];
-        let count = match self.reader.read(&mut chunk).await {
-            // An encrypted connection that ends without a word of it.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
-            count => count?,
+    fn keep(&mut self, count: usize) {
+        let room = self.kept_max - self.received.len();
+        self.received.extend_from_slice(&self.connection.received(count)[..count.min(room)]);
+    }
+
+    /// The error that the server has reported, if it has: nothing was accepted.
+    fn error(&self) -> Option<ClientError> {
+        let refused = |line: &[u8]| {
+            let reply: Reply = serde_json::from_slice(line).ok()?;
+            reply.code.is_some().then(|| ClientError::Refused(reply.refusal()))
         };
-        let room = SAID_MAX - self.said.len();
-        self.said.extend_from_slice(&chunk[..count.min(room)]);
-        Ok(count > 0)
+        match self.foreign() {
+            ClientError::UnexpectedReply { .. } => {
+                self.received.split(|&byte| byte == b'\n').find_map(refused)
+            }
+            foreign => Some(foreign),
+        }
+    }
+
+    /// The error for replies that are not those of a task server.
+    fn foreign(&self) -> ClientError {
+        replies::foreign(self.connection.address(), &self.received)
     }
 }

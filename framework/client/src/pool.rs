@@ -1,87 +1,93 @@
-//! A few lines to a server, and who gets which.
+//! The channels of a client, and the choice of one for each request.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use framework_protocol::Reply;
 use framework_protocol::task::TaskId;
 
-use crate::channel::{Channel, OutgoingRequest};
-use crate::connection::{Connection, Connector};
-use crate::driver::Driver;
+use crate::channel::driver::Driver;
+use crate::channel::{Channel, ChannelEvent, OutgoingRequest, RequestKind};
+use crate::connection::Connection;
+use crate::connector::Connector;
 use crate::error::Result;
-use crate::in_flight::{ChannelEvent, RequestKind};
 use crate::settings::ClientSettings;
 
-/// A line takes so many requests before another one is opened: those of one line leave in one write.
+/// How many permits of a channel are taken before another one is preferred: the requests of one channel leave in one
+/// write.
 const STEP: usize = 64;
 
-/// What all clones of a client share.
+/// The state that all clones of a client share.
 pub(crate) struct Pool {
     pub(crate) settings: ClientSettings,
     pub(crate) connector: Arc<Connector>,
-    lines: Vec<Arc<Channel>>,
+    channels: Vec<Arc<Channel>>,
     /// The `id` of the next request.
-    next: AtomicU64,
-    /// What the keys of this client begin with.
-    name: u128,
+    next_id: AtomicU64,
+    /// The random part of this client's idempotency keys.
+    key_prefix: u128,
 }
 
 impl Pool {
     /// # Errors
-    /// When the settings make no sense.
+    /// When the settings are invalid.
     pub(crate) fn new(settings: ClientSettings) -> Result<Self> {
         let connector = Arc::new(Connector::new(&settings)?);
-        let lines =
-            (0..settings.connections).map(|_| Arc::new(Channel::new(&settings, &connector))).collect();
-        // Two hashers that the system's random numbers went into.
+        let is_pinned = connector.names().len() > 1 && !settings.shared_store;
+        let channel = |_| Arc::new(Channel::new(&settings, is_pinned));
+        let channels = (0..settings.connections).map(channel).collect();
+        // Two keys of the system's random numbers: two clients of one prefix would lose tasks, and fastrand has 64
+        // bits of state.
         let random = || u128::from(RandomState::new().build_hasher().finish());
-        Ok(Self { settings, connector, lines, next: AtomicU64::new(1), name: random() << 64 | random() })
+        let key_prefix = random() << 64 | random();
+        Ok(Self { settings, connector, channels, next_id: AtomicU64::new(1), key_prefix })
     }
 
     /// The `id` of a new request.
-    pub(crate) fn id(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A key that no other task has.
+    /// An idempotency key that no other task has.
     pub(crate) fn key(&self, id: u64) -> String {
-        format!("client-{:032x}-{id}", self.name)
+        format!("client-{:032x}-{id}", self.key_prefix)
     }
 
-    /// The line that has the least to do, of those to `home` if there is one.
-    pub(crate) fn channel(&self, home: Option<usize>) -> Arc<Channel> {
-        let is_elsewhere = |line: &Channel| home.is_some() && line.at() != home;
-        let best = self.lines.iter().min_by_key(|line| (is_elsewhere(line), line.load() / STEP));
-        best.expect("there is at least one line").clone()
+    /// The least loaded channel, of those to `pinned_address` if there is one.
+    pub(crate) fn channel(&self, pinned_address: Option<usize>) -> Arc<Channel> {
+        let is_elsewhere = |channel: &Channel| pinned_address.is_some() && channel.at() != pinned_address;
+        let best = self.channels.iter().min_by_key(|channel| (is_elsewhere(channel), channel.load() / STEP));
+        best.expect("a pool has at least one channel").clone()
     }
 
-    /// Sends a request.
-    pub(crate) async fn send(self: &Arc<Self>, order: OutgoingRequest) -> PendingRequest {
-        let line = self.channel(order.home);
-        self.send_on(line, order).await
+    /// Queues a request, once there is room for it.
+    pub(crate) async fn send(self: &Arc<Self>, request: OutgoingRequest) -> PendingRequest {
+        let channel = self.channel(request.pinned_address);
+        self.send_on(channel, request).await
     }
 
+    /// Queues a request on this channel, once there is room for it.
     pub(crate) async fn send_on(
         self: &Arc<Self>,
-        line: Arc<Channel>,
-        order: OutgoingRequest,
+        channel: Arc<Channel>,
+        request: OutgoingRequest,
     ) -> PendingRequest {
-        let id = order.id;
-        let driver = || Driver::new(line.clone(), self.connector.clone(), &self.settings);
-        line.send(order, || tokio::spawn(driver().run())).await;
-        PendingRequest { pool: self.clone(), line, id }
+        let id = request.id;
+        let driver = || Driver::new(channel.clone(), self.connector.clone(), self.settings.reply_timeout);
+        channel.send(request, || tokio::spawn(driver().run())).await;
+        PendingRequest { pool: self.clone(), channel, id }
     }
 
-    /// Asks for the end of a task, or for all that becomes of it.
+    /// Waits for the end of a task, or for all its events.
     pub(crate) async fn watch(
         self: &Arc<Self>,
         task: TaskId,
         kind: RequestKind,
-        home: Option<usize>,
+        pinned_address: Option<usize>,
     ) -> PendingRequest {
-        self.send(OutgoingRequest::watch(self.id(), task, kind, home)).await
+        self.send(OutgoingRequest::watch_task(self.next_id(), task, kind, pinned_address)).await
     }
 
     /// Makes sure that there is a connection.
@@ -89,39 +95,26 @@ impl Pool {
     /// # Errors
     /// When no server can be reached.
     pub(crate) async fn open(&self) -> Result<()> {
-        let line = &self.lines[0];
-        if line.at().is_none() {
-            line.keep_spare(self.connect().await?);
-        }
-        Ok(())
+        if self.channels[0].at().is_some() { Ok(()) } else { self.connector.prepare().await }
     }
 
-    /// A connection for somebody's own use.
+    /// A connection for a single caller.
     ///
     /// # Errors
     /// When no server can be reached.
-    pub(crate) async fn dedicated(&self) -> Result<Connection> {
-        match self.lines[0].take_spare() {
-            Some(spare) => {
-                self.lines[0].forget();
-                Ok(spare)
-            }
-            None => self.connect().await,
-        }
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        self.connector.connect().await.map_err(|unreachable| unreachable.error)
     }
 
-    async fn connect(&self) -> Result<Connection> {
-        self.connector.open().await.map_err(|unreachable| unreachable.error)
-    }
-
-    pub(crate) fn length(&self) -> usize {
-        self.lines.iter().map(|line| line.length()).sum()
+    /// How many requests there are.
+    pub(crate) fn len(&self) -> usize {
+        self.channels.iter().map(|channel| channel.len()).sum()
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.lines.iter().for_each(|line| line.stop());
+        self.channels.iter().for_each(|channel| channel.stop());
     }
 }
 
@@ -131,32 +124,44 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A request that was sent. Dropping it forgets the request; what is answered then is thrown away.
+/// A request that was queued. Dropping it abandons the request: its replies are thrown away.
 pub(crate) struct PendingRequest {
     pool: Arc<Pool>,
-    line: Arc<Channel>,
+    channel: Arc<Channel>,
     id: u64,
 }
 
 impl PendingRequest {
-    /// Waits for what comes next; nothing is lost when this is dropped.
+    /// Waits for the next event; nothing is lost when this is dropped.
     pub(crate) async fn next(&mut self) -> ChannelEvent {
-        self.line.next(self.id).await
+        self.channel.next(self.id).await
     }
 
-    /// The only address whose server knows of the task.
-    pub(crate) fn home(&self) -> Option<usize> {
-        self.line.pinned_address(self.id)
+    /// Waits for the next reply; nothing is lost when this is dropped.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub(crate) async fn reply(&mut self) -> Result<Reply> {
+        match self.next().await {
+            ChannelEvent::Reply(reply) => Ok(reply),
+            ChannelEvent::Disconnected(error) | ChannelEvent::Failed(error) => Err(error),
+        }
     }
 
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
+    /// The index of the only address whose server knows the task.
+    pub(crate) fn pinned_address(&self) -> Option<usize> {
+        self.channel.pinned_address(self.id)
+    }
+
+    /// The address that is preferred at present, for errors.
+    pub(crate) fn address(&self) -> &str {
+        self.pool.connector.current()
     }
 }
 
 impl Drop for PendingRequest {
     fn drop(&mut self) {
-        self.line.abandon(self.id);
+        self.channel.abandon(self.id);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A task to hand over, as it goes over the wire.
+//! The request for a task, as it goes over the wire.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{ClientError, Result};
 
-/// A task to hand over.
+/// A request for a task. A field that is `None` is left to the handler's own options.
 #[derive(Debug, Clone, Serialize)]
 pub struct Request {
-    /// `None`: the server's `default_function`.
+    /// The handler's name; `None` is the server's `default_function`.
     pub function: Option<String>,
     pub args: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,28 +22,28 @@ pub struct Request {
     pub priority: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
     pub delay: Option<Duration>,
-    /// When to start at the earliest, instead of a delay: `2026-12-01T09:00:00+08:00`.
+    /// The earliest time at which it starts, instead of a delay: `2026-12-01T09:00:00+08:00`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// When it is too late to start: a span such as `1h`, or a time as in `at`.
+    /// The latest time at which it starts: a span such as `1h`, or a time as in `at`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// A second task with this key, 1 to 256 bytes, is the first one again.
+    /// The idempotency key, 1 to 256 bytes: a second task with it is the first one again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Tasks with this key, 1 to 256 bytes, take turns.
+    /// The concurrency key, 1 to 256 bytes: tasks that share it take turns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
-    /// How many attempts may fail.
+    /// The number of attempts that may fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     /// The longest an attempt may take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
     pub timeout: Option<Duration>,
-    /// What the pause after the first failed attempt is about.
+    /// The mean pause after the first failed attempt.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
     pub backoff: Option<Duration>,
-    /// An open batch that it belongs to.
+    /// The open batch that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchId>,
     /// The functions to run one after the other when it is done, each with the result of the one before.
@@ -51,7 +51,7 @@ pub struct Request {
     pub then: Vec<String>,
 }
 
-/// What can be sent: a struct that derives `Task`, or a [`Request`].
+/// A value that can be sent: a struct that derives `Task`, or a [`Request`].
 pub trait IntoRequest<'a> {
     /// # Errors
     /// [`ClientError::Refused`] when it cannot be written as JSON.
@@ -77,7 +77,7 @@ impl<'a, T: Task> IntoRequest<'a> for T {
 }
 
 impl Request {
-    /// A task of `function` with its handler's own options; `None` is the server's `default_function`.
+    /// A request for `function` with its handler's own options; `None` is the server's `default_function`.
     pub fn new(function: Option<String>, args: Box<RawValue>) -> Self {
         Self {
             function,
@@ -97,7 +97,7 @@ impl Request {
         }
     }
 
-    /// A task as its struct describes it.
+    /// The request for a task as its struct describes it.
     ///
     /// # Errors
     /// [`ClientError::Refused`] when it cannot be written as JSON.
@@ -109,24 +109,24 @@ impl Request {
         Ok(Self::new(Some(T::NAME.to_owned()), args))
     }
 
-    /// The line that hands it over. `key` counts if it has none of its own.
-    pub(crate) fn line(&self, id: u64, reply: ReplyMode, key: Option<String>) -> Vec<u8> {
-        let key = if self.key.is_some() { None } else { key };
+    /// The line that is sent. `auto_key` applies if the request has no key of its own.
+    pub(crate) fn line(&self, id: u64, reply: ReplyMode, auto_key: Option<String>) -> Vec<u8> {
+        let auto_key = if self.key.is_some() { None } else { auto_key };
         let mut line = Vec::with_capacity(128 + self.args.get().len());
-        serde_json::to_writer(&mut line, &Envelope { id, reply, given_key: key, request: self })
+        serde_json::to_writer(&mut line, &Envelope { id, reply, auto_key, request: self })
             .expect("a vector takes every byte, and requests are plain structs");
         line.push(b'\n');
         line
     }
 }
 
-/// A request with what its answer is known by.
+/// A request with the fields that the client adds.
 #[derive(Serialize)]
 pub(crate) struct Envelope<'a> {
     pub(crate) id: u64,
     pub(crate) reply: ReplyMode,
     #[serde(rename = "key", skip_serializing_if = "Option::is_none")]
-    pub(crate) given_key: Option<String>,
+    pub(crate) auto_key: Option<String>,
     #[serde(flatten)]
     pub(crate) request: &'a Request,
 }

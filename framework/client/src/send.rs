@@ -1,70 +1,124 @@
-//! The verb `send`: a task with the options of this one time.
+//! Sends tasks: one with options, or many at once.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::future::IntoFuture;
 use std::time::Duration;
 
 use framework_protocol::task::{BatchId, TaskId};
-use framework_protocol::{Reply, ReplyMode, RequestError, Status};
+use framework_protocol::{ReplyMode, RequestError};
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
-use crate::channel::OutgoingRequest;
+use crate::channel::{OutgoingRequest, RequestKind, RetrySafety};
 use crate::client::Client;
 use crate::error::{ClientError, Result};
-use crate::in_flight::{ChannelEvent, RequestKind, RetrySafety};
-use crate::request::Request;
+use crate::pool::PendingRequest;
+use crate::replies;
+use crate::request::{IntoRequest, Request};
 use crate::task_handle::TaskHandle;
 
-/// A task that is sent when this is awaited; until then, its options can be set.
+impl Client {
+    /// Sends a task, a struct or a [`Request`], when this is awaited; options can be set before. Once that returns,
+    /// the task is accepted and as durable as the server's store.
+    ///
+    /// # Errors
+    /// Awaiting it fails with [`ClientError::Refused`] when nothing was accepted, and with [`ClientError::Unknown`]
+    /// when that cannot be known.
+    pub fn send<'a>(&'a self, task: impl IntoRequest<'a>) -> SendBuilder<'a> {
+        SendBuilder { client: self, request: task.into_request(), reply: ReplyMode::Ack }
+    }
+
+    /// Sends many tasks. The outcomes are in the order of the tasks, each with its own, and so are the ids.
+    ///
+    /// # Errors
+    /// When the connection fails for longer than `retry_time`; it is not known then which tasks were accepted.
+    pub async fn send_many<'a, T: IntoRequest<'a>>(
+        &self,
+        tasks: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Result<TaskId, RequestError>>> {
+        let channel = self.pool.channel(None);
+        let mut outcomes = Vec::new();
+        let mut pending = VecDeque::new();
+        for task in tasks {
+            if pending.len() >= self.pool.settings.max_in_flight {
+                outcomes.extend(next_outcome(&mut pending).await?);
+            }
+            let request = self.outgoing(&*task.into_request()?, ReplyMode::Ack);
+            pending.push_back(self.pool.send_on(channel.clone(), request).await);
+        }
+        while let Some(outcome) = next_outcome(&mut pending).await? {
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    fn outgoing(&self, request: &Request, reply: ReplyMode) -> OutgoingRequest {
+        let id = self.pool.next_id();
+        let key = self.pool.settings.auto_idempotency_keys.then(|| self.pool.key(id));
+        let has_key = request.key.is_some() || key.is_some();
+        let safety = if has_key { RetrySafety::Keyed } else { RetrySafety::Unsafe };
+        let kind = if reply == ReplyMode::Both { RequestKind::Awaited } else { RequestKind::Once };
+        OutgoingRequest { kind, ..OutgoingRequest::once(id, request.line(id, reply, key), safety) }
+    }
+}
+
+/// The outcome of the first of these requests; `None` when there are none.
+async fn next_outcome(
+    pending: &mut VecDeque<PendingRequest>,
+) -> Result<Option<Result<TaskId, RequestError>>> {
+    match pending.pop_front() {
+        Some(mut request) => request.reply().await.map(replies::accepted).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A task to be sent when this is awaited; until then, its options can be set.
 #[must_use = "nothing is sent before this is awaited"]
 #[derive(Debug)]
 pub struct SendBuilder<'a> {
     client: &'a Client,
-    request: Result<std::borrow::Cow<'a, Request>>,
+    request: Result<Cow<'a, Request>>,
     reply: ReplyMode,
 }
 
 impl<'a> SendBuilder<'a> {
-    pub(crate) fn new(client: &'a Client, request: Result<std::borrow::Cow<'a, Request>>) -> Self {
-        Self { client, request, reply: ReplyMode::Ack }
-    }
-
-    /// Into another queue than the function's own.
+    /// The queue, if not the task type's own.
     pub fn queue(self, queue: impl Into<String>) -> Self {
         self.with(|request| request.queue = Some(queue.into()))
     }
 
-    /// 0 to 9; 9 is taken first.
+    /// The priority, 0 to 9; 9 is taken first.
     pub fn priority(self, priority: u8) -> Self {
         self.with(|request| request.priority = Some(priority))
     }
 
-    /// To start so much later, at the earliest.
+    /// The least time until it starts.
     pub fn delay(self, delay: Duration) -> Self {
         self.with(|request| request.delay = Some(delay))
     }
 
-    /// To start at this time, at the earliest: `2026-12-01T09:00:00+08:00`.
+    /// The earliest time at which it starts: `2026-12-01T09:00:00+08:00`.
     pub fn at(self, time: impl Into<String>) -> Self {
         self.with(|request| request.at = Some(time.into()))
     }
 
-    /// Not to start later than this: a span such as `1h`, or a time as in [`SendBuilder::at`].
+    /// The latest time at which it starts: a span such as `1h`, or a time as in [`SendBuilder::at`].
     pub fn expires(self, time: impl Into<String>) -> Self {
         self.with(|request| request.expires = Some(time.into()))
     }
 
-    /// A second task with this key, 1 to 256 bytes, is the first one again.
+    /// The idempotency key, 1 to 256 bytes: a second task with it is the first one again.
     pub fn key(self, key: impl Into<String>) -> Self {
         self.with(|request| request.key = Some(key.into()))
     }
 
-    /// Tasks with this key, 1 to 256 bytes, take turns.
+    /// The concurrency key, 1 to 256 bytes: tasks that share it take turns.
     pub fn concurrency_key(self, key: impl Into<String>) -> Self {
         self.with(|request| request.concurrency_key = Some(key.into()))
     }
 
-    /// How many attempts may fail.
+    /// The number of attempts that may fail.
     pub fn attempts(self, attempts: u32) -> Self {
         self.with(|request| request.attempts = Some(attempts))
     }
@@ -74,23 +128,23 @@ impl<'a> SendBuilder<'a> {
         self.with(|request| request.timeout = Some(timeout))
     }
 
-    /// What the pause after the first failed attempt is about; it doubles with every further one.
+    /// The mean pause after the first failed attempt; it doubles with every further one.
     pub fn backoff(self, backoff: Duration) -> Self {
         self.with(|request| request.backoff = Some(backoff))
     }
 
-    /// As one of an open batch.
+    /// The open batch that it belongs to.
     pub fn batch(self, batch: BatchId) -> Self {
         self.with(|request| request.batch = Some(batch))
     }
 
-    /// Then this function is run with the result; given again, one after the other.
+    /// A function to run with the result; further calls append to the chain.
     pub fn then(self, function: impl Into<String>) -> Self {
         self.with(|request| request.then.push(function.into()))
     }
 
-    /// The server tells of the end unasked, which saves a question if [`TaskHandle::ended`] or [`TaskHandle::wait`] follows, and
-    /// it is told even if nothing is kept of ended tasks.
+    /// Has the server report the end without a further request. That saves one if [`TaskHandle::ended`] or
+    /// [`TaskHandle::wait`] follows, and works even if the server keeps nothing of ended tasks.
     pub fn awaited(self) -> Self {
         Self { reply: ReplyMode::Both, ..self }
     }
@@ -111,16 +165,13 @@ impl<'a> SendBuilder<'a> {
     }
 
     async fn send(self) -> Result<TaskHandle> {
-        let (request, pool) = (self.request?, &self.client.pool);
-        let mut ticket = pool.send(self.client.order(&request, self.reply)).await;
-        let answer = match ticket.next().await {
-            ChannelEvent::Answer(answer) => answer,
-            ChannelEvent::Lost(error) | ChannelEvent::Failed(error) => return Err(error),
-        };
-        let home = ticket.home();
-        let id = accepted(answer).map_err(ClientError::Refused)?;
-        let ticket = (self.reply == ReplyMode::Both).then_some(ticket);
-        Ok(TaskHandle::new(self.client.clone(), id, home, ticket))
+        let request = self.client.outgoing(&*self.request?, self.reply);
+        let mut pending = self.client.pool.send(request).await;
+        let reply = pending.reply().await?;
+        let pinned_address = pending.pinned_address();
+        let id = replies::accepted(reply).map_err(ClientError::Refused)?;
+        let pending = (self.reply == ReplyMode::Both).then_some(pending);
+        Ok(TaskHandle::new(self.client.clone(), id, pinned_address, pending))
     }
 }
 
@@ -130,27 +181,5 @@ impl<'a> IntoFuture for SendBuilder<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.send())
-    }
-}
-
-impl Client {
-    /// A request in the form in which it leaves.
-    pub(crate) fn order(&self, request: &Request, reply: ReplyMode) -> OutgoingRequest {
-        let id = self.pool.id();
-        let key = self.pool.settings.auto_idempotency_keys.then(|| self.pool.key(id));
-        let repeat = match request.key.is_some() || key.is_some() {
-            true => RetrySafety::Keyed,
-            false => RetrySafety::Doubles,
-        };
-        let kind = if reply == ReplyMode::Both { RequestKind::Awaited } else { RequestKind::Once };
-        OutgoingRequest { id, line: request.line(id, reply, key), kind, repeat, task: None, home: None }
-    }
-}
-
-/// What the answer to a task says.
-pub(crate) fn accepted(answer: Reply) -> Result<TaskId, RequestError> {
-    match (answer.status, answer.task_id) {
-        (Status::Queued, Some(id)) => Ok(id),
-        _ => Err(answer.refusal()),
     }
 }

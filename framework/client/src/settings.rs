@@ -1,4 +1,4 @@
-//! The section `client`: where the server is, how to get in, and how long to try.
+//! The section `client`: addresses, credentials, limits and time limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,49 +7,50 @@ use framework_console::config::{Config, Invalid, Secret, Section, Validator, dur
 use serde::{Deserialize, Serialize};
 
 use crate::address::Addresses;
+use crate::error::ClientError;
 
-/// Where the server is, how to get in, and how long to try.
+/// The settings of a client: addresses, credentials, limits and time limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientSettings {
-    /// Where the server is; of several, the next one counts when one cannot be reached. `None`: the host and the
+    /// The server's address; of several, the next one is used when one cannot be reached. `None`: the host and the
     /// port of the section `server`.
     pub address: Option<Addresses>,
     /// Whether all addresses lead to the same tasks, because they are one server's or these share a store. Otherwise
     /// a request that one server may have accepted is not sent to another.
     pub shared_store: bool,
-    /// Sent first on every connection, if there is one.
+    /// The token that is sent first on every connection, if there is one.
     pub token: Secret,
     /// Whether connections are encrypted.
     pub tls: bool,
-    /// The certificates that the server's is to be signed by, or the server's own, in PEM form; needed with `tls`, for
-    /// the authorities of the system are not trusted. A relative path starts at the project's root.
+    /// The certificates of the trusted authorities, or the server's own, in PEM form; required with `tls`, because the
+    /// authorities of the system are not trusted. A relative path starts at the project's root.
     pub ca_file: Option<PathBuf>,
     /// This client's own certificate, for a server that asks for one, and its key; in PEM form.
     pub certificate_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
-    /// Which name the server's certificate is to have, if not that of the address.
+    /// The name that the server's certificate must have, if not that of the address.
     pub server_name: Option<String>,
 
-    /// How many connections there are at most; a further one is opened only when those there are have much to do.
+    /// The greatest number of connections; a further one is opened only when the others are busy.
     pub connections: usize,
-    /// Requests of one connection without an answer; further ones wait.
+    /// The greatest number of requests without a reply on one connection; further ones wait.
     pub max_in_flight: usize,
-    /// Ends of tasks awaited on one connection, those that nobody waits for any more included; further ones wait. A
-    /// server stops reading from a connection that awaits as many as its own `max_in_flight`: stay below that.
+    /// The greatest number of task ends awaited on one connection, abandoned waits included; further ones wait. A server
+    /// stops reading from a connection that awaits as many as its own `max_in_flight`: stay below that.
     pub max_awaited: usize,
-    /// The longest answer, in bytes.
+    /// The longest reply, in bytes.
     #[serde(with = "size")]
     pub max_reply_length: usize,
-    /// How long connecting, encrypting and showing the token may take, for one address; also how long a server may be
-    /// silent before it is left by who asks for no answer ([`super::Client::hand_over`]).
+    /// The time limit for connecting, encrypting and authenticating at one address; also for the silence of a server
+    /// that was asked for no reply ([`Client::send_no_wait`](crate::Client::send_no_wait)).
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// How long a server that owes an answer may be silent before the connection is given up.
+    /// The time that a server which owes a reply may be silent before the connection is given up.
     #[serde(with = "duration")]
     pub reply_timeout: Duration,
-    /// How long a request is tried again while no server can be reached; also how long a wait for an end goes on after
-    /// its connection is lost. Zero: not at all.
+    /// The time for which a request is tried again while no server can be reached, and for which a wait goes on after
+    /// its connection is lost. Zero: no retries.
     #[serde(with = "duration")]
     pub retry_time: Duration,
     /// Whether a task that is sent without a key gets one of its own, so that it can be sent again without running
@@ -80,7 +81,7 @@ impl Default for ClientSettings {
     }
 }
 
-/// Numbers beyond these are mistakes.
+/// Larger numbers are mistakes.
 const CONNECTIONS_MAX: usize = 1_000;
 const IN_FLIGHT_MAX: usize = 1_000_000;
 const BYTES_MAX: usize = 1 << 30;
@@ -127,19 +128,19 @@ impl Section for ClientSettings {
 framework_console::section!(ClientSettings);
 
 impl ClientSettings {
-    /// The defaults, for one address or for several between commas.
+    /// The defaults for one address, or for several separated by commas.
     ///
     /// # Errors
     /// When one of them is no address.
-    pub fn for_address(addresses: &str) -> Result<Self, super::ClientError> {
-        let addresses = addresses.parse().map_err(super::ClientError::Settings)?;
+    pub fn for_address(addresses: &str) -> Result<Self, ClientError> {
+        let addresses = addresses.parse().map_err(ClientError::Settings)?;
         Ok(Self { address: Some(addresses), ..Self::default() })
     }
 
-    /// The settings of config/client.toml, with all paths complete; `address` may be missing.
+    /// The settings of `config/client.toml`, with absolute paths; `address` may be missing.
     ///
     /// # Errors
-    /// All that is wrong with the file.
+    /// All mistakes in the file.
     pub fn read(config: &Config) -> anyhow::Result<Self> {
         Ok(config.section::<Self>()?.rooted(config))
     }
@@ -155,7 +156,7 @@ impl ClientSettings {
         self
     }
 
-    /// For a request now or never: a failure is told at once, and nothing is sent twice.
+    /// The same settings without retries: a failure is reported at once, and nothing is sent twice.
     #[must_use]
     pub fn without_retries(self) -> Self {
         Self { retry_time: Duration::ZERO, auto_idempotency_keys: false, ..self }
@@ -164,10 +165,10 @@ impl ClientSettings {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
-    fn the_defaults_pass_their_own_check() {
+    fn check_accepts_the_defaults() {
         assert_eq!(ClientSettings::default().check(), Ok(()));
     }
 
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_do_not_go_together_are_named() {
+    fn check_names_the_settings_that_do_not_go_together() {
         let settings = ClientSettings {
             address: Some(Addresses(Vec::new())),
             tls: true,
@@ -191,8 +192,8 @@ mod tests {
             retry_time: Duration::MAX,
             ..ClientSettings::default()
         };
-        let told = settings.check().unwrap_err();
-        let keys: Vec<_> = told.iter().map(|(key, _)| key).collect();
+        let invalid = settings.check().unwrap_err();
+        let keys: Vec<_> = invalid.iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["address", "ca_file", "key_file", "connections", "retry_time"]);
     }
 }

@@ -1,60 +1,47 @@
-//! A task that was accepted, and how it ends.
+//! The handle of an accepted task.
 
-use std::fmt;
+use std::sync::Arc;
 
 use framework_protocol::task::TaskId;
-use framework_protocol::{Reply, Status};
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
+use crate::channel::RequestKind;
 use crate::client::Client;
 use crate::error::{ClientError, Result};
 use crate::events::TaskEvents;
-use crate::in_flight::{ChannelEvent, RequestKind};
+use crate::outcome::TaskEnd;
 use crate::pool::PendingRequest;
+use crate::replies;
 
-/// A task that was accepted. Dropping it changes nothing for the task.
+/// The handle of an accepted task. Dropping it changes nothing for the task.
 #[derive(Debug)]
 pub struct TaskHandle {
     client: Client,
     id: TaskId,
-    /// The only address whose server knows of it.
-    home: Option<usize>,
-    /// Where its end is told.
-    ticket: Option<PendingRequest>,
+    /// The index of the only address whose server knows it.
+    pinned_address: Option<usize>,
+    /// The request that waits for its end.
+    pending: Option<PendingRequest>,
     ended: Option<TaskEnd>,
-}
-
-/// How a task has ended.
-#[derive(Debug, Clone)]
-pub enum TaskEnd {
-    /// With this result, as JSON.
-    Done(Box<RawValue>),
-    /// With this error.
-    Failed(String),
-    /// Because somebody cancelled it; how.
-    Cancelled(String),
-    /// Because nobody began it in time; how.
-    Expired(String),
 }
 
 impl TaskHandle {
     pub(crate) fn new(
         client: Client,
         id: TaskId,
-        home: Option<usize>,
-        ticket: Option<PendingRequest>,
+        pinned_address: Option<usize>,
+        pending: Option<PendingRequest>,
     ) -> Self {
-        Self { client, id, home, ticket, ended: None }
+        Self { client, id, pinned_address, pending, ended: None }
     }
 
-    /// Names the task; rising, never reused.
+    /// The id of the task; ids rise and are never reused.
     pub fn id(&self) -> TaskId {
         self.id
     }
 
-    /// Waits for its end, also over a restart of the server, as long as that takes no longer than `retry_time`. Nothing
-    /// is lost when this is dropped and called again.
+    /// Waits for its end, also over restarts of the server that take no longer than `retry_time`. Nothing is lost when
+    /// this is dropped and called again.
     ///
     /// # Errors
     /// When the server cannot be reached any more, stops, or keeps nothing of the task.
@@ -62,63 +49,40 @@ impl TaskHandle {
         if let Some(ended) = &self.ended {
             return Ok(ended.clone());
         }
-        if self.ticket.is_none() {
-            self.ticket = Some(self.client.pool.watch(self.id, RequestKind::Awaited, self.home).await);
-        }
-        let ticket = self.ticket.as_mut().expect("it was made sure that there is one");
-        let ended = match ticket.next().await {
-            ChannelEvent::Answer(answer) => ended(self.client.address(), answer),
-            ChannelEvent::Lost(error) | ChannelEvent::Failed(error) => Err(error),
+        let pending = match &mut self.pending {
+            Some(pending) => pending,
+            none => {
+                let watch = self.client.pool.watch(self.id, RequestKind::Awaited, self.pinned_address);
+                none.insert(watch.await)
+            }
         };
-        self.ticket = None;
-        self.ended = Some(ended?);
-        self.ended.clone().ok_or_else(|| unreachable!("it was set just now"))
+        let ended = match pending.reply().await {
+            Ok(reply) => replies::task_end(pending.address(), reply),
+            Err(error) => Err(error),
+        };
+        self.pending = None;
+        Ok(self.ended.insert(ended?).clone())
     }
 
     /// Waits for its result.
     ///
     /// # Errors
-    /// [`ClientError::NotDone`] when it has none, [`ClientError::Unfit`] when it is of another type, and those of
-    /// [`TaskHandle::ended`].
+    /// [`ClientError::TaskFailed`] when it has none, [`ClientError::ResultType`] when it cannot be decoded as `R`, and
+    /// those of [`TaskHandle::ended`].
     pub async fn wait<R: DeserializeOwned>(&mut self) -> Result<R> {
         let task = self.id;
         match self.ended().await? {
             TaskEnd::Done(result) => serde_json::from_str(result.get())
-                .map_err(|error| ClientError::ResultType { task, source: std::sync::Arc::new(error) }),
+                .map_err(|error| ClientError::ResultType { task, source: Arc::new(error) }),
             ended => Err(ClientError::TaskFailed { task, ended }),
         }
     }
 
-    /// Hears what becomes of it: [`Client::follow`].
+    /// Subscribes to its events: [`Client::follow`].
     ///
     /// # Errors
     /// When nothing is kept of it any more, or the server cannot be reached.
     pub async fn follow(&self) -> Result<TaskEvents> {
-        self.client.follow_at(self.id, self.home).await
+        self.client.follow_at(self.id, self.pinned_address).await
     }
-}
-
-impl fmt::Display for TaskEnd {
-    /// The rest of a sentence that begins with the task.
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Done(_) => formatter.write_str("is done"),
-            Self::Failed(why) => write!(formatter, "has failed: {why}"),
-            Self::Cancelled(why) => write!(formatter, "was cancelled: {why}"),
-            Self::Expired(why) => write!(formatter, "has expired: {why}"),
-        }
-    }
-}
-
-/// The end that an answer tells of.
-pub(crate) fn ended(address: &str, answer: Reply) -> Result<TaskEnd> {
-    let error = || answer.error.clone().unwrap_or_default();
-    Ok(match answer.status {
-        Status::Done => TaskEnd::Done(answer.result.unwrap_or_else(|| RawValue::NULL.to_owned())),
-        Status::Failed => TaskEnd::Failed(error()),
-        Status::Cancelled => TaskEnd::Cancelled(error()),
-        Status::Expired => TaskEnd::Expired(error()),
-        Status::Error => return Err(ClientError::Refused(answer.refusal())),
-        _ => return Err(ClientError::unexpected_answer(address, &answer)),
-    })
 }

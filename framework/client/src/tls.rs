@@ -1,4 +1,4 @@
-//! Encrypts connections, and makes sure who is at the other end.
+//! Encrypts connections and verifies the server's certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::address::Address;
 use crate::error::{ClientError, Result};
 use crate::settings::ClientSettings;
 
-/// How connections are encrypted.
+/// The TLS configuration of all connections.
 pub(crate) struct Tls {
     connector: TlsConnector,
-    /// Whose certificate is expected, if not that of the address.
+    /// The name that the server's certificate must have, if not that of the address.
     name: Option<ServerName<'static>>,
 }
 
@@ -25,7 +25,7 @@ impl Tls {
     /// Reads the certificates; `None` when connections are not encrypted.
     ///
     /// # Errors
-    /// When a file cannot be read, or is not what it should be.
+    /// When a file cannot be read, or holds no certificate or key.
     pub(crate) fn read(settings: &ClientSettings) -> Result<Option<Self>> {
         if !settings.tls {
             return Ok(None);
@@ -57,8 +57,10 @@ impl Tls {
         Ok(Some(Self { connector: TlsConnector::from(Arc::new(config)), name }))
     }
 
+    /// Encrypts a stream.
+    ///
     /// # Errors
-    /// When the server does not speak TLS, or cannot show a certificate that is trusted.
+    /// When the server does not speak TLS, or has no certificate that is trusted.
     pub(crate) async fn wrap<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,

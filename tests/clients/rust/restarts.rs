@@ -73,7 +73,7 @@ async fn task_events_continue_after_a_kill() {
     let client = relay.client();
     let mut sent = client.send(later()).awaited().await.unwrap();
     let mut following = sent.follow().await.unwrap();
-    assert_eq!(following.state(), "waiting");
+    assert_eq!(following.latest(), "waiting");
     let _server = kill_and_start(server, &relay);
     let news = in_time("an event", following.next()).await.unwrap();
     assert!(matches!(news, Some(TaskEvent::Disconnected(ClientError::Io { .. }))), "{news:?}");
@@ -149,7 +149,7 @@ async fn batch_events_continue_after_a_kill_and_a_stop() {
         client.send(Request { batch: Some(batch), ..request("noop", serde_json::json!({})) }).await.unwrap();
     }
     let mut following = client.follow_batch(batch).await.unwrap();
-    assert_eq!((following.story().state, following.story().total), (BatchState::Open, 3));
+    assert_eq!((following.latest().state, following.latest().total), (BatchState::Open, 3));
     let server = kill_and_start(server, &relay);
     let news = in_time("an event", following.next()).await.unwrap();
     assert!(matches!(news, Some(BatchEvent::Disconnected(ClientError::Io { .. }))), "{news:?}");

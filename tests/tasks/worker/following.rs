@@ -100,7 +100,7 @@ async fn follow_reports_progress_log_and_end() {
         let id = sender.send(&request("test_tells", gate.name())).await.unwrap();
         gate.reached().await;
         let mut following = follower.follow(id).await.unwrap();
-        assert_eq!(following.state(), "running");
+        assert_eq!(following.latest(), "running");
         let news = in_time("an event", following.next()).await.unwrap();
         let Some(TaskEvent::Progress { percent, text }) = news else { panic!("{news:?}") };
         assert_eq!((percent, &*text), (50.0, "1 of 2"));
@@ -112,7 +112,7 @@ async fn follow_reports_progress_log_and_end() {
         assert!(matches!(news, Some(TaskEvent::Ended(TaskEnd::Done(_)))), "{news:?}");
         assert!(in_time("an event", following.next()).await.unwrap().is_none());
         assert_eq!(
-            follower.follow(id).await.unwrap().state(),
+            follower.follow(id).await.unwrap().latest(),
             "done",
             "the connection and the details of the task stay"
         );
@@ -142,7 +142,7 @@ async fn follow_reports_the_cancel_of_a_waiting_task() {
         };
         let id = client.send(&later).await.unwrap();
         let mut following = client.follow(id).await.unwrap();
-        assert_eq!(following.state(), "waiting");
+        assert_eq!(following.latest(), "waiting");
         server.store.apply(AdminCommand::Cancel(TaskSelector::Task(id))).await.unwrap();
         let news = in_time("an event", following.next()).await.unwrap();
         assert!(matches!(news, Some(TaskEvent::Ended(TaskEnd::Cancelled(_)))), "{news:?}");

@@ -52,7 +52,7 @@ impl BatchDisplay {
     async fn follow(&self, client: &Client, output: &mut Output) -> Result<BatchInfo> {
         let mut bar = Bar { begin: Instant::now(), shown: 0 };
         let mut events = client.follow_batch(self.batch).await.map_err(exit_error)?;
-        bar.draw(events.story(), output);
+        bar.draw(events.latest(), output);
         while let Some(event) = events.next().await.map_err(exit_error)? {
             match event {
                 BatchEvent::Disconnected(_) => note_disconnected(output),
@@ -61,7 +61,7 @@ impl BatchDisplay {
                 }
             }
         }
-        let batch = events.story().clone();
+        let batch = events.latest().clone();
         if let Some(task) = batch.then_task {
             self.follow_completion_task(client, task, &batch, output).await?;
         }

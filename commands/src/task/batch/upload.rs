@@ -142,8 +142,8 @@ async fn push(pipeline: &mut Pipeline, piece: &Piece, bad: &mut BadLines) -> Res
 }
 
 fn take_rejected(pipeline: &mut Pipeline, bad: &mut BadLines) {
-    for rejected in pipeline.refused() {
-        bad.add(rejected.number, rejected.refusal.to_string().trim_end_matches('.').to_owned());
+    for rejected in pipeline.take_rejected() {
+        bad.add(rejected.number, rejected.error.to_string().trim_end_matches('.').to_owned());
     }
 }
 

@@ -1,84 +1,78 @@
-//! Keeps one line going: connects when there is something to say, writes and reads, and connects again.
+//! Drives a channel: connects when there is something to send, writes and reads, and connects again.
 
 use std::future::ready;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framework_protocol::{LineDecoder, MessageBatch};
-use tokio::io::AsyncReadExt;
+use framework_protocol::{MessageBatch, backoff};
 use tokio::time::{Instant, sleep_until};
 
-use crate::channel::{Channel, DriverState};
-use crate::connection::{Connection, Connector, Unreachable, put};
-use crate::error::{ClientError, Result, read_answer, stranger};
-use crate::settings::ClientSettings;
+use super::Channel;
+use super::state::DriverState;
+use crate::connection::{Connection, Step};
+use crate::connector::{Connector, Unreachable};
+use crate::error::{ClientError, Result};
+use crate::replies;
 
 /// The pause after the first failed try; it doubles with every further one.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-const READ: usize = 64 * 1024;
 
-/// Keeps a line going until it is aborted.
+/// Drives a channel until it is aborted.
 pub(crate) struct Driver {
-    pub(crate) line: Arc<Channel>,
-    pub(crate) connector: Arc<Connector>,
-    pub(crate) reply_timeout: Duration,
-    pub(crate) max_reply_length: usize,
-    /// Tries in a row that led to no answer.
+    channel: Arc<Channel>,
+    connector: Arc<Connector>,
+    reply_timeout: Duration,
+    /// Tries in a row that led to no reply.
     failures: u32,
-    /// Whether the server on the other end has said anything yet.
-    has_spoken: bool,
 }
 
 impl Driver {
-    pub(crate) fn new(line: Arc<Channel>, connector: Arc<Connector>, settings: &ClientSettings) -> Self {
-        let ClientSettings { reply_timeout, max_reply_length, .. } = *settings;
-        Self { line, connector, reply_timeout, max_reply_length, failures: 0, has_spoken: false }
+    pub(crate) fn new(channel: Arc<Channel>, connector: Arc<Connector>, reply_timeout: Duration) -> Self {
+        Self { channel, connector, reply_timeout, failures: 0 }
     }
 
     pub(crate) async fn run(mut self) {
         loop {
-            self.line.work().await;
+            self.channel.work().await;
             let Some(connection) = self.connect().await else {
                 self.failures = 0;
                 continue;
             };
-            let at = connection.at;
-            self.line.connected(at);
+            let (at, address) = (connection.at, connection.address().to_owned());
+            self.channel.connected(at);
             self.failures += 1;
-            let Err(error) = self.converse(connection).await else {
-                self.line.lose(&ClientError::closed(self.connector.name(at)));
+            let Err(error) = self.serve(connection).await else {
+                self.channel.disconnected(&ClientError::closed(&address));
                 continue;
             };
-            tracing::debug!("the connection to {} has ended: {error}", self.connector.name(at));
-            self.line.lose(&error);
-            let is_timeout = matches!(&error, ClientError::Io { source, .. } if source.kind() == std::io::ErrorKind::TimedOut);
-            if error.is_final() || is_timeout {
+            tracing::debug!(address, %error, "connection ended");
+            self.channel.disconnected(&error);
+            if error.is_final() || error.io_kind() == Some(io::ErrorKind::TimedOut) {
                 self.connector.avoid(at);
             }
-            let is_everywhere = self.failures as usize >= self.connector.count();
-            self.line.abandon_request(&error, error.is_final() && is_everywhere);
+            let is_everywhere = self.failures as usize >= self.connector.names().len();
+            self.channel.fail_queued(&error, error.is_final() && is_everywhere);
         }
     }
 
-    /// Tries again and again, for as long as somebody waits.
+    /// Tries again and again, for as long as a request waits.
     async fn connect(&mut self) -> Option<Connection> {
-        if let Some(spare) = self.line.take_spare() {
-            return Some(spare);
-        }
         loop {
             if self.failures > 0 {
-                let pause = Instant::now() + self.pause();
-                sleep_until(self.line.deadline().map_or(pause, |deadline| pause.min(deadline))).await;
-                if !self.line.has_work() {
+                let retry_at = Instant::now() + backoff(PAUSE, self.failures, PAUSE_MAX);
+                sleep_until(self.channel.deadline().map_or(retry_at, |deadline| retry_at.min(deadline)))
+                    .await;
+                if !self.channel.has_work() {
                     return None;
                 }
             }
-            match self.connector.open().await {
+            match self.connector.connect().await {
                 Ok(connection) => return Some(connection),
                 Err(Unreachable { error, is_final }) => {
                     self.failures += 1;
-                    if !self.line.abandon_request(&error, is_final) {
+                    if !self.channel.fail_queued(&error, is_final) {
                         return None;
                     }
                 }
@@ -86,111 +80,73 @@ impl Driver {
         }
     }
 
-    /// Longer with every failure, and not the same for all clients of a server that is gone.
-    fn pause(&self) -> Duration {
-        let doubled = PAUSE.saturating_mul(1 << self.failures.min(16).saturating_sub(1));
-        doubled.min(PAUSE_MAX).mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-
-    /// Writes requests and hands out answers. Returns when the connection is to be left.
-    async fn converse(&mut self, connection: Connection) -> Result<()> {
-        self.has_spoken = false;
-        let connector = self.connector.clone();
-        let address = connector.name(connection.at);
-        let broken = |error| ClientError::io(address, error);
-        let (mut reader, mut writer) = tokio::io::split(connection.stream);
-        let mut lines = LineDecoder::new(self.max_reply_length);
-        let mut buffer = vec![0; READ];
-        // Whether something is written that is not flushed.
-        let mut has_left = false;
-        let (mut output, mut written) = (Vec::new(), 0);
-        let mut duty = self.line.fill(&mut output, &connector);
-        let mut quiet_since = Instant::now();
-        // Whether there is something to send that has not been looked at.
-        let mut is_called = false;
-        loop {
-            if duty.is_leaving && duty.unanswered == 0 {
-                return Ok(());
-            }
+    /// Writes requests and hands out replies. Returns when the channel is closing and no reply is owed.
+    async fn serve(&mut self, mut connection: Connection) -> Result<()> {
+        let (channel, connector) = (self.channel.clone(), self.connector.clone());
+        let fill = |connection: &mut Connection| channel.fill(connection.output(), connector.names());
+        let mut state = fill(&mut connection);
+        let mut silent_since = Instant::now();
+        // Whether the channel may have more to send than was asked for yet.
+        let mut is_woken = false;
+        while state.unanswered > 0 || !state.is_closing {
+            let is_written = connection.is_written();
             tokio::select! {
                 biased;
-                count = put(&mut writer, &output[written..]), if has_left || written < output.len() => {
-                    let count = count.map_err(broken)?;
-                    (written, has_left) = (written + count, count > 0);
-                    if written == output.len() {
-                        (output, written) = (cleared(output), 0);
-                        duty = self.line.fill(&mut output, &connector);
+                step = connection.step() => match step? {
+                    Step::Wrote if connection.is_written() => state = fill(&mut connection),
+                    Step::Wrote => {}
+                    Step::Read(count) => {
+                        silent_since = Instant::now();
+                        state = self.receive(&mut connection, count, state)?;
+                        if std::mem::take(&mut is_woken) {
+                            state = fill(&mut connection);
+                        }
                     }
+                },
+                // After reading: nothing is sent to a server that is known to be gone.
+                () = ready(()), if is_woken => {
+                    is_woken = false;
+                    if state.unanswered == 0 {
+                        silent_since = Instant::now();
+                    }
+                    state = fill(&mut connection);
                 }
-                // Before anything new is written: nothing is sent to a server that is known to have gone.
-                count = reader.read(&mut buffer) => {
-                    let count = count.map_err(broken)?;
-                    if count == 0 {
-                        return Err(ClientError::closed(address));
-                    }
-                    quiet_since = Instant::now();
-                    duty = self.receive(lines.feed(&buffer[..count]), &buffer[..count], address, duty)?;
-                    if std::mem::take(&mut is_called) {
-                        duty = self.line.fill(&mut output, &connector);
-                    }
-                }
-                () = ready(()), if is_called => {
-                    is_called = false;
-                    if duty.unanswered == 0 {
-                        quiet_since = Instant::now();
-                    }
-                    duty = self.line.fill(&mut output, &connector);
-                }
-                () = self.line.woken(), if output.is_empty() => {
-                    // All who are about to send something do so first, and it leaves in one write.
+                () = channel.woken(), if is_written => {
+                    // All callers that are about to send do so first, and their requests leave in one write.
                     tokio::task::yield_now().await;
-                    is_called = true;
+                    is_woken = true;
                 }
-                () = sleep_until(quiet_since + self.reply_timeout), if duty.unanswered > 0 => {
-                    let limit = self.reply_timeout;
-                    return Err(ClientError::late(address, format!("no answer within {limit:?} (reply_timeout)")));
+                () = sleep_until(silent_since + self.reply_timeout), if state.unanswered > 0 => {
+                    let what = format!("no answer within {:?} (reply_timeout)", self.reply_timeout);
+                    return Err(ClientError::timed_out(connection.address(), what));
                 }
             }
         }
+        Ok(())
     }
 
     fn receive(
         &mut self,
-        page: MessageBatch,
-        chunk: &[u8],
-        address: &str,
-        duty: DriverState,
+        connection: &mut Connection,
+        count: usize,
+        state: DriverState,
     ) -> Result<DriverState> {
-        if page.overflow {
-            return Err(ClientError::unexpected_reply(
-                address,
-                "an answer that is longer than max_reply_length",
-            ));
+        let batch = connection.messages(count)?;
+        if batch.bytes.is_empty() {
+            return Ok(state);
         }
-        // What is no line of ours may never come to a line end.
-        if !std::mem::replace(&mut self.has_spoken, true) && !chunk.starts_with(b"{") {
-            return Err(stranger(address, chunk));
-        }
-        if page.bytes.is_empty() {
-            return Ok(duty);
-        }
-        let answers: Result<Vec<_>> =
-            MessageBatch::lines(&page.bytes).map(|line| read_answer(address, line)).collect();
-        let duty = self.line.hand_out(answers?, address)?;
+        let address = connection.address();
+        let replies: Result<_> =
+            MessageBatch::lines(&batch.bytes).map(|line| replies::parse(address, line)).collect();
+        let state = self.channel.dispatch(replies?, address)?;
         self.failures = 0;
-        Ok(duty)
+        Ok(state)
     }
 }
 
 impl Drop for Driver {
     /// Also when the runtime ends.
     fn drop(&mut self) {
-        self.line.end();
+        self.channel.driver_ended();
     }
-}
-
-fn cleared(mut output: Vec<u8>) -> Vec<u8> {
-    output.clear();
-    output.shrink_to(2 * READ);
-    output
 }
