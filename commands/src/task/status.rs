@@ -5,7 +5,7 @@ use std::time::Duration;
 use framework::humantime::format_duration;
 use framework::output::escape_control;
 use framework::prelude::*;
-use framework::views::{Ledger, OpenFiles, Percentiles, Status, Workers};
+use framework::views::{Ledger, OpenFiles, Percentiles, ServerStatus, Workers};
 
 use crate::facts::print_fact;
 use crate::format::format_millis;
@@ -49,15 +49,15 @@ impl Execute for ShowStatus {
     }
 }
 
-fn show(status: &Status, output: &mut Output) {
+fn show(status: &ServerStatus, output: &mut Output) {
     describe(status, output);
     ledger(status, output);
     queues(status, output);
     workers(status, output);
 }
 
-fn describe(status: &Status, output: &mut Output) {
-    let Status { threads, workers, connections, rates, .. } = status;
+fn describe(status: &ServerStatus, output: &mut Output) {
+    let ServerStatus { threads, workers, connections, rates, .. } = status;
     let uptime = Duration::from_secs(status.uptime_ms / 1000);
     let oldest = status.oldest_waiting_ms.map_or("none".to_owned(), |ms| format_millis(ms as f64));
     let mut lines = vec![
@@ -100,7 +100,7 @@ fn files(files: &OpenFiles) -> String {
     }
 }
 
-fn ledger(status: &Status, output: &mut Output) {
+fn ledger(status: &ServerStatus, output: &mut Output) {
     let Ledger { accepted, done, failed, cancelled, expired, waiting, running } = status.ledger;
     let row = [accepted, done, failed, cancelled, expired, waiting, running];
     output.line("");
@@ -108,7 +108,7 @@ fn ledger(status: &Status, output: &mut Output) {
     output.table(headings, &[row.map(|count| count.to_string())]);
 }
 
-fn queues(status: &Status, output: &mut Output) {
+fn queues(status: &ServerStatus, output: &mut Output) {
     if status.queues.is_empty() {
         return;
     }
@@ -127,7 +127,7 @@ fn queues(status: &Status, output: &mut Output) {
 }
 
 /// The worker groups, if there is more than one.
-fn workers(status: &Status, output: &mut Output) {
+fn workers(status: &ServerStatus, output: &mut Output) {
     if status.worker_groups.len() < 2 {
         return;
     }

@@ -2,8 +2,8 @@
 
 use framework_protocol::task::{BatchId, HandlerInfo, TaskId};
 use framework_protocol::views::{
-    AdminResult, BatchInfo, Cancelled, ConnectionInfo, Filter, QueueInfo, ScheduleInfo, Status, TaskDetails,
-    TaskSelector, TaskSummary,
+    AdminResult, BatchInfo, Cancelled, ConnectionInfo, Filter, QueueInfo, ScheduleInfo, ServerStatus,
+    TaskDetails, TaskSelector, TaskSummary,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection fails, or what listens there is something else.
-    pub async fn status(&self) -> Result<Status> {
+    pub async fn status(&self) -> Result<ServerStatus> {
         self.query("status", json!({})).await
     }
 

@@ -1,4 +1,4 @@
-//! What a server reports to its clients: tasks, batches, queues, schedules, connections, and itself.
+//! Reports of a server to its clients: tasks, batches, queues, schedules, connections, and the server itself.
 
 mod admin;
 mod control;
@@ -11,7 +11,7 @@ pub use admin::{AdminResult, Cancelled, ScheduleNote, TaskSelector};
 pub use control::{ReloadPhase, ReloadStatus, ShutdownPhase, ShutdownStatus};
 pub use counts::{Ledger, QueueDepth};
 pub use listeners::{Auth, ConnectionInfo, ListenAddress, Protocol};
-pub use status::{Connections, OpenFiles, Percentiles, Rates, Status, Threads, Workers};
+pub use status::{Connections, OpenFiles, Percentiles, Rates, ServerStatus, Threads, Workers};
 pub use tasks::{
     AttemptInfo, BatchInfo, BatchState, Filter, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
 };

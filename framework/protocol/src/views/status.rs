@@ -11,17 +11,17 @@ use crate::reply::Durability;
 
 /// The report of `{"command":"status"}`, and of `task:status --json`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Status {
+pub struct ServerStatus {
     pub version: String,
     pub pid: u32,
     pub uptime_ms: u64,
-    /// Where the server listens.
+    /// The listeners of the server.
     pub addresses: Vec<ListenAddress>,
-    /// `memory`, ..
+    /// The name of the store, such as `memory`.
     pub store: String,
     /// What an accepted task survives.
     pub durability: Durability,
-    /// Why nothing is accepted at the moment; `null` when all is well.
+    /// The reason why nothing is accepted at present; `null` when the storage works.
     pub storage_error: Option<String>,
     pub threads: Threads,
     /// The workers of all groups together.
@@ -31,16 +31,16 @@ pub struct Status {
     pub connections: Connections,
     #[serde(default)]
     pub open_files: OpenFiles,
-    /// How often each bound on what clients may do was reached, by the name of its setting.
+    /// The number of times that each limit on clients was reached, by the name of its setting.
     #[serde(default)]
     pub limits: BTreeMap<String, u64>,
     pub queues: BTreeMap<String, QueueDepth>,
-    /// How long the longest waiting of the due tasks has waited; `null` when none is due.
+    /// The time for which the oldest due task has waited; `null` when none is due.
     pub oldest_waiting_ms: Option<u64>,
     pub rates: Rates,
-    /// How long tasks waited from when they were due to their first attempt; over the last one to two minutes.
+    /// The time from when tasks were due to their first attempt, over the last one to two minutes.
     pub waiting_ms: Percentiles,
-    /// How long attempts took; over the last one to two minutes.
+    /// The time that attempts took, over the last one to two minutes.
     pub running_ms: Percentiles,
     pub ledger: Ledger,
 }
@@ -52,7 +52,7 @@ pub struct Threads {
     pub task: usize,
 }
 
-/// The task workers: how many tasks may run at once.
+/// The workers: how many tasks may run at once.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Workers {
     pub total: usize,
@@ -60,23 +60,24 @@ pub struct Workers {
     pub idle: usize,
 }
 
+/// The connections of all listeners.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Connections {
     pub current: usize,
-    /// Since the start, the refused ones not counted.
+    /// Accepted since the start; those that were refused are not counted.
     pub total: u64,
-    /// Turned away because a limit was reached.
+    /// Refused because a limit was reached.
     pub refused: u64,
 }
 
-/// Tasks a second over the last ten seconds.
+/// Tasks per second over the last ten seconds.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Rates {
     pub accepted_per_second: f64,
     pub finished_per_second: f64,
 }
 
-/// `null` when there was nothing to measure.
+/// Percentiles of a duration in milliseconds; `null` when there was nothing to measure.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Percentiles {
     pub p50: Option<f64>,
@@ -87,8 +88,8 @@ pub struct Percentiles {
 /// The open files of the process; connections are files as well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenFiles {
-    /// `null` where the system does not tell.
+    /// `null` where the system does not report it.
     pub used: Option<u64>,
-    /// How many there may be; `null` when nothing limits them.
+    /// The limit; `null` when there is none.
     pub limit: Option<u64>,
 }

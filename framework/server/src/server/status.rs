@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use framework_protocol::views::{Connections, ListenAddress, Status, Workers};
+use framework_protocol::views::{Connections, ListenAddress, ServerStatus, Workers};
 
 use super::metrics::{Metrics, open_files};
 use crate::store::StoreStats;
 
 /// Reports on a server that listens on `addresses`.
-pub(super) async fn report(metrics: &Metrics, addresses: &[ListenAddress]) -> Status {
+pub(super) async fn report(metrics: &Metrics, addresses: &[ListenAddress]) -> ServerStatus {
     let StoreStats { ledger, queues, oldest_waiting_ms, storage_error } = metrics.store.counts().await;
     let worker_groups: BTreeMap<_, _> =
         metrics.groups.iter().map(|group| (group.name.clone(), group.workers())).collect();
     let (waiting_ms, running_ms) = metrics.latencies();
-    Status {
+    ServerStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime_ms: metrics.started.elapsed().as_millis() as u64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use framework_protocol::task::{BatchId, Handler, HandlerInfo, TaskId};
 use framework_protocol::views::{
-    AdminResult, BatchInfo, ConnectionInfo, Filter, QueueInfo, ScheduleInfo, Status, TaskDetails,
+    AdminResult, BatchInfo, ConnectionInfo, Filter, QueueInfo, ScheduleInfo, ServerStatus, TaskDetails,
     TaskSelector, TaskSummary,
 };
 use framework_protocol::{CommandRequest, ErrorCode, RequestError};
@@ -57,7 +57,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum VerbResult {
-    Status(Box<Status>),
+    Status(Box<ServerStatus>),
     Connections(Vec<ConnectionInfo>),
     Task(Box<TaskDetails>),
     Tasks(Vec<TaskSummary>),

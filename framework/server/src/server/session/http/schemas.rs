@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use framework_protocol::Durability;
 use framework_protocol::task::{HandlerInfo, Handlers, TaskId};
 use framework_protocol::views::{
-    AdminResult, BatchInfo, ConnectionInfo, QueueInfo, ScheduleInfo, State, Status, TaskDetails, TaskSummary,
+    AdminResult, BatchInfo, ConnectionInfo, QueueInfo, ScheduleInfo, ServerStatus, State, TaskDetails, TaskSummary,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -61,7 +61,7 @@ impl Schemas {
             BodySchema::Story => generator.subschema_for::<TaskDetails>(),
             BodySchema::Tasks => generator.subschema_for::<Vec<TaskSummary>>(),
             BodySchema::Changed => generator.subschema_for::<AdminResult>(),
-            BodySchema::Status => generator.subschema_for::<Status>(),
+            BodySchema::Status => generator.subschema_for::<ServerStatus>(),
             BodySchema::Connections => generator.subschema_for::<Vec<ConnectionInfo>>(),
             BodySchema::Functions => generator.subschema_for::<Vec<HandlerInfo>>(),
             BodySchema::Queues => generator.subschema_for::<Vec<QueueInfo>>(),
