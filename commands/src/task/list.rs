@@ -133,9 +133,8 @@ fn print(tasks: &[TaskSummary], output: &mut Output) {
 
 /// Parses the name of a state.
 fn parse_state(name: &str) -> Result<State, String> {
-    let names = State::ALL.map(State::name);
-    State::ALL.into_iter().find(|state| state.name() == name).ok_or_else(|| match did_you_mean(name, names) {
+    name.parse().map_err(|_| match did_you_mean(name, State::NAMES.iter().copied()) {
         Some(near) => format!("unknown state; did you mean \"{near}\"?"),
-        None => format!("unknown state; the states are: {}", names.join(", ")),
+        None => format!("unknown state; the states are: {}", State::NAMES.join(", ")),
     })
 }

@@ -1,12 +1,13 @@
-//! What the server answers: one JSON object a line.
+//! Replies: one JSON object per line, as the server writes and the client reads it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use strum::IntoStaticStr;
 
 use crate::error::{ErrorCode, RequestError};
 
-/// What a reply says of its request.
+/// The status of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -16,33 +17,34 @@ pub enum Status {
     Done,
     /// The task has ended with an error.
     Failed,
-    /// The task has ended because somebody cancelled it.
+    /// The task was cancelled.
     Cancelled,
-    /// The task has ended because nobody began it in time.
+    /// The task was not started in time.
     Expired,
-    /// The task, or the batch, is followed from now on.
+    /// The connection is subscribed to the task or the batch.
     Watching,
-    /// How far the task, or the batch, is.
+    /// The progress of the task, or the counts of the batch.
     Progress,
-    /// All tasks of the batch have ended, however.
+    /// All tasks of the batch have ended, in whatever state.
     Ended,
     /// A line of the task's log.
     Log,
-    /// Lines that came faster than they were read.
+    /// Lines that were dropped because they came faster than they were read.
     Missed,
-    /// The answer to a command.
+    /// The command succeeded.
     Ok,
-    /// Nothing was accepted.
+    /// The request was refused: nothing was accepted.
     Error,
 }
 
 /// What an accepted task survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Durability {
-    /// Nothing: it is gone with the process.
+    /// Nothing: it is lost with the process.
     Memory,
-    /// The end of the process, also by `kill -9`; a power cut may take the last ones with it.
+    /// The end of the process, also by `kill -9`; a power cut may take the last tasks with it.
     Async,
     /// A power cut, too: it is on the disk.
     #[default]
@@ -51,15 +53,11 @@ pub enum Durability {
 
 impl Durability {
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Async => "async",
-            Self::Fsync => "fsync",
-        }
+        self.into()
     }
 }
 
-/// A reply as the server writes it. Every method appends one line.
+/// Writes replies. Every method appends one line.
 #[derive(Debug)]
 pub struct ReplyWriter<'a> {
     buffer: &'a mut Vec<u8>,
@@ -93,7 +91,7 @@ impl<'a> ReplyWriter<'a> {
         self.about(id, task_id, status).raw(b",\"error\":").json(&error).raw(b"}\n");
     }
 
-    /// `{"id":..,"task_id":12,"status":"watching","state":"running"}`: the task is followed from now on.
+    /// `{"id":..,"task_id":12,"status":"watching","state":"running"}`: the connection is subscribed.
     pub fn watching(self, id: Option<&str>, task_id: u64, state: &str) {
         self.about(id, task_id, Status::Watching).raw(b",\"state\":").json(&state).raw(b"}\n");
     }
@@ -110,28 +108,28 @@ impl<'a> ReplyWriter<'a> {
         reply.raw(b",\"text\":").json(&text).raw(b"}\n");
     }
 
-    /// `{"id":..,"status":"progress","batch":{..}}`: how far a batch is; likewise for `watching` and `ended`.
+    /// `{"id":..,"status":"progress","batch":{..}}`: the counts of a batch; likewise for `watching` and `ended`.
     pub fn batch(self, id: Option<&str>, status: Status, batch: &impl Serialize) {
         let reply = self.open(id).raw(b"\"status\":").json(&status);
         reply.raw(b",\"batch\":").json(batch).raw(b"}\n");
     }
 
-    /// `{"status":"missed","count":17}`: so many lines came faster than they were read, and are not repeated.
+    /// `{"status":"missed","count":17}`: so many lines were dropped because they came faster than they were read.
     pub fn missed(self, count: u64) {
         self.raw(b"{\"status\":\"missed\"").number(",\"count\":", count).raw(b"}\n");
     }
 
-    /// `{"id":..,"status":"error","code":"busy","error":"..",..}`: nothing was accepted.
+    /// `{"id":..,"status":"error","code":"busy","error":"..",..}`: the request was refused.
     pub fn refused(self, id: Option<&str>, refusal: &RequestError) {
         let reply = self.open(id).raw(b"\"status\":\"error\",");
         let start = reply.buffer.len();
-        // The refusal writes an object of its own; its opening brace makes way for the fields before it.
+        // The error is written as an object; its opening brace gives way to the fields before it.
         let reply = reply.json(refusal);
         reply.buffer.remove(start);
         reply.raw(b"\n");
     }
 
-    /// `{"id":..,"status":"ok","result":..}`: the answer to a command.
+    /// `{"id":..,"status":"ok","result":..}`: the result of a command.
     pub fn ok(self, id: Option<&str>, result: &impl Serialize) {
         self.open(id).raw(b"\"status\":\"ok\",\"result\":").json(result).raw(b"}\n");
     }
@@ -163,7 +161,7 @@ impl<'a> ReplyWriter<'a> {
     }
 }
 
-/// A reply as a client reads it: the union of what [`ReplyWriter`] writes.
+/// A reply as a client reads it: the union of the fields that [`ReplyWriter`] writes.
 #[derive(Debug, Deserialize)]
 pub struct Reply {
     /// The request's own `id`, as this crate's client numbers its requests.
@@ -174,13 +172,13 @@ pub struct Reply {
     pub task_id: Option<u64>,
     #[serde(default)]
     pub durability: Option<Durability>,
-    /// The handler's result, or what a command asked for. A result of `null` is `None`.
+    /// The result of a handler or a command. A result of `null` is `None`.
     #[serde(default)]
     pub result: Option<Box<RawValue>>,
-    /// Where a followed task is in its life.
+    /// The state of a task that is followed.
     #[serde(default)]
     pub state: Option<String>,
-    /// How far a followed batch is.
+    /// The counts of a batch that is followed.
     #[serde(default)]
     pub batch: Option<Box<RawValue>>,
     #[serde(default)]
@@ -200,7 +198,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The refusal that an answer of [`Status::Error`] carries.
+    /// The error that a reply of [`Status::Error`] carries.
     pub fn refusal(self) -> RequestError {
         RequestError {
             code: self.code.unwrap_or(ErrorCode::Internal),
@@ -222,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reply_is_one_line_of_json() {
+    fn reply_writer_writes_one_line_of_json_per_reply() {
         let id = Some("\"a\"");
         assert_eq!(
             written(|reply| reply.queued(id, 12, Durability::Fsync)),

@@ -124,7 +124,7 @@ impl Player {
     }
 
     async fn check_lists(&self) -> Result<()> {
-        for state in State::ALL.into_iter().map(Some).chain([None]) {
+        for state in State::ALL.iter().copied().map(Some).chain([None]) {
             let filter = Filter { state, limit: 10_000, ..Filter::default() };
             let found = self.opened.store().query(Query::Tasks(filter)).await;
             let Ok(QueryResult::Tasks(found)) = found else { bail!("{state:?} tasks: {found:?}") };

@@ -1,21 +1,22 @@
-//! Where a server listens, what it speaks there, and who is connected.
+//! Views of a server's listeners and connections.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
-/// Where the server listens, and what it speaks there. Displays as the address alone, for clients to connect to.
+/// A listener of the server. Displays as the address alone, for clients to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListenAddress {
     /// `127.0.0.1:9501`, or `unix:` and a path relative to the project's root.
     pub address: String,
     pub protocols: Vec<Protocol>,
-    /// Whether TLS is spoken.
+    /// Whether TLS is accepted.
     pub tls: bool,
-    /// Whether nothing but TLS is.
+    /// Whether plain-text connections are rejected.
     pub tls_only: bool,
-    /// How a client shows who it is.
+    /// How clients authenticate.
     pub auth: Auth,
 }
 
@@ -25,62 +26,60 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// What can be spoken on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// A protocol that a listener accepts.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Protocol {
-    /// One message a line; telnet, Workerman's Text.
+    /// A message per line; telnet, Workerman's Text.
     Lines,
-    /// A message after its length; Workerman's Frame.
+    /// Each message preceded by its length; Workerman's Frame.
     Frames,
     Http,
     Websocket,
 }
 
-/// How a client shows who it is.
+/// The way in which clients of a listener authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
-    /// It names a token.
+    /// With a token.
     Token,
-    /// It need not.
+    /// They do not have to.
     None,
 }
 
 impl Protocol {
-    pub const ALL: [Self; 4] = [Self::Lines, Self::Frames, Self::Http, Self::Websocket];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Lines => "lines",
-            Self::Frames => "frames",
-            Self::Http => "http",
-            Self::Websocket => "websocket",
-        }
+        self.into()
     }
 }
 
-/// One connection, as `{"command":"connections"}` and `task:connections --json` tell of it.
+/// One connection, in the reply to `{"command":"connections"}` and in the output of `task:connections --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionInfo {
     /// 1 for the first connection of this server, and rising.
     pub id: u64,
     /// `127.0.0.1:54321`, or `unix (process 123)`.
     pub peer: String,
-    /// `null` until it has said something that tells.
+    /// `null` until its first bytes have decided it.
     pub protocol: Option<Protocol>,
-    /// Whether all of it is encrypted.
+    /// Whether it is encrypted.
     pub tls: bool,
-    /// What came from the socket, with the handshakes and heads of all that is spoken; encrypted where it is.
+    /// The bytes received from the socket, those of handshakes and headers included; encrypted bytes on TLS.
     pub bytes_in: u64,
-    /// What went to the socket, counted in the same way.
+    /// The bytes sent to the socket, counted in the same way.
     pub bytes_out: u64,
-    /// Bytes of answers that wait because the client does not read, or because an earlier answer is still to come.
+    /// The bytes of replies that wait because the client does not read, or because an earlier reply is still to come.
     pub queued: usize,
-    /// Tasks whose ends it waits for, among them those that it watches.
+    /// The tasks whose ends it waits for, among them those that it watches.
     pub in_flight: usize,
-    /// For how long no byte has come or gone.
+    /// The time since the last byte in either direction.
     pub idle_ms: u64,
-    /// How long it has been there.
+    /// The time since it was accepted.
     pub connected_ms: u64,
 }

@@ -1,14 +1,15 @@
-//! Tasks, batches, queues and schedules as clients see them.
+//! Views of tasks, batches, queues and schedules.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use strum::{EnumString, IntoStaticStr, VariantArray, VariantNames};
 
 use super::admin::ScheduleNote;
 use super::counts::QueueDepth;
 use crate::task::{BatchId, ProgressLog, TaskId};
 
-/// Which tasks are listed; the newest first.
+/// The filter of a list of tasks, which begins with the newest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
@@ -16,44 +17,60 @@ pub struct Filter {
     pub queue: Option<String>,
     pub function: Option<String>,
     pub batch: Option<BatchId>,
-    /// Only ids below this one: for the next page.
+    /// Only tasks with ids below this one: for the next page.
     pub before: Option<TaskId>,
     pub limit: usize,
 }
 
-/// Where a task is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+/// The state of a task.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    VariantNames,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum State {
+    /// It waits for a worker, for its time to come, or for its batch to be sealed.
     Waiting,
     Running,
+    /// It ended with a result.
     Done,
+    /// It ended with an error, and is not tried again.
     Failed,
     Cancelled,
+    /// It was not started in time.
     Expired,
 }
 
 impl State {
-    pub const ALL: [Self; 6] =
-        [Self::Waiting, Self::Running, Self::Done, Self::Failed, Self::Cancelled, Self::Expired];
+    pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
+    /// The names of all states, in the same order.
+    pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
+        self.into()
     }
 
+    /// Whether the task has ended.
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Waiting | Self::Running)
     }
 }
 
-/// A task in one line.
+/// The summary of a task: one line of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskSummary {
     pub id: TaskId,
@@ -62,22 +79,22 @@ pub struct TaskSummary {
     pub queue: String,
     pub priority: u8,
     pub accepted_ms: u64,
-    /// When it may start at the earliest, if that was or is not at once.
+    /// The earliest time at which it may start, if that is not the time of its acceptance.
     pub due_ms: Option<u64>,
     pub ended_ms: Option<u64>,
-    /// How many attempts have begun, as far as that is known.
+    /// The number of attempts that have begun, as far as that is known.
     pub attempts: u32,
     pub error: Option<String>,
 }
 
-/// The whole story of a task.
+/// All details of a task.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TaskDetails {
     #[serde(flatten)]
     pub summary: TaskSummary,
     #[schemars(with = "serde_json::Value")]
     pub args: Box<RawValue>,
-    /// How many attempts may fail.
+    /// The number of attempts that may fail.
     pub max_attempts: u32,
     pub timeout_ms: Option<u64>,
     pub expires_ms: Option<u64>,
@@ -85,13 +102,13 @@ pub struct TaskDetails {
     pub concurrency_key: Option<String>,
     pub batch: Option<BatchId>,
     pub then: Vec<String>,
-    /// In how many attempts the process died.
+    /// The number of attempts during which the process died.
     pub crashes: u32,
     /// The attempts that are over, in their order.
     pub history: Vec<AttemptInfo>,
     #[serde(flatten)]
     pub notes: ProgressLog,
-    /// What the handler returned, once it is done.
+    /// The result of the handler, once it is done.
     #[schemars(with = "Option<serde_json::Value>")]
     pub result: Option<Box<RawValue>>,
 }
@@ -101,22 +118,22 @@ pub struct TaskDetails {
 pub struct AttemptInfo {
     pub number: u32,
     pub started_ms: u64,
-    /// `None`: the process died while it ran, and nobody knows.
+    /// How long it took; `null` when the process died during it, and that is not known.
     pub ran_ms: Option<f64>,
-    /// The process it ran in.
+    /// The process that it ran in.
     pub pid: u32,
-    /// `None`: it was done.
+    /// Why it failed; `null` when it succeeded.
     pub error: Option<String>,
 }
 
-/// A batch and how far it is.
+/// A batch with its counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchInfo {
     pub id: BatchId,
     pub name: String,
     pub function: String,
     pub state: BatchState,
-    /// The tasks accepted so far.
+    /// The number of tasks accepted so far.
     pub total: u64,
     pub done: u64,
     pub failed: u64,
@@ -130,67 +147,59 @@ pub struct BatchInfo {
 }
 
 impl BatchInfo {
-    /// How many of its tasks have ended, however.
+    /// The number of its tasks that have ended, in whatever state.
     pub fn ended(&self) -> u64 {
         self.done + self.failed + self.cancelled + self.expired
     }
 }
 
-/// Where a batch is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The state of a batch.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, EnumString, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum BatchState {
-    /// Tasks are still handed in, and held back.
+    /// Tasks are still added, and held back.
     Open,
     /// It is sealed, and its tasks run.
     Running,
+    /// All its tasks have ended.
     Ended,
 }
 
 impl BatchState {
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Running => "running",
-            Self::Ended => "ended",
-        }
-    }
-
-    /// The state of this name; an unknown one is taken for ended.
-    pub fn of(name: &str) -> Self {
-        match name {
-            "open" => Self::Open,
-            "running" => Self::Running,
-            _ => Self::Ended,
-        }
+        self.into()
     }
 }
 
-/// A queue and what is in it.
+/// A queue with its depth and its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueInfo {
     pub name: String,
     #[serde(flatten)]
     pub depth: QueueDepth,
     pub weight: u32,
-    /// Such as `100/s`.
+    /// The rate limit, such as `100/s`.
     pub rate: Option<String>,
 }
 
-/// What is remembered of a schedule.
+/// A schedule with its last run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScheduleInfo {
     pub name: String,
-    /// Its times up to this one have run, or are not to run any more. Far away while it is switched off.
+    /// The time up to which its runs are settled: they were made, or are not to be made any more. Far in the future
+    /// while it is switched off.
     pub seen_ms: Option<u64>,
-    /// The last time that has run, and the task of it.
+    /// The time of the last run, and its task.
     pub fired_ms: Option<u64>,
     pub task: Option<TaskId>,
     pub paused: bool,
 }
 
 impl ScheduleInfo {
-    /// One of which nothing is known.
+    /// A schedule without runs.
     pub fn new(name: String) -> Self {
         Self { name, ..Self::default() }
     }

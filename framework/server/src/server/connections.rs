@@ -65,7 +65,7 @@ impl ConnectionRecord {
 
     fn protocol(&self) -> Option<Protocol> {
         let encoded = self.protocol.load(Ordering::Relaxed);
-        Protocol::ALL.into_iter().find(|protocol| encode(*protocol) == encoded)
+        Protocol::ALL.iter().copied().find(|&protocol| encode(protocol) == encoded)
     }
 
     /// Notes that the connection is encrypted.

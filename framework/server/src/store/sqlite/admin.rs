@@ -84,7 +84,7 @@ impl Writer {
     fn cancel_batch(&mut self, id: BatchId) -> Changing<u64> {
         match self.query(|file| one::<String>(file, "SELECT state FROM batches WHERE id = ?1", id))? {
             None => return Err(no_batch(id)),
-            Some(state) if BatchState::of(&state) == BatchState::Ended => {
+            Some(state) if state.parse() == Ok(BatchState::Ended) => {
                 return Err(conflict(format!("Batch {id} has ended already.")));
             }
             Some(_) => {}
@@ -320,7 +320,7 @@ impl Writer {
 
 fn state_of(file: &Connection, id: TaskId) -> rusqlite::Result<Option<State>> {
     let state: Option<String> = one(file, "SELECT state FROM ends WHERE task = ?1", id)?;
-    Ok(state.and_then(|state| State::ALL.into_iter().find(|known| known.name() == state)))
+    Ok(state.and_then(|state| state.parse().ok()))
 }
 
 /// Lets an ended task wait again, in the file: its last attempt joins those before.

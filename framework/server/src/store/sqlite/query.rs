@@ -213,7 +213,7 @@ fn telling(file: &Connection, task: &TaskRecord) -> Result<TaskViewParts> {
         "SELECT attempt, started_ms, ran_us, pid, error, state, ended_ms, result FROM ends WHERE task = ?1";
     let end = file.prepare_cached(sql)?.query_row([task.id as i64], |row| {
         let state = row.get_ref(5)?.as_str()?;
-        let state = State::ALL.into_iter().find(|known| known.name() == state);
+        let state = state.parse::<State>().ok();
         let last = row.get::<_, Option<u32>>(0)?.map(|_| attempt(row)).transpose()?;
         let result: Option<String> = row.get(7)?;
         let result = result.unwrap_or_else(|| "null".to_owned());

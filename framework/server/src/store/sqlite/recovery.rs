@@ -104,7 +104,7 @@ fn ends(connection: &Connection) -> Result<VecDeque<ExpiringRow>> {
     let mut read = connection.prepare("SELECT task, ended_ms, state FROM ends")?;
     let rows = read.query_map([], |row| {
         let state = row.get_ref(2)?.as_str()?;
-        let state = State::ALL.into_iter().find(|known| known.name() == state).unwrap_or(State::Failed);
+        let state = state.parse().unwrap_or(State::Failed);
         Ok(ExpiringRow { id: id(row, 0)?, at_ms: id(row, 1)?, state })
     })?;
     let mut ends = rows.collect::<Result<Vec<_>, _>>()?;
@@ -144,7 +144,7 @@ pub(super) fn batch(row: &Row) -> rusqlite::Result<BatchInfo> {
         id: id(row, 0)?,
         name: row.get(1)?,
         function: row.get(2)?,
-        state: BatchState::of(row.get_ref(3)?.as_str()?),
+        state: row.get_ref(3)?.as_str()?.parse().unwrap_or(BatchState::Ended),
         total: id(row, 4)?,
         done: id(row, 5)?,
         failed: id(row, 6)?,

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use framework_protocol::Durability;
 use framework_protocol::task::{HandlerInfo, Handlers, TaskId};
 use framework_protocol::views::{
-    AdminResult, BatchInfo, ConnectionInfo, QueueInfo, ScheduleInfo, ServerStatus, State, TaskDetails, TaskSummary,
+    AdminResult, BatchInfo, ConnectionInfo, QueueInfo, ScheduleInfo, ServerStatus, State, TaskDetails,
+    TaskSummary,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -151,7 +152,7 @@ impl Kind {
             Self::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
             Self::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
             Self::HeaderKey => json!({ "type": "string", "pattern": HEADER_KEY }),
-            Self::State => json!({ "enum": State::ALL.map(State::name) }),
+            Self::State => json!({ "enum": State::NAMES }),
             Self::Span | Self::When => {
                 json!({ "type": "string", "pattern": SPAN, "examples": ["30s"] })
             }
