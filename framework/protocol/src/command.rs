@@ -1,4 +1,4 @@
-//! What the console's clients ask: a command by its name, and its fields.
+//! A command request: its name and its fields.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,21 +9,21 @@ use serde_json::value::RawValue;
 
 use crate::error::{ErrorCode, RequestError};
 
-/// A JSON object with `"command"`; its other fields are taken out one by one by whoever knows the command.
+/// A JSON object with `"command"`. The code that knows the command takes the other fields out one by one.
 #[derive(Debug)]
 pub struct CommandRequest<'a> {
     pub command: Cow<'a, str>,
-    /// Echoed in the answer; any JSON scalar.
+    /// Echoed in the reply; any JSON scalar.
     pub id: Option<&'a RawValue>,
-    /// Those not taken yet.
+    /// The fields that were not taken yet.
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> CommandRequest<'a> {
-    /// Reads all fields of a line that is known to be a JSON object with a command.
+    /// Parses a line that is known to be a JSON object with a command.
     ///
     /// # Errors
-    /// When a field stands twice, or the command is no string.
+    /// When a field is repeated, or the command is no string.
     pub(super) fn read(line: &'a [u8]) -> Result<Self, RequestError> {
         let Object(mut fields) = serde_json::from_slice(line).map_err(|error| bad(format!("{error}.")))?;
         let mut names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
@@ -58,10 +58,10 @@ impl<'a> CommandRequest<'a> {
         }
     }
 
-    /// Takes a field that has to be there.
+    /// Takes a required field.
     ///
     /// # Errors
-    /// When it is not there, or its value is something else.
+    /// When it is missing, or its value is something else.
     pub fn need<T: Deserialize<'a>>(
         &mut self,
         name: &'static str,
@@ -73,10 +73,10 @@ impl<'a> CommandRequest<'a> {
         }
     }
 
-    /// Checks that the command is given no other fields than `known` ones.
+    /// Checks that the command has no other fields than `known` ones.
     ///
     /// # Errors
-    /// When there are others: the first is named, with the near one.
+    /// When there are others; names the first, and the known one that is nearest.
     pub fn only(&self, known: &[&str]) -> Result<(), RequestError> {
         let Some((name, _)) = self.fields.iter().find(|(name, _)| !known.contains(&&**name)) else {
             return Ok(());
@@ -98,7 +98,7 @@ fn extract<'a>(fields: &mut Vec<(Cow<'a, str>, &'a RawValue)>, name: &str) -> Op
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// An object as it stands: serde's own maps would drop what stands twice.
+/// An object with all its fields: serde's own maps would drop repeated ones.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_taken_by_their_names_and_null_is_none() {
+    fn take_reads_a_field_by_name_and_null_as_none() {
         let mut request = read(r#"{"task":7,"id":"a","command":"show","queue":null}"#);
         assert_eq!((&*request.command, request.id.map(RawValue::get)), ("show", Some("\"a\"")));
         assert_eq!(request.need("task", "a task's id"), Ok(7));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_by_name() {
+    fn need_names_the_field_that_is_missing_or_wrong() {
         let refused = |result: Result<u64, RequestError>| result.unwrap_err().to_string();
         assert_eq!(
             refused(read(r#"{"command":"show","task":"x"}"#).need("task", "a task's id")),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_too_many_is_named_with_the_near_one() {
+    fn only_names_an_unknown_field_with_the_nearest_one() {
         let request = read(r#"{"command":"show","taks":1}"#);
         assert_eq!(request.only(&["task"]).unwrap_err().suggestion.as_deref(), Some("task"));
         assert_eq!(request.only(&["taks"]), Ok(()));

@@ -1,6 +1,6 @@
-//! What a connection speaks, told by its first bytes.
+//! The protocol of a connection, detected from its first bytes.
 
-/// The methods of HTTP, and the word that HTTP/2 begins with.
+/// The methods of HTTP, and the beginning of the HTTP/2 preface.
 const METHODS: [&[u8]; 11] = [
     b"GET ",
     b"POST ",
@@ -15,10 +15,10 @@ const METHODS: [&[u8]; 11] = [
     b"PRI ",
 ];
 
-/// What the first bytes of a connection announce.
+/// The protocol that the first bytes of a connection announce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DetectedProtocol {
-    /// Begins with `0x16`, a handshake record; what is spoken within is told by the first bytes within.
+    /// Begins with `0x16`, a handshake record; the protocol within is detected from the first bytes within.
     Tls,
     /// Begins with a method. A browser's request is never taken for lines.
     Http,
@@ -29,7 +29,7 @@ pub enum DetectedProtocol {
 }
 
 impl DetectedProtocol {
-    /// `None` while the bytes may become more than one of these.
+    /// The protocol of a connection that begins like this; `None` while more than one is possible.
     pub fn detect(first: &[u8]) -> Option<Self> {
         match first {
             [] => None,
@@ -47,8 +47,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_bytes_tell_the_protocol_as_soon_as_they_can() {
-        for (first, told) in [
+    fn detect_decides_as_soon_as_the_bytes_allow() {
+        for (first, expected) in [
             (&b""[..], None),
             (b"P", None),
             (b"PO", None),
@@ -64,7 +64,7 @@ mod tests {
             (b"\0\0\0\x05x", Some(DetectedProtocol::Frames)),
             (b"\xff", Some(DetectedProtocol::Lines)),
         ] {
-            assert_eq!(DetectedProtocol::detect(first), told, "{first:?}");
+            assert_eq!(DetectedProtocol::detect(first), expected, "{first:?}");
         }
     }
 }

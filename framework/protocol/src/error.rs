@@ -1,14 +1,14 @@
-//! Why a request was refused: a code for programs, a sentence for people, a suggestion when one is near.
+//! The error of a request: a code for programs, a sentence for people, and a suggestion if a known name is near.
 
 use framework_console::config::did_you_mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The reason of a [`RequestError`], as programs read it.
+/// The code of a [`RequestError`], for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The request is not understood: a field of the wrong type, or one that does not exist.
+    /// The request is malformed: a field has the wrong type, or does not exist.
     BadRequest,
     /// The arguments do not fit the handler.
     BadArguments,
@@ -20,11 +20,11 @@ pub enum ErrorCode {
     UnknownQueue,
     /// There is no task, batch or schedule of this name, or it is not kept any more.
     UnknownTask,
-    /// What was asked for makes no sense in the state that things are in.
+    /// The request makes no sense in the present state of its subject.
     Conflict,
     /// The disk is full: nothing is accepted until there is room.
     StorageFull,
-    /// The disk failed: nothing is accepted until somebody has looked at it and started the server again.
+    /// The disk failed: nothing is accepted until an operator has checked it and restarted the server.
     StorageFailed,
     /// The message exceeds `package_max_length`.
     TooLong,
@@ -36,11 +36,11 @@ pub enum ErrorCode {
     TooManyConnections,
     /// The server is shutting down and accepts nothing any more.
     ShuttingDown,
-    /// The server wants a token, and none or a wrong one was shown.
+    /// The server requires a token, and none or an invalid one was sent.
     Unauthorized,
-    /// The token does not give the right to do this.
+    /// The token lacks the scope that the request needs.
     Forbidden,
-    /// The listener does not speak the protocol of the first bytes.
+    /// The listener does not accept the protocol of the first bytes.
     UnknownProtocol,
     /// The store or a callback failed; nothing was accepted.
     Internal,
@@ -50,15 +50,15 @@ pub enum ErrorCode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}{}", self.suggestion.as_deref().map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default())]
 pub struct RequestError {
-    /// For programs.
+    /// The reason, for programs.
     pub code: ErrorCode,
-    /// For people.
+    /// The reason, as a sentence for people.
     #[serde(rename = "error")]
     pub message: String,
-    /// What was probably meant.
+    /// The name that was probably meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
-    /// When trying again makes sense, in milliseconds from now.
+    /// The time after which a retry makes sense, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_reads_as_a_sentence_with_its_suggestion() {
+    fn request_error_displays_as_a_sentence_with_its_suggestion() {
         let refusal = RequestError::new(ErrorCode::UnknownFunction, "There is no function \"ehco\".");
         assert_eq!(
             refusal.suggesting("ehco", ["echo"]).to_string(),

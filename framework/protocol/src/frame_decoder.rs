@@ -1,17 +1,17 @@
-//! Length framing (Workerman's Frame): four bytes, big-endian, say how long message and length are together.
+//! Length framing (Workerman's Frame): four bytes, big-endian, with the length of the frame, themselves included.
 
 use bytes::Bytes;
 
 use crate::error::{ErrorCode, RequestError};
 use crate::line_decoder::MessageBatch;
 
-/// How many bytes the length takes.
+/// The number of bytes that the length takes.
 const HEAD: usize = 4;
 
-/// Cuts a stream of bytes into frames, however they arrive.
+/// Cuts a stream of bytes into frames, in whatever pieces it arrives.
 ///
-/// Holds only the beginning of an unfinished frame, as far as it has arrived. After a length that cannot be, nothing
-/// that follows can be told apart any more: [`FrameDecoder::broken`] says why.
+/// Holds only the beginning of an unfinished frame, as far as it has arrived. After an impossible length the rest of
+/// the stream cannot be decoded any more: [`FrameDecoder::broken`] has the reason.
 #[derive(Debug)]
 pub struct FrameDecoder {
     limit: usize,
@@ -20,7 +20,7 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// How many bytes the length takes.
+    /// The number of bytes that the length takes.
     pub const HEAD: usize = HEAD;
 
     /// `limit`: the longest message in bytes, its length not counted.
@@ -28,7 +28,7 @@ impl FrameDecoder {
         Self { limit, partial: Vec::new(), broken: None }
     }
 
-    /// Takes what one read brought and gives back the frames that are complete now, each with its length.
+    /// Takes the bytes of one read and returns the frames that are complete now, each with its length.
     pub fn feed(&mut self, chunk: &[u8]) -> MessageBatch {
         let mut bytes = Bytes::new();
         if self.partial.is_empty() {
@@ -51,12 +51,12 @@ impl FrameDecoder {
         MessageBatch { bytes, overflow: false }
     }
 
-    /// Why nothing can be read any more, if that is so.
+    /// The reason why nothing can be decoded any more, if that is so.
     pub fn broken(&self) -> Option<&RequestError> {
         self.broken.as_ref()
     }
 
-    /// The messages of a page.
+    /// The messages in the bytes of a batch.
     pub fn messages(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         let mut rest = bytes;
         std::iter::from_fn(move || {
@@ -67,7 +67,7 @@ impl FrameDecoder {
         })
     }
 
-    /// Appends a message as a frame; `false` when it is too long for any.
+    /// Appends a message as a frame; `false` when it is too long for one.
     pub fn write(message: &[u8], bytes: &mut Vec<u8>) -> bool {
         let Ok(length) = u32::try_from(message.len() + HEAD) else { return false };
         bytes.extend_from_slice(&length.to_be_bytes());
@@ -75,7 +75,7 @@ impl FrameDecoder {
         true
     }
 
-    /// Where the last complete frame ends; notes a length that cannot be.
+    /// The end of the last complete frame; notes an impossible length.
     fn complete(&mut self, bytes: &[u8]) -> usize {
         let mut end = 0;
         while self.broken.is_none() {
@@ -101,7 +101,7 @@ impl FrameDecoder {
     }
 }
 
-/// What the next frame says of its length; `None` while that has not arrived.
+/// The length of the next frame; `None` while it has not arrived.
 fn length(bytes: &[u8]) -> Option<usize> {
     let head = bytes.first_chunk::<HEAD>()?;
     Some(u32::from_be_bytes(*head) as usize)
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_split_anywhere_gives_the_same_frames() {
+    fn feed_gives_the_same_frames_wherever_the_stream_is_split() {
         let stream = framed(&["hello", "", "two\nlines"]);
         for cut in 0..=stream.len() {
             let mut frames = FrameDecoder::new(9);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_cannot_be_ends_the_reading_after_the_frames_before_it() {
+    fn feed_stops_at_an_impossible_length_after_the_frames_before_it() {
         for (length, code) in
             [(0_u32, ErrorCode::BadRequest), (3, ErrorCode::BadRequest), (4 + 6, ErrorCode::TooLong)]
         {

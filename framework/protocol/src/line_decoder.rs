@@ -1,12 +1,12 @@
-//! Line framing (Workerman's Text, telnet): a message ends with `\n`, a trailing `\r` goes.
+//! Line framing (Workerman's Text, telnet): a message ends with `\n`; a trailing `\r` is dropped.
 
 use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memrchr};
 
-/// Cuts a stream of bytes into lines, however they arrive.
+/// Cuts a stream of bytes into lines, in whatever pieces it arrives.
 ///
-/// Holds only the beginning of an unfinished line, at most `limit` bytes of it. A longer line is reported once
-/// and skipped up to its end, so that the connection stays usable.
+/// Holds only the beginning of an unfinished line, at most `limit` bytes of it. A longer line is reported once and
+/// skipped up to its end, so that the connection stays usable.
 #[derive(Debug)]
 pub struct LineDecoder {
     limit: usize,
@@ -14,12 +14,12 @@ pub struct LineDecoder {
     skipping: bool,
 }
 
-/// The complete lines of one read, in one shared allocation of just their size.
+/// The complete messages of one read, in one shared allocation of exactly their size.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MessageBatch {
-    /// Whole lines, each with its line end.
+    /// Whole messages, each with its line end or its length.
     pub bytes: Bytes,
-    /// After these lines came one that is longer than the limit.
+    /// Whether a line beyond the limit followed.
     pub overflow: bool,
 }
 
@@ -29,7 +29,7 @@ impl LineDecoder {
         Self { limit, partial: Vec::new(), skipping: false }
     }
 
-    /// Takes what one read brought and gives back the lines that are complete now.
+    /// Takes the bytes of one read and returns the lines that are complete now.
     pub fn feed(&mut self, chunk: &[u8]) -> MessageBatch {
         let chunk = match self.skip(chunk) {
             Some(rest) => rest,
@@ -49,7 +49,7 @@ impl LineDecoder {
         MessageBatch { bytes, overflow: self.overflows() }
     }
 
-    /// What is left when the peer closes is a message too.
+    /// The rest when the peer closes, which is a message, too.
     pub fn finish(&mut self) -> Option<Bytes> {
         let rest = std::mem::take(&mut self.partial);
         (!rest.is_empty()).then(|| Bytes::from(rest))
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_split_anywhere_gives_the_same_lines() {
+    fn feed_gives_the_same_lines_wherever_the_stream_is_split() {
         let stream = b"hello\r\n{\"a\":1}\n\nlast\n";
         for cut in 0..=stream.len() {
             let mut lines = LineDecoder::new(64);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_exactly_the_limit_passes_and_one_more_byte_does_not() {
+    fn feed_accepts_a_line_of_the_limit_and_not_one_byte_more() {
         let mut lines = LineDecoder::new(4);
         assert!(!lines.feed(b"abcd").overflow);
         assert!(!lines.feed(b"\r").overflow);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_at_the_end_is_a_message() {
+    fn finish_returns_the_rest_once() {
         let mut lines = LineDecoder::new(64);
         lines.feed(b"one\ntwo");
         assert_eq!(lines.finish().as_deref(), Some(&b"two"[..]));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skipped_line_holds_no_memory() {
+    fn skipped_line_holds_no_memory() {
         let mut lines = LineDecoder::new(8);
         lines.feed(&[b'x'; 1000]);
         for _ in 0..1000 {

@@ -1,4 +1,4 @@
-//! One line as a request: a task, a command, a call for help, or raw data.
+//! One message as a request: a task, a command, a call for help, or raw data.
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ use self::value::{bad, key, moment, names, number, read, span, text, when};
 use crate::command::CommandRequest;
 use crate::error::RequestError;
 
-/// What one message asks for; borrowed from its bytes.
+/// A parsed message, borrowed from its bytes.
 #[derive(Debug)]
 pub enum Message<'a> {
     /// A JSON object with `"function"`.
@@ -30,37 +30,37 @@ pub enum Message<'a> {
     Data(&'a [u8]),
 }
 
-/// A task as a client describes it. What is `None` is decided by the handler's own options.
+/// A request for a task. Fields that are `None` are left to the handler's own options.
 #[derive(Debug, Default)]
 pub struct TaskRequest<'a> {
     /// The handler's name; `None` means the configured `default_function`.
     pub function: Option<Cow<'a, str>>,
-    /// The handler's arguments as JSON; `None` and `null` are what a handler without arguments expects.
+    /// The handler's arguments as JSON; `None` and `null` suit a handler without arguments.
     pub args: Option<&'a RawValue>,
     /// Echoed in every reply to this request; any JSON scalar.
     pub id: Option<&'a RawValue>,
     pub reply: Option<ReplyMode>,
     pub queue: Option<Cow<'a, str>>,
-    /// 0 to 9; 9 is taken first.
+    /// The priority, 0 to 9; 9 is taken first.
     pub priority: Option<u8>,
-    /// When it may start at the earliest: the wire's `delay` or `at`.
+    /// The earliest time at which it may start: the wire's `delay` or `at`.
     pub due: Option<TimeSpec>,
     pub attempts: Option<u32>,
     pub timeout: Option<Duration>,
-    /// What only few requests have.
+    /// The fields that few requests have.
     pub extra: Option<Box<ExtraFields<'a>>>,
 }
 
-/// What only few requests have.
+/// The fields of a task that few requests have; boxed, so that the others stay small.
 #[derive(Debug, Default)]
 pub struct ExtraFields<'a> {
-    /// When the task ends as expired if no attempt has begun; counted from its acceptance.
+    /// The time at which the task expires if no attempt has begun; a span counts from its acceptance.
     pub expires: Option<TimeSpec>,
-    /// 1 to 256 bytes: a second request with it is the first one again.
+    /// The idempotency key, 1 to 256 bytes: a second request with it is the first one again.
     pub key: Option<Cow<'a, str>>,
-    /// 1 to 256 bytes: only so many tasks with it run at once as the handler's `concurrency` says.
+    /// The concurrency key, 1 to 256 bytes: as many tasks with it run at once as the handler's `concurrency` allows.
     pub concurrency_key: Option<Cow<'a, str>>,
-    /// What the pause after the first failed attempt is about.
+    /// The mean pause after the first failed attempt.
     pub backoff: Option<Duration>,
     /// The id of an open batch that the task belongs to.
     pub batch: Option<u64>,
@@ -68,7 +68,7 @@ pub struct ExtraFields<'a> {
     pub then: Vec<Cow<'a, str>>,
 }
 
-/// Which replies a task request gets.
+/// The replies that a task request gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplyMode {
@@ -79,7 +79,7 @@ pub enum ReplyMode {
     Result,
     /// Both of them.
     Both,
-    /// Nothing, unless the request is refused.
+    /// None, unless the request is refused.
     None,
 }
 
@@ -90,7 +90,7 @@ impl ReplyMode {
     }
 }
 
-/// A request that is not understood, with the `id` to echo in the error.
+/// The error of a malformed request, with the `id` to echo.
 #[derive(Debug)]
 pub struct ParseError<'a> {
     pub refusal: RequestError,
@@ -98,8 +98,11 @@ pub struct ParseError<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads one message. Only an object that names a `function` or a `command` can be misunderstood; whatever
-    /// else it is, it is data.
+    /// Parses one message. Only an object that names a `function` or a `command` can be malformed; everything else is
+    /// data.
+    ///
+    /// # Errors
+    /// When a field is unknown, repeated, or of the wrong type.
     pub fn parse(line: &'a [u8]) -> Result<Self, ParseError<'a>> {
         match line.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(b'{') => {}
@@ -133,7 +136,7 @@ fn is_scalar(value: &RawValue) -> bool {
     !value.get().starts_with(['{', '['])
 }
 
-/// The fields as they stand, not yet read: whether they matter is known only once all of them were seen.
+/// The fields as raw values: whether they matter is known only once all of them were seen.
 #[derive(Default)]
 struct Fields<'a> {
     function: Option<&'a RawValue>,

@@ -1,4 +1,4 @@
-//! What is a request and what is data, and which values are refused.
+//! Tests of requests, data, and values that are refused.
 
 use super::*;
 use crate::error::ErrorCode;
@@ -15,19 +15,19 @@ fn task(line: &str) -> TaskRequest<'_> {
 }
 
 #[test]
-fn a_function_and_its_arguments_are_enough() {
+fn task_needs_a_function_and_arguments_only() {
     let request = task(r#"{"function":"send_mail","args":{"to":"ada@example.com"}}"#);
     assert_eq!(request.function.as_deref(), Some("send_mail"));
     assert_eq!(request.args.map(RawValue::get), Some(r#"{"to":"ada@example.com"}"#));
 }
 
 #[test]
-fn null_as_function_means_the_default() {
+fn task_with_null_as_function_means_the_default() {
     assert_eq!(task(r#"{"function":null,"args":{}}"#).function, None);
 }
 
 #[test]
-fn what_names_no_function_is_data_whatever_its_other_fields_hold() {
+fn message_without_function_is_data_whatever_its_other_fields_hold() {
     let lines =
         ["hello", "", "{", "{}", "[1]", r#"{"priority":"high","to":"x","id":{}}"#, "\u{0}\u{ff}", "??"];
     for line in lines {
@@ -37,12 +37,12 @@ fn what_names_no_function_is_data_whatever_its_other_fields_hold() {
 }
 
 #[test]
-fn a_question_mark_asks_for_help() {
+fn message_of_a_question_mark_asks_for_help() {
     assert!(matches!(Message::parse(b" ? "), Ok(Message::Help)));
 }
 
 #[test]
-fn every_option_is_read() {
+fn task_reads_every_option() {
     let request = task(
         r#"{"function":"f","id":"a","reply":"both","queue":"mail","priority":9,"delay":"10m","attempts":2,"timeout":1.5}"#,
     );
@@ -58,7 +58,7 @@ fn every_option_is_read() {
 }
 
 #[test]
-fn what_only_few_requests_have_is_read() {
+fn task_reads_the_fields_that_few_requests_have() {
     let request = task(
         r#"{"function":"f","at":"2026-12-01T09:00:00+08:00","expires":"1h","key":"a","concurrency_key":"ada","backoff":"3s","batch":7,"then":["g","h"]}"#,
     );
@@ -73,14 +73,14 @@ fn what_only_few_requests_have_is_read() {
 }
 
 #[test]
-fn a_misspelled_field_is_named_with_the_near_one() {
+fn parse_names_a_misspelled_field_with_the_nearest_one() {
     let refusal = refused(r#"{"function":"echo","dealy":5}"#);
     assert_eq!(refusal.code, ErrorCode::BadRequest);
     assert_eq!(refusal.suggestion.as_deref(), Some("delay"));
 }
 
 #[test]
-fn wrong_values_are_refused_by_name() {
+fn parse_names_the_field_with_a_wrong_value() {
     for (line, named) in [
         (r#"{"function":5}"#, "\"function\""),
         (r#"{"function":"f","priority":10}"#, "\"priority\""),
@@ -108,7 +108,7 @@ fn wrong_values_are_refused_by_name() {
 }
 
 #[test]
-fn keys_and_chains_are_bounded() {
+fn parse_bounds_keys_and_chains() {
     let key = |length| format!(r#"{{"function":"f","key":"{}"}}"#, "k".repeat(length));
     assert_eq!(task(&key(256)).extra.unwrap().key.unwrap().len(), 256);
     assert!(refused(&key(257)).message.contains("1 to 256 bytes"));
@@ -118,7 +118,7 @@ fn keys_and_chains_are_bounded() {
 }
 
 #[test]
-fn the_id_of_a_misunderstood_request_is_kept_for_its_error() {
+fn parse_error_keeps_the_id_of_the_request() {
     let misunderstood = Message::parse(br#"{"function":5,"id":"a1"}"#).expect_err("refused");
     assert_eq!(misunderstood.id.map(RawValue::get), Some("\"a1\""));
 }

@@ -1,4 +1,4 @@
-//! Reads the values of a request's fields; every error names its field.
+//! Reads the values of a request's fields; every error names the field.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use serde_json::value::RawValue;
 
 use crate::error::{ErrorCode, RequestError};
 
-/// How long a key may be, in bytes.
+/// The longest key, in bytes.
 const KEY_MAX: usize = 256;
-/// How many functions may follow a task.
+/// The greatest number of functions that may follow a task.
 const THEN_MAX: usize = 16;
-/// Beyond a century a time is a mistake, and would overflow further on.
+/// The longest time span: a century. Beyond it a time is a mistake, and would overflow elsewhere.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 const SPAN: &str = "seconds, or a text such as \"90s\" or \"1h 30m\", and at most 100 years";
 const MOMENT: &str = "a date and time with its offset, such as \"2026-12-01T09:00:00+08:00\"";
 
-/// A span from now on, or a time of the clock on the wall.
+/// A time span from now on, or a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeSpec {
     After(Duration),
-    /// In milliseconds since 1970 in UTC.
+    /// In milliseconds since 1970, UTC.
     At(u64),
 }
 
@@ -105,13 +105,13 @@ pub(super) fn span(name: &str, value: Field<'_>) -> Result<Option<Duration>, Req
     span.duration().map(Some).ok_or_else(|| must_be(name, SPAN))
 }
 
-/// A time of the clock on the wall, in milliseconds since 1970.
+/// A point in time, in milliseconds since 1970.
 pub(super) fn moment(name: &str, value: Field<'_>) -> Result<Option<u64>, RequestError> {
     let Some(text) = text(name, MOMENT, value)? else { return Ok(None) };
     milliseconds(&text).map(Some).ok_or_else(|| must_be(name, MOMENT))
 }
 
-/// A span, or a time of the clock on the wall.
+/// A time span, or a point in time.
 pub(super) fn when(name: &str, value: Field<'_>) -> Result<Option<TimeSpec>, RequestError> {
     if value.is_none() {
         return Ok(None);
@@ -126,7 +126,7 @@ pub(super) fn when(name: &str, value: Field<'_>) -> Result<Option<TimeSpec>, Req
     when.map(Some).ok_or_else(|| must_be(name, &expected))
 }
 
-/// What lies before 1970 is as much in the past as 1970 is.
+/// A time before 1970 counts as 1970: both are in the past.
 fn milliseconds(text: &str) -> Option<u64> {
     let moment: Timestamp = text.parse().ok()?;
     Some(u64::try_from(moment.as_millisecond()).unwrap_or(0))

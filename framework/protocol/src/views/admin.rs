@@ -1,11 +1,11 @@
-//! Which tasks an administrative command is about, and what it came to.
+//! Administrative commands: the tasks that they select, and their results.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::task::{BatchId, TaskId};
 
-/// What is new about a schedule; `None` leaves it as it was.
+/// A change of a schedule; fields that are `None` stay as they were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScheduleNote {
     pub seen_ms: Option<u64>,
@@ -14,39 +14,39 @@ pub struct ScheduleNote {
     pub paused: Option<bool>,
 }
 
-/// Which tasks a change is about.
+/// The tasks that a command selects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskSelector {
     Task(TaskId),
     Batch(BatchId),
-    /// The failed ones, of this queue only if one is named.
+    /// The failed tasks, of this queue if one is named.
     Failed {
         queue: Option<String>,
     },
 }
 
-/// What a change came to.
+/// The result of an administrative command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminResult {
-    /// What became of the one task that was to be cancelled.
+    /// The one task was cancelled in this way.
     Cancelled(Cancelled),
-    /// So many tasks were changed.
+    /// The number of tasks that were changed.
     Tasks(u64),
     /// The id of the new batch.
     Batch(BatchId),
     Done,
 }
 
-/// What became of a task that was to be cancelled.
+/// The way in which a task was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cancelled {
-    /// It was waiting, and has ended.
+    /// It was waiting and has ended.
     AtOnce,
-    /// It was running; the attempt is dropped where it stands.
+    /// It was running, and its attempt is aborted.
     Aborted,
-    /// It is running and blocks its thread: it was asked to stop, and goes on until it looks.
+    /// It is running and blocks its thread: it was asked to stop, and goes on until it checks for that.
     Requested,
 }

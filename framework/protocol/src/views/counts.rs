@@ -1,9 +1,9 @@
-//! How many tasks are where.
+//! Counts of tasks.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The books: `accepted` is always the sum of all the others.
+/// The ledger of all tasks: `accepted` is always the sum of all other counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
     pub accepted: u64,
@@ -17,26 +17,26 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// What `accepted` has to be.
+    /// The sum that `accepted` has to equal.
     pub fn sum(&self) -> u64 {
         self.ended() + self.waiting + self.running
     }
 
-    /// The tasks that have ended, however.
+    /// The number of tasks that have ended, in whatever state.
     pub fn ended(&self) -> u64 {
         self.done + self.failed + self.cancelled + self.expired
     }
 }
 
-/// How many tasks of one queue have not ended.
+/// The depth of a queue: its tasks that have not ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueDepth {
     /// Waiting, and due.
     pub waiting: u64,
-    /// Waiting for their time to come, or for their batch to be complete.
+    /// Waiting for their time to come, or for their batch to be sealed.
     pub delayed: u64,
     pub running: u64,
-    /// Whether it is paused: what waits is not taken.
+    /// Whether it is paused: none of its tasks starts.
     #[serde(default)]
     pub paused: bool,
 }
