@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     Tcp(String),
-    /// A relative path starts at the project's root when it comes from the settings, else at the current directory.
+    /// A relative path starts at the project's root when it comes from the settings, else at the current
+    /// directory.
     Unix(PathBuf),
 }
 

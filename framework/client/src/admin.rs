@@ -23,8 +23,8 @@ impl Client {
         self.query("status", json!({})).await
     }
 
-    /// The connections of the server, the oldest first: those after the one of this number, at most 1000 at a time.
-    /// The one of this client is among them.
+    /// The connections of the server, the oldest first: those after the one of this number, at most 1000 at a
+    /// time. The one of this client is among them.
     ///
     /// # Errors
     /// When `limit` is 0 or above 1000, or the token lacks the scope `inspect`.
@@ -48,7 +48,8 @@ impl Client {
         self.query("list", filter).await
     }
 
-    /// Cancels a task: one that waits ends at once, one that runs is asked to stop. The result says which it was.
+    /// Cancels a task: one that waits ends at once, one that runs is asked to stop. The result says which it
+    /// was.
     ///
     /// # Errors
     /// When there is none of this id, or it has ended.
@@ -115,8 +116,8 @@ impl Client {
         self.change("resume", json!({ "queue": queue })).await.map(|_: AdminResult| ())
     }
 
-    /// Opens a batch, whose tasks are held back until it is sealed; `then` is the function that runs when the last
-    /// of them has ended.
+    /// Opens a batch, whose tasks are held back until it is sealed; `then` is the function that runs when the
+    /// last of them has ended.
     ///
     /// # Errors
     /// When there is no such function, or `then` does not take the result of a batch.
@@ -180,7 +181,8 @@ impl Client {
         self.change("run_schedule", json!({ "schedule": schedule })).await.map(|made: Made| made.task_id)
     }
 
-    /// Pauses a schedule: it does not run until [`Client::resume_schedule`], also after a restart of the server.
+    /// Pauses a schedule: it does not run until [`Client::resume_schedule`], also after a restart of the
+    /// server.
     ///
     /// # Errors
     /// When there is no such schedule.

@@ -1,7 +1,7 @@
 //! One connection to a server: writes what is queued and reads what arrives, both at once.
 //!
-//! This is the only loop over a socket in this crate. A channel shares a connection among many requests; the requests
-//! that need one of their own (control, pipelines, raw bytes) drive it themselves.
+//! This is the only loop over a socket in this crate. A channel shares a connection among many requests; the
+//! requests that need one of their own (control, pipelines, raw bytes) drive it themselves.
 
 use framework_protocol::{LineDecoder, MessageBatch};
 use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -54,7 +54,8 @@ pub(crate) enum Step {
 }
 
 impl Connection {
-    /// A connection over `stream` to the address of this index and name; a reply has at most `max_reply_length` bytes.
+    /// A connection over `stream` to the address of this index and name; a reply has at most
+    /// `max_reply_length` bytes.
     pub(crate) fn new(stream: Box<dyn Stream>, at: usize, address: &str, max_reply_length: usize) -> Self {
         let (reader, writer) = io::split(stream);
         Self {
@@ -97,9 +98,9 @@ impl Connection {
         self.sending == Sending::Closed
     }
 
-    /// Writes some of the output or reads, whichever is possible first, writing preferred. Reading goes on while a
-    /// write waits, because a server whose replies are not read stops reading the requests. May be dropped at any
-    /// point without losing a byte.
+    /// Writes some of the output or reads, whichever is possible first, writing preferred. Reading goes on
+    /// while a write waits, because a server whose replies are not read stops reading the requests. May be
+    /// dropped at any point without losing a byte.
     ///
     /// # Errors
     /// When the connection fails.
@@ -167,7 +168,8 @@ impl Connection {
     }
 }
 
-/// Writes some of `rest`; 0 when there was nothing left to write and it flushed, or shut down what was flushed.
+/// Writes some of `rest`; 0 when there was nothing left to write and it flushed, or shut down what was
+/// flushed.
 async fn write(writer: &mut WriteHalf<Box<dyn Stream>>, rest: &[u8], is_flushed: bool) -> io::Result<usize> {
     if rest.is_empty() {
         let done = if is_flushed { writer.shutdown().await } else { writer.flush().await };

@@ -18,8 +18,8 @@ use crate::error::{ClientError, Result};
 use crate::settings::ClientSettings;
 use crate::tls::Tls;
 
-/// A server that vanishes without closing its connections is noticed by the system after about this time, even while
-/// the client only waits for the ends of long tasks.
+/// A server that vanishes without closing its connections is noticed by the system after about this time,
+/// even while the client only waits for the ends of long tasks.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// The address of a server whose settings name no other.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9501";
@@ -177,8 +177,8 @@ async fn dial(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Of two errors the one that explains more: one that has to be fixed before one that may pass, and that before
-/// silence.
+/// Of two errors the one that explains more: one that has to be fixed before one that may pass, and that
+/// before silence.
 fn more_telling(known: Option<ClientError>, error: ClientError) -> ClientError {
     let weight = |error: &ClientError| match error {
         ClientError::NotRunning(_) => 0,

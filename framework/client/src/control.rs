@@ -33,8 +33,8 @@ pub trait ControlStatus: DeserializeOwned {
 }
 
 impl Client {
-    /// Shuts the server down: it accepts nothing more, waits for running tasks as long as its `max_wait_time`, or as
-    /// `grace`, such as `10s`, and keeps the rest for its next start.
+    /// Shuts the server down: it accepts nothing more, waits for running tasks as long as its
+    /// `max_wait_time`, or as `grace`, such as `10s`, and keeps the rest for its next start.
     ///
     /// # Errors
     /// [`ClientError::Refused`](crate::ClientError::Refused) when this client has no right to.
@@ -42,8 +42,9 @@ impl Client {
         self.control("stop", grace).await
     }
 
-    /// Replaces the server's process by one of the program and the settings as they are now. Running tasks are waited
-    /// for as long as its `max_wait_time`, or as `grace`, such as `10s`; with `0s` they are aborted and queued again.
+    /// Replaces the server's process by one of the program and the settings as they are now. Running tasks
+    /// are waited for as long as its `max_wait_time`, or as `grace`, such as `10s`; with `0s` they are
+    /// aborted and queued again.
     ///
     /// # Errors
     /// [`ClientError::Refused`](crate::ClientError::Refused) when this client has no right to.
@@ -69,8 +70,8 @@ impl<S: ControlStatus> ControlStream<S> {
         &self.status
     }
 
-    /// Waits for the next status; `None` when it is over: the server that stops has ended, the reload has succeeded or
-    /// failed.
+    /// Waits for the next status; `None` when it is over: the server that stops has ended, the reload has
+    /// succeeded or failed.
     ///
     /// # Errors
     /// When the server ends before it has settled everything, such as after a second signal.

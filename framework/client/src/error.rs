@@ -17,7 +17,8 @@ pub enum ClientError {
     /// The address cannot be reached, or not in time: nothing was sent.
     #[error("no server can be reached on {address}")]
     Unreachable { address: String, source: Arc<io::Error> },
-    /// The connection broke before anything was sent, or during a request that changes nothing: it is safe to repeat.
+    /// The connection broke before anything was sent, or during a request that changes nothing: it is safe to
+    /// repeat.
     #[error("talking to the server on {address}")]
     Io { address: String, source: Arc<io::Error> },
     /// The connection broke after the request had left and before its reply came.

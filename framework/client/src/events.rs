@@ -76,8 +76,9 @@ mod sealed {
 }
 
 impl Client {
-    /// Follows a task: its last progress, if there is one, its progress and log lines from now on, and its end; also
-    /// over restarts of the server. A caller that does not keep up misses events, but never the end.
+    /// Follows a task: its last progress, if there is one, its progress and log lines from now on, and its
+    /// end; also over restarts of the server. A caller that does not keep up misses events, but never the
+    /// end.
     ///
     /// # Errors
     /// [`ClientError::Refused`] when there is no such task, or it is not kept any more.
@@ -89,9 +90,9 @@ impl Client {
         EventStream::open(self.pool.watch(task, RequestKind::Followed, pinned_address).await).await
     }
 
-    /// Follows a batch: its counts whenever they have changed, and its end, which comes once it is sealed and its last
-    /// task has ended; also over restarts of the server. A caller that does not keep up misses events, but never the
-    /// end.
+    /// Follows a batch: its counts whenever they have changed, and its end, which comes once it is sealed and
+    /// its last task has ended; also over restarts of the server. A caller that does not keep up misses
+    /// events, but never the end.
     ///
     /// # Errors
     /// [`ClientError::Refused`] when there is no such batch, or it is not kept any more.

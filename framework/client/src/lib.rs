@@ -1,7 +1,7 @@
 //! Talks to a running task server: what `task:send` and `task:status` use, and Rust programs too.
 //!
-//! A [`Client`] is cheap to clone, and any number of tasks may use it at once: their requests leave together in one
-//! write, on few connections. Nothing is connected before the first request.
+//! A [`Client`] is cheap to clone, and any number of tasks may use it at once: their requests leave together
+//! in one write, on few connections. Nothing is connected before the first request.
 //!
 //! ```
 //! use framework::client::{Client, ClientSettings};
@@ -25,9 +25,11 @@
 //! }
 //!
 //! # use std::sync::Arc;
-//! # use framework::{config::Config, protocol::Durability, server::{DynEvents, Server, ServerHandle, ServerSettings}};
+//! # use framework::{config::Config, protocol::Durability};
+//! # use framework::server::{DynEvents, Server, ServerHandle, ServerSettings};
 //! # async fn start() -> Result<ServerHandle> {
-//! #     let settings = ServerSettings { port: 0, durability: Durability::Memory, ..ServerSettings::default() };
+//! #     let durability = Durability::Memory;
+//! #     let settings = ServerSettings { port: 0, durability, ..ServerSettings::default() };
 //! #     let config = Config::at(std::env::temp_dir().join("no-project"), []);
 //! #     let handlers = Arc::new(framework::task::Handlers::collect()?);
 //! #     let store = settings.open_store(&config, handlers.clone())?;
@@ -66,15 +68,16 @@
 //!
 //! # Failures
 //!
-//! While no server can be reached, a request is tried again for `retry_time`, at all addresses in turn, with growing
-//! pauses. A request that has left is sent again only if that is harmless: when it changes nothing, or when it has an
-//! idempotency key. A task that is sent without a key gets one, unless `auto_idempotency_keys` is off; so it is accepted
-//! once, however often it is sent, for as long as the server remembers keys (`idempotency_window`, a day by default).
-//! If it cannot be known whether a request was accepted, the error is [`ClientError::Unknown`]. Waits and event streams,
-//! also those of batches, survive a restart of the server.
+//! While no server can be reached, a request is tried again for `retry_time`, at all addresses in turn, with
+//! growing pauses. A request that has left is sent again only if that is harmless: when it changes nothing,
+//! or when it has an idempotency key. A task that is sent without a key gets one, unless
+//! `auto_idempotency_keys` is off; so it is accepted once, however often it is sent, for as long as the
+//! server remembers keys (`idempotency_window`, a day by default). If it cannot be known whether a request
+//! was accepted, the error is [`ClientError::Unknown`]. Waits and event streams, also those of batches,
+//! survive a restart of the server.
 //!
-//! Dropping a future at any point leaks nothing: a request that has not left is not sent, and the reply to one that has
-//! is thrown away. The task itself goes on; [`Client::cancel`] ends it.
+//! Dropping a future at any point leaks nothing: a request that has not left is not sent, and the reply to
+//! one that has is thrown away. The task itself goes on; [`Client::cancel`] ends it.
 
 // In reading order, from the bytes to the requests: each file imports only those above it.
 mod outcome;

@@ -1,5 +1,5 @@
-//! Sends bytes on a connection of their own and closes the sending side: fire and forget, or to read all that comes
-//! back.
+//! Sends bytes on a connection of their own and closes the sending side: fire and forget, or to read all that
+//! comes back.
 
 use std::io;
 use std::time::Duration;
@@ -19,26 +19,27 @@ const KEPT_MAX: usize = 64 * 1024;
 /// The way in which a connection ended whose client asked for no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoWaitOutcome {
-    /// The server has closed the connection, too, without an error: it has read everything, unless it was about to
-    /// stop.
+    /// The server has closed the connection, too, without an error: it has read everything, unless it was
+    /// about to stop.
     Closed,
     /// The server was silent for `connect_timeout`: it may be busy, and have read nothing yet.
     Silent,
 }
 
 impl Client {
-    /// Sends a task, a struct or a [`Request`](crate::Request), on a connection of its own, and asks for no reply: fire
-    /// and forget. Only the server knows whether it is accepted.
+    /// Sends a task, a struct or a [`Request`](crate::Request), on a connection of its own, and asks for no
+    /// reply: fire and forget. Only the server knows whether it is accepted.
     ///
-    /// When this returns, all bytes have left, and the sending side is closed, which makes them a message. It then reads
-    /// until the server closes the connection, too, which it does once it has pushed the task, without waiting for the
-    /// task's end; or until the server has been silent for `connect_timeout`, and for `reply_timeout` at most. For a
-    /// connection that is closed with something unread is reset, and bytes that are still on their way may be lost.
+    /// When this returns, all bytes have left, and the sending side is closed, which makes them a message. It
+    /// then reads until the server closes the connection, too, which it does once it has pushed the task,
+    /// without waiting for the task's end; or until the server has been silent for `connect_timeout`, and for
+    /// `reply_timeout` at most. For a connection that is closed with something unread is reset, and bytes
+    /// that are still on their way may be lost.
     ///
     /// # Errors
     /// [`ClientError::NotRunning`] or [`ClientError::Unreachable`] when no server can be reached,
-    /// [`ClientError::Refused`] when the server reports that before it closes, [`ClientError::Unknown`] when the
-    /// connection breaks.
+    /// [`ClientError::Refused`] when the server reports that before it closes, [`ClientError::Unknown`] when
+    /// the connection breaks.
     pub async fn send_no_wait<'a>(&self, task: impl IntoRequest<'a>) -> Result<NoWaitOutcome> {
         let line = task.into_request()?.line(self.pool.next_id(), ReplyMode::None, None);
         let (sending, outcome) = self.send_and_close(line.trim_ascii_end()).await?;
@@ -54,7 +55,8 @@ impl Client {
         sending.error().map_or(outcome, Err)
     }
 
-    /// Sends bytes as they are, closes the sending side, and reads all that comes back, up to `max_reply_length`.
+    /// Sends bytes as they are, closes the sending side, and reads all that comes back, up to
+    /// `max_reply_length`.
     ///
     /// # Errors
     /// When the connection fails.

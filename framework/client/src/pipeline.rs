@@ -1,8 +1,8 @@
 //! A pipeline: sends any number of tasks to a batch, many in flight at once, in bounded memory.
 //!
-//! A pipeline steps its connection itself instead of sending through a channel: per task it then costs an entry in a
-//! ring and the bytes of its arguments, and neither a lock, nor a permit, nor an inbox. Nothing would use those: a
-//! pipeline has one caller, and is not repeated on another connection.
+//! A pipeline steps its connection itself instead of sending through a channel: per task it then costs an
+//! entry in a ring and the bytes of its arguments, and neither a lock, nor a permit, nor an inbox. Nothing
+//! would use those: a pipeline has one caller, and is not repeated on another connection.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -90,8 +90,8 @@ impl Client {
 }
 
 impl Pipeline {
-    /// Sends one task; returns as soon as there is room for another one. `args` is JSON in one line, and `number`
-    /// identifies the task if it is rejected.
+    /// Sends one task; returns as soon as there is room for another one. `args` is JSON in one line, and
+    /// `number` identifies the task if it is rejected.
     ///
     /// # Errors
     /// When the connection fails, or the queue stays full; it is not known then which tasks were accepted.

@@ -15,8 +15,8 @@ use crate::connector::Connector;
 use crate::error::Result;
 use crate::settings::ClientSettings;
 
-/// How many permits of a channel are taken before another one is preferred: the requests of one channel leave in one
-/// write.
+/// How many permits of a channel are taken before another one is preferred: the requests of one channel leave
+/// in one write.
 const STEP: usize = 64;
 
 /// The state that all clones of a client share.
@@ -38,8 +38,8 @@ impl Pool {
         let is_pinned = connector.names().len() > 1 && !settings.shared_store;
         let channel = |_| Arc::new(Channel::new(&settings, is_pinned));
         let channels = (0..settings.connections).map(channel).collect();
-        // Two keys of the system's random numbers: two clients of one prefix would lose tasks, and fastrand has 64
-        // bits of state.
+        // Two keys of the system's random numbers: two clients of one prefix would lose tasks, and fastrand
+        // has 64 bits of state.
         let random = || u128::from(RandomState::new().build_hasher().finish());
         let key_prefix = random() << 64 | random();
         Ok(Self { settings, connector, channels, next_id: AtomicU64::new(1), key_prefix })

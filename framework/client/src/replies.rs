@@ -21,7 +21,8 @@ pub(crate) fn parse(address: &str, line: &[u8]) -> Result<Reply> {
     serde_json::from_slice(line).map_err(|_| foreign(address, line))
 }
 
-/// The error for bytes that are not those of a task server; it names the protocol where that can be recognized.
+/// The error for bytes that are not those of a task server; it names the protocol where that can be
+/// recognized.
 pub(crate) fn foreign(address: &str, received: &[u8]) -> ClientError {
     match received {
         [ALERT, ..] => ClientError::WantsTls(address.to_owned()),

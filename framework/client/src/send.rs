@@ -19,12 +19,12 @@ use crate::request::{IntoRequest, Request};
 use crate::task_handle::TaskHandle;
 
 impl Client {
-    /// Sends a task, a struct or a [`Request`], when this is awaited; options can be set before. Once that returns,
-    /// the task is accepted and as durable as the server's store.
+    /// Sends a task, a struct or a [`Request`], when this is awaited; options can be set before. Once that
+    /// returns, the task is accepted and as durable as the server's store.
     ///
     /// # Errors
-    /// Awaiting it fails with [`ClientError::Refused`] when nothing was accepted, and with [`ClientError::Unknown`]
-    /// when that cannot be known.
+    /// Awaiting it fails with [`ClientError::Refused`] when nothing was accepted, and with
+    /// [`ClientError::Unknown`] when that cannot be known.
     pub fn send<'a>(&'a self, task: impl IntoRequest<'a>) -> SendBuilder<'a> {
         SendBuilder { client: self, request: task.into_request(), reply: ReplyMode::Ack }
     }
@@ -32,7 +32,8 @@ impl Client {
     /// Sends many tasks. The outcomes are in the order of the tasks, each with its own, and so are the ids.
     ///
     /// # Errors
-    /// When the connection fails for longer than `retry_time`; it is not known then which tasks were accepted.
+    /// When the connection fails for longer than `retry_time`; it is not known then which tasks were
+    /// accepted.
     pub async fn send_many<'a, T: IntoRequest<'a>>(
         &self,
         tasks: impl IntoIterator<Item = T>,

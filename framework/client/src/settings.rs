@@ -13,18 +13,18 @@ use crate::error::ClientError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientSettings {
-    /// The server's address; of several, the next one is used when one cannot be reached. `None`: the host and the
-    /// port of the section `server`.
+    /// The server's address; of several, the next one is used when one cannot be reached. `None`: the host
+    /// and the port of the section `server`.
     pub address: Option<Addresses>,
-    /// Whether all addresses lead to the same tasks, because they are one server's or these share a store. Otherwise
-    /// a request that one server may have accepted is not sent to another.
+    /// Whether all addresses lead to the same tasks, because they are one server's or these share a store.
+    /// Otherwise a request that one server may have accepted is not sent to another.
     pub shared_store: bool,
     /// The token that is sent first on every connection, if there is one.
     pub token: Secret,
     /// Whether connections are encrypted.
     pub tls: bool,
-    /// The certificates of the trusted authorities, or the server's own, in PEM form; required with `tls`, because the
-    /// authorities of the system are not trusted. A relative path starts at the project's root.
+    /// The certificates of the trusted authorities, or the server's own, in PEM form; required with `tls`,
+    /// because the authorities of the system are not trusted. A relative path starts at the project's root.
     pub ca_file: Option<PathBuf>,
     /// This client's own certificate, for a server that asks for one, and its key; in PEM form.
     pub certificate_file: Option<PathBuf>,
@@ -36,25 +36,26 @@ pub struct ClientSettings {
     pub connections: usize,
     /// The greatest number of requests without a reply on one connection; further ones wait.
     pub max_in_flight: usize,
-    /// The greatest number of task ends awaited on one connection, abandoned waits included; further ones wait. A server
-    /// stops reading from a connection that awaits as many as its own `max_in_flight`: stay below that.
+    /// The greatest number of task ends awaited on one connection, abandoned waits included; further ones
+    /// wait. A server stops reading from a connection that awaits as many as its own `max_in_flight`: stay
+    /// below that.
     pub max_awaited: usize,
     /// The longest reply, in bytes.
     #[serde(with = "size")]
     pub max_reply_length: usize,
-    /// The time limit for connecting, encrypting and authenticating at one address; also for the silence of a server
-    /// that was asked for no reply ([`Client::send_no_wait`](crate::Client::send_no_wait)).
+    /// The time limit for connecting, encrypting and authenticating at one address; also for the silence of a
+    /// server that was asked for no reply ([`Client::send_no_wait`](crate::Client::send_no_wait)).
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
     /// The time that a server which owes a reply may be silent before the connection is given up.
     #[serde(with = "duration")]
     pub reply_timeout: Duration,
-    /// The time for which a request is tried again while no server can be reached, and for which a wait goes on after
-    /// its connection is lost. Zero: no retries.
+    /// The time for which a request is tried again while no server can be reached, and for which a wait goes
+    /// on after its connection is lost. Zero: no retries.
     #[serde(with = "duration")]
     pub retry_time: Duration,
-    /// Whether a task that is sent without a key gets one of its own, so that it can be sent again without running
-    /// twice; as long as the server remembers it (its `idempotency_window`).
+    /// Whether a task that is sent without a key gets one of its own, so that it can be sent again without
+    /// running twice; as long as the server remembers it (its `idempotency_window`).
     pub auto_idempotency_keys: bool,
 }
 

@@ -40,8 +40,8 @@ impl TaskHandle {
         self.id
     }
 
-    /// Waits for its end, also over restarts of the server that take no longer than `retry_time`. Nothing is lost when
-    /// this is dropped and called again.
+    /// Waits for its end, also over restarts of the server that take no longer than `retry_time`. Nothing is
+    /// lost when this is dropped and called again.
     ///
     /// # Errors
     /// When the server cannot be reached any more, stops, or keeps nothing of the task.
@@ -67,8 +67,8 @@ impl TaskHandle {
     /// Waits for its result.
     ///
     /// # Errors
-    /// [`ClientError::TaskFailed`] when it has none, [`ClientError::ResultType`] when it cannot be decoded as `R`, and
-    /// those of [`TaskHandle::ended`].
+    /// [`ClientError::TaskFailed`] when it has none, [`ClientError::ResultType`] when it cannot be decoded as
+    /// `R`, and those of [`TaskHandle::ended`].
     pub async fn wait<R: DeserializeOwned>(&mut self) -> Result<R> {
         let task = self.id;
         match self.ended().await? {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// The pause after so many failures in a row: `base` after the first one, doubled with every further one up to
-/// `limit`. It is spread at random from half to one and a half of that, so that what failed together is not tried
-/// again together.
+/// The pause after so many failures in a row: `base` after the first one, doubled with every further one up
+/// to `limit`. It is spread at random from half to one and a half of that, so that what failed together is
+/// not tried again together.
 pub fn backoff(base: Duration, failures: u32, limit: Duration) -> Duration {
     let doubled = base.saturating_mul(1 << failures.saturating_sub(1).min(20));
     doubled.min(limit).mul_f64(0.5 + fastrand::f64())

@@ -1,4 +1,5 @@
-//! The error of a request: a code for programs, a sentence for people, and a suggestion if a known name is near.
+//! The error of a request: a code for programs, a sentence for people, and a suggestion if a known name is
+//! near.
 
 use framework_console::config::did_you_mean;
 use schemars::JsonSchema;

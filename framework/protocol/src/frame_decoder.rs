@@ -1,4 +1,5 @@
-//! Length framing (Workerman's Frame): four bytes, big-endian, with the length of the frame, themselves included.
+//! Length framing (Workerman's Frame): four bytes, big-endian, with the length of the frame, themselves
+//! included.
 
 use bytes::Bytes;
 
@@ -10,8 +11,8 @@ const HEAD: usize = 4;
 
 /// Cuts a stream of bytes into frames, in whatever pieces it arrives.
 ///
-/// Holds only the beginning of an unfinished frame, as far as it has arrived. After an impossible length the rest of
-/// the stream cannot be decoded any more: [`FrameDecoder::broken`] has the reason.
+/// Holds only the beginning of an unfinished frame, as far as it has arrived. After an impossible length the
+/// rest of the stream cannot be decoded any more: [`FrameDecoder::broken`] has the reason.
 #[derive(Debug)]
 pub struct FrameDecoder {
     limit: usize,

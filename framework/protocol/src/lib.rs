@@ -1,8 +1,9 @@
 //! Task types, the wire, and what a server reports to its clients: no sockets, no store.
 //!
-//! Read in this order: `detect` finds out what a connection speaks; `line_decoder` and `frame_decoder` cut its bytes
-//! into messages; `request` and `command` parse a message; `reply` and `error` are what goes back. Beside the wire stand
-//! [`task`], the types that handlers are written with, [`views`], the reports of a server, and [`backoff()`].
+//! Read in this order: `detect` finds out what a connection speaks; `line_decoder` and `frame_decoder` cut
+//! its bytes into messages; `request` and `command` parse a message; `reply` and `error` are what goes back.
+//! Beside the wire stand [`task`], the types that handlers are written with, [`views`], the reports of a
+//! server, and [`backoff()`].
 
 #[cfg(test)]
 extern crate self as framework;

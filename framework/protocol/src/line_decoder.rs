@@ -5,8 +5,8 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 /// Cuts a stream of bytes into lines, in whatever pieces it arrives.
 ///
-/// Holds only the beginning of an unfinished line, at most `limit` bytes of it. A longer line is reported once and
-/// skipped up to its end, so that the connection stays usable.
+/// Holds only the beginning of an unfinished line, at most `limit` bytes of it. A longer line is reported
+/// once and skipped up to its end, so that the connection stays usable.
 #[derive(Debug)]
 pub struct LineDecoder {
     limit: usize,

@@ -108,13 +108,15 @@ impl<'a> ReplyWriter<'a> {
         reply.raw(b",\"text\":").json(&text).raw(b"}\n");
     }
 
-    /// `{"id":..,"status":"progress","batch":{..}}`: the counts of a batch; likewise for `watching` and `ended`.
+    /// `{"id":..,"status":"progress","batch":{..}}`: the counts of a batch; likewise for `watching` and
+    /// `ended`.
     pub fn batch(self, id: Option<&str>, status: Status, batch: &impl Serialize) {
         let reply = self.open(id).raw(b"\"status\":").json(&status);
         reply.raw(b",\"batch\":").json(batch).raw(b"}\n");
     }
 
-    /// `{"status":"missed","count":17}`: so many lines were dropped because they came faster than they were read.
+    /// `{"status":"missed","count":17}`: so many lines were dropped because they came faster than they were
+    /// read.
     pub fn missed(self, count: u64) {
         self.raw(b"{\"status\":\"missed\"").number(",\"count\":", count).raw(b"}\n");
     }

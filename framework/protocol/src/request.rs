@@ -58,13 +58,15 @@ pub struct ExtraFields<'a> {
     pub expires: Option<TimeSpec>,
     /// The idempotency key, 1 to 256 bytes: a second request with it is the first one again.
     pub key: Option<Cow<'a, str>>,
-    /// The concurrency key, 1 to 256 bytes: as many tasks with it run at once as the handler's `concurrency` allows.
+    /// The concurrency key, 1 to 256 bytes: as many tasks with it run at once as the handler's `concurrency`
+    /// allows.
     pub concurrency_key: Option<Cow<'a, str>>,
     /// The mean pause after the first failed attempt.
     pub backoff: Option<Duration>,
     /// The id of an open batch that the task belongs to.
     pub batch: Option<u64>,
-    /// The functions to run one after the other when the task is done, each with the result of the one before.
+    /// The functions to run one after the other when the task is done, each with the result of the one
+    /// before.
     pub then: Vec<Cow<'a, str>>,
 }
 
@@ -98,8 +100,8 @@ pub struct ParseError<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Parses one message. Only an object that names a `function` or a `command` can be malformed; everything else is
-    /// data.
+    /// Parses one message. Only an object that names a `function` or a `command` can be malformed; everything
+    /// else is data.
     ///
     /// # Errors
     /// When a field is unknown, repeated, or of the wrong type.

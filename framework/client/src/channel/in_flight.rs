@@ -1,4 +1,5 @@
-//! One request of a channel: what is sent, what has arrived for it, and what follows when its connection breaks.
+//! One request of a channel: what is sent, what has arrived for it, and what follows when its connection
+//! breaks.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -181,7 +182,8 @@ impl InFlight {
         }
     }
 
-    /// Takes in a reply. `false`: the server refused the request only because it stops, and it is to be sent again.
+    /// Takes in a reply. `false`: the server refused the request only because it stops, and it is to be sent
+    /// again.
     pub(super) fn receive(&mut self, reply: Reply, retries: bool, effects: &mut Effects) -> bool {
         let is_first = self.stage == RequestStage::Written;
         if retries && reply.status == Status::Error && reply.code.is_some_and(is_stopping) {

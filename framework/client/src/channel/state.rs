@@ -1,5 +1,5 @@
-//! The requests of a channel as data: which one to send next, which one a reply is for, and what becomes of each when
-//! the connection breaks.
+//! The requests of a channel as data: which one to send next, which one a reply is for, and what becomes of
+//! each when the connection breaks.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -13,7 +13,8 @@ use super::in_flight::{ChannelEvent, Effects, InFlight, OutgoingRequest, Request
 use crate::connection::BLOCK;
 use crate::error::{ClientError, Result};
 
-/// The requests of a channel. They outlive its connections: the next connection goes on with what a broken one left.
+/// The requests of a channel. They outlive its connections: the next connection goes on with what a broken
+/// one left.
 pub(super) struct ChannelState {
     requests: FxHashMap<u64, InFlight>,
     /// The ids of the requests to send next; may name requests that are gone.
@@ -92,8 +93,8 @@ impl ChannelState {
         self.close_if_cluttered()
     }
 
-    /// Closes a connection on which the server owes too many ends that nobody waits for: only that relieves the
-    /// server of them, too.
+    /// Closes a connection on which the server owes too many ends that nobody waits for: only that relieves
+    /// the server of them, too.
     fn close_if_cluttered(&mut self) -> bool {
         let closes = self.abandoned > self.max_abandoned && !self.is_closing;
         self.is_closing |= closes;
@@ -110,7 +111,8 @@ impl ChannelState {
         !self.queue.is_empty()
     }
 
-    /// Appends the requests that leave next to `output`; about a block of them. `addresses`: as errors name them.
+    /// Appends the requests that leave next to `output`; about a block of them. `addresses`: as errors name
+    /// them.
     pub(super) fn fill(
         &mut self,
         output: &mut Vec<u8>,
@@ -200,7 +202,8 @@ impl ChannelState {
         (self.unanswered, self.abandoned, self.is_closing, self.at) = (0, 0, false, None);
     }
 
-    /// Fails the queued requests that have waited for `retry_time`, or all of them. `true`: others still wait.
+    /// Fails the queued requests that have waited for `retry_time`, or all of them. `true`: others still
+    /// wait.
     pub(super) fn fail_queued(&mut self, error: &ClientError, all: bool, effects: &mut Effects) -> bool {
         let now = Instant::now();
         for request in self.requests.values_mut() {

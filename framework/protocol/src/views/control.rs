@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The progress of a shutdown. The client that requested it gets one at once, one every half a second, and one when
-/// everything is settled; its connection closes when the process ends.
+/// The progress of a shutdown. The client that requested it gets one at once, one every half a second, and
+/// one when everything is settled; its connection closes when the process ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShutdownStatus {
     pub phase: ShutdownPhase,
@@ -32,8 +32,8 @@ pub enum ShutdownPhase {
     Stopped,
 }
 
-/// The progress of a reload. The client that requested it gets one at once, some while running tasks are waited for,
-/// and one at its end.
+/// The progress of a reload. The client that requested it gets one at once, some while running tasks are
+/// waited for, and one at its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadStatus {
     pub phase: ReloadPhase,

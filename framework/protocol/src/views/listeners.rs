@@ -59,7 +59,8 @@ impl Protocol {
     }
 }
 
-/// One connection, in the reply to `{"command":"connections"}` and in the output of `task:connections --json`.
+/// One connection, in the reply to `{"command":"connections"}` and in the output of `task:connections
+/// --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionInfo {
     /// 1 for the first connection of this server, and rising.
@@ -74,7 +75,8 @@ pub struct ConnectionInfo {
     pub bytes_in: u64,
     /// The bytes sent to the socket, counted in the same way.
     pub bytes_out: u64,
-    /// The bytes of replies that wait because the client does not read, or because an earlier reply is still to come.
+    /// The bytes of replies that wait because the client does not read, or because an earlier reply is still
+    /// to come.
     pub queued: usize,
     /// The tasks whose ends it waits for, among them those that it watches.
     pub in_flight: usize,

@@ -189,8 +189,8 @@ pub struct QueueInfo {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScheduleInfo {
     pub name: String,
-    /// The time up to which its runs are settled: they were made, or are not to be made any more. Far in the future
-    /// while it is switched off.
+    /// The time up to which its runs are settled: they were made, or are not to be made any more. Far in the
+    /// future while it is switched off.
     pub seen_ms: Option<u64>,
     /// The time of the last run, and its task.
     pub fired_ms: Option<u64>,
