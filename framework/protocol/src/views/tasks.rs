@@ -118,7 +118,7 @@ pub struct TaskDetails {
 pub struct AttemptInfo {
     pub number: u32,
     pub started_ms: u64,
-    /// How long it took; `null` when the process died during it, and that is not known.
+    /// The time that it took; `null` when the process died during it, and that is not known.
     pub ran_ms: Option<f64>,
     /// The process that it ran in.
     pub pid: u32,
@@ -209,5 +209,21 @@ impl ScheduleInfo {
         self.fired_ms = note.fired_ms.or(self.fired_ms);
         self.task = note.task.or(self.task);
         self.paused = note.paused.unwrap_or(self.paused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_has_the_name_that_serde_writes_and_parses_it() {
+        assert_eq!(State::ALL.len(), State::NAMES.len());
+        for (&state, &name) in State::ALL.iter().zip(State::NAMES) {
+            assert_eq!(serde_json::to_value(state).unwrap(), name);
+            assert_eq!((state.name(), name.parse()), (name, Ok(state)));
+        }
+        assert_eq!("running".parse(), Ok(BatchState::Running));
+        assert!("Running".parse::<State>().is_err());
     }
 }
