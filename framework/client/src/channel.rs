@@ -53,13 +53,13 @@ impl Channel {
         }
     }
 
-    /// How many permits are taken.
+    /// The number of permits that are taken.
     pub(crate) fn load(&self) -> usize {
         let in_flight = self.max_in_flight.saturating_sub(self.in_flight.available_permits());
         in_flight + self.max_awaited.saturating_sub(self.awaited.available_permits())
     }
 
-    /// How many requests there are.
+    /// The number of requests.
     pub(crate) fn len(&self) -> usize {
         self.inner().state.len()
     }

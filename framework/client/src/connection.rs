@@ -9,7 +9,7 @@ use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHa
 use crate::error::{ClientError, Result};
 use crate::replies;
 
-/// How many bytes are read at once, and about how many are gathered for one write.
+/// The number of bytes that are read at once, and about that of one write.
 pub(crate) const BLOCK: usize = 64 * 1024;
 
 /// Bytes in both directions over any transport.
@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     /// Whether the server has sent anything that looks like a reply.
     has_received: bool,
     output: Vec<u8>,
-    /// How many bytes of `output` are written.
+    /// The number of bytes of `output` that are written.
     written: usize,
     is_flushed: bool,
     sending: Sending,

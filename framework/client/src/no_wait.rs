@@ -13,7 +13,7 @@ use crate::error::{ClientError, Result};
 use crate::replies;
 use crate::request::IntoRequest;
 
-/// How many bytes of the replies are kept, to find an error among them. The rest is read and thrown away.
+/// The number of bytes of the replies that are kept, to find an error among them; the rest is discarded.
 const KEPT_MAX: usize = 64 * 1024;
 
 /// The way in which a connection ended whose client asked for no reply.

@@ -18,10 +18,10 @@ use crate::error::{ClientError, Result};
 use crate::replies;
 use crate::request::{Envelope, Request};
 
-/// How many requests, and how many bytes of arguments, may be without a reply.
+/// The number of requests, and of bytes of their arguments, that may be without a reply.
 const IN_FLIGHT_MAX: usize = 4_096;
 const BYTES_MAX: usize = 8 << 20;
-/// How long a queue may stay full without room for a single task.
+/// The time for which a queue may stay full without room for a single task.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before a full queue is tried again, if the server names none.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ impl Pipeline {
         self.finish().await
     }
 
-    /// How many tasks are accepted so far.
+    /// The number of tasks accepted so far.
     pub fn accepted(&self) -> u64 {
         self.accepted
     }

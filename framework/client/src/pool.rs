@@ -15,8 +15,8 @@ use crate::connector::Connector;
 use crate::error::Result;
 use crate::settings::ClientSettings;
 
-/// How many permits of a channel are taken before another one is preferred: the requests of one channel leave
-/// in one write.
+/// The number of permits that are taken of a channel before another one is preferred: the requests of one
+/// channel leave in one write.
 const STEP: usize = 64;
 
 /// The state that all clones of a client share.
@@ -106,7 +106,7 @@ impl Pool {
         self.connector.connect().await.map_err(|unreachable| unreachable.error)
     }
 
-    /// How many requests there are.
+    /// The number of requests.
     pub(crate) fn len(&self) -> usize {
         self.channels.iter().map(|channel| channel.len()).sum()
     }

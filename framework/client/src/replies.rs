@@ -10,7 +10,7 @@ use crate::outcome::TaskEnd;
 
 /// The first byte of a TLS alert record.
 const ALERT: u8 = 0x15;
-/// How many bytes of an unexpected reply an error shows.
+/// The number of bytes of an unexpected reply that an error shows.
 const SHOWN: usize = 200;
 
 /// Parses one line.

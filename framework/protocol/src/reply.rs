@@ -37,7 +37,7 @@ pub enum Status {
     Error,
 }
 
-/// What an accepted task survives.
+/// The failures that an accepted task survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]

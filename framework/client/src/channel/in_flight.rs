@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::error::{ClientError, is_transient};
 
-/// How many lines a subscriber may be behind; further ones are dropped, the end never is.
+/// The number of lines that a subscriber may be behind; further ones are dropped, the end never is.
 const EVENTS_MAX: usize = 1_024;
 
 /// The replies that a request gets.
@@ -36,7 +36,7 @@ pub(crate) enum RetrySafety {
     Unsafe,
 }
 
-/// How far a request has come.
+/// The stage of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestStage {
     /// It waits to be sent, possibly again.

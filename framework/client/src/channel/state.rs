@@ -55,7 +55,7 @@ impl ChannelState {
         }
     }
 
-    /// How many requests there are.
+    /// The number of requests.
     pub(super) fn len(&self) -> usize {
         self.requests.len()
     }

@@ -12,7 +12,7 @@ pub struct ShutdownStatus {
     pub pid: u32,
     /// The arguments that the server was started with, for starting it in the same way again.
     pub arguments: Vec<String>,
-    /// How long running tasks are still waited for, in milliseconds.
+    /// The time for which running tasks are still waited for, in milliseconds.
     pub grace_ms: u64,
     /// The number of running tasks by function, counted over a thousand of them at most.
     pub running: BTreeMap<String, u64>,
@@ -42,7 +42,7 @@ pub struct ReloadStatus {
     /// The process that serves from now on, once it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_pid: Option<u32>,
-    /// How long running tasks are still waited for, in milliseconds.
+    /// The time for which running tasks are still waited for, in milliseconds.
     pub grace_ms: u64,
     /// The number of running tasks by function, counted over a thousand of them at most.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

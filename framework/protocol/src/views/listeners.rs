@@ -16,7 +16,7 @@ pub struct ListenAddress {
     pub tls: bool,
     /// Whether plain-text connections are rejected.
     pub tls_only: bool,
-    /// How clients authenticate.
+    /// The way in which clients authenticate.
     pub auth: Auth,
 }
 

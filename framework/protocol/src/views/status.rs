@@ -19,7 +19,7 @@ pub struct ServerStatus {
     pub addresses: Vec<ListenAddress>,
     /// The name of the store, such as `memory`.
     pub store: String,
-    /// What an accepted task survives.
+    /// The failures that an accepted task survives.
     pub durability: Durability,
     /// The reason why nothing is accepted at present; `null` when the storage works.
     pub storage_error: Option<String>,
