@@ -11,4 +11,4 @@ pub mod server;
 
 /// What `#[derive(Task)]` names in this crate's own tests.
 #[cfg(test)]
-pub(crate) use {framework_protocol::task, inventory, schemars};
+pub(crate) use {::inventory, ::schemars, framework_protocol::task};
