@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use framework_console::config::duration;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -49,7 +50,7 @@ fn parse(text: &str) -> Option<QueueRate> {
     let count = count.trim().parse().ok().filter(|count| *count > 0)?;
     let per = per.trim();
     let named = UNITS.iter().find(|(unit, _)| *unit == per).map(|(_, seconds)| Duration::from_secs(*seconds));
-    let per = named.or_else(|| humantime::parse_duration(per).ok())?;
+    let per = named.or_else(|| duration::parse(per))?;
     let longest = Duration::from_secs(24 * 60 * 60);
     (!per.is_zero() && per <= longest).then_some(QueueRate(Rate { count, per }))
 }
