@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::error::{ErrorCode, RequestError};
+use crate::error::RequestError;
 
 /// A JSON object with `"command"`. The code that knows the command takes the other fields out one by one.
 #[derive(Debug)]
@@ -25,18 +25,19 @@ impl<'a> CommandRequest<'a> {
     /// # Errors
     /// When a field is repeated, or the command is no string.
     pub(super) fn read(line: &'a [u8]) -> Result<Self, RequestError> {
-        let Object(mut fields) = serde_json::from_slice(line).map_err(|error| bad(format!("{error}.")))?;
+        let Object(mut fields) =
+            serde_json::from_slice(line).map_err(|error| RequestError::bad_request(format!("{error}.")))?;
         let mut names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(bad(format!("The field \"{}\" stands twice.", pair[0])));
+            return Err(RequestError::bad_request(format!("The field \"{}\" stands twice.", pair[0])));
         }
         let id = extract(&mut fields, "id");
         let command = extract(&mut fields, "command");
         let command = command.and_then(|command| serde_json::from_str::<Text>(command.get()).ok());
         match command {
             Some(Text(command)) => Ok(Self { command, id, fields }),
-            None => Err(bad("\"command\" must be a string.")),
+            None => Err(RequestError::bad_request("\"command\" must be a string.")),
         }
     }
 
@@ -52,7 +53,7 @@ impl<'a> CommandRequest<'a> {
         match extract(&mut self.fields, name) {
             Some(value) if value.get() != "null" => match serde_json::from_str(value.get()) {
                 Ok(value) => Ok(Some(value)),
-                Err(_) => Err(bad(format!("\"{name}\" must be {expected}."))),
+                Err(_) => Err(RequestError::bad_request(format!("\"{name}\" must be {expected}."))),
             },
             _ => Ok(None),
         }
@@ -69,7 +70,10 @@ impl<'a> CommandRequest<'a> {
     ) -> Result<T, RequestError> {
         match self.take(name, expected)? {
             Some(value) => Ok(value),
-            None => Err(bad(format!("The command \"{}\" needs \"{name}\", {expected}.", self.command))),
+            None => Err(RequestError::bad_request(format!(
+                "The command \"{}\" needs \"{name}\", {expected}.",
+                self.command
+            ))),
         }
     }
 
@@ -81,13 +85,10 @@ impl<'a> CommandRequest<'a> {
         let Some((name, _)) = self.fields.iter().find(|(name, _)| !known.contains(&&**name)) else {
             return Ok(());
         };
-        let refusal = bad(format!("The command \"{}\" has no field \"{name}\".", self.command));
+        let refusal =
+            RequestError::bad_request(format!("The command \"{}\" has no field \"{name}\".", self.command));
         Err(refusal.suggesting(name, known.iter().copied().chain(["command", "id"])))
     }
-}
-
-fn bad(message: impl Into<String>) -> RequestError {
-    RequestError::new(ErrorCode::BadRequest, message)
 }
 
 fn extract<'a>(fields: &mut Vec<(Cow<'a, str>, &'a RawValue)>, name: &str) -> Option<&'a RawValue> {

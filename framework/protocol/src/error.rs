@@ -5,6 +5,8 @@ use framework_console::config::did_you_mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::task::{BatchId, TaskId};
+
 /// The code of a [`RequestError`], for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +69,31 @@ pub struct RequestError {
 impl RequestError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), suggestion: None, retry_after_ms: None }
+    }
+
+    /// A request that is malformed.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::BadRequest, message)
+    }
+
+    /// A message that exceeds a limit of the server.
+    pub fn too_long(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::TooLong, message)
+    }
+
+    /// No task has this id, or it is not kept any more.
+    pub fn unknown_task(id: TaskId) -> Self {
+        Self::new(ErrorCode::UnknownTask, format!("There is no task {id}, or it is not kept any more."))
+    }
+
+    /// No batch has this id, or it is not kept any more.
+    pub fn unknown_batch(id: BatchId) -> Self {
+        Self::new(ErrorCode::UnknownTask, format!("There is no batch {id}, or it is not kept any more."))
+    }
+
+    /// The server accepts nothing any more.
+    pub fn shutting_down() -> Self {
+        Self::new(ErrorCode::ShuttingDown, "The server is shutting down.")
     }
 
     /// Adds the nearest of `known` to `wrong`, if one is near enough.

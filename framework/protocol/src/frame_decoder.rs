@@ -84,14 +84,14 @@ impl FrameDecoder {
             if length < HEAD {
                 let message =
                     format!("A frame says it is {length} bytes long, but its length alone takes {HEAD}.");
-                self.broken = Some(RequestError::new(ErrorCode::BadRequest, message));
+                self.broken = Some(RequestError::bad_request(message));
             } else if length - HEAD > self.limit {
                 let message = format!(
                     "The frame announces a message of {} bytes, and the longest is {} (package_max_length).",
                     length - HEAD,
                     self.limit
                 );
-                self.broken = Some(RequestError::new(ErrorCode::TooLong, message));
+                self.broken = Some(RequestError::too_long(message));
             } else if bytes.len() - end >= length {
                 end += length;
             } else {
@@ -111,6 +111,7 @@ fn length(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::ErrorCode;
 
     fn framed(messages: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use self::value::TimeSpec;
-use self::value::{bad, key, moment, names, number, read, span, text, when};
+use self::value::{key, moment, names, number, read, span, text, when};
 use crate::command::CommandRequest;
 use crate::error::RequestError;
 
@@ -129,7 +129,9 @@ fn check_id(request: CommandRequest) -> Result<CommandRequest, RequestError> {
 
 fn scalar(id: Option<&RawValue>) -> Result<(), RequestError> {
     match id {
-        Some(id) if !is_scalar(id) => Err(bad("\"id\" must be a string, a number, true, false or null.")),
+        Some(id) if !is_scalar(id) => {
+            Err(RequestError::bad_request("\"id\" must be a string, a number, true, false or null."))
+        }
         _ => Ok(()),
     }
 }
@@ -200,7 +202,9 @@ impl<'a> Fields<'a> {
 
     fn due(&self) -> Result<Option<TimeSpec>, RequestError> {
         match (span("delay", self.delay)?, moment("at", self.at)?) {
-            (Some(_), Some(_)) => Err(bad("A task has a \"delay\" or an \"at\", not both.")),
+            (Some(_), Some(_)) => {
+                Err(RequestError::bad_request("A task has a \"delay\" or an \"at\", not both."))
+            }
             (delay, at) => Ok(delay.map(TimeSpec::After).or(at.map(TimeSpec::At))),
         }
     }
@@ -222,11 +226,11 @@ impl<'a> Fields<'a> {
 
     fn check(&self) -> Result<(), RequestError> {
         if let Some(name) = &self.unknown {
-            let refusal = bad(format!("A request has no field \"{name}\"."));
+            let refusal = RequestError::bad_request(format!("A request has no field \"{name}\"."));
             return Err(refusal.suggesting(name, FIELDS));
         }
         if let Some(name) = self.repeated {
-            return Err(bad(format!("The field \"{name}\" stands twice.")));
+            return Err(RequestError::bad_request(format!("The field \"{name}\" stands twice.")));
         }
         scalar(self.id)
     }

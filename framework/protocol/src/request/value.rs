@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use framework_console::config::duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::error::{ErrorCode, RequestError};
+use crate::error::RequestError;
 
 /// The longest key, in bytes.
 const KEY_MAX: usize = 256;
@@ -29,12 +30,8 @@ pub enum TimeSpec {
 
 type Field<'a> = Option<&'a RawValue>;
 
-pub(super) fn bad(message: impl Into<String>) -> RequestError {
-    RequestError::new(ErrorCode::BadRequest, message)
-}
-
 fn must_be(name: &str, expected: &str) -> RequestError {
-    bad(format!("\"{name}\" must be {expected}."))
+    RequestError::bad_request(format!("\"{name}\" must be {expected}."))
 }
 
 /// A field's value; absent and `null` are `None`.
@@ -93,7 +90,7 @@ impl Span<'_> {
     fn duration(&self) -> Option<Duration> {
         let span = match self {
             Self::Seconds(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
-            Self::Text(text) => humantime::parse_duration(text).ok(),
+            Self::Text(text) => duration::parse(text).ok(),
         };
         span.filter(|span| *span <= LONGEST)
     }

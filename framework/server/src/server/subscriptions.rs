@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use framework_protocol::task::{self, LogLine, Progress, TaskId};
 use framework_protocol::views::{State, TaskDetails};
-use framework_protocol::{ErrorCode, ReplyWriter, RequestError, Status};
+use framework_protocol::{ReplyWriter, RequestError, Status};
 
 use self::batches::BatchSubscriptions;
 use self::firehose::FirehoseSubscribers;
@@ -152,10 +152,7 @@ impl Subscriptions {
     async fn details(&self, task: TaskId) -> Result<Box<TaskDetails>, RequestError> {
         match self.store.query(Query::Task(task)).await? {
             QueryResult::Task(details) => Ok(details),
-            _ => {
-                let message = format!("There is no task {task}, or it is not kept any more.");
-                Err(RequestError::new(ErrorCode::UnknownTask, message))
-            }
+            _ => Err(RequestError::unknown_task(task)),
         }
     }
 

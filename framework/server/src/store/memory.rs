@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use framework_protocol::task::{Handlers, NewTask, TaskId, TaskRecord, WaiterId};
 use framework_protocol::views::{AdminResult, Cancelled, State, TaskSelector};
-use framework_protocol::{Durability, ErrorCode, RequestError};
+use framework_protocol::{Durability, RequestError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rustc_hash::FxHashSet;
@@ -269,7 +269,7 @@ impl MemoryState {
 }
 
 pub(super) fn nothing_to_cancel() -> RequestError {
-    RequestError::new(ErrorCode::BadRequest, "Failed tasks have ended: there is nothing to cancel.")
+    RequestError::bad_request("Failed tasks have ended: there is nothing to cancel.")
 }
 
 impl Store for Memory {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use framework_protocol::task::BatchId;
 use framework_protocol::views::{BatchInfo, BatchState, TaskSelector};
-use framework_protocol::{ErrorCode, ReplyWriter, RequestError, Status};
+use framework_protocol::{ReplyWriter, RequestError, Status};
 use futures_util::FutureExt;
 use futures_util::stream::{StreamExt, iter};
 use rustc_hash::FxHashSet;
@@ -121,10 +121,7 @@ impl BatchSubscriptions {
     async fn info(&self, batch: BatchId) -> Result<Arc<BatchInfo>, RequestError> {
         match self.store.query(Query::Batch(batch)).await? {
             QueryResult::Batch(info) => Ok(Arc::from(info)),
-            _ => {
-                let message = format!("There is no batch {batch}, or it is not kept any more.");
-                Err(RequestError::new(ErrorCode::UnknownTask, message))
-            }
+            _ => Err(RequestError::unknown_batch(batch)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which events of a task a subscriber receives, and when.
 
 use framework_console::config::Config;
+use framework_protocol::ErrorCode;
 use framework_protocol::task::{Attempt, AttemptContext, Handler, Handlers, NewTask, Outcome};
 
 use super::*;

@@ -87,9 +87,7 @@ impl Batches {
     pub(super) fn is_open(&self, id: BatchId) -> Result<(), RequestError> {
         match self.all.get(&id).map(|batch| batch.story.state) {
             Some(BatchState::Open) => Ok(()),
-            Some(_) => {
-                Err(RequestError::new(ErrorCode::BadRequest, format!("Batch {id} is sealed already.")))
-            }
+            Some(_) => Err(RequestError::bad_request(format!("Batch {id} is sealed already."))),
             None => Err(no_batch(id)),
         }
     }

@@ -34,7 +34,7 @@ impl TaskIndex {
     pub(in crate::store) fn check_capacity(&self, new: &NewTask, pending: usize) -> Result<(), RequestError> {
         let limit = self.limit;
         if self.closed {
-            return Err(RequestError::new(ErrorCode::ShuttingDown, "The server is shutting down."));
+            return Err(RequestError::shutting_down());
         }
         if self.waiting() + pending >= limit {
             let message = format!("The queue is full: {limit} tasks are waiting (max_queue_length).");

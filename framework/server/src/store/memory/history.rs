@@ -356,7 +356,7 @@ pub(in crate::store) fn queues(index: &mut TaskIndex) -> Vec<QueueInfo> {
 }
 
 pub(in crate::store) fn no_task(id: TaskId) -> RequestError {
-    RequestError::new(ErrorCode::UnknownTask, format!("There is no task {id}, or it is not kept any more."))
+    RequestError::unknown_task(id)
 }
 
 pub(in crate::store) fn conflict(message: String) -> RequestError {

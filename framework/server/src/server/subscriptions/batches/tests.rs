@@ -1,5 +1,6 @@
 //! Which states of a batch a subscriber receives, and when.
 
+use framework_protocol::ErrorCode;
 use framework_protocol::task::{ExtraOptions, Handler, Handlers, NewTask, Outcome};
 use framework_protocol::views::State;
 
