@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::RequestError;
@@ -16,10 +17,25 @@ pub struct CommandRequest<'a> {
     /// Echoed in the reply; any JSON scalar.
     pub id: Option<&'a RawValue>,
     /// The fields that were not taken yet.
-    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    fields: Vec<(Cow<'a, str>, Field<'a>)>,
+}
+
+/// The value of a field.
+#[derive(Debug)]
+enum Field<'a> {
+    /// Part of a line.
+    Json(&'a RawValue),
+    /// A separate value, as from a URL.
+    Value(Value),
 }
 
 impl<'a> CommandRequest<'a> {
+    /// A command with its fields, without an `id`. No field may be given twice.
+    pub fn new(command: &'a str, fields: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        let fields = fields.into_iter().map(|(name, value)| (name.into(), Field::Value(value))).collect();
+        Self { command: command.into(), id: None, fields }
+    }
+
     /// Parses a line that is known to be a JSON object with a command.
     ///
     /// # Errors
@@ -36,7 +52,10 @@ impl<'a> CommandRequest<'a> {
         let command = extract(&mut fields, "command");
         let command = command.and_then(|command| serde_json::from_str::<Text>(command.get()).ok());
         match command {
-            Some(Text(command)) => Ok(Self { command, id, fields }),
+            Some(Text(command)) => {
+                let fields = fields.into_iter().map(|(name, value)| (name, Field::Json(value))).collect();
+                Ok(Self { command, id, fields })
+            }
             None => Err(RequestError::bad_request("\"command\" must be a string.")),
         }
     }
@@ -50,13 +69,12 @@ impl<'a> CommandRequest<'a> {
         name: &'static str,
         expected: &str,
     ) -> Result<Option<T>, RequestError> {
-        match extract(&mut self.fields, name) {
-            Some(value) if value.get() != "null" => match serde_json::from_str(value.get()) {
-                Ok(value) => Ok(Some(value)),
-                Err(_) => Err(RequestError::bad_request(format!("\"{name}\" must be {expected}."))),
-            },
-            _ => Ok(None),
-        }
+        let Some(value) = extract(&mut self.fields, name) else { return Ok(None) };
+        let value = match value {
+            Field::Json(value) => serde_json::from_str(value.get()),
+            Field::Value(value) => Option::<T>::deserialize(value),
+        };
+        value.map_err(|_| RequestError::bad_request(format!("\"{name}\" must be {expected}.")))
     }
 
     /// Takes a required field.
@@ -81,17 +99,18 @@ impl<'a> CommandRequest<'a> {
     ///
     /// # Errors
     /// When there are others; names the first, and the known one that is nearest.
-    pub fn only(&self, known: &[&str]) -> Result<(), RequestError> {
-        let Some((name, _)) = self.fields.iter().find(|(name, _)| !known.contains(&&**name)) else {
+    pub fn only<'b>(&self, known: impl Iterator<Item = &'b str> + Clone) -> Result<(), RequestError> {
+        let is_known = |name: &str| known.clone().any(|known| known == name);
+        let Some((name, _)) = self.fields.iter().find(|(name, _)| !is_known(name)) else {
             return Ok(());
         };
         let refusal =
             RequestError::bad_request(format!("The command \"{}\" has no field \"{name}\".", self.command));
-        Err(refusal.suggesting(name, known.iter().copied().chain(["command", "id"])))
+        Err(refusal.suggesting(name, known.chain(["command", "id"])))
     }
 }
 
-fn extract<'a>(fields: &mut Vec<(Cow<'a, str>, &'a RawValue)>, name: &str) -> Option<&'a RawValue> {
+fn extract<V>(fields: &mut Vec<(Cow<'_, str>, V)>, name: &str) -> Option<V> {
     let index = fields.iter().position(|(field, _)| field == name)?;
     Some(fields.remove(index).1)
 }
@@ -141,6 +160,13 @@ mod tests {
     }
 
     #[test]
+    fn take_reads_separate_values_like_the_fields_of_a_line() {
+        let mut request = CommandRequest::new("show", [("task", Value::from(7)), ("queue", Value::Null)]);
+        assert_eq!(request.need("task", "a task's id"), Ok(7));
+        assert_eq!(request.take::<String>("queue", "a string"), Ok(None));
+    }
+
+    #[test]
     fn need_names_the_field_that_is_missing_or_wrong() {
         let refused = |result: Result<u64, RequestError>| result.unwrap_err().to_string();
         assert_eq!(
@@ -158,7 +184,7 @@ mod tests {
     #[test]
     fn only_names_an_unknown_field_with_the_nearest_one() {
         let request = read(r#"{"command":"show","taks":1}"#);
-        assert_eq!(request.only(&["task"]).unwrap_err().suggestion.as_deref(), Some("task"));
-        assert_eq!(request.only(&["taks"]), Ok(()));
+        assert_eq!(request.only(["task"].into_iter()).unwrap_err().suggestion.as_deref(), Some("task"));
+        assert_eq!(request.only(["taks"].into_iter()), Ok(()));
     }
 }

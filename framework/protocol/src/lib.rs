@@ -32,5 +32,5 @@ pub use request::{ExtraFields, Message, ParseError, ReplyMode, TaskRequest, Time
 #[doc(hidden)]
 pub use {inventory, schemars, serde_json};
 
-/// The reply to `?`: the wire in a dozen lines, for a person at a terminal.
-pub const HELP: &str = include_str!("help.txt");
+/// The first half of the help for a person at a terminal: the shape of a task. The commands follow it.
+pub const TASK_HELP: &str = include_str!("help.txt");

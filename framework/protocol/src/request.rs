@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub use self::value::TimeSpec;
-use self::value::{key, moment, names, number, read, span, text, when};
+use self::value::{FieldValue, key, moment, names, number, read, span, text, when};
 use crate::command::CommandRequest;
 use crate::error::RequestError;
 
@@ -147,21 +148,26 @@ struct Fields<'a> {
     command: Option<&'a RawValue>,
     args: Option<&'a RawValue>,
     id: Option<&'a RawValue>,
-    reply: Option<&'a RawValue>,
-    queue: Option<&'a RawValue>,
-    priority: Option<&'a RawValue>,
-    delay: Option<&'a RawValue>,
-    attempts: Option<&'a RawValue>,
-    timeout: Option<&'a RawValue>,
-    at: Option<&'a RawValue>,
-    expires: Option<&'a RawValue>,
-    key: Option<&'a RawValue>,
-    concurrency_key: Option<&'a RawValue>,
-    backoff: Option<&'a RawValue>,
-    batch: Option<&'a RawValue>,
-    then: Option<&'a RawValue>,
+    options: Options<&'a RawValue>,
     unknown: Option<String>,
     repeated: Option<&'static str>,
+}
+
+/// The options of a task as they stand, not yet read.
+struct Options<V> {
+    reply: Option<V>,
+    queue: Option<V>,
+    priority: Option<V>,
+    delay: Option<V>,
+    attempts: Option<V>,
+    timeout: Option<V>,
+    at: Option<V>,
+    expires: Option<V>,
+    key: Option<V>,
+    concurrency_key: Option<V>,
+    backoff: Option<V>,
+    batch: Option<V>,
+    then: Option<V>,
 }
 
 const FIELDS: [&str; 16] = [
@@ -183,20 +189,59 @@ const FIELDS: [&str; 16] = [
     "then",
 ];
 
-impl<'a> Fields<'a> {
-    fn task(self, function: &'a RawValue) -> Result<TaskRequest<'a>, RequestError> {
-        self.check()?;
+impl<V> Default for Options<V> {
+    fn default() -> Self {
+        Self {
+            reply: None,
+            queue: None,
+            priority: None,
+            delay: None,
+            attempts: None,
+            timeout: None,
+            at: None,
+            expires: None,
+            key: None,
+            concurrency_key: None,
+            backoff: None,
+            batch: None,
+            then: None,
+        }
+    }
+}
+
+impl<V> Options<V> {
+    fn slot(&mut self, key: &str) -> Option<(&'static str, &mut Option<V>)> {
+        Some(match key {
+            "reply" => ("reply", &mut self.reply),
+            "queue" => ("queue", &mut self.queue),
+            "priority" => ("priority", &mut self.priority),
+            "delay" => ("delay", &mut self.delay),
+            "attempts" => ("attempts", &mut self.attempts),
+            "timeout" => ("timeout", &mut self.timeout),
+            "at" => ("at", &mut self.at),
+            "expires" => ("expires", &mut self.expires),
+            "key" => ("key", &mut self.key),
+            "concurrency_key" => ("concurrency_key", &mut self.concurrency_key),
+            "backoff" => ("backoff", &mut self.backoff),
+            "batch" => ("batch", &mut self.batch),
+            "then" => ("then", &mut self.then),
+            _ => return None,
+        })
+    }
+}
+
+impl<'a, V: FieldValue<'a>> Options<V> {
+    /// A request with these options, and nothing else yet.
+    fn read(self) -> Result<TaskRequest<'a>, RequestError> {
         Ok(TaskRequest {
-            function: text("function", "a string or null", Some(function))?,
-            args: self.args,
-            id: self.id,
             reply: read("reply", "\"ack\", \"result\", \"both\" or \"none\"", self.reply)?,
             queue: text("queue", "a string", self.queue)?,
             priority: number("priority", 0, 9, self.priority)?,
             due: self.due()?,
             attempts: number("attempts", 1, u32::MAX, self.attempts)?,
             timeout: span("timeout", self.timeout)?,
-            extra: self.rare()?,
+            extra: self.extra()?,
+            ..TaskRequest::default()
         })
     }
 
@@ -209,7 +254,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn rare(&self) -> Result<Option<Box<ExtraFields<'a>>>, RequestError> {
+    fn extra(&self) -> Result<Option<Box<ExtraFields<'a>>>, RequestError> {
         let fields = [self.expires, self.key, self.concurrency_key, self.backoff, self.batch, self.then];
         if fields.iter().all(Option::is_none) {
             return Ok(None);
@@ -223,11 +268,43 @@ impl<'a> Fields<'a> {
             then: names("then", self.then)?,
         })))
     }
+}
+
+impl<'a> TaskRequest<'a> {
+    /// A request whose options are named values, as those of a URL are; without a function and arguments.
+    ///
+    /// # Errors
+    /// When there is no option of a name, or its value is not what the option takes.
+    pub fn with_options(
+        options: impl IntoIterator<Item = (&'a str, &'a Value)>,
+    ) -> Result<Self, RequestError> {
+        let mut fields = Options::default();
+        for (name, value) in options {
+            let Some((_, slot)) = fields.slot(name) else { return Err(unknown_field(name)) };
+            *slot = Some(value);
+        }
+        fields.read()
+    }
+}
+
+fn unknown_field(name: &str) -> RequestError {
+    RequestError::bad_request(format!("A request has no field \"{name}\".")).suggesting(name, FIELDS)
+}
+
+impl<'a> Fields<'a> {
+    fn task(self, function: &'a RawValue) -> Result<TaskRequest<'a>, RequestError> {
+        self.check()?;
+        Ok(TaskRequest {
+            function: text("function", "a string or null", Some(function))?,
+            args: self.args,
+            id: self.id,
+            ..self.options.read()?
+        })
+    }
 
     fn check(&self) -> Result<(), RequestError> {
         if let Some(name) = &self.unknown {
-            let refusal = RequestError::bad_request(format!("A request has no field \"{name}\"."));
-            return Err(refusal.suggesting(name, FIELDS));
+            return Err(unknown_field(name));
         }
         if let Some(name) = self.repeated {
             return Err(RequestError::bad_request(format!("The field \"{name}\" stands twice.")));
@@ -274,21 +351,8 @@ impl<'a> Fields<'a> {
             "function" => ("function", &mut self.function),
             "args" => ("args", &mut self.args),
             "id" => ("id", &mut self.id),
-            "reply" => ("reply", &mut self.reply),
             "command" => ("command", &mut self.command),
-            "queue" => ("queue", &mut self.queue),
-            "priority" => ("priority", &mut self.priority),
-            "delay" => ("delay", &mut self.delay),
-            "attempts" => ("attempts", &mut self.attempts),
-            "timeout" => ("timeout", &mut self.timeout),
-            "at" => ("at", &mut self.at),
-            "expires" => ("expires", &mut self.expires),
-            "key" => ("key", &mut self.key),
-            "concurrency_key" => ("concurrency_key", &mut self.concurrency_key),
-            "backoff" => ("backoff", &mut self.backoff),
-            "batch" => ("batch", &mut self.batch),
-            "then" => ("then", &mut self.then),
-            _ => return None,
+            _ => return self.options.slot(key),
         })
     }
 }

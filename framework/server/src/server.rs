@@ -14,11 +14,13 @@
 mod access;
 mod connection;
 mod connections;
+mod context;
 mod control;
 mod events;
 mod finisher;
 mod frontend;
 mod handle;
+mod http;
 mod intake;
 mod listener;
 mod metrics;
@@ -30,6 +32,7 @@ mod progress_listeners;
 mod reloadable;
 mod runtime;
 mod scheduler;
+mod service;
 mod session;
 mod settings;
 mod shutdown;
@@ -37,7 +40,9 @@ mod status;
 mod stream;
 mod subscriptions;
 mod takeover;
+mod verbs;
 mod waiters;
+mod websocket;
 mod worker;
 
 use std::sync::Arc;
@@ -45,6 +50,7 @@ use std::sync::Arc;
 pub use access::Scope;
 use anyhow::{Context, Result};
 pub use connection::Connection;
+use context::SessionContext;
 use control::Control;
 pub use events::{ConsoleEvents, DynEvents, Events, Finished, events_of};
 use framework_console::config::Config;
@@ -61,7 +67,7 @@ use notifier::ReplyTargets;
 pub use peer::Peer;
 use runtime::ThreadPool;
 use scheduler::Scheduler;
-use session::SessionContext;
+use service::{Service, VerbTable};
 pub use settings::{ListenerSettings, QueueRate, ServerSettings};
 pub use takeover::control::ReloadControl;
 use takeover::relay::import_waiters;
@@ -121,17 +127,18 @@ impl Server {
         };
         let mut workers = Workers::spawn(tasks, self.resources(&replies), &metrics, replies.clone());
         let control = Control::new(&self.store, self.settings.max_wait_time);
-        let context = SessionContext {
-            addresses: listeners.iter().map(|listener| listener.policy.describe()).collect(),
-            control: control.clone(),
-            settings: self.settings,
-            events: self.events,
-            queue: intake,
-            scheduler: Arc::new(scheduler),
+        let service = Service {
+            verbs: VerbTable::new(verbs::ALL),
+            intake,
+            store: self.store.clone(),
             waiters: replies.waiters.clone(),
             subscriptions: replies.subscriptions.clone(),
-            metrics,
+            scheduler: Arc::new(scheduler),
+            metrics: metrics.clone(),
+            control: control.clone(),
+            addresses: listeners.iter().map(|listener| listener.policy.describe()).collect(),
         };
+        let context = SessionContext::new(&self.settings, self.events, metrics, Arc::new(service));
         let frontend = Frontend::spawn(io, listeners, context, relay);
         workers.resume();
         Ok(ServerHandle { frontend, workers, replies, control, store: self.store })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use framework_console::config::duration;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::RequestError;
@@ -28,7 +29,23 @@ pub enum TimeSpec {
     At(u64),
 }
 
-type Field<'a> = Option<&'a RawValue>;
+/// The value of a field: part of a JSON text, or a separate value as from a URL.
+pub(super) trait FieldValue<'a>: Copy {
+    /// The value; `None` when it is not of this type.
+    fn parse<T: Deserialize<'a>>(self) -> Option<T>;
+}
+
+impl<'a> FieldValue<'a> for &'a RawValue {
+    fn parse<T: Deserialize<'a>>(self) -> Option<T> {
+        serde_json::from_str(self.get()).ok()
+    }
+}
+
+impl<'a> FieldValue<'a> for &'a Value {
+    fn parse<T: Deserialize<'a>>(self) -> Option<T> {
+        T::deserialize(self).ok()
+    }
+}
 
 fn must_be(name: &str, expected: &str) -> RequestError {
     RequestError::bad_request(format!("\"{name}\" must be {expected}."))
@@ -38,10 +55,10 @@ fn must_be(name: &str, expected: &str) -> RequestError {
 pub(super) fn read<'a, T: Deserialize<'a>>(
     name: &str,
     expected: &str,
-    value: Field<'a>,
+    value: Option<impl FieldValue<'a>>,
 ) -> Result<Option<T>, RequestError> {
     let Some(value) = value else { return Ok(None) };
-    serde_json::from_str(value.get()).map_err(|_| must_be(name, expected))
+    value.parse().ok_or_else(|| must_be(name, expected))
 }
 
 #[derive(Deserialize)]
@@ -50,13 +67,16 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 pub(super) fn text<'a>(
     name: &str,
     expected: &str,
-    value: Field<'a>,
+    value: Option<impl FieldValue<'a>>,
 ) -> Result<Option<Cow<'a, str>>, RequestError> {
     Ok(read::<Text<'a>>(name, expected, value)?.map(|text| text.0))
 }
 
 /// A key: not empty, and bounded, for the store remembers it.
-pub(super) fn key<'a>(name: &str, value: Field<'a>) -> Result<Option<Cow<'a, str>>, RequestError> {
+pub(super) fn key<'a>(
+    name: &str,
+    value: Option<impl FieldValue<'a>>,
+) -> Result<Option<Cow<'a, str>>, RequestError> {
     let expected = "a string of 1 to 256 bytes";
     match text(name, expected, value)? {
         Some(key) if key.is_empty() || key.len() > KEY_MAX => Err(must_be(name, expected)),
@@ -65,9 +85,14 @@ pub(super) fn key<'a>(name: &str, value: Field<'a>) -> Result<Option<Cow<'a, str
 }
 
 /// A number of at least `least` and at most `most`.
-pub(super) fn number<N>(name: &str, least: N, most: N, value: Field<'_>) -> Result<Option<N>, RequestError>
+pub(super) fn number<'a, N>(
+    name: &str,
+    least: N,
+    most: N,
+    value: Option<impl FieldValue<'a>>,
+) -> Result<Option<N>, RequestError>
 where
-    N: PartialOrd + std::fmt::Display + for<'a> Deserialize<'a>,
+    N: PartialOrd + std::fmt::Display + Deserialize<'a>,
 {
     if value.is_none() {
         return Ok(None);
@@ -97,19 +122,28 @@ impl Span<'_> {
 }
 
 /// A time span: a number of seconds, or a text such as `"90s"` or `"1h 30m"`.
-pub(super) fn span(name: &str, value: Field<'_>) -> Result<Option<Duration>, RequestError> {
+pub(super) fn span<'a>(
+    name: &str,
+    value: Option<impl FieldValue<'a>>,
+) -> Result<Option<Duration>, RequestError> {
     let Some(span) = read::<Span>(name, SPAN, value)? else { return Ok(None) };
     span.duration().map(Some).ok_or_else(|| must_be(name, SPAN))
 }
 
 /// A point in time, in milliseconds since 1970.
-pub(super) fn moment(name: &str, value: Field<'_>) -> Result<Option<u64>, RequestError> {
+pub(super) fn moment<'a>(
+    name: &str,
+    value: Option<impl FieldValue<'a>>,
+) -> Result<Option<u64>, RequestError> {
     let Some(text) = text(name, MOMENT, value)? else { return Ok(None) };
     milliseconds(&text).map(Some).ok_or_else(|| must_be(name, MOMENT))
 }
 
 /// A time span, or a point in time.
-pub(super) fn when(name: &str, value: Field<'_>) -> Result<Option<TimeSpec>, RequestError> {
+pub(super) fn when<'a>(
+    name: &str,
+    value: Option<impl FieldValue<'a>>,
+) -> Result<Option<TimeSpec>, RequestError> {
     if value.is_none() {
         return Ok(None);
     }
@@ -130,7 +164,10 @@ fn milliseconds(text: &str) -> Option<u64> {
 }
 
 /// A name, or a list of names.
-pub(super) fn names<'a>(name: &str, value: Field<'a>) -> Result<Vec<Cow<'a, str>>, RequestError> {
+pub(super) fn names<'a>(
+    name: &str,
+    value: Option<impl FieldValue<'a>>,
+) -> Result<Vec<Cow<'a, str>>, RequestError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Names<'a> {

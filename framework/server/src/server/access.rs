@@ -1,4 +1,4 @@
-//! What a client may do.
+//! The rights of a client.
 
 mod tokens;
 
@@ -7,74 +7,76 @@ use std::str::FromStr;
 
 use framework_console::config::did_you_mean;
 use framework_protocol::{ErrorCode, RequestError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub(super) use tokens::{Tokens, check_list as check_tokens};
 
-/// A right that a token gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A right that a token grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// To hand over tasks, and to hear what becomes of them.
+    /// To send tasks, and to follow them until their end.
     Send,
-    /// To see all that the server knows.
+    /// To see everything that the server knows.
     Inspect,
-    /// To do everything: cancel, retry, forget, pause, ..
+    /// To do everything: cancel, retry, forget, pause, stop.
     Admin,
 }
 
 /// The rights of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Nobody has said who it is, and somebody has to.
+    /// No token was shown yet, and one is required.
     Unknown,
-    /// With these scopes.
+    /// These scopes.
     Granted { send: bool, inspect: bool, admin: bool },
 }
 
 impl Access {
-    /// Everything: where nobody is asked who it is.
+    /// Everything: where no token is required.
     pub(super) const ALL: Self = Self::Granted { send: true, inspect: true, admin: true };
 
-    /// What a token with these scopes may do.
+    /// The rights of a token with these scopes.
     pub(super) fn of(scopes: &[Scope]) -> Self {
         let has = |scope| scopes.contains(&scope);
         Self::Granted { send: has(Scope::Send), inspect: has(Scope::Inspect), admin: has(Scope::Admin) }
     }
 
-    /// The scopes, as a client is told them.
+    /// The scopes, as they are reported to the client.
     pub(super) fn scopes(self) -> Vec<Scope> {
         let Self::Granted { send, inspect, admin } = self else { return Vec::new() };
         let scopes = [(Scope::Send, send), (Scope::Inspect, inspect), (Scope::Admin, admin)];
         scopes.into_iter().filter(|(_, has)| *has).map(|(scope, _)| scope).collect()
     }
 
-    /// Whether nobody has said who it is, and somebody has to.
+    /// Whether a token is still required.
     pub(super) fn is_unknown(self) -> bool {
         self == Self::Unknown
+    }
+
+    /// The error for a client that has not shown its token yet.
+    pub(super) fn unauthorized() -> RequestError {
+        RequestError::new(
+            ErrorCode::Unauthorized,
+            "Authentication required: send {\"command\":\"auth\",\"token\":\"..\"} first.",
+        )
     }
 
     /// # Errors
     /// `unauthorized` before a token was shown, `forbidden` when it does not give this right.
     pub(super) fn check(self, needed: Scope) -> Result<(), RequestError> {
         let has = match (self, needed) {
-            (Self::Unknown, _) => {
-                return Err(RequestError::new(
-                    ErrorCode::Unauthorized,
-                    "This server wants to know who you are: send {\"command\":\"auth\",\"token\":\"..\"} first.",
-                ));
-            }
+            (Self::Unknown, _) => return Err(Self::unauthorized()),
             (Self::Granted { admin: true, .. }, _) => true,
             (Self::Granted { send, .. }, Scope::Send) => send,
             (Self::Granted { inspect, .. }, Scope::Inspect) => inspect,
             (Self::Granted { .. }, Scope::Admin) => false,
         };
-        match has {
-            true => Ok(()),
-            false => {
-                let message = format!("The token does not have the scope \"{needed}\", which this needs.");
-                Err(RequestError::new(ErrorCode::Forbidden, message))
-            }
+        if has {
+            return Ok(());
         }
+        let message = format!("The token does not have the scope \"{needed}\", which this needs.");
+        Err(RequestError::new(ErrorCode::Forbidden, message))
     }
 }
 

@@ -8,19 +8,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::intake::Intake;
+use super::context::SessionContext;
 use super::listener::policy::ListenerPolicy;
 use super::listener::{BoundListener, Listener, Socket};
 use super::runtime::ThreadPool;
-use super::session::SessionContext;
+use super::service::Service;
 
 /// Everything that makes requests: the listeners with their sessions, and the scheduler.
 pub(super) struct Frontend {
     runtime: ThreadPool,
-    addresses: Vec<ListenAddress>,
     sockets: Vec<Arc<Socket>>,
     policies: Vec<Arc<ListenerPolicy>>,
-    intake: Intake,
+    service: Arc<Service>,
     /// Raised: nothing more is accepted or read.
     stop: watch::Sender<bool>,
     /// Closed once no request can come any more.
@@ -44,20 +43,20 @@ impl Frontend {
         let sockets = listeners.iter().map(|listener| listener.socket.clone()).collect();
         let policies = listeners.iter().map(|listener| listener.policy.clone()).collect();
         let context = Arc::new(context);
+        let service = context.service.clone();
         let background = vec![
             runtime.spawn(context.metrics.clone().sample()),
-            runtime.spawn(context.queue.clone().run_wakeups()),
-            runtime.spawn(context.subscriptions.batches.clone().run()),
-            runtime.spawn(context.scheduler.clone().run(stopped.clone(), guard.clone())),
+            runtime.spawn(service.intake.clone().run_wakeups()),
+            runtime.spawn(service.subscriptions.batches.clone().run()),
+            runtime.spawn(service.scheduler.clone().run(stopped.clone(), guard.clone())),
         ];
-        let (addresses, intake) = (context.addresses.clone(), context.queue.clone());
         let listener = Listener { context, stop: stopped, reading: guard };
         let clients = std::iter::once(runtime.spawn(listener.run(listeners))).chain(relay).collect();
-        Self { runtime, addresses, sockets, policies, intake, stop, reading, clients, background }
+        Self { runtime, sockets, policies, service, stop, reading, clients, background }
     }
 
     pub(super) fn addresses(&self) -> &[ListenAddress] {
-        &self.addresses
+        &self.service.addresses
     }
 
     pub(super) fn sockets(&self) -> &[Arc<Socket>] {
@@ -77,7 +76,7 @@ impl Frontend {
         if timeout_at(deadline, self.reading.recv()).await.is_err() {
             tracing::warn!("callbacks of connections are still running and are abandoned");
         }
-        self.intake.close();
+        self.service.store.close();
     }
 
     /// Waits until every client has its last reply and its connection is closed. May be cancelled and called

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use framework_protocol::task::{Handlers, NewTask, TaskId};
-use framework_protocol::views::AdminResult;
-use framework_protocol::{Durability, ErrorCode, RequestError, TaskRequest};
+use framework_protocol::{ErrorCode, RequestError, TaskRequest};
 use tokio::sync::Notify;
 
 use super::metrics::{Limit, Metrics};
-use crate::store::{Accepted, AdminCommand, Query, QueryResult, Store};
+use crate::store::{Accepted, Store};
 
 /// Checks and accepts every task. Cheap to clone.
 #[derive(Clone)]
@@ -77,21 +76,6 @@ impl Intake {
         accepted.map(|accepted| accepted.id)
     }
 
-    /// Applies an administrative command.
-    pub(super) async fn apply(&self, change: AdminCommand) -> Result<AdminResult, RequestError> {
-        self.inner.store.apply(change).await
-    }
-
-    /// Queries the store.
-    pub(super) async fn query(&self, question: Query) -> Result<QueryResult, RequestError> {
-        self.inner.store.query(question).await
-    }
-
-    /// The durability of accepted tasks.
-    pub(super) fn durability(&self) -> Durability {
-        self.inner.store.durability()
-    }
-
     /// Wakes the workers, once for all tasks that arrive during one turn of the I/O threads: their replies
     /// are sent by then, and waking a thread costs more than a task does. Never ends.
     pub(super) async fn run_wakeups(self) {
@@ -100,10 +84,5 @@ impl Intake {
             tokio::task::yield_now().await;
             self.inner.store.wake_workers();
         }
-    }
-
-    /// Accepts no further task.
-    pub(super) fn close(&self) {
-        self.inner.store.close();
     }
 }

@@ -19,7 +19,7 @@ pub(super) use self::bind::{BoundListener, check, open};
 use self::limits::ConnectionLimiter;
 pub(super) use self::socket::Socket;
 pub use self::unix::AlreadyRunning;
-use super::session::SessionContext;
+use super::context::SessionContext;
 
 /// The first stage: one accept loop for each bound listener.
 pub(super) struct Listener {

@@ -21,7 +21,7 @@ use self::map::SubscriptionMap;
 
 use super::events::Finished;
 use super::outbox::{Outbox, ReplyOrder};
-use super::waiters::{Waiter, render_end};
+use super::waiters::{EndFormat, Waiter, render_end};
 use crate::store::{Query, QueryResult, Store};
 
 /// The bytes of events buffered for a subscriber while the store is queried; further events are dropped.
@@ -85,7 +85,8 @@ impl Subscriptions {
     ) -> Result<(), RequestError> {
         outbox.reserve(1);
         let place = ReplyOrder::Anywhere;
-        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, result_only: false };
+        let waiter =
+            Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, format: EndFormat::Reply };
         match self.insert(task, waiter, true).await {
             Err((error, Some(_))) => {
                 outbox.cancel_reservation();
@@ -296,7 +297,6 @@ impl Subscriber {
 
 /// Appends the end of a task from its details; nothing if it has not ended.
 fn render_recorded_end(details: &TaskDetails, waiter: &Waiter, bytes: &mut Vec<u8>) {
-    let id = waiter.id.as_deref();
     let task = details.summary.id;
     let error = details.summary.error.as_deref().unwrap_or_default();
     match details.summary.state {
@@ -305,9 +305,9 @@ fn render_recorded_end(details: &TaskDetails, waiter: &Waiter, bytes: &mut Vec<u
             let result = details.result.as_ref().map_or("null", |result| result.get());
             waiter.render_done(task, result.as_bytes(), bytes);
         }
-        State::Failed => ReplyWriter::new(bytes).ended(id, task, Status::Failed, error),
-        State::Cancelled => ReplyWriter::new(bytes).ended(id, task, Status::Cancelled, error),
-        State::Expired => ReplyWriter::new(bytes).ended(id, task, Status::Expired, error),
+        State::Failed => waiter.render_failed(task, Status::Failed, error, bytes),
+        State::Cancelled => waiter.render_failed(task, Status::Cancelled, error, bytes),
+        State::Expired => waiter.render_failed(task, Status::Expired, error, bytes),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use bytes::Bytes;
 use framework_protocol::task::{Outcome, TaskId, WaiterId};
 use framework_protocol::views::State;
 use framework_protocol::{ReplyWriter, RequestError, Status};
@@ -27,8 +28,28 @@ pub(super) struct Waiter {
     pub(super) outbox: Arc<Outbox>,
     pub(super) id: Option<Box<str>>,
     pub(super) place: ReplyOrder,
-    /// The client expects the result alone, as Workerman's clients do.
-    pub(super) result_only: bool,
+    pub(super) format: EndFormat,
+}
+
+/// The form of the end of a task.
+#[derive(Debug)]
+pub(super) enum EndFormat {
+    /// The reply of the wire.
+    Reply,
+    /// The result alone, as Workerman's clients expect it; everything else as [`EndFormat::Reply`].
+    ResultOnly,
+    /// A value, for a protocol with replies of its own; nothing is written to the outbox.
+    Value(Arc<OnceLock<TaskEnd>>),
+}
+
+/// The end of a task.
+#[derive(Debug)]
+pub(super) struct TaskEnd {
+    pub(super) task: TaskId,
+    /// Done, failed, cancelled or expired.
+    pub(super) status: Status,
+    /// The result as JSON; of a task that is not done, the error.
+    pub(super) text: Bytes,
 }
 
 impl Waiters {
@@ -86,18 +107,40 @@ impl Waiter {
     pub(super) fn render(&self, finished: &Finished, bytes: &mut Vec<u8>) {
         match finished.outcome() {
             Outcome::Done(result) => self.render_done(finished.id(), result, bytes),
-            Outcome::Failed(_) => render_end(finished, self.id.as_deref(), bytes),
+            Outcome::Failed(failure) => {
+                self.render_failed(finished.id(), end_status(finished), &failure.message, bytes);
+            }
         }
     }
 
     /// Appends the reply with the result of a task. A result that could be taken for another reply is sent as
     /// the whole object even to a client that expects it alone.
     pub(super) fn render_done(&self, task: TaskId, result: &[u8], bytes: &mut Vec<u8>) {
-        if self.result_only && !has_status(result) {
-            bytes.extend_from_slice(result);
-            bytes.push(b'\n');
-        } else {
-            ReplyWriter::new(bytes).done(self.id.as_deref(), task, result);
+        match &self.format {
+            EndFormat::Value(end) => {
+                let text = Bytes::copy_from_slice(result);
+                let _ = end.set(TaskEnd { task, status: Status::Done, text });
+            }
+            EndFormat::ResultOnly if !has_status(result) => {
+                bytes.extend_from_slice(result);
+                bytes.push(b'\n');
+            }
+            EndFormat::Reply | EndFormat::ResultOnly => {
+                ReplyWriter::new(bytes).done(self.id.as_deref(), task, result);
+            }
+        }
+    }
+
+    /// Appends the reply for the end of a task that has no result.
+    pub(super) fn render_failed(&self, task: TaskId, status: Status, error: &str, bytes: &mut Vec<u8>) {
+        match &self.format {
+            EndFormat::Value(end) => {
+                let text = Bytes::copy_from_slice(error.as_bytes());
+                let _ = end.set(TaskEnd { task, status, text });
+            }
+            EndFormat::Reply | EndFormat::ResultOnly => {
+                ReplyWriter::new(bytes).ended(self.id.as_deref(), task, status, error);
+            }
         }
     }
 
@@ -106,10 +149,12 @@ impl Waiter {
         self.outbox.fulfil(std::iter::once((self.place, bytes)));
     }
 
-    /// Sends an error instead of the reply that was reserved.
+    /// Sends an error instead of the reply that was reserved; as a value, that is none.
     pub(super) fn send_error(&self, error: &RequestError) {
         let mut bytes = Vec::new();
-        ReplyWriter::new(&mut bytes).refused(self.id.as_deref(), error);
+        if !matches!(self.format, EndFormat::Value(_)) {
+            ReplyWriter::new(&mut bytes).refused(self.id.as_deref(), error);
+        }
         self.send(&bytes);
     }
 }
@@ -117,16 +162,18 @@ impl Waiter {
 /// Appends the reply with `id` for the end of a task.
 pub(super) fn render_end(finished: &Finished, id: Option<&str>, bytes: &mut Vec<u8>) {
     let reply = ReplyWriter::new(bytes);
-    match (finished.outcome(), finished.state()) {
-        (Outcome::Done(result), _) => reply.done(id, finished.id(), result),
-        (Outcome::Failed(failure), state) => {
-            let status = match state {
-                State::Cancelled => Status::Cancelled,
-                State::Expired => Status::Expired,
-                _ => Status::Failed,
-            };
-            reply.ended(id, finished.id(), status, &failure.message);
-        }
+    match finished.outcome() {
+        Outcome::Done(result) => reply.done(id, finished.id(), result),
+        Outcome::Failed(failure) => reply.ended(id, finished.id(), end_status(finished), &failure.message),
+    }
+}
+
+fn end_status(finished: &Finished) -> Status {
+    match finished.state() {
+        State::Done => Status::Done,
+        State::Cancelled => Status::Cancelled,
+        State::Expired => Status::Expired,
+        _ => Status::Failed,
     }
 }
 
@@ -155,7 +202,7 @@ mod tests {
             outbox: Arc::new(Outbox::new(64)),
             id: None,
             place: ReplyOrder::Anywhere,
-            result_only,
+            format: if result_only { EndFormat::ResultOnly } else { EndFormat::Reply },
         };
         let done = |result_only, result: &str| {
             let mut bytes = Vec::new();

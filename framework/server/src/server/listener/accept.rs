@@ -10,10 +10,9 @@ use tokio::task::JoinSet;
 use super::bind::BoundListener;
 use super::limits::{ConnectionLimiter, ConnectionPermit};
 use super::policy::ListenerPolicy;
-use crate::server::connection::Connection;
-use crate::server::outbox::Outbox;
+use crate::server::context::SessionContext;
 use crate::server::poll::raised;
-use crate::server::session::{Session, SessionContext};
+use crate::server::session::{self, Session};
 use crate::server::stream::Stream;
 
 /// The pause after the system refused another socket.
@@ -66,27 +65,14 @@ impl AcceptLoop {
         policy: &Arc<ListenerPolicy>,
         reading: mpsc::Sender<()>,
     ) -> Session {
-        let context = self.context.clone();
-        let outbox = Arc::new(Outbox::new(context.settings.max_output_buffer));
-        let record = permit.record.clone();
-        let connection = Connection::new(record.number, record.peer, context.queue.clone(), outbox.clone());
-        record.hears_from(&outbox);
-        Session {
-            context,
-            record,
-            access: policy.access(),
-            policy: policy.clone(),
-            connection,
-            outbox,
-            stop: self.stop.clone(),
-            reading: Some(reading),
-        }
+        let (record, stop) = (permit.record.clone(), self.stop.clone());
+        Session::new(self.context.clone(), record, policy.clone(), stop, reading)
     }
 }
 
 /// Runs a session, which holds its permit to the end.
 async fn serve(permit: ConnectionPermit, session: Session, stream: Stream) {
-    session.run(stream).await;
+    session::run(session, stream).await;
     drop(permit);
 }
 

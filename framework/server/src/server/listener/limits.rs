@@ -11,9 +11,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::policy::ListenerPolicy;
 use crate::server::connections::{ConnectionRecord, ConnectionRegistry};
+use crate::server::context::SessionContext;
 use crate::server::metrics::{ConnectionCounts, Limit, Limits};
 use crate::server::peer::Peer;
-use crate::server::session::SessionContext;
 use crate::server::stream::Stream;
 
 /// Counts the connections of all listeners and rejects those over a limit.
@@ -37,8 +37,8 @@ pub(super) struct ConnectionPermit {
 impl ConnectionLimiter {
     pub(super) fn new(context: &SessionContext) -> Self {
         Self {
-            max_connection: context.settings.max_connection,
-            max_connection_per_address: context.settings.max_connection_per_address,
+            max_connection: context.limits.max_connection,
+            max_connection_per_address: context.limits.max_connection_per_address,
             limits: context.metrics.limits.clone(),
             counts: context.metrics.connections.clone(),
             by_address: Arc::default(),

@@ -1,12 +1,12 @@
-//! Turns the bytes of one connection into pages of messages, once their beginning tells how.
+//! Turns the bytes of one connection into pages of messages, once its protocol is detected.
 
 use bytes::Bytes;
-use framework_protocol::{DetectedProtocol, FrameDecoder, LineDecoder, MessageBatch, RequestError};
+use framework_protocol::{DetectedProtocol, FrameDecoder, Framing, LineDecoder, MessageBatch, RequestError};
 
-/// How the messages of a connection are told apart.
+/// The decoder of one connection.
 #[derive(Debug)]
-pub(super) enum Decoder {
-    /// Not known until more has come; what has come so far.
+pub(crate) enum Decoder {
+    /// The protocol is not detected yet; `first` is all that has come.
     Undecided {
         first: Vec<u8>,
         limit: usize,
@@ -15,35 +15,17 @@ pub(super) enum Decoder {
     Frames(FrameDecoder),
 }
 
-/// What one read came to.
+/// The result of one read.
 #[derive(Debug)]
-pub(super) enum Read {
-    /// Messages, perhaps none yet.
+pub(crate) enum Read {
+    /// Messages, perhaps none.
     Page(MessageBatch),
-    /// The beginning of something else, all that has come of it.
+    /// Another protocol than lines or frames; the bytes are its beginning.
     Other(DetectedProtocol, Bytes),
-    /// The peer has closed; what was left is a message too.
+    /// The peer has closed its side; the rest of the input is a message too.
     Closed(MessageBatch),
-    /// The peer hears nothing any more; these messages were its last.
+    /// The peer is gone and reads nothing any more; these messages were its last.
     Gone(MessageBatch),
-}
-
-/// How the messages of a page are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    Lines,
-    Frames,
-}
-
-impl Framing {
-    /// The messages of a page.
-    pub(super) fn messages(self, page: &Bytes) -> impl Iterator<Item = &[u8]> {
-        let (lines, frames) = match self {
-            Self::Lines => (Some(MessageBatch::lines(page)), None),
-            Self::Frames => (None, Some(FrameDecoder::messages(page))),
-        };
-        lines.into_iter().flatten().chain(frames.into_iter().flatten())
-    }
 }
 
 impl Decoder {
@@ -52,28 +34,28 @@ impl Decoder {
         Self::Undecided { first: Vec::new(), limit }
     }
 
-    /// Where it is known already what is spoken.
-    pub(super) fn knowing(opening: Option<DetectedProtocol>, limit: usize) -> Self {
-        match opening {
+    /// The decoder of a connection whose protocol may be known already.
+    pub(super) fn for_protocol(protocol: Option<DetectedProtocol>, limit: usize) -> Self {
+        match protocol {
             Some(DetectedProtocol::Lines) => Self::Lines(LineDecoder::new(limit)),
             Some(DetectedProtocol::Frames) => Self::Frames(FrameDecoder::new(limit)),
             Some(DetectedProtocol::Http | DetectedProtocol::Tls) | None => Self::new(limit),
         }
     }
 
-    /// Takes what one read brought; nothing is the end.
+    /// Takes the bytes of one read; no bytes are the end of the input.
     pub(super) fn feed(&mut self, chunk: &[u8]) -> Read {
         match self {
             _ if chunk.is_empty() => Read::Closed(self.finish()),
             Self::Undecided { first, limit } => {
                 first.extend_from_slice(chunk);
-                let Some(opening) = DetectedProtocol::detect(first) else { return Read::Page(empty()) };
+                let Some(protocol) = DetectedProtocol::detect(first) else { return Read::Page(empty()) };
                 let (first, limit) = (std::mem::take(first), *limit);
-                *self = match opening {
+                *self = match protocol {
                     DetectedProtocol::Lines => Self::Lines(LineDecoder::new(limit)),
                     DetectedProtocol::Frames => Self::Frames(FrameDecoder::new(limit)),
                     DetectedProtocol::Http | DetectedProtocol::Tls => {
-                        return Read::Other(opening, first.into());
+                        return Read::Other(protocol, first.into());
                     }
                 };
                 self.feed(&first)
@@ -87,14 +69,14 @@ impl Decoder {
         let rest = match self {
             Self::Undecided { first, .. } => Bytes::from(std::mem::take(first)),
             Self::Lines(lines) => lines.finish().unwrap_or_default(),
-            // Half a frame is no message.
+            // An incomplete frame is no message.
             Self::Frames(_) => Bytes::new(),
         };
         MessageBatch { bytes: rest, overflow: false }
     }
 
-    /// What is spoken; `None` while that is not known.
-    pub(super) fn opening(&self) -> Option<DetectedProtocol> {
+    /// The protocol; `None` while it is not detected.
+    pub(super) fn detected(&self) -> Option<DetectedProtocol> {
         match self {
             Self::Undecided { .. } => None,
             Self::Lines(_) => Some(DetectedProtocol::Lines),
@@ -111,7 +93,7 @@ impl Decoder {
     }
 
     /// How the messages of a page are told apart.
-    pub(super) fn form(&self) -> Framing {
+    pub(super) fn framing(&self) -> Framing {
         match self {
             Self::Undecided { .. } | Self::Lines(_) => Framing::Lines,
             Self::Frames(_) => Framing::Frames,

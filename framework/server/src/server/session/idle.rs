@@ -1,17 +1,17 @@
-//! Ends a connection on which nothing has happened for too long.
+//! The idle timeout of a connection.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When a connection was last heard of, and how long it may be silent.
+/// When a connection was last active, and how long it may be idle.
 pub(super) struct Idle {
     limit: Option<Duration>,
     last: Instant,
 }
 
 impl Idle {
-    /// `limit` of zero: never.
+    /// A `limit` of zero is none.
     pub(super) fn new(limit: Duration) -> Self {
         Self { limit: (!limit.is_zero()).then_some(limit), last: Instant::now() }
     }
@@ -22,7 +22,7 @@ impl Idle {
         }
     }
 
-    /// Waits until it has been silent for too long.
+    /// Waits until the connection has been idle for too long.
     pub(super) async fn over(&self) {
         match self.limit {
             Some(limit) => tokio::time::sleep_until(self.last + limit).await,

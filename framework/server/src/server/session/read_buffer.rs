@@ -1,4 +1,4 @@
-//! Reads through one buffer a thread, so that an idle connection holds none.
+//! One read buffer per thread, so that an idle connection holds none.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,14 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// The most that one read brings, in bytes.
+/// The largest read, in bytes.
 pub(super) const SIZE: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SIZE].into_boxed_slice());
 }
 
-/// One read, handed to `take`; no bytes when the peer has closed.
+/// Reads once and hands the bytes to `take`; no bytes when the peer has closed its side.
 pub(super) fn poll_read<R: AsyncRead + Unpin, T>(
     reader: &mut R,
     context: &mut Context,

@@ -1,30 +1,22 @@
 //! The requests of one read: checked one by one, made durable together, answered in one go.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use framework_protocol::task::{NewTask, TaskId, WaiterId};
-use framework_protocol::{
-    CommandRequest, HELP, ParseError, ReplyMode, ReplyWriter, RequestError, TaskRequest,
-};
+use framework_protocol::task::NewTask;
+use framework_protocol::{CommandRequest, ReplyMode, ReplyWriter, RequestError, TaskRequest};
 use serde_json::value::RawValue;
 
-use super::auth::{GrantedScopes, TokenMessage};
-use super::{Session, SessionContext};
-use crate::server::access::{Access, Scope};
-use crate::server::listener::policy::ListenerPolicy;
-use crate::server::outbox::{Outbox, ReplyOrder, Slot};
-use crate::server::waiters::{Waiter, Waiters};
+use crate::server::access::Access;
+use crate::server::outbox::{ReplyOrder, Slot};
+use crate::server::service::{Caller, Outcome, Service};
+use crate::server::waiters::{EndFormat, Waiter};
 use crate::store::Accepted;
 
-/// Requests in their order, and what is to be answered.
-pub(super) struct RequestGroup<'a> {
-    context: &'a SessionContext,
-    access: Access,
-    policy: &'a ListenerPolicy,
-    outbox: &'a Arc<Outbox>,
+/// Requests in their order, and their replies.
+pub(crate) struct RequestGroup<'a> {
+    service: &'a Service,
+    caller: Caller<'a>,
     page: &'a Bytes,
-    entries: Vec<PendingRequest<'a>>,
+    requests: Vec<PendingRequest<'a>>,
     tasks: Vec<NewTask>,
 }
 
@@ -34,223 +26,156 @@ struct PendingRequest<'a> {
 }
 
 enum RequestKind {
-    /// The next one of the batch's tasks.
-    Task { reply: ReplyMode, is_bare: bool },
-    /// An answer that is known already.
-    Answer(Vec<u8>),
-    /// The wire in a dozen lines, which are one message.
+    /// The next one of the group's tasks.
+    Task { reply: ReplyMode, result_only: bool },
+    /// A reply that is known already.
+    Reply(Vec<u8>),
+    /// The help, whose lines are one message.
     Help,
 }
 
 impl<'a> RequestGroup<'a> {
-    pub(super) fn new(
-        context: &'a SessionContext,
-        access: Access,
-        policy: &'a ListenerPolicy,
-        outbox: &'a Arc<Outbox>,
-        page: &'a Bytes,
-    ) -> Self {
-        Self { context, access, policy, outbox, page, entries: Vec::new(), tasks: Vec::new() }
+    /// `page` is the memory that requests borrow from.
+    pub(crate) fn new(service: &'a Service, caller: Caller<'a>, page: &'a Bytes) -> Self {
+        Self { service, caller, page, requests: Vec::new(), tasks: Vec::new() }
     }
 
-    pub(super) fn task(&mut self, request: &TaskRequest<'a>) {
-        let access = self.access.check(Scope::Send);
-        match access.and_then(|()| self.context.queue.check(request, self.page)) {
+    /// The rights from now on.
+    pub(crate) fn access(&self) -> Access {
+        self.caller.access
+    }
+
+    pub(crate) fn task(&mut self, request: &TaskRequest<'a>) {
+        match self.service.check_task(self.caller.access, request, self.page) {
             Ok(task) => {
-                let reply = request.reply.unwrap_or(self.policy.reply);
-                let is_bare = reply == ReplyMode::Result && request.reply.is_none() && request.id.is_none();
-                let kind = RequestKind::Task { reply, is_bare };
-                self.entries.push(PendingRequest { id: request.id.map(RawValue::get), kind });
+                let reply = request.reply.unwrap_or(self.caller.policy.reply);
+                let result_only =
+                    reply == ReplyMode::Result && request.reply.is_none() && request.id.is_none();
+                let kind = RequestKind::Task { reply, result_only };
+                self.requests.push(PendingRequest { id: request.id.map(RawValue::get), kind });
                 self.tasks.push(task);
             }
-            Err(refusal) => self.refuse(request.id, refusal),
+            Err(error) => self.refuse(request.id, error),
         }
     }
 
-    /// Answers a command once the tasks before it are pushed, so that it sees them.
-    pub(super) async fn command(&mut self, request: CommandRequest<'a>) {
+    /// Runs a verb once the tasks before it are pushed, so that it sees them.
+    pub(crate) async fn command(&mut self, request: CommandRequest<'a>) {
         self.push().await;
         let id = request.id;
-        match super::verbs::answer(self.context, self.access, self.outbox, request).await {
-            Ok(Some(answer)) => self.answer(id, |reply, id| reply.ok(id, &answer)),
-            Ok(None) => {}
-            Err(refusal) => self.refuse(id, refusal),
-        }
-    }
-
-    /// Answers a client that shows a token although it was let in already; gives what it may do from now on.
-    pub(super) async fn authenticate(&mut self, session: &Session, request: CommandRequest<'a>) -> Access {
-        self.push().await;
-        let admitted = match TokenMessage::of_command(request) {
-            Ok(TokenMessage { id, token }) => session
-                .admit(&token)
-                .await
-                .map(|access| (id, access))
-                .map_err(|refusal| ParseError { refusal, id }),
-            Err(misunderstood) => Err(misunderstood),
-        };
-        match admitted {
-            Ok((id, access)) => {
-                self.access = access;
-                self.answer(id, |reply, id| reply.ok(id, &GrantedScopes::of(access)));
+        match self.service.call(self.caller, request).await {
+            Ok(outcome) => {
+                if let Outcome::Granted(access) = outcome {
+                    self.caller.access = access;
+                }
+                if let Some(result) = outcome.into_result() {
+                    self.reply(id, |reply, id| reply.ok(id, &result));
+                }
             }
-            Err(ParseError { refusal, id }) => self.refuse(id, refusal),
+            Err(error) => self.refuse(id, error),
         }
-        self.access
     }
 
-    pub(super) fn help(&mut self) {
-        self.entries.push(PendingRequest { id: None, kind: RequestKind::Help });
+    pub(crate) fn help(&mut self) {
+        self.requests.push(PendingRequest { id: None, kind: RequestKind::Help });
     }
 
-    pub(super) fn refuse(&mut self, id: Option<&'a RawValue>, refusal: RequestError) {
-        self.answer(id, |reply, id| reply.refused(id, &refusal));
+    pub(crate) fn refuse(&mut self, id: Option<&'a RawValue>, error: RequestError) {
+        self.reply(id, |reply, id| reply.refused(id, &error));
     }
 
-    fn answer(&mut self, id: Option<&'a RawValue>, write: impl FnOnce(ReplyWriter, Option<&str>)) {
+    fn reply(&mut self, id: Option<&'a RawValue>, write: impl FnOnce(ReplyWriter, Option<&str>)) {
         let id = id.map(RawValue::get);
         let mut bytes = Vec::new();
         write(ReplyWriter::new(&mut bytes), id);
-        self.entries.push(PendingRequest { id, kind: RequestKind::Answer(bytes) });
+        self.requests.push(PendingRequest { id, kind: RequestKind::Reply(bytes) });
     }
 
-    /// Hands over what has gathered, and answers it.
-    pub(super) async fn push(&mut self) {
-        if self.entries.is_empty() {
+    /// Pushes the tasks that have gathered, and writes the replies.
+    pub(crate) async fn push(&mut self) {
+        if self.requests.is_empty() {
             return;
         }
-        let entries = std::mem::take(&mut self.entries);
-        let slots = self.reserve_slots(&entries);
-        let mut tasks = std::mem::take(&mut self.tasks);
-        let mut tickets = WaiterGuard { waiters: &self.context.waiters, given: Vec::new() };
-        tickets.given = self.register(&entries, &slots, &mut tasks);
-        let results = match tasks.is_empty() {
-            true => Vec::new(),
-            false => self.context.queue.push(tasks).await,
-        };
-        let joining = self.deregister(std::mem::take(&mut tickets.given), &results);
-        self.reply(&entries, &slots, results);
-        for (task, waiter) in joining {
-            self.context.subscriptions.attach(task, waiter).await;
+        let requests = std::mem::take(&mut self.requests);
+        let slots = self.open_slots(&requests);
+        let waiters = self.waiters(&requests, &slots);
+        if !waiters.is_empty() {
+            self.caller.outbox.reserve(waiters.len());
         }
+        let mut pushed = self.service.push(std::mem::take(&mut self.tasks), waiters).await;
+        self.write(&requests, &slots, std::mem::take(&mut pushed.results));
+        self.service.attach(pushed).await;
     }
 
-    /// Takes back who waits for what was refused; gives those who wait for a task that was there already.
-    fn deregister(
-        &self,
-        tickets: Vec<(usize, WaiterId)>,
-        results: &[Result<Accepted, RequestError>],
-    ) -> Vec<(TaskId, Waiter)> {
-        let mut joining = Vec::new();
-        for (task, waiter) in tickets {
-            match results.get(task) {
-                Some(Ok(Accepted { is_new: true, .. })) => {}
-                Some(Ok(Accepted { id, .. })) => {
-                    joining.extend(self.context.waiters.take(waiter).map(|waiter| (*id, waiter)));
-                }
-                Some(Err(_)) | None => {
-                    self.context.waiters.take(waiter);
-                    self.outbox.cancel_reservation();
-                }
-            }
-        }
-        joining
-    }
-
-    /// The slots of the entries whose place matters; empty when no answer can overtake another anyway.
-    fn reserve_slots(&self, entries: &[PendingRequest]) -> Vec<Option<Slot>> {
-        if !entries.iter().any(PendingRequest::needs_slot) && !self.outbox.is_ordered() {
+    /// Opens the slots of the requests whose place matters; empty when no reply can overtake another anyway.
+    fn open_slots(&self, requests: &[PendingRequest]) -> Vec<Option<Slot>> {
+        if !requests.iter().any(PendingRequest::needs_slot) && !self.caller.outbox.is_ordered() {
             return Vec::new();
         }
-        let slot = |entry: &PendingRequest| {
-            (entry.id.is_none() || entry.needs_slot()).then(|| self.outbox.open_slot())
+        let slot = |request: &PendingRequest| {
+            (request.id.is_none() || request.needs_slot()).then(|| self.caller.outbox.open_slot())
         };
-        entries.iter().map(slot).collect()
+        requests.iter().map(slot).collect()
     }
 
-    /// Registers who waits, before any of the tasks can end; gives the places of their tasks with the tickets.
-    fn register(
-        &self,
-        entries: &[PendingRequest],
-        slots: &[Option<Slot>],
-        tasks: &mut [NewTask],
-    ) -> Vec<(usize, WaiterId)> {
-        let of_tasks =
-            entries.iter().enumerate().filter(|(_, entry)| matches!(entry.kind, RequestKind::Task { .. }));
-        let (waiters, awaited): (Vec<_>, Vec<_>) = of_tasks
+    /// The waiters for results, each with the index of its task.
+    fn waiters(&self, requests: &[PendingRequest], slots: &[Option<Slot>]) -> Vec<(usize, Waiter)> {
+        let of_tasks = requests
+            .iter()
             .enumerate()
-            .filter(|(_, (_, entry))| entry.awaits())
-            .map(|(task, (index, entry))| {
-                let place = entry.place(slots.get(index).copied().flatten());
-                let (outbox, id) = (self.outbox.clone(), entry.id.map(Into::into));
-                (Waiter { outbox, id, place, result_only: entry.is_bare() }, task)
+            .filter(|(_, request)| matches!(request.kind, RequestKind::Task { .. }));
+        of_tasks
+            .enumerate()
+            .filter(|(_, (_, request))| request.awaits())
+            .map(|(task, (index, request))| {
+                let place = request.place(slots.get(index).copied().flatten());
+                let (outbox, id) = (self.caller.outbox.clone(), request.id.map(Into::into));
+                (task, Waiter { outbox, id, place, format: request.format() })
             })
-            .unzip();
-        if waiters.is_empty() {
-            return Vec::new();
-        }
-        self.outbox.reserve(waiters.len());
-        let tickets: Vec<_> = awaited.into_iter().zip(self.context.waiters.register(waiters)).collect();
-        for (task, waiter) in &tickets {
-            tasks[*task].waiter = Some(*waiter);
-        }
-        tickets
+            .collect()
     }
 
-    /// Writes the answers that are due now.
-    fn reply(
+    /// Writes the replies that are due now.
+    fn write(
         &self,
-        entries: &[PendingRequest],
+        requests: &[PendingRequest],
         slots: &[Option<Slot>],
         results: Vec<Result<Accepted, RequestError>>,
     ) {
-        let durability = self.context.queue.durability();
+        let outbox = self.caller.outbox;
+        let durability = self.service.store.durability();
         let mut results = results.into_iter();
-        let mut bytes = Vec::with_capacity(entries.len() * 64);
-        for (index, entry) in entries.iter().enumerate() {
+        let mut bytes = Vec::with_capacity(requests.len() * 64);
+        for (index, request) in requests.iter().enumerate() {
             let slot = slots.get(index).copied().flatten();
             let mut start = bytes.len();
-            match &entry.kind {
-                RequestKind::Answer(answer) => bytes.extend_from_slice(answer),
+            match &request.kind {
+                RequestKind::Reply(reply) => bytes.extend_from_slice(reply),
                 RequestKind::Help => {
-                    self.outbox.append(&std::mem::take(&mut bytes));
-                    self.outbox.send_text(slot, HELP.trim_end());
+                    outbox.append(&std::mem::take(&mut bytes));
+                    outbox.send_text(slot, self.service.verbs.help());
                     start = 0;
                 }
                 RequestKind::Task { reply, .. } => match (results.next(), reply) {
                     (Some(Ok(accepted)), ReplyMode::Ack | ReplyMode::Both) => {
-                        ReplyWriter::new(&mut bytes).queued(entry.id, accepted.id, durability);
+                        ReplyWriter::new(&mut bytes).queued(request.id, accepted.id, durability);
                     }
                     (Some(Ok(_)), ReplyMode::Result) => continue,
                     (Some(Ok(_)), ReplyMode::None) | (None, _) => {}
-                    (Some(Err(refusal)), _) => ReplyWriter::new(&mut bytes).refused(entry.id, &refusal),
+                    (Some(Err(error)), _) => ReplyWriter::new(&mut bytes).refused(request.id, &error),
                 },
             }
             if let Some(slot) = slot {
-                self.outbox.close_slot(slot, &bytes[start..]);
+                outbox.close_slot(slot, &bytes[start..]);
                 bytes.truncate(start);
             }
         }
-        self.outbox.append(&bytes);
-    }
-}
-
-/// Who waits for tasks that are being pushed; taken back when their client goes away before the store has answered.
-struct WaiterGuard<'a> {
-    waiters: &'a Waiters,
-    given: Vec<(usize, WaiterId)>,
-}
-
-impl Drop for WaiterGuard<'_> {
-    fn drop(&mut self) {
-        for (_, waiter) in self.given.drain(..) {
-            self.waiters.take(waiter);
-        }
+        outbox.append(&bytes);
     }
 }
 
 impl PendingRequest<'_> {
-    /// How the outcome keeps its place.
+    /// The place of the result among the replies.
     fn place(&self, slot: Option<Slot>) -> ReplyOrder {
         match (&self.kind, slot) {
             (RequestKind::Task { reply: ReplyMode::Both, .. }, Some(slot)) => ReplyOrder::After(slot),
@@ -259,15 +184,18 @@ impl PendingRequest<'_> {
         }
     }
 
-    fn is_bare(&self) -> bool {
-        matches!(self.kind, RequestKind::Task { is_bare: true, .. })
+    fn format(&self) -> EndFormat {
+        match self.kind {
+            RequestKind::Task { result_only: true, .. } => EndFormat::ResultOnly,
+            _ => EndFormat::Reply,
+        }
     }
 
     fn awaits(&self) -> bool {
         matches!(self.kind, RequestKind::Task { reply, .. } if reply.awaits())
     }
 
-    /// A result without an `id` is told by its place; with an acknowledgement, it must come after that.
+    /// A result without an `id` belongs to its request by its place; one with an acknowledgement comes after that.
     fn needs_slot(&self) -> bool {
         match self.kind {
             RequestKind::Task { reply: ReplyMode::Result, .. } => self.id.is_none(),

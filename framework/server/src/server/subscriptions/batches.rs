@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::map::{self, SubscriptionMap};
 use crate::server::events::Finished;
 use crate::server::outbox::{Outbox, ReplyOrder};
-use crate::server::waiters::Waiter;
+use crate::server::waiters::{EndFormat, Waiter};
 use crate::store::{AdminCommand, Query, QueryResult, Store};
 
 /// The shortest time between two updates of a batch.
@@ -94,7 +94,8 @@ impl BatchSubscriptions {
     ) -> Result<(), RequestError> {
         outbox.reserve(1);
         let place = ReplyOrder::Anywhere;
-        let waiter = Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, result_only: false };
+        let waiter =
+            Waiter { outbox: outbox.clone(), id: id.map(Into::into), place, format: EndFormat::Reply };
         // Inserted first and queried then, so that no change falls in between.
         let number = {
             let mut watch = self.watch();

@@ -109,7 +109,8 @@ async fn subscriber_after_the_end_receives_it_before_and_after_its_publication()
 async fn event_during_the_first_query_is_buffered_and_not_lost() {
     let fixture = Fixture::new().await;
     let place = ReplyOrder::Anywhere;
-    let waiter = Waiter { outbox: fixture.outbox.clone(), id: Some("7".into()), place, result_only: false };
+    let waiter =
+        Waiter { outbox: fixture.outbox.clone(), id: Some("7".into()), place, format: EndFormat::Reply };
     fixture.outbox.reserve(1);
     let number = fixture.subscriptions.tasks().insert(
         0,

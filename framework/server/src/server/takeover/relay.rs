@@ -87,6 +87,7 @@ struct RelayEvent<'a> {
     status: Status,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
+    error: Option<String>,
 }
 
 impl Relay {
@@ -147,10 +148,14 @@ impl Relay {
         for relayed in self.waiting.remove(&event.task_id).into_iter().flatten() {
             let mut reply = Vec::new();
             match (event.status, event.result) {
-                (Status::Done, Some(result)) => {
-                    relayed.waiter.render_done(event.task_id, result.get().as_bytes(), &mut reply);
+                (Status::Done, result) => {
+                    let result = result.map_or("null", RawValue::get);
+                    relayed.waiter.render_done(event.task_id, result.as_bytes(), &mut reply);
                 }
-                _ => reply = relayed.with_id(line),
+                (status, _) => {
+                    let error = event.error.as_deref().unwrap_or_default();
+                    relayed.waiter.render_failed(event.task_id, status, error, &mut reply);
+                }
             }
             relayed.waiter.send(&reply);
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::outbox::{Outbox, ReplyOrder};
 use crate::server::subscriptions::Subscriptions;
-use crate::server::waiters::Waiter;
+use crate::server::waiters::{EndFormat, Waiter};
 
 /// A task whose end is awaited by clients of the old process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct PendingWaiter {
 pub(super) fn import(subscriptions: &Subscriptions, awaited: &[PendingWaiter], outbox: &Arc<Outbox>) {
     for PendingWaiter { task, listens } in awaited {
         let place = ReplyOrder::Anywhere;
-        let waiter = Waiter { outbox: outbox.clone(), id: None, place, result_only: false };
+        let waiter = Waiter { outbox: outbox.clone(), id: None, place, format: EndFormat::Reply };
         subscriptions.add_informed(*task, waiter, *listens);
     }
 }

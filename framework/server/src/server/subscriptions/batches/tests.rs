@@ -120,7 +120,8 @@ async fn empty_batch_ends_when_sealed_also_for_a_later_subscriber() {
 async fn change_during_the_first_query_is_published_afterwards() {
     let fixture = Fixture::new(1).await;
     let place = ReplyOrder::Anywhere;
-    let waiter = Waiter { outbox: fixture.outbox.clone(), id: Some("7".into()), place, result_only: false };
+    let waiter =
+        Waiter { outbox: fixture.outbox.clone(), id: Some("7".into()), place, format: EndFormat::Reply };
     fixture.outbox.reserve(1);
     let number =
         fixture.batches.watch().subscribers.insert(1, waiter, BatchSubscriberState { round: 0, sent: None });

@@ -1,0 +1,75 @@
+//! The state that every connection needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::events::DynEvents;
+use super::metrics::Metrics;
+use super::service::Service;
+use super::settings::ServerSettings;
+
+/// The state that all connections share.
+pub(super) struct SessionContext {
+    pub(super) limits: SessionLimits,
+    pub(super) events: Arc<dyn DynEvents>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) service: Arc<Service>,
+}
+
+/// The settings that listeners and sessions read, under their names in [`ServerSettings`].
+pub(super) struct SessionLimits {
+    pub(super) max_connection: usize,
+    pub(super) max_connection_per_address: usize,
+    pub(super) package_max_length: usize,
+    pub(super) max_output_buffer: usize,
+    pub(super) max_in_flight: usize,
+    pub(super) max_concurrent_receives: usize,
+    pub(super) auth_timeout: Duration,
+    pub(super) heartbeat_idle_time: Duration,
+    pub(super) max_http_header: usize,
+    pub(super) max_http_headers: usize,
+    pub(super) max_http_url: usize,
+    pub(super) http_header_timeout: Duration,
+    pub(super) http_body_timeout: Duration,
+    pub(super) max_http_wait: Duration,
+    pub(super) http_sse_keepalive: Duration,
+    pub(super) websocket_ping_interval: Duration,
+    pub(super) origins: Vec<String>,
+    pub(super) hosts: Vec<String>,
+}
+
+impl SessionContext {
+    pub(super) fn new(
+        settings: &ServerSettings,
+        events: Arc<dyn DynEvents>,
+        metrics: Arc<Metrics>,
+        service: Arc<Service>,
+    ) -> Self {
+        Self { limits: SessionLimits::new(settings), events, metrics, service }
+    }
+}
+
+impl SessionLimits {
+    fn new(settings: &ServerSettings) -> Self {
+        Self {
+            max_connection: settings.max_connection,
+            max_connection_per_address: settings.max_connection_per_address,
+            package_max_length: settings.package_max_length,
+            max_output_buffer: settings.max_output_buffer,
+            max_in_flight: settings.max_in_flight,
+            max_concurrent_receives: settings.max_concurrent_receives,
+            auth_timeout: settings.auth_timeout,
+            heartbeat_idle_time: settings.heartbeat_idle_time,
+            max_http_header: settings.max_http_header,
+            max_http_headers: settings.max_http_headers,
+            max_http_url: settings.max_http_url,
+            http_header_timeout: settings.http_header_timeout,
+            http_body_timeout: settings.http_body_timeout,
+            max_http_wait: settings.max_http_wait,
+            http_sse_keepalive: settings.http_sse_keepalive,
+            websocket_ping_interval: settings.websocket_ping_interval,
+            origins: settings.origins.clone(),
+            hosts: settings.hosts.clone(),
+        }
+    }
+}

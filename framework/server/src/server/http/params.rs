@@ -1,0 +1,110 @@
+//! The values of a path, a query and headers, as the fields of a request on the wire.
+
+use framework_console::config::did_you_mean;
+use hyper::header::{HeaderMap, HeaderValue};
+use serde_json::Value;
+
+use super::matching::{Kind, Parameter, Place, Route};
+use super::percent;
+use super::problem::Problem;
+
+/// The values of one request, each with the parameter of the route that it is for.
+#[derive(Debug, Default)]
+pub(super) struct Params(Vec<(&'static Parameter, String)>);
+
+impl Params {
+    /// Reads the values of a request; `path` holds those of its path.
+    ///
+    /// # Errors
+    /// When a value is for no parameter, stands twice or cannot be read.
+    pub(super) fn read(
+        route: &'static Route,
+        path: Vec<(&'static str, String)>,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Self, Problem> {
+        let mut values = Self::default();
+        for (name, value) in path {
+            values.add(route, Place::Path, name, value)?;
+        }
+        for field in percent::fields(query.unwrap_or_default()) {
+            let (name, value) =
+                field.ok_or_else(|| Problem::bad("The query is not percent-encoded UTF-8."))?;
+            values.add(route, Place::Query, &name, value)?;
+        }
+        for parameter in route.parameters.iter().filter(|parameter| parameter.place == Place::Header) {
+            for value in headers.get_all(parameter.name) {
+                values.add(route, Place::Header, parameter.name, bare(parameter.name, value)?)?;
+            }
+        }
+        Ok(values)
+    }
+
+    fn add(&mut self, route: &'static Route, place: Place, name: &str, value: String) -> Result<(), Problem> {
+        let known = || route.parameters.iter().filter(|parameter| parameter.place == place);
+        let Some(parameter) = known().find(|parameter| parameter.name == name) else {
+            let near = did_you_mean(name, known().map(|parameter| parameter.name));
+            return Err(
+                Problem::bad(format!("There is no query parameter \"{name}\" here.")).suggesting(near)
+            );
+        };
+        if self.0.iter().any(|(known, _)| field(known) == field(parameter)) {
+            return Err(Problem::bad(format!("\"{}\" stands twice.", field(parameter))));
+        }
+        self.0.push((parameter, value));
+        Ok(())
+    }
+
+    /// Removes a value and returns it, as it stands.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let index = self.0.iter().position(|(parameter, _)| parameter.name == name)?;
+        Some(self.0.remove(index).1)
+    }
+
+    /// The values by the names of their fields on the wire.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.0.iter().map(|(parameter, value)| (field(parameter), typed(parameter.kind, value)))
+    }
+}
+
+/// The name of a parameter's field on the wire.
+fn field(parameter: &Parameter) -> &'static str {
+    match parameter.place {
+        Place::Header => "key",
+        Place::Path | Place::Query => parameter.name,
+    }
+}
+
+/// A value of the type that its field takes. What does not look like that type is a string, which the reader of the
+/// field refuses by the field's name.
+fn typed(kind: Kind, value: &str) -> Value {
+    match kind {
+        Kind::Id | Kind::Number(..) => digits(value).map_or_else(|| value.into(), Value::from),
+        Kind::Names => value.split(',').collect(),
+        Kind::Span
+        | Kind::Wait
+        | Kind::When
+        | Kind::Text
+        | Kind::Key
+        | Kind::HeaderKey
+        | Kind::State
+        | Kind::Moment
+        | Kind::Function
+        | Kind::Queue => value.into(),
+    }
+}
+
+/// The value of a header, which may be in quotes.
+fn bare(name: &str, value: &HeaderValue) -> Result<String, Problem> {
+    let value = value.to_str().unwrap_or_default();
+    let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    if !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') {
+        return Ok(bare.to_owned());
+    }
+    let detail = format!("{name} must be 1 to 256 visible ASCII characters without spaces and quotes.");
+    Err(Problem::bad(detail))
+}
+
+fn digits(value: &str) -> Option<u64> {
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten()
+}

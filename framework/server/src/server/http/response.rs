@@ -1,0 +1,57 @@
+//! Responses with a whole body, and with a stream.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// The body of a response. An error aborts it, so that it is not taken for complete.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+pub(super) const JSON: &str = "application/json";
+pub(super) const LINES: &str = "application/x-ndjson";
+pub(super) const EVENTS: &str = "text/event-stream";
+
+/// A JSON document.
+pub(super) fn json(status: StatusCode, document: Bytes) -> Response<Body> {
+    head(status, JSON, Full::new(document).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// A response without a body.
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(nothing());
+    *response.status_mut() = status;
+    response
+}
+
+/// A response whose body ends with the stream.
+pub(super) fn stream(
+    media_type: &'static str,
+    parts: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Response<Body> {
+    use futures_util::TryStreamExt;
+    head(StatusCode::OK, media_type, StreamBody::new(parts.map_ok(Frame::data)).boxed_unsync())
+}
+
+pub(super) fn nothing() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+pub(super) fn with(mut response: Response<Body>, name: HeaderName, value: &str) -> Response<Body> {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn head(status: StatusCode, media_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}

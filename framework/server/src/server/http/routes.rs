@@ -1,0 +1,196 @@
+//! The table of routes. The router and the OpenAPI document are made of it and of the table of verbs.
+
+use super::matching::{Action, BodySchema, Kind, Parameter, Place, ResponseSpec, Route};
+
+const fn path(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
+    Parameter { name, place: Place::Path, kind, about }
+}
+
+const fn query(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
+    Parameter { name, place: Place::Query, kind, about }
+}
+
+const fn header(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
+    Parameter { name, place: Place::Header, kind, about }
+}
+
+const fn ok(body: BodySchema) -> ResponseSpec {
+    ResponseSpec { status: 200, body }
+}
+
+const RESULT: &[ResponseSpec] = &[ok(BodySchema::Result)];
+const EVENTS: &[ResponseSpec] = &[ok(BodySchema::Events)];
+const OBJECT: &[ResponseSpec] = &[ok(BodySchema::Object)];
+
+const TASK: Parameter = path("task", Kind::Id, "The id of a task.");
+const BATCH: Parameter = path("batch", Kind::Id, "The id of a batch.");
+const AFTER: Parameter = query("after", Kind::Id, "Only connections that came after that of this number.");
+const LIMIT: Parameter = query("limit", Kind::Number(1, 1000), "How many at most; 20.");
+
+/// The options of a new task.
+const OPTIONS: &[Parameter] = &[
+    path("function", Kind::Function, "The name of a handler."),
+    query("wait", Kind::Wait, "Answers with the result if the task has ended within this time."),
+    query("delay", Kind::Span, "Starts it later."),
+    query("at", Kind::Moment, "Starts it at this time; not together with `delay`."),
+    query("queue", Kind::Queue, "Instead of the handler's own queue."),
+    query("priority", Kind::Number(0, 9), "9 is taken first; 5."),
+    query("attempts", Kind::Number(1, u32::MAX), "How many attempts may fail."),
+    query("timeout", Kind::Span, "The longest an attempt may take."),
+    query("backoff", Kind::Span, "What the pause after the first failed attempt is about."),
+    query("expires", Kind::When, "Not to be begun any more after this time."),
+    query("concurrency_key", Kind::Key, "Tasks with the same one take turns."),
+    query("batch", Kind::Id, "The id of an open batch that it belongs to."),
+    query("then", Kind::Names, "The functions to run with its result, one after the other."),
+    header("Idempotency-Key", Kind::HeaderKey, "A second task with the same key is the first one again."),
+];
+
+const FILTER: &[Parameter] = &[
+    query("state", Kind::State, "Only tasks in this state."),
+    query("queue", Kind::Queue, "Only tasks of this queue."),
+    query("function", Kind::Text, "Only tasks of this function."),
+    query("batch", Kind::Id, "Only tasks of this batch."),
+    query("before", Kind::Id, "Only ids below this one: the next page."),
+    LIMIT,
+];
+
+/// A route that calls a verb.
+const fn call(
+    method: &'static str,
+    path: &'static str,
+    verb: &'static str,
+    parameters: &'static [Parameter],
+    problems: &'static [u16],
+) -> Route {
+    Route {
+        method,
+        path,
+        operation: verb,
+        summary: None,
+        parameters,
+        action: Action::Call(verb),
+        responses: RESULT,
+        problems,
+    }
+}
+
+/// A route that streams the events of one task or batch.
+const fn follow(
+    path: &'static str,
+    operation: &'static str,
+    parameters: &'static [Parameter],
+    summary: &'static str,
+) -> Route {
+    Route {
+        method: "GET",
+        path,
+        operation,
+        summary: Some(summary),
+        parameters,
+        action: Action::Follow("watch"),
+        responses: EVENTS,
+        problems: &[404],
+    }
+}
+
+/// A route about the server itself.
+const fn plain(
+    path: &'static str,
+    operation: &'static str,
+    action: Action,
+    problems: &'static [u16],
+    summary: &'static str,
+) -> Route {
+    Route {
+        method: "GET",
+        path,
+        operation,
+        summary: Some(summary),
+        parameters: &[],
+        action,
+        responses: OBJECT,
+        problems,
+    }
+}
+
+/// Every route.
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        method: "POST",
+        path: "/tasks/{function}",
+        operation: "push",
+        summary: Some("Hand over a task; the body is its arguments"),
+        parameters: OPTIONS,
+        action: Action::Push,
+        responses: &[ResponseSpec { status: 202, body: BodySchema::Queued }, ok(BodySchema::Done)],
+        problems: &[404, 408, 409, 413, 415, 422, 424, 507],
+    },
+    Route {
+        method: "POST",
+        path: "/tasks",
+        operation: "push_many",
+        summary: Some(
+            "Hand over many tasks, one JSON object a line; they are answered line by line while they come",
+        ),
+        parameters: &[],
+        action: Action::PushMany,
+        responses: &[ok(BodySchema::Lines)],
+        problems: &[408, 415],
+    },
+    call("GET", "/tasks/{task}", "show", &[TASK], &[404]),
+    call("GET", "/tasks", "list", FILTER, &[]),
+    call("DELETE", "/tasks/{task}", "cancel", &[TASK], &[404, 409, 507]),
+    call("POST", "/tasks/{task}/retry", "retry", &[TASK], &[404, 409, 507]),
+    follow(
+        "/tasks/{task}/events",
+        "follow",
+        &[TASK],
+        "The progress of a task, event by event, until its end",
+    ),
+    Route {
+        problems: &[],
+        action: Action::FollowAll,
+        ..follow(
+            "/events",
+            "follow_all",
+            &[],
+            "The progress and the end of every task from now on; `missed` says how many came too fast",
+        )
+    },
+    call("GET", "/status", "status", &[], &[]),
+    call("GET", "/connections", "connections", &[AFTER, LIMIT], &[]),
+    call("GET", "/functions", "functions", &[], &[]),
+    call("GET", "/queues", "queues", &[], &[]),
+    call("GET", "/batches", "batches", &[LIMIT], &[]),
+    call("GET", "/batches/{batch}", "batch", &[BATCH], &[404]),
+    follow(
+        "/batches/{batch}/events",
+        "follow_batch",
+        &[BATCH],
+        "How far a batch is, event by event, until all of its tasks have ended",
+    ),
+    call("GET", "/schedules", "schedules", &[], &[]),
+    plain("/healthz", "health", Action::Health, &[], "Whether the process answers"),
+    plain("/readyz", "readiness", Action::Readiness, &[503, 507], "Whether tasks are taken"),
+    plain("/", "index", Action::Index, &[], "The routes"),
+    plain("/openapi.json", "document", Action::Document, &[], "This document"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::service::VerbTable;
+    use crate::server::verbs;
+
+    #[test]
+    fn routes_call_verbs_with_fields_of_theirs() {
+        let verbs = VerbTable::new(verbs::ALL);
+        for route in ROUTES {
+            let (Action::Call(name) | Action::Follow(name)) = route.action else { continue };
+            let verb = verbs.find(name).unwrap();
+            for parameter in route.parameters {
+                assert!(verb.fields.iter().any(|field| field.name == parameter.name), "{}", route.path);
+            }
+        }
+    }
+}

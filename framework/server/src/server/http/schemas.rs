@@ -1,0 +1,160 @@
+//! The JSON Schemas of requests and responses, generated from their types.
+
+use std::collections::BTreeSet;
+
+use framework_protocol::Durability;
+use framework_protocol::task::{Handlers, TaskId};
+use framework_protocol::views::State;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::matching::Kind;
+use super::problem::Document;
+use crate::server::service::ResultSchema;
+
+/// The place of schemas in the document.
+const PLACE: &str = "/components/schemas";
+
+/// The schemas that the document refers to.
+pub(super) struct Schemas {
+    generator: SchemaGenerator,
+    /// Those of handlers, by the name of the handler and their own.
+    embedded: Map<String, Value>,
+}
+
+/// The acknowledgement of a task, as on the wire.
+#[derive(Serialize, JsonSchema)]
+struct Queued {
+    task_id: TaskId,
+    #[schemars(extend("const" = "queued"))]
+    status: String,
+    durability: Durability,
+}
+
+/// The end of a task that is done, as on the wire.
+#[derive(Serialize, JsonSchema)]
+struct Done {
+    task_id: TaskId,
+    #[schemars(extend("const" = "done"))]
+    status: String,
+    result: Value,
+}
+
+impl Schemas {
+    pub(super) fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+            settings.definitions_path = PLACE.into();
+            settings.meta_schema = None;
+        });
+        Self { generator: settings.into_generator(), embedded: Map::new() }
+    }
+
+    /// The schema of a verb's result.
+    pub(super) fn of_result(&mut self, ResultSchema(schema): ResultSchema) -> Value {
+        schema(&mut self.generator).into()
+    }
+
+    pub(super) fn queued(&mut self) -> Value {
+        self.generator.subschema_for::<Queued>().into()
+    }
+
+    pub(super) fn done(&mut self) -> Value {
+        self.generator.subschema_for::<Done>().into()
+    }
+
+    pub(super) fn problem(&mut self) -> Value {
+        self.generator.subschema_for::<Document>().into()
+    }
+
+    /// A schema of its own, as a part of the document: its definitions move there.
+    pub(super) fn embed(&mut self, name: &str, schema: Schema) -> Value {
+        let mut schema = Value::from(schema);
+        redirect(&mut schema, name);
+        bound(&mut schema);
+        let Some(object) = schema.as_object_mut() else { return schema };
+        object.remove("$schema");
+        if let Some(Value::Object(definitions)) = object.remove("$defs") {
+            let moved = definitions.into_iter().map(|(part, schema)| (format!("{name}.{part}"), schema));
+            self.embedded.extend(moved);
+        }
+        schema
+    }
+
+    /// All schemas that were referred to.
+    pub(super) fn finish(mut self) -> Map<String, Value> {
+        let mut schemas = self.generator.take_definitions(true);
+        schemas.append(&mut self.embedded);
+        schemas
+    }
+}
+
+/// Rewrites references within a schema to the new place of its definitions.
+fn redirect(schema: &mut Value, name: &str) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::String(reference)) = object.get_mut("$ref") {
+                if let Some(part) = reference.strip_prefix("#/$defs/") {
+                    *reference = format!("#{PLACE}/{name}.{part}");
+                }
+            }
+            object.values_mut().for_each(|value| redirect(value, name));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| redirect(value, name)),
+        _ => {}
+    }
+}
+
+/// Adds the bounds of numbers of a fixed size, which their format alone does not state.
+fn bound(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            let bounds = match object.get("format").and_then(Value::as_str) {
+                Some("uint32") => Some((0, u64::from(u32::MAX))),
+                Some("uint64" | "uint") => Some((0, u64::MAX)),
+                Some("int32") => Some((i64::from(i32::MIN), i32::MAX as u64)),
+                Some("int64" | "int") => Some((i64::MIN, i64::MAX as u64)),
+                _ => None,
+            };
+            if let Some((least, most)) = bounds {
+                object.entry("minimum").or_insert(least.into());
+                object.entry("maximum").or_insert(most.into());
+            }
+            object.values_mut().for_each(bound);
+        }
+        Value::Array(values) => values.iter_mut().for_each(bound),
+        _ => {}
+    }
+}
+
+/// A number of seconds, or numbers with units.
+const SPAN: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,5} ?(ms|s|m|h)|[0-9]{1,3} ?(d|days?))$";
+
+const HEADER_KEY: &str = "^([!#-~]{1,256}|\"[!#-~]{1,256}\")$";
+
+/// The schema of a parameter's value in this program.
+pub(super) fn of_value(kind: Kind, handlers: &Handlers) -> Value {
+    match kind {
+        Kind::Id => json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX }),
+        Kind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Kind::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+        Kind::HeaderKey => json!({ "type": "string", "pattern": HEADER_KEY }),
+        Kind::State => json!({ "enum": State::NAMES }),
+        Kind::Span | Kind::When => {
+            json!({ "type": "string", "pattern": SPAN, "examples": ["30s"] })
+        }
+        Kind::Wait => json!({ "type": "string", "pattern": SPAN, "examples": ["100ms"] }),
+        Kind::Moment => json!({ "type": "string", "format": "date-time" }),
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Function => json!({ "type": "string", "minLength": 1 }),
+        Kind::Queue => {
+            let queues: BTreeSet<_> = handlers.queues().collect();
+            json!({ "enum": queues })
+        }
+        Kind::Names => {
+            let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
+            json!({ "type": "array", "items": { "enum": names }, "minItems": 1, "maxItems": 16 })
+        }
+    }
+}

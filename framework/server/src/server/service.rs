@@ -1,0 +1,203 @@
+//! The typed middle between protocols and stages: requests in, outcomes out, whatever carries them.
+//!
+//! ```text
+//! lines, frames, WebSocket ─ CommandRequest ┐             ┌ intake, store, subscriptions, scheduler, control
+//! HTTP path, query, body ─── TaskRequest ───┴── Service ──┴ Outcome, Pushed
+//! ```
+//!
+//! A protocol parses its own bytes into a [`CommandRequest`] or a [`TaskRequest`], calls [`Service::call`] or
+//! [`Service::push`], and renders the outcome. Every right is checked here, by [`Service::authorize`].
+
+mod verb;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use framework_protocol::task::{NewTask, TaskId, WaiterId};
+use framework_protocol::views::{AdminResult, ListenAddress};
+use framework_protocol::{CommandRequest, RequestError, TaskRequest};
+use tokio::sync::watch;
+
+pub(super) use self::verb::{Call, Field, Outcome, ResultSchema, Verb, VerbTable};
+use super::access::{Access, Scope};
+use super::control::Control;
+use super::intake::Intake;
+use super::listener::policy::ListenerPolicy;
+use super::metrics::Metrics;
+use super::outbox::Outbox;
+use super::peer::Peer;
+use super::poll::raised;
+use super::scheduler::Scheduler;
+use super::subscriptions::Subscriptions;
+use super::waiters::{Waiter, Waiters};
+use crate::store::{Accepted, AdminCommand, Store};
+
+/// Everything that a request can reach.
+pub(super) struct Service {
+    pub(super) verbs: VerbTable,
+    pub(super) intake: Intake,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) scheduler: Arc<Scheduler>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) control: Control,
+    /// The addresses that the status reports.
+    pub(super) addresses: Vec<ListenAddress>,
+}
+
+/// The client behind a request: its rights, the listener that it came through, and where its replies go.
+#[derive(Clone, Copy)]
+pub(super) struct Caller<'a> {
+    pub(super) access: Access,
+    pub(super) policy: &'a ListenerPolicy,
+    pub(super) peer: Peer,
+    pub(super) outbox: &'a Arc<Outbox>,
+    /// Becomes true when no more requests are to be read.
+    pub(super) stop: &'a watch::Receiver<bool>,
+}
+
+/// The outcome of a push.
+pub(super) struct Pushed {
+    /// One for each task, in their order.
+    pub(super) results: Vec<Result<Accepted, RequestError>>,
+    /// Waiters of tasks that existed before, by their `key`: for [`Service::attach`].
+    attached: Vec<(TaskId, Waiter)>,
+}
+
+impl Caller<'_> {
+    /// The same client with other rights.
+    pub(super) fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Exchanges a token for rights. The error for a wrong token is delayed, but not beyond a shutdown.
+    ///
+    /// # Errors
+    /// `unauthorized`; `shutting_down`.
+    pub(super) async fn authenticate(&self, token: &str) -> Result<Access, RequestError> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            access = self.policy.authenticate(&self.peer, token) => access,
+            () = raised(&mut stop) => Err(RequestError::shutting_down()),
+        }
+    }
+}
+
+impl Service {
+    /// Checks a right. No protocol and no verb checks rights in another place.
+    ///
+    /// # Errors
+    /// `unauthorized` before a token was shown, `forbidden` when the token does not give this right.
+    pub(super) fn authorize(&self, access: Access, scope: Option<Scope>) -> Result<(), RequestError> {
+        scope.map_or(Ok(()), |scope| access.check(scope))
+    }
+
+    /// Runs a verb. Replies that follow later go to the caller's outbox: [`Outcome::Streaming`].
+    ///
+    /// # Errors
+    /// When there is no such verb, the caller has no right to it, a field is unknown or wrong, or the verb fails.
+    pub(super) async fn call<'a>(
+        &'a self,
+        caller: Caller<'a>,
+        request: CommandRequest<'a>,
+    ) -> Result<Outcome, RequestError> {
+        let verb = self.verbs.find(&request.command)?;
+        self.authorize(caller.access, verb.scope)?;
+        request.only(verb.fields.iter().map(|field| field.name))?;
+        (verb.run)(Call { service: self, verb, caller, request }).await
+    }
+
+    /// Checks a task that a client requests; `page` is the memory that the request borrows from.
+    ///
+    /// # Errors
+    /// When the caller may not send tasks, or the request does not fit its function.
+    pub(super) fn check_task(
+        &self,
+        access: Access,
+        request: &TaskRequest,
+        page: &Bytes,
+    ) -> Result<NewTask, RequestError> {
+        self.authorize(access, Some(Scope::Send))?;
+        self.intake.check(request, page)
+    }
+
+    /// Accepts tasks: each id is durable when this returns. Waiters come with the index of their task, and are
+    /// registered before it can end; each holds a reservation of its outbox, which is cancelled with a refusal.
+    pub(super) async fn push(&self, mut tasks: Vec<NewTask>, waiters: Vec<(usize, Waiter)>) -> Pushed {
+        if tasks.is_empty() {
+            return Pushed { results: Vec::new(), attached: Vec::new() };
+        }
+        let mut registered = RegisteredWaiters { waiters: &self.waiters, ids: Vec::new() };
+        registered.ids = self.register(waiters, &mut tasks);
+        let results = self.intake.push(tasks).await;
+        let attached = self.deregister(std::mem::take(&mut registered.ids), &results);
+        Pushed { results, attached }
+    }
+
+    /// Lets waiters have the end of tasks that existed before the push.
+    pub(super) async fn attach(&self, pushed: Pushed) {
+        for (task, waiter) in pushed.attached {
+            self.subscriptions.attach(task, waiter).await;
+        }
+    }
+
+    /// Changes tasks, queues or batches on behalf of an operator; subscribers of batches see the change.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn apply(&self, command: AdminCommand) -> Result<AdminResult, RequestError> {
+        let _changing = self.subscriptions.batches.changing(&command);
+        self.store.apply(command).await
+    }
+
+    fn register(&self, waiters: Vec<(usize, Waiter)>, tasks: &mut [NewTask]) -> Vec<(usize, WaiterId)> {
+        if waiters.is_empty() {
+            return Vec::new();
+        }
+        let (awaited, waiters): (Vec<_>, Vec<_>) = waiters.into_iter().unzip();
+        let ids: Vec<_> = awaited.into_iter().zip(self.waiters.register(waiters)).collect();
+        for (task, waiter) in &ids {
+            tasks[*task].waiter = Some(*waiter);
+        }
+        ids
+    }
+
+    /// Removes the waiters of refused tasks; returns those of tasks that existed before.
+    fn deregister(
+        &self,
+        ids: Vec<(usize, WaiterId)>,
+        results: &[Result<Accepted, RequestError>],
+    ) -> Vec<(TaskId, Waiter)> {
+        let mut attached = Vec::new();
+        for (task, id) in ids {
+            match results.get(task) {
+                Some(Ok(Accepted { is_new: true, .. })) => {}
+                Some(Ok(Accepted { id: task, .. })) => {
+                    attached.extend(self.waiters.take(id).map(|waiter| (*task, waiter)));
+                }
+                Some(Err(_)) | None => {
+                    if let Some(waiter) = self.waiters.take(id) {
+                        waiter.outbox.cancel_reservation();
+                    }
+                }
+            }
+        }
+        attached
+    }
+}
+
+/// Waiters of tasks that are being pushed; removed when their client goes away before the store has answered.
+struct RegisteredWaiters<'a> {
+    waiters: &'a Waiters,
+    ids: Vec<(usize, WaiterId)>,
+}
+
+impl Drop for RegisteredWaiters<'_> {
+    fn drop(&mut self) {
+        for (_, id) in self.ids.drain(..) {
+            self.waiters.take(id);
+        }
+    }
+}

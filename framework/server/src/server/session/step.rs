@@ -1,0 +1,16 @@
+//! The result of one phase of a session.
+
+use bytes::Bytes;
+use framework_protocol::DetectedProtocol;
+
+/// Where a session goes after a phase.
+pub(crate) enum SessionStep {
+    /// The peer has closed and has its replies, or nothing more is to be read.
+    Closed,
+    /// The input cannot be understood or is not accepted; the peer has been sent the error.
+    ProtocolError,
+    /// The client has shown its token in this protocol; the bytes came after it.
+    Authenticated(DetectedProtocol, Bytes),
+    /// The connection begins with another protocol than the phase serves; the bytes are its beginning.
+    ProtocolDetected(DetectedProtocol, Bytes),
+}

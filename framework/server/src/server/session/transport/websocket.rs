@@ -1,0 +1,236 @@
+//! The messages of a WebSocket, which look like frames to the session.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use framework_protocol::{FrameDecoder, Framing, MessageBatch};
+use futures_util::{Sink, Stream as _};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use super::MessageTransport;
+use crate::server::context::SessionLimits;
+use crate::server::session::decoder::Read;
+use crate::server::stream::Stream;
+use crate::server::websocket::heartbeat::Heartbeat;
+
+/// The read buffer of an idle connection, in bytes.
+const READ_BUFFER: usize = 8 * 1024;
+/// The write buffer, in bytes.
+const WRITE_BUFFER: usize = 64 * 1024;
+/// The most bytes, and the most messages, of one page.
+const PAGE_BYTES: usize = 64 * 1024;
+const PAGE_MESSAGES: usize = 4_096;
+
+/// A WebSocket whose messages come as frames of a page, and go as frames of the outbox.
+pub(crate) struct WebSocketTransport {
+    socket: WebSocketStream<Stream>,
+    heartbeat: Heartbeat,
+    /// A page that was read before and comes first again.
+    before: Option<MessageBatch>,
+    /// Frames from the outbox.
+    output: Vec<u8>,
+    /// Frames that are not yet handed to the socket.
+    rest: Bytes,
+    /// Whether the socket may still hold output.
+    is_dirty: bool,
+    /// Why the peer is not read from any more.
+    failure: Option<CloseFrame>,
+    is_over: bool,
+    /// Whether the peer has sent a close frame, after which it may be sent nothing but the same.
+    has_closed: bool,
+}
+
+impl WebSocketTransport {
+    pub(crate) async fn new(stream: Stream, limits: &SessionLimits) -> Self {
+        let limit = Some(limits.package_max_length);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BUFFER)
+            .max_message_size(limit)
+            .max_frame_size(limit);
+        Self {
+            socket: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
+            heartbeat: Heartbeat::new(limits.websocket_ping_interval),
+            before: None,
+            output: Vec::new(),
+            rest: Bytes::new(),
+            is_dirty: false,
+            failure: None,
+            is_over: false,
+            has_closed: false,
+        }
+    }
+
+    /// The protocol violation that ended the connection, if one did.
+    pub(crate) fn failure(&self) -> Option<CloseFrame> {
+        self.failure.clone()
+    }
+
+    /// Puts a page back, to be read again.
+    pub(crate) fn unread(&mut self, page: MessageBatch) {
+        self.before = Some(page);
+    }
+
+    pub(crate) fn into_socket(self) -> WebSocketStream<Stream> {
+        self.socket
+    }
+
+    /// Adds a message of the socket to the page; returns whether more may follow at once.
+    fn take(&mut self, read: Option<Result<Message, Error>>, page: &mut Vec<u8>) -> io::Result<bool> {
+        self.heartbeat.beat();
+        match read {
+            Some(Ok(Message::Text(text))) => push(text.as_bytes(), page),
+            Some(Ok(Message::Binary(bytes))) => push(&bytes, page),
+            // The library answers a ping as soon as something is written.
+            Some(Ok(Message::Ping(_))) => self.is_dirty = true,
+            Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Ok(Message::Close(_))) | None => (self.is_over, self.has_closed) = (true, true),
+            Some(Err(Error::Io(error))) => return Err(error),
+            Some(Err(error)) => {
+                self.failure = reason(&error);
+                self.is_over = true;
+            }
+        }
+        Ok(!self.is_over)
+    }
+
+    /// Hands the frames of the outbox to the socket.
+    fn poll_send(&mut self, context: &mut Context) -> Poll<Result<(), Error>> {
+        if self.has_closed {
+            (self.output, self.rest, self.is_dirty) = (Vec::new(), Bytes::new(), false);
+            return Poll::Ready(Ok(()));
+        }
+        if self.rest.is_empty() {
+            self.rest = std::mem::take(&mut self.output).into();
+        }
+        while let Some(message) = first(&self.rest) {
+            ready!(Pin::new(&mut self.socket).poll_ready(context))?;
+            self.rest.advance(FrameDecoder::HEAD + message.len());
+            Pin::new(&mut self.socket).start_send(outgoing(message))?;
+            self.is_dirty = true;
+        }
+        self.rest = Bytes::new();
+        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        self.is_dirty = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl MessageTransport for WebSocketTransport {
+    /// All messages that are there at once are one page.
+    fn poll_read(&mut self, context: &mut Context) -> Poll<io::Result<Read>> {
+        if let Some(page) = self.before.take() {
+            return Poll::Ready(Ok(if self.is_over { Read::Gone(page) } else { Read::Page(page) }));
+        }
+        let mut page = Vec::new();
+        let mut count = 0;
+        while page.len() < PAGE_BYTES && count < PAGE_MESSAGES {
+            match Pin::new(&mut self.socket).poll_next(context) {
+                Poll::Ready(read) => {
+                    if !self.take(read, &mut page)? {
+                        break;
+                    }
+                    count += 1;
+                }
+                Poll::Pending if count == 0 => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        let page = MessageBatch { bytes: page.into(), overflow: false };
+        Poll::Ready(Ok(if self.is_over { Read::Gone(page) } else { Read::Page(page) }))
+    }
+
+    fn poll_write(&mut self, context: &mut Context) -> Poll<io::Result<()>> {
+        let before = self.left();
+        let written = self.poll_send(context);
+        if self.left() < before {
+            self.heartbeat.beat();
+        }
+        self.socket.get_ref().traffic().set_buffered(self.left());
+        written.map_err(|error| match error {
+            Error::Io(error) => error,
+            error => io::Error::other(error),
+        })
+    }
+
+    fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    fn left(&self) -> usize {
+        self.output.len() + self.rest.len()
+    }
+
+    fn has_output(&self) -> bool {
+        self.left() > 0 || self.is_dirty
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Frames
+    }
+
+    fn has_heartbeat(&self) -> bool {
+        self.heartbeat.is_wanted()
+    }
+
+    fn poll_heartbeat(&mut self, reads: bool, context: &mut Context) -> Poll<io::Error> {
+        let is_stuck = self.left() > 0;
+        while self.heartbeat.poll_missed(context).is_ready() {
+            if !reads && !is_stuck {
+                // A pong would not be read; the peer owes none.
+                self.heartbeat.beat();
+            } else if self.heartbeat.is_over() {
+                return Poll::Ready(io::Error::new(io::ErrorKind::BrokenPipe, "the peer answers no ping"));
+            } else if !is_stuck {
+                let ping = Message::Ping(Bytes::new());
+                if let Err(error) = Pin::new(&mut self.socket).start_send(ping) {
+                    return Poll::Ready(io::Error::other(error));
+                }
+                self.is_dirty = true;
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn first(frames: &Bytes) -> Option<Bytes> {
+    FrameDecoder::messages(frames).next().map(|message| frames.slice_ref(message))
+}
+
+fn push(message: &[u8], page: &mut Vec<u8>) {
+    let fits = FrameDecoder::write(message, page);
+    debug_assert!(fits, "no message is longer than package_max_length");
+}
+
+/// A text message if it is UTF-8, as every reply of the server itself is.
+fn outgoing(message: Bytes) -> Message {
+    match Utf8Bytes::try_from(message.clone()) {
+        Ok(text) => Message::Text(text),
+        Err(_) => Message::Binary(message),
+    }
+}
+
+/// The close frame for a peer whose message could not be read; `None` when it is gone.
+fn reason(error: &Error) -> Option<CloseFrame> {
+    let code = match error {
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return None,
+        Error::Capacity(_) => CloseCode::Size,
+        Error::Utf8(_) => CloseCode::Invalid,
+        _ => CloseCode::Protocol,
+    };
+    let mut reason = match code {
+        CloseCode::Size => "the message is longer than package_max_length".to_owned(),
+        _ => error.to_string(),
+    };
+    // A control frame has room for no more.
+    while reason.len() > 123 {
+        reason.pop();
+    }
+    Some(CloseFrame { code, reason: reason.into() })
+}

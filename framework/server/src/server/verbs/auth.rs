@@ -1,0 +1,40 @@
+//! The verb that exchanges a token for rights.
+
+use std::borrow::Cow;
+
+use framework_protocol::{CommandRequest, RequestError};
+use serde::Deserialize;
+
+use super::fields::field;
+use crate::server::access::Scope;
+use crate::server::service::{Call, Outcome, ResultSchema, Verb};
+
+/// The verb's name, and the first word of a line `auth SECRET`.
+pub(crate) const AUTH: &str = "auth";
+
+pub(super) static VERBS: &[Verb] = &[Verb {
+    name: AUTH,
+    scope: None,
+    fields: &[field("token", "\"..\"")],
+    about: "Show a token; the first message where the server requires one",
+    result: ResultSchema::of::<Vec<Scope>>(),
+    run: |call| Box::pin(auth(call)),
+}];
+
+#[derive(Deserialize)]
+struct Token<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The token of a request with this verb.
+///
+/// # Errors
+/// When there is none, or there are other fields.
+pub(crate) fn token<'a>(request: &mut CommandRequest<'a>) -> Result<Cow<'a, str>, RequestError> {
+    let Token(token) = request.need("token", "a string")?;
+    request.only([].into_iter())?;
+    Ok(token)
+}
+
+async fn auth(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let token = token(&mut call.request)?;
+    call.caller.authenticate(&token).await.map(Outcome::Granted)
+}

@@ -1,0 +1,106 @@
+//! Fields that several verbs have, and how they are read.
+
+use std::time::Duration;
+
+use framework_console::config::duration;
+use framework_protocol::RequestError;
+use framework_protocol::task::BatchId;
+use framework_protocol::views::TaskSelector;
+use serde::Deserialize;
+
+use crate::server::service::{Call, Field, Outcome};
+use crate::store::{Query, QueryResult};
+
+/// How many entries a list has unless the call says so, and at most.
+const LIMIT_DEFAULT: usize = 20;
+const LIMIT_MAX: usize = 1_000;
+/// Longer times would overflow: a century.
+const GRACE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+pub(super) const TASK: Field = field("task", "12");
+pub(super) const BATCH: Field = field("batch", "3");
+pub(super) const QUEUE: Field = field("queue", "\"mail\"");
+pub(super) const FAILED: Field = field("failed", "true");
+pub(super) const FUNCTION: Field = field("function", "\"echo\"");
+pub(super) const LIMIT: Field = field("limit", "20");
+pub(super) const NOW: Field = field("now", "true");
+pub(super) const GRACE: Field = field("grace", "\"30s\"");
+
+pub(super) const fn field(name: &'static str, example: &'static str) -> Field {
+    Field { name, example }
+}
+
+/// Queries the store; `nothing` is the error when it has none of this id.
+pub(super) async fn find(
+    call: &Call<'_>,
+    query: Query,
+    nothing: impl FnOnce() -> RequestError,
+) -> Result<Outcome, RequestError> {
+    Ok(match call.service.store.query(query).await? {
+        QueryResult::Task(details) => Outcome::result(&details),
+        QueryResult::Tasks(tasks) => Outcome::result(&tasks),
+        QueryResult::Batch(batch) => Outcome::result(&batch),
+        QueryResult::Batches(batches) => Outcome::result(&batches),
+        QueryResult::Queues(queues) => Outcome::result(&queues),
+        QueryResult::Schedules(schedules) => Outcome::result(&schedules),
+        QueryResult::Nothing => return Err(nothing()),
+    })
+}
+
+/// Queries the store for a list, which it always has.
+pub(super) async fn list(call: &Call<'_>, query: Query) -> Result<Outcome, RequestError> {
+    let internal = framework_protocol::ErrorCode::Internal;
+    find(call, query, || RequestError::new(internal, "The store has no answer.")).await
+}
+
+pub(super) fn batch(call: &mut Call<'_>) -> Result<BatchId, RequestError> {
+    call.need("batch", "the id of a batch")
+}
+
+pub(super) fn limit(call: &mut Call<'_>) -> Result<usize, RequestError> {
+    match call.take("limit", "a number from 1 to 1000")?.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        _ => Err(RequestError::bad_request("\"limit\" must be a number from 1 to 1000.")),
+    }
+}
+
+/// A queue that some handler belongs to, or that tasks of an earlier program still wait in.
+pub(super) async fn queue(call: &mut Call<'_>) -> Result<Option<String>, RequestError> {
+    let Some(name) = call.take::<String>("queue", "a string")? else { return Ok(None) };
+    let Err(unknown) = call.service.intake.handlers().queue(&name) else { return Ok(Some(name)) };
+    match call.service.store.query(Query::Queues).await? {
+        QueryResult::Queues(queues) if queues.iter().any(|queue| queue.name == name) => Ok(Some(name)),
+        _ => Err(unknown),
+    }
+}
+
+/// The tasks to change: exactly one of the ways to name them.
+pub(super) async fn selection(call: &mut Call<'_>) -> Result<TaskSelector, RequestError> {
+    let task = call.take("task", "the id of a task")?;
+    let batch = call.take("batch", "the id of a batch")?;
+    let failed = call.take("failed", "true or false")?.unwrap_or(false);
+    let ways = match (task, batch, failed, queue(call).await?) {
+        (Some(task), None, false, None) => return Ok(TaskSelector::Task(task)),
+        (None, Some(batch), false, None) => return Ok(TaskSelector::Batch(batch)),
+        (None, None, true, queue) => return Ok(TaskSelector::Failed { queue }),
+        _ if call.verb.fields.iter().any(|field| field.name == FAILED.name) => {
+            "\"task\", or \"batch\", or \"failed\":true and perhaps \"queue\""
+        }
+        _ => "\"task\" or \"batch\"",
+    };
+    Err(RequestError::bad_request(format!("The command \"{}\" needs either {ways}.", call.verb.name)))
+}
+
+/// The grace period of running tasks when the server stops or reloads; `None` is that of the settings.
+pub(super) fn grace(call: &mut Call<'_>) -> Result<Option<Duration>, RequestError> {
+    #[derive(Deserialize)]
+    struct Grace(#[serde(with = "duration")] Duration);
+    let now = call.take("now", "true or false")?.unwrap_or(false);
+    match call.take::<Grace>("grace", "a time such as \"10s\", or a number of seconds")? {
+        Some(Grace(grace)) if grace > GRACE_MAX => {
+            Err(RequestError::bad_request("\"grace\" must be at most 100 years."))
+        }
+        _ if now => Ok(Some(Duration::ZERO)),
+        grace => Ok(grace.map(|Grace(grace)| grace)),
+    }
+}

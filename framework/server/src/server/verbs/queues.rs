@@ -1,0 +1,56 @@
+//! Verbs about queues.
+
+use framework_protocol::RequestError;
+use framework_protocol::views::{AdminResult, QueueInfo};
+
+use super::fields::{self, QUEUE};
+use crate::server::access::Scope;
+use crate::server::service::{Call, Outcome, ResultSchema, Verb};
+use crate::store::{AdminCommand, Query};
+
+pub(super) static VERBS: &[Verb] = &[
+    Verb {
+        name: "queues",
+        scope: Some(Scope::Inspect),
+        fields: &[],
+        about: "The queues and how much is in them",
+        result: ResultSchema::of::<Vec<QueueInfo>>(),
+        run: |call| Box::pin(async move { fields::list(&call, Query::Queues).await }),
+    },
+    Verb {
+        name: "pause",
+        scope: Some(Scope::Admin),
+        fields: &[QUEUE],
+        about: "Start no task of a queue until it is resumed",
+        result: ResultSchema::of::<AdminResult>(),
+        run: |call| Box::pin(pause(call, true)),
+    },
+    Verb {
+        name: "resume",
+        scope: Some(Scope::Admin),
+        fields: &[QUEUE],
+        about: "Start tasks of a paused queue again",
+        result: ResultSchema::of::<AdminResult>(),
+        run: |call| Box::pin(pause(call, false)),
+    },
+    Verb {
+        name: "flush",
+        scope: Some(Scope::Admin),
+        fields: &[QUEUE],
+        about: "Cancel what waits in a queue, or in all of them",
+        result: ResultSchema::of::<AdminResult>(),
+        run: |call| Box::pin(flush(call)),
+    },
+];
+
+async fn pause(mut call: Call<'_>, paused: bool) -> Result<Outcome, RequestError> {
+    let queue = fields::queue(&mut call).await?;
+    let queue = queue.ok_or_else(|| RequestError::bad_request("Which \"queue\"?"))?;
+    let command = AdminCommand::Pause { queue, paused };
+    call.service.apply(command).await.map(|result| Outcome::result(&result))
+}
+
+async fn flush(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let command = AdminCommand::Flush { queue: fields::queue(&mut call).await? };
+    call.service.apply(command).await.map(|result| Outcome::result(&result))
+}

@@ -1,0 +1,86 @@
+//! Verbs about the server itself.
+
+use framework_protocol::RequestError;
+use framework_protocol::task::{Handler, HandlerInfo};
+use framework_protocol::views::{ConnectionInfo, ServerStatus};
+
+use super::fields::{self, FUNCTION, GRACE, LIMIT, NOW, field};
+use crate::server::access::Scope;
+use crate::server::service::{Call, Outcome, ResultSchema, Verb};
+use crate::server::status;
+
+pub(super) static VERBS: &[Verb] = &[
+    Verb {
+        name: "status",
+        scope: Some(Scope::Inspect),
+        fields: &[],
+        about: "How the server is doing",
+        result: ResultSchema::of::<ServerStatus>(),
+        run: |call| Box::pin(status(call)),
+    },
+    Verb {
+        name: "connections",
+        scope: Some(Scope::Inspect),
+        fields: &[field("after", "12"), LIMIT],
+        about: "Who is connected, the oldest connections first",
+        result: ResultSchema::of::<Vec<ConnectionInfo>>(),
+        run: |call| Box::pin(connections(call)),
+    },
+    Verb {
+        name: "functions",
+        scope: Some(Scope::Inspect),
+        fields: &[FUNCTION],
+        about: "Every function with the schema of its arguments",
+        result: ResultSchema::of::<Vec<HandlerInfo>>(),
+        run: |call| Box::pin(functions(call)),
+    },
+    Verb {
+        name: "stop",
+        scope: Some(Scope::Admin),
+        fields: &[NOW, GRACE],
+        about: "Stop the server when running tasks have ended, or their time is over",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(stop(call)),
+    },
+    Verb {
+        name: "reload",
+        scope: Some(Scope::Admin),
+        fields: &[NOW, GRACE],
+        about: "Replace the process by a new one, without closing the sockets",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(reload(call)),
+    },
+];
+
+async fn status(call: Call<'_>) -> Result<Outcome, RequestError> {
+    let service = call.service;
+    Ok(Outcome::result(&status::report(&service.metrics, &service.addresses).await))
+}
+
+async fn connections(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    // The number of the last connection of the page before; 0 comes before all.
+    let after = call.take("after", "the number of a connection")?.unwrap_or(0);
+    let limit = fields::limit(&mut call)?;
+    Ok(Outcome::result(&call.service.metrics.registry.list(after, limit)))
+}
+
+async fn functions(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let handlers = call.service.intake.handlers();
+    let found: Vec<HandlerInfo> = match call.take::<String>("function", "the name of a function")? {
+        Some(name) => vec![handlers.find(&name)?.describe()],
+        None => handlers.iter().map(Handler::describe).collect(),
+    };
+    Ok(Outcome::result(&found))
+}
+
+async fn stop(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let grace = fields::grace(&mut call)?;
+    call.service.control.shutdown.request(call.caller.outbox, call.id(), grace).await;
+    Ok(Outcome::Streaming)
+}
+
+async fn reload(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let grace = fields::grace(&mut call)?;
+    call.service.control.reload.request_from_client(call.caller.outbox, call.id(), grace);
+    Ok(Outcome::Streaming)
+}

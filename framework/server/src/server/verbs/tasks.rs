@@ -1,0 +1,111 @@
+//! Verbs about tasks.
+
+use framework_protocol::RequestError;
+use framework_protocol::views::{AdminResult, Filter, TaskDetails, TaskSummary};
+
+use super::fields::{self, BATCH, FAILED, FUNCTION, LIMIT, QUEUE, TASK, field};
+use crate::server::access::Scope;
+use crate::server::service::{Call, Outcome, ResultSchema, Verb};
+use crate::store::{AdminCommand, Query};
+
+pub(super) static VERBS: &[Verb] = &[
+    Verb {
+        name: "show",
+        scope: Some(Scope::Send),
+        fields: &[TASK],
+        about: "A task with its attempts, its progress and its log",
+        result: ResultSchema::of::<TaskDetails>(),
+        run: |call| Box::pin(show(call)),
+    },
+    Verb {
+        name: "watch",
+        scope: Some(Scope::Send),
+        fields: &[TASK, BATCH],
+        about: "The progress of a task or a batch, line by line, until its end",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(watch(call)),
+    },
+    Verb {
+        name: "list",
+        scope: Some(Scope::Inspect),
+        fields: &[field("state", "\"failed\""), QUEUE, FUNCTION, BATCH, field("before", "12"), LIMIT],
+        about: "The tasks that were accepted last",
+        result: ResultSchema::of::<Vec<TaskSummary>>(),
+        run: |call| Box::pin(list(call)),
+    },
+    Verb {
+        name: "cancel",
+        scope: Some(Scope::Admin),
+        fields: &[TASK, BATCH],
+        about: "Cancel a task",
+        result: ResultSchema::of::<AdminResult>(),
+        run: |call| Box::pin(cancel(call)),
+    },
+    Verb {
+        name: "retry",
+        scope: Some(Scope::Admin),
+        fields: &[TASK, BATCH, FAILED, QUEUE],
+        about: "Let a task that has ended wait again, with all its attempts before it",
+        result: ResultSchema::of::<AdminResult>(),
+        run: |call| Box::pin(retry(call)),
+    },
+    Verb {
+        name: "forget",
+        scope: Some(Scope::Admin),
+        fields: &[TASK, BATCH, FAILED, QUEUE],
+        about: "Remove a task that has ended, with all that is kept of it",
+        result: ResultSchema::of::<AdminResult>(),
+        run: |call| Box::pin(forget(call)),
+    },
+];
+
+async fn show(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let task = call.need("task", "the id of a task")?;
+    fields::find(&call, Query::Task(task), || RequestError::unknown_task(task)).await
+}
+
+async fn watch(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let task = call.take("task", "the id of a task")?;
+    let batch = call.take("batch", "the id of a batch")?;
+    let (subscriptions, outbox, id) = (&call.service.subscriptions, call.caller.outbox, call.id());
+    match (task, batch) {
+        (Some(task), None) => subscriptions.subscribe(outbox, task, id).await?,
+        (None, Some(batch)) => subscriptions.batches.subscribe(outbox, batch, id).await?,
+        (Some(_), Some(_)) => {
+            let message = "The command \"watch\" takes either \"task\" or \"batch\", not both.";
+            return Err(RequestError::bad_request(message));
+        }
+        (None, None) => {
+            let message = "The command \"watch\" needs either \"task\" or \"batch\".";
+            return Err(RequestError::bad_request(message));
+        }
+    }
+    Ok(Outcome::Streaming)
+}
+
+async fn list(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let filter = Filter {
+        state: call.take("state", "waiting, running, done, failed, cancelled or expired")?,
+        queue: fields::queue(&mut call).await?,
+        function: call.take("function", "a string")?,
+        batch: call.take("batch", "the id of a batch")?,
+        before: call.take("before", "the id of a task")?,
+        limit: fields::limit(&mut call)?,
+    };
+    fields::list(&call, Query::Tasks(filter)).await
+}
+
+async fn cancel(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let selection = fields::selection(&mut call).await?;
+    call.service.apply(AdminCommand::Cancel(selection)).await.map(|result| Outcome::result(&result))
+}
+
+async fn retry(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let selection = fields::selection(&mut call).await?;
+    call.service.apply(AdminCommand::Retry(selection)).await.map(|result| Outcome::result(&result))
+}
+
+async fn forget(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let selection = fields::selection(&mut call).await?;
+    call.service.apply(AdminCommand::Forget(selection)).await.map(|result| Outcome::result(&result))
+}
