@@ -99,14 +99,13 @@ impl<'a> CommandRequest<'a> {
     ///
     /// # Errors
     /// When there are others; names the first, and the known one that is nearest.
-    pub fn only<'b>(&self, known: impl Iterator<Item = &'b str> + Clone) -> Result<(), RequestError> {
-        let is_known = |name: &str| known.clone().any(|known| known == name);
-        let Some((name, _)) = self.fields.iter().find(|(name, _)| !is_known(name)) else {
+    pub fn only(&self, known: &[&str]) -> Result<(), RequestError> {
+        let Some((name, _)) = self.fields.iter().find(|(name, _)| !known.contains(&&**name)) else {
             return Ok(());
         };
         let refusal =
             RequestError::bad_request(format!("The command \"{}\" has no field \"{name}\".", self.command));
-        Err(refusal.suggesting(name, known.chain(["command", "id"])))
+        Err(refusal.suggesting(name, known.iter().copied().chain(["command", "id"])))
     }
 }
 
@@ -184,7 +183,7 @@ mod tests {
     #[test]
     fn only_names_an_unknown_field_with_the_nearest_one() {
         let request = read(r#"{"command":"show","taks":1}"#);
-        assert_eq!(request.only(["task"].into_iter()).unwrap_err().suggestion.as_deref(), Some("task"));
-        assert_eq!(request.only(["taks"].into_iter()), Ok(()));
+        assert_eq!(request.only(&["task"]).unwrap_err().suggestion.as_deref(), Some("task"));
+        assert_eq!(request.only(&["taks"]), Ok(()));
     }
 }

@@ -122,3 +122,30 @@ fn parse_error_keeps_the_id_of_the_request() {
     let misunderstood = Message::parse(br#"{"function":5,"id":"a1"}"#).expect_err("refused");
     assert_eq!(misunderstood.id.map(RawValue::get), Some("\"a1\""));
 }
+
+#[test]
+fn with_options_reads_values_like_those_of_a_line() {
+    let values = [
+        ("priority", Value::from(9)),
+        ("delay", "1.5".into()),
+        ("expires", "1h".into()),
+        ("then", ["g", "h"].into_iter().collect()),
+    ];
+    let options = || values.iter().map(|(name, value)| (*name, value));
+    let request = TaskRequest::with_options(options()).unwrap();
+    assert_eq!(
+        (request.priority, request.due),
+        (Some(9), Some(TimeSpec::After(Duration::from_millis(1500))))
+    );
+    let extra = request.extra.unwrap();
+    assert_eq!(
+        (extra.expires, extra.then),
+        (Some(TimeSpec::After(Duration::from_secs(3600))), vec!["g".into(), "h".into()])
+    );
+    let wrong = Value::from(10);
+    assert!(TaskRequest::with_options([("priority", &wrong)]).unwrap_err().message.contains("\"priority\""));
+    assert_eq!(
+        TaskRequest::with_options([("dealy", &wrong)]).unwrap_err().suggestion.as_deref(),
+        Some("delay")
+    );
+}

@@ -152,7 +152,8 @@ impl Handler {
         HandlerInfo::of(self)
     }
 
-    /// Whether `args` fit the handler's type.
+    /// Checks that `args` fit the handler's type. They are decoded again when the handler runs: what is kept of a task
+    /// is JSON, and only here can the client still be sent the error.
     ///
     /// # Errors
     /// Names the field, and the near one where a name was misspelled.

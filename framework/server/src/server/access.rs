@@ -49,7 +49,7 @@ impl Access {
         scopes.into_iter().filter(|(_, has)| *has).map(|(scope, _)| scope).collect()
     }
 
-    /// Whether a token is still required.
+    /// True while a token is still required.
     pub(super) fn is_unknown(self) -> bool {
         self == Self::Unknown
     }

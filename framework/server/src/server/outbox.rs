@@ -75,7 +75,7 @@ impl Outbox {
         self.state.lock().expect("no one panics while holding the outbox")
     }
 
-    /// Whether a further reply without a slot would overtake one that has a slot.
+    /// True while a further reply without a slot would overtake one that has a slot.
     pub(super) fn is_ordered(&self) -> bool {
         !self.state().slots.is_empty()
     }
@@ -93,7 +93,7 @@ impl Outbox {
         state.framing.write_lines(lines, &mut state.ready);
     }
 
-    /// Wakes the session, after [`Outbox::append`] by somebody else.
+    /// Wakes the session, after an [`Outbox::append`] from elsewhere.
     pub(super) fn wake(&self) {
         self.changed.store(true, Ordering::Release);
         self.session.wake();
@@ -195,7 +195,7 @@ impl Outbox {
         state.end
     }
 
-    /// Waits until something was added by somebody other than the session.
+    /// Waits until something was added from outside the session.
     pub(super) async fn changed(&self) {
         poll_fn(|context| {
             self.session.register(context.waker());
@@ -211,7 +211,7 @@ impl Outbox {
         (state.len(), state.awaited)
     }
 
-    /// Whether nothing waits here and nothing is reserved.
+    /// True when nothing waits here and nothing is reserved.
     pub(super) fn is_settled(&self) -> bool {
         let state = self.state();
         state.ready.is_empty() && state.slots.is_empty() && state.awaited == 0

@@ -105,7 +105,7 @@ impl Service {
     ) -> Result<Outcome, RequestError> {
         let verb = self.verbs.find(&request.command)?;
         self.authorize(caller.access, verb.scope)?;
-        request.only(verb.fields.iter().map(|field| field.name))?;
+        request.only(&verb.fields.iter().map(|field| field.name).collect::<Vec<_>>())?;
         (verb.run)(Call { service: self, verb, caller, request }).await
     }
 
@@ -146,7 +146,7 @@ impl Service {
     /// Changes tasks, queues or batches on behalf of an operator; subscribers of batches see the change.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The errors of [`Store::apply`].
     pub(super) async fn apply(&self, command: AdminCommand) -> Result<AdminResult, RequestError> {
         let _changing = self.subscriptions.batches.changing(&command);
         self.store.apply(command).await

@@ -23,7 +23,7 @@ use super::session::state::Session;
 use super::session::transport::websocket::WebSocketTransport;
 use super::stream::Stream;
 
-/// How long a peer may take to answer a close frame.
+/// The time that a peer has to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection that has become a WebSocket, and the rights that its handshake has given.

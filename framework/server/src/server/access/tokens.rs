@@ -1,4 +1,4 @@
-//! The tokens that open a door: read from the settings and from a file, compared without telling how near a guess was.
+//! The valid tokens: read from the settings and from a file, and compared in constant time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use crate::server::reloadable::Reloadable;
 
 /// Shorter ones could be guessed.
 const LENGTH_MIN: usize = 16;
-/// Every comparison goes over so many bytes, however long the token is.
+/// Every comparison takes so many bytes, however long the token is.
 const LENGTH_MAX: usize = 256;
-/// How many tokens there may be; each is compared with every guess.
+/// The most tokens; each is compared with every guess.
 const COUNT_MAX: usize = 1_000;
 
 /// All tokens that are valid at the moment.
 pub(crate) struct Tokens {
-    /// Of the settings.
+    /// Those of the settings.
     fixed: Vec<Token>,
     file: Option<Reloadable<Vec<Token>>>,
 }
 
-/// One token, and what it allows.
+/// One token, and its rights.
 struct Token {
-    /// Filled up with zeros, which no token contains.
+    /// Padded with zeros, which no token contains.
     secret: [u8; LENGTH_MAX],
     access: Access,
 }
@@ -47,12 +47,12 @@ impl Tokens {
         Ok(Self { fixed, file: file.transpose()? })
     }
 
-    /// What this token allows; `None` when it is not one of them.
+    /// The rights of a token; `None` when it is not valid.
     pub(crate) fn find(&self, guess: &str) -> Option<Access> {
         let of_file = self.file.as_ref().map(Reloadable::current);
         let of_file = of_file.as_deref().map(Vec::as_slice).unwrap_or_default();
         let (guessed, fits) = padded(guess);
-        // Goes over all of them whichever fits, and does not look at the rest of one sooner than at its beginning.
+        // Compares all tokens in full, so that the time does not depend on which one fits, or how far.
         let mut found = 0_u32;
         let mut has_found = Choice::from(0);
         for (index, token) in (1_u32..).zip(self.fixed.iter().chain(of_file)) {
@@ -64,8 +64,8 @@ impl Tokens {
         self.fixed.iter().chain(of_file).nth(index).map(|token| token.access)
     }
 
-    /// Looks at the file now, not when its time has come.
-    pub(crate) fn reread(&self) {
+    /// Reads the file now if it has changed.
+    pub(crate) fn reload(&self) {
         if let Some(file) = &self.file {
             file.reload();
         }
@@ -129,7 +129,7 @@ impl Token {
     }
 }
 
-/// Filled up with zeros, and whether it is one that a token can be.
+/// The bytes of a text, padded with zeros, and whether its length is one of a token.
 fn padded(text: &str) -> ([u8; LENGTH_MAX], Choice) {
     let mut bytes = [0; LENGTH_MAX];
     let length = text.len().min(LENGTH_MAX);
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_found_whole_and_never_by_a_part_of_it() {
+    fn find_needs_the_whole_token() {
         let longest = "x".repeat(LENGTH_MAX);
         let listed = format!("first-0123456789:send, second-0123456789:inspect+admin,{longest}:send");
         let tokens = Tokens::open(&listed, None).unwrap();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_token_is_named_by_its_place_and_never_quoted() {
+    fn check_list_names_a_malformed_token_by_its_place() {
         for (listed, says) in [
             ("first-0123456789", "has no scope"),
             ("first-0123456789:send,second:send", "the token number 2: has 6 characters"),

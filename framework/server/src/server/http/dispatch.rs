@@ -237,7 +237,7 @@ fn check_accept(headers: &HeaderMap, route: &Route) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail))
 }
 
-/// Whether one range of `Accept` admits a media type.
+/// True when one range of `Accept` admits a media type.
 fn admits(range: &str, own: &str) -> bool {
     let mut parts = range.split(';').map(str::trim);
     let range = parts.next().unwrap_or_default().to_ascii_lowercase();

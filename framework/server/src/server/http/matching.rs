@@ -24,7 +24,7 @@ pub(super) struct Route {
     pub(super) problems: &'static [u16],
 }
 
-/// What a route does.
+/// The action of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Pushes one task.
@@ -183,7 +183,7 @@ impl Route {
         fits.then_some((parameter.name, value))
     }
 
-    /// Whether it only reads, so that `HEAD` is possible as well.
+    /// True when it only reads, so that `HEAD` is possible as well.
     pub(super) fn is_read_only(&self) -> bool {
         self.method == "GET"
     }

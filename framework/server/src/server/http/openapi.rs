@@ -172,7 +172,7 @@ fn name(status: u16) -> &'static str {
     StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("An answer")
 }
 
-/// Whether a name can stand in a path as it is; others are reached, but not described.
+/// True when a name can stand in a path as it is; others are reached, but not described.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte))
 }

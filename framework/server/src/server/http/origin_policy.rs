@@ -12,13 +12,13 @@ use crate::server::listener::policy::ListenerPolicy;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Which pages may talk to this listener, and under which names.
+/// The origins of pages that may talk to this listener, and its names.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OriginPolicy<'a> {
-    /// Whether only this machine reaches the listener, and with which addresses; `None` is a Unix socket, which no
+    /// The address that the listener is bound to, loopback or not; `None` is a Unix socket, which no
     /// browser reaches.
     address: Option<IpAddr>,
-    /// Whether a client has to show a token, which no foreign page has.
+    /// A client has to show a token, which no foreign page has.
     requires_token: bool,
     origins: &'a [String],
     hosts: &'a [String],
@@ -87,7 +87,7 @@ impl<'a> OriginPolicy<'a> {
         match self.address {
             None => true,
             Some(address) if address.is_loopback() => false,
-            // Nobody can let a number point elsewhere; and where a token is asked for, a name alone opens nothing.
+            // An address cannot be rebound as a name can; and where a token is required, a name alone gives no access.
             Some(_) => literal(host.host()).is_some() || (self.requires_token && self.hosts.is_empty()),
         }
     }

@@ -22,7 +22,7 @@ pub(crate) struct Problem {
     document: Box<Document>,
     status: StatusCode,
     headers: Vec<(HeaderName, String)>,
-    /// Whether the connection closes, because the next request cannot be told from the rest of this one.
+    /// The connection closes, because the next request could not be told from the rest of this one.
     closes: bool,
 }
 

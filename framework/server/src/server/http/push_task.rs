@@ -171,7 +171,7 @@ async fn read_body(mut body: Incoming, context: &SessionContext) -> Result<Vec<u
     }
 }
 
-/// Whether the body is JSON, which it is unless the request says otherwise.
+/// True when the body is JSON, which it is unless the request says otherwise.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
     let value = value.to_str().unwrap_or_default();

@@ -32,7 +32,7 @@ impl ReplyCollector {
     /// Calls a verb with parameters as its fields.
     ///
     /// # Errors
-    /// Those of the verb.
+    /// The errors of [`crate::server::service::Service::call`].
     pub(super) async fn call(&self, verb: &'static str, params: &Params) -> Result<Outcome, RequestError> {
         let request = CommandRequest::new(verb, params.fields());
         self.context.service().call(self.context.caller(&self.outbox), request).await

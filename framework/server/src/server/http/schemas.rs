@@ -20,7 +20,7 @@ const PLACE: &str = "/components/schemas";
 /// The schemas that the document refers to.
 pub(super) struct Schemas {
     generator: SchemaGenerator,
-    /// Those of handlers, by the name of the handler and their own.
+    /// The definitions of handlers' schemas, by the name of the handler and their own.
     embedded: Map<String, Value>,
 }
 

@@ -55,7 +55,7 @@ struct EventStream {
     replies: ReplyCollector,
     /// After so long without an event a comment shows that the connection is alive.
     keepalive: Duration,
-    /// Whether what is followed has an end, with which the stream ends.
+    /// The stream follows one task or one batch, and ends with it.
     has_end: bool,
     /// An event that goes out at once, together with the head of the response.
     next: Option<Bytes>,

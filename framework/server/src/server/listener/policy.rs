@@ -93,7 +93,7 @@ impl ListenerPolicy {
     /// Reads tokens and certificates again if their files have changed.
     pub(crate) fn reload(&self) {
         if let Some(authenticator) = &self.authenticator {
-            authenticator.tokens.reread();
+            authenticator.tokens.reload();
         }
         if let Some(tls) = &self.tls {
             tls.reload();

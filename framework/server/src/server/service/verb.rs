@@ -50,7 +50,7 @@ pub(crate) struct Call<'a> {
     pub(crate) request: CommandRequest<'a>,
 }
 
-/// What a verb came to.
+/// The outcome of a call.
 pub(crate) enum Outcome {
     /// The whole result, rendered once for all protocols.
     Result(Box<RawValue>),
@@ -65,7 +65,7 @@ impl Outcome {
         Self::Result(to_raw_value(value).expect("no result holds a map with odd keys"))
     }
 
-    /// What a protocol renders; `None` when there is nothing but what goes to the outbox.
+    /// The JSON that a protocol replies with; `None` when all replies go to the outbox.
     pub(crate) fn into_result(self) -> Option<Box<RawValue>> {
         #[derive(Serialize)]
         struct GrantedScopes {

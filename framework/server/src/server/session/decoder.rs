@@ -92,7 +92,7 @@ impl Decoder {
         }
     }
 
-    /// How the messages of a page are told apart.
+    /// The framing of the messages of a page.
     pub(super) fn framing(&self) -> Framing {
         match self {
             Self::Undecided { .. } | Self::Lines(_) => Framing::Lines,

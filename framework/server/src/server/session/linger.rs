@@ -8,9 +8,9 @@ use tokio::time::timeout;
 use crate::server::poll::at_once;
 use crate::server::stream::Stream;
 
-/// How long input of the peer is read and discarded.
+/// The longest time for which input of the peer is read and discarded.
 const TIME_MAX: Duration = Duration::from_secs(1);
-/// How many bytes of input are discarded at most.
+/// The most bytes of input that are discarded.
 const BYTES_MAX: usize = 4 << 20;
 
 /// Shuts down the writing side, and discards what the peer still sends: a system that has unread bytes when a socket

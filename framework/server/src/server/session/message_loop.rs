@@ -167,7 +167,7 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
         Ok(self.transport.broken().is_none())
     }
 
-    /// Whether the listener accepts what was detected on the connection; if not, the peer is sent the error.
+    /// Checks that the listener accepts the protocol that was detected; if not, the peer is sent the error.
     fn is_allowed(&self, page: &MessageBatch) -> bool {
         let Session { policy, outbox, record, .. } = self.session;
         let Some(protocol) = self.transport.detected() else { return true };
@@ -214,7 +214,7 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
         Ok(())
     }
 
-    /// Whether another read keeps this connection within `max_output_buffer` and `max_in_flight`.
+    /// True while another read keeps this connection within `max_output_buffer` and `max_in_flight`.
     fn wants_input(&self) -> bool {
         let limits = &self.session.context.limits;
         let (held, awaited) = self.session.outbox.load();

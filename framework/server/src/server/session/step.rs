@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use framework_protocol::DetectedProtocol;
 
-/// Where a session goes after a phase.
+/// The next step of a session after a phase.
 pub(crate) enum SessionStep {
     /// The peer has closed and has its replies, or nothing more is to be read.
     Closed,

@@ -24,10 +24,10 @@ pub(crate) trait MessageTransport {
     /// The number of bytes that are still to be written.
     fn left(&self) -> usize;
 
-    /// Whether something is still to be written, if only from an inner buffer.
+    /// True while something is still to be written, if only from an inner buffer.
     fn has_output(&self) -> bool;
 
-    /// How the messages of a page are told apart.
+    /// The framing of the messages of a page.
     fn framing(&self) -> Framing;
 
     /// The protocol of the first bytes, if the listener's policy is still to be asked about it.
@@ -35,17 +35,17 @@ pub(crate) trait MessageTransport {
         None
     }
 
-    /// Whether the connection is encrypted.
+    /// True when the connection is encrypted.
     fn is_encrypted(&self) -> bool {
         false
     }
 
-    /// Why nothing more can be read, if that is so.
+    /// The protocol violation after which nothing more can be read.
     fn broken(&self) -> Option<&RequestError> {
         None
     }
 
-    /// Whether [`MessageTransport::poll_heartbeat`] has something to do.
+    /// True when [`MessageTransport::poll_heartbeat`] has something to do.
     fn has_heartbeat(&self) -> bool {
         false
     }

@@ -9,7 +9,7 @@ use super::fields::field;
 use crate::server::access::Scope;
 use crate::server::service::{Call, Outcome, ResultSchema, Verb};
 
-/// The verb's name, and the first word of a line `auth SECRET`.
+/// The name of the verb, which also begins a line `auth SECRET`.
 pub(crate) const AUTH: &str = "auth";
 
 pub(super) static VERBS: &[Verb] = &[Verb {
@@ -30,7 +30,7 @@ struct Token<'a>(#[serde(borrow)] Cow<'a, str>);
 /// When there is none, or there are other fields.
 pub(crate) fn token<'a>(request: &mut CommandRequest<'a>) -> Result<Cow<'a, str>, RequestError> {
     let Token(token) = request.need("token", "a string")?;
-    request.only([].into_iter())?;
+    request.only(&[])?;
     Ok(token)
 }
 

@@ -9,7 +9,7 @@ use crate::server::access::Scope;
 use crate::server::service::{Call, Outcome, ResultSchema, Verb};
 use crate::store::{AdminCommand, Query};
 
-/// How long the name of a batch may be, in bytes.
+/// The longest name of a batch, in bytes.
 const NAME_MAX: usize = 200;
 
 pub(super) static VERBS: &[Verb] = &[

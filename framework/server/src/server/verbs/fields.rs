@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::server::service::{Call, Field, Outcome};
 use crate::store::{Query, QueryResult};
 
-/// How many entries a list has unless the call says so, and at most.
+/// The length of a list unless the call says so, and the longest.
 const LIMIT_DEFAULT: usize = 20;
 const LIMIT_MAX: usize = 1_000;
 /// Longer times would overflow: a century.

@@ -15,18 +15,18 @@ const SUBPROTOCOL: &str = "think";
 /// The prefix of a token among the subprotocols: pages have no other way to show one.
 const BEARER: &str = "bearer.";
 
-/// Whether a request is a WebSocket handshake.
+/// True when a request is a WebSocket handshake.
 pub(crate) fn is_wanted<B>(request: &Request<B>) -> bool {
-    has_word(request.headers(), &UPGRADE, "websocket") && has_word(request.headers(), &CONNECTION, "upgrade")
+    has_item(request.headers(), &UPGRADE, "websocket") && has_item(request.headers(), &CONNECTION, "upgrade")
 }
 
 /// The token that a page shows among its subprotocols.
 pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
-    words(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(|word| word.strip_prefix(BEARER))
+    items(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(|item| item.strip_prefix(BEARER))
 }
 
 /// The response to a handshake. The request becomes a WebSocket if its status is 101; a client of another version is
-/// told the supported one.
+/// sent the supported one.
 ///
 /// # Errors
 /// When the request is no such handshake, or asks for it at another path than `/`.
@@ -51,7 +51,7 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<()>, RequestErr
         .header(CONNECTION, "Upgrade")
         .header(SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
     // A browser closes when it offered some and none is chosen.
-    if words(headers, &SEC_WEBSOCKET_PROTOCOL).any(|word| word == SUBPROTOCOL) {
+    if items(headers, &SEC_WEBSOCKET_PROTOCOL).any(|item| item == SUBPROTOCOL) {
         response = response.header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
     }
     finish(response)
@@ -70,12 +70,12 @@ fn is_key(key: &HeaderValue) -> bool {
     }
 }
 
-fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    words(headers, name).any(|found| found.eq_ignore_ascii_case(word))
+fn has_item(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
+    items(headers, name).any(|found| found.eq_ignore_ascii_case(item))
 }
 
 /// The comma-separated parts of a header, which may occur several times.
-fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }

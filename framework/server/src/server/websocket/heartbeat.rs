@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How many pings in a row may stay unanswered.
+/// The number of pings in a row that may stay unanswered.
 const MISSED_MAX: u32 = 2;
 
 /// The heartbeat of a peer: any input, or output that it reads.
@@ -65,7 +65,7 @@ impl Heartbeat {
         self.last + self.interval * (self.missed + 1)
     }
 
-    /// Whether too many pings stayed unanswered.
+    /// True when too many pings stayed unanswered.
     pub(crate) fn is_over(&self) -> bool {
         self.missed > MISSED_MAX
     }

@@ -18,7 +18,7 @@ pub(crate) struct StreamTransport<'a> {
     decoder: Decoder,
     output: Vec<u8>,
     written: usize,
-    /// Whether the stream may still hold bytes that were written to it.
+    /// The stream may still hold bytes that were written to it.
     is_dirty: bool,
 }
 

@@ -37,12 +37,12 @@ pub(crate) struct WebSocketTransport {
     output: Vec<u8>,
     /// Frames that are not yet handed to the socket.
     rest: Bytes,
-    /// Whether the socket may still hold output.
+    /// The socket may still hold output.
     is_dirty: bool,
     /// Why the peer is not read from any more.
     failure: Option<CloseFrame>,
     is_over: bool,
-    /// Whether the peer has sent a close frame, after which it may be sent nothing but the same.
+    /// The peer has sent a close frame, after which nothing but a close frame may be sent.
     has_closed: bool,
 }
 
