@@ -258,5 +258,5 @@ fn project_commands_need_no_token() {
     assert_eq!(status["pid"], server.pid());
     // Through the port, they do.
     let ran = server.think(&["task:status"]).exits(5);
-    assert!(ran.stderr.contains("who you are"), "{ran:?}");
+    assert!(ran.stderr.contains("Authentication required"), "{ran:?}");
 }
