@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::error::{ErrorCode, RequestError};
+use crate::error::RequestError;
 use crate::line_decoder::MessageBatch;
 
 /// The number of bytes that the length takes.
@@ -111,7 +111,7 @@ fn length(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::ErrorCode;
+    use crate::ErrorCode;
 
     fn framed(messages: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();

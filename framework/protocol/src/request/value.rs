@@ -115,7 +115,7 @@ impl Span<'_> {
     fn duration(&self) -> Option<Duration> {
         let span = match self {
             Self::Seconds(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
-            Self::Text(text) => duration::parse(text).ok(),
+            Self::Text(text) => duration::parse(text),
         };
         span.filter(|span| *span <= LONGEST)
     }

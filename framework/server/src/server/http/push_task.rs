@@ -182,11 +182,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// Parses `?wait`: `5s`, or a number of seconds.
 fn parse_wait(text: &str, max: Duration) -> Result<Duration, RequestError> {
     match duration::parse(text) {
-        Ok(wait) if wait <= max => Ok(wait),
-        Ok(_) => {
+        Some(wait) if wait <= max => Ok(wait),
+        Some(_) => {
             let max = humantime::format_duration(max);
             Err(RequestError::bad_request(format!("\"wait\" must be at most {max} (max_http_wait).")))
         }
-        Err(_) => Err(RequestError::bad_request("\"wait\" must be seconds, or a text such as \"5s\".")),
+        None => Err(RequestError::bad_request("\"wait\" must be seconds, or a text such as \"5s\".")),
     }
 }
