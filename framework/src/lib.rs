@@ -18,7 +18,7 @@ pub use framework_console::{app, app_log, command, config, console, input, log, 
 #[cfg(feature = "tasks")]
 pub use framework_protocol::{self as protocol, task, views};
 #[cfg(feature = "server")]
-pub use framework_server::{schedule, server, store};
+pub use framework_server::{rules, schedule, server, store};
 
 pub mod prelude;
 

@@ -82,7 +82,7 @@ impl<'a> ScheduleRow<'a> {
             name: &schedule.name,
             function: schedule.handler.name,
             args: serde_json::from_slice(&schedule.args)?,
-            queue: schedule.queue,
+            queue: &schedule.queue,
             cron: schedule.cron.expression(),
             timezone: schedule.cron.timezone(),
             missed: schedule.missed,

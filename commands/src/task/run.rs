@@ -43,17 +43,18 @@ impl Execute for Run {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let id = self.id;
         let handlers = Arc::new(Handlers::collect()?);
-        let task = self.queue.open(app)?.task(&handlers, id)?;
+        let task = self.queue.open(app)?.task(id)?;
         let task =
             task.ok_or_else(|| anyhow!("there is no task {id} in the queue file, or it is no longer kept"))?;
-        let function = task.new.handler.name;
+        let function = &*task.new.function;
         output.warn(format_args!(
             "task {id} ({function}) runs in this process only: on the server it stays as it is, and if it waits, it \
              will run again"
         ));
-        let attempt = Attempt::standalone(task.clone(), task.attempts() + 1, app.config()?.clone(), handlers);
+        let attempt =
+            Attempt::standalone(task.clone(), task.attempts() + 1, app.config()?.clone(), handlers)?;
         let outcome = attempt.run().await;
-        let log = task.notes().map(|notes| notes.log).unwrap_or_default();
+        let log = task.progress_log().map(|log| log.log).unwrap_or_default();
         for line in log.iter().filter(|line| line.attempt == attempt.number()) {
             output.note(format_args!("  {}", escape_control(&line.text)));
         }

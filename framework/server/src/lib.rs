@@ -7,6 +7,7 @@ extern crate self as framework;
 
 pub mod schedule;
 pub mod store;
+pub mod rules;
 pub mod server;
 
 /// What `#[derive(Task)]` names in this crate's own tests.

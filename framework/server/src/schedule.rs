@@ -4,6 +4,8 @@ mod collect;
 mod cron;
 mod settings;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 pub use cron::Cron;
 use framework_console::config::Origin;
@@ -24,7 +26,7 @@ pub struct Schedule {
     pub handler: &'static Handler,
     /// The arguments, as JSON that fits the handler.
     pub args: Bytes,
-    pub queue: &'static str,
+    pub queue: Arc<str>,
     pub cron: Cron,
     pub missed: MissedRunPolicy,
     pub overlap: OverlapPolicy,
@@ -65,7 +67,7 @@ impl Schedule {
 
     /// A task for a run by hand, without a key.
     pub fn now(&self) -> NewTask {
-        NewTask { queue: self.queue, ..NewTask::with_defaults(self.handler, self.args.clone()) }
+        NewTask { queue: self.queue.clone(), ..NewTask::with_defaults(self.handler, self.args.clone()) }
     }
 
     /// The key of the run at `time_ms`, such as `schedule/morning_mail/2026-12-01T01:00:00Z`. It is in UTC,

@@ -1,26 +1,27 @@
-//! Where tasks survive: a handful of verbs, each on a batch.
+//! The stores, where accepted tasks are kept until they have ended, and for a while after.
 
-mod wakeups;
-mod index;
 mod admin;
 mod clock;
-mod stats;
+mod due_heap;
+mod index;
 mod memory;
-mod intern;
-mod ready_queues;
 mod options;
-pub mod sqlite;
 mod query;
+mod ready_queues;
+pub mod sqlite;
+mod stats;
 mod view_parts;
+mod wakeups;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use admin::AdminCommand;
 use bytes::Bytes;
 pub use clock::{Clock, Now};
-use framework_protocol::task::{NewTask, TaskId, TaskRecord, WaiterId};
-use framework_protocol::views::{AdminResult, State};
+use framework_protocol::task::{NewTask, TaskId, TaskRecord};
+use framework_protocol::views::{AdminResult, BatchInfo, State};
 use framework_protocol::{Durability, RequestError};
 use futures_util::future::BoxFuture;
 pub use memory::Memory;
@@ -29,76 +30,114 @@ pub use query::{Query, QueryResult};
 pub use sqlite::Sqlite;
 pub use stats::StoreStats;
 
-/// Where tasks survive. Every verb takes a batch, and is atomic for each task of it.
+/// The place where tasks are kept. Every verb takes a batch, and is atomic for each task of it.
 ///
-/// A store knows what is where and never why: when to try again, how long to wait, whom to tell is decided by
-/// the rooms of the server.
+/// A store knows where each task is and never why: retries, pauses, chains and replies are decided by its
+/// callers, and events that arise within it (the end of a batch, a lost attempt) by the [`Rules`] it was
+/// opened with.
 pub trait Store: Send + Sync + 'static {
-    /// `memory`, `sqlite`, ..
+    /// The name of the kind of store, such as `memory` or `sqlite`.
     fn name(&self) -> &'static str;
 
-    /// What an accepted task survives.
+    /// The failures that an accepted task survives.
     fn durability(&self) -> Durability;
 
-    /// Accepts tasks; each gets its id, in the order given, or is refused on its own. One whose `key` was seen
-    /// within the window is the first one again, and nothing new.
+    /// Accepts tasks; each gets its id, in the order given, or is refused on its own. A task whose `key` was
+    /// seen within the window is not accepted again: it gets the id of the first one.
     ///
-    /// What is accepted is as durable as [`Store::durability`] says when this returns, and can be taken; who
-    /// sleeps in [`Store::ready`] may learn of it only from [`Store::ring`].
-    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>>;
+    /// Accepted tasks are as durable as [`Store::durability`] says when this returns, and can be taken;
+    /// callers that sleep in [`Store::ready`] may be woken only by [`Store::wake_workers`].
+    fn push(&self, tasks: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>> {
+        self.push_observed(tasks, Box::new(|_| ()))
+    }
 
-    /// Wakes whoever waits for what was pushed. Apart from `push`, so that many pushes can share one waking.
+    /// Accepts tasks as [`Store::push`] does, and calls `on_accepted` with the ids before any of the tasks
+    /// can be taken, so that a caller can register for their ends without missing one. It is dropped when
+    /// none is accepted.
+    fn push_observed(
+        &self,
+        tasks: Vec<NewTask>,
+        on_accepted: OnAccepted,
+    ) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>>;
+
+    /// Wakes the callers that wait for pushed tasks. Apart from `push`, so that many pushes can share one
+    /// wakeup.
     fn wake_workers(&self);
 
-    /// Waits until there is something to take for this line of workers (its place in [`StoreOptions::lines`]);
+    /// Waits until there is something to take for a group of workers (its index in [`StoreOptions::groups`]);
     /// `false` when the store is closed and there never will be. May be cancelled at any time.
-    fn ready(&self, line: usize) -> BoxFuture<'_, bool>;
+    fn ready(&self, group: usize) -> BoxFuture<'_, bool>;
 
-    /// Leases up to `limit` of the line's tasks that are due, in the order of work; none if there are none.
-    /// A lease ends after [`StoreOptions::lease`] unless it is renewed, and the task can be taken again.
+    /// Leases up to `limit` due tasks of the group, in the order of work; none if there are none. A lease
+    /// ends after [`StoreOptions::lease`] unless it is renewed, and the task can be taken again.
     ///
     /// Must not be cancelled: a lease taken and dropped is a task that nobody runs.
-    fn take(&self, line: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
+    fn take(&self, group: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
 
     /// Prolongs leases by [`StoreOptions::lease`] from now; `false` for one that is not held any more.
     fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>>;
 
-    /// Writes what became of leases. `false` for one whose token is not the current one: it changed nothing.
-    /// What it wrote is durable soon: a crash before that runs the task again.
+    /// Applies the dispositions of leased tasks, and accepts the tasks that follow them in the same
+    /// transaction. `false` for one whose token is not the current one: it changed nothing.
+    ///
+    /// Settlements are durable soon after: a crash before that runs the task again.
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>>;
 
-    /// Changes what is there on behalf of people; durable when this returns.
-    fn apply(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>>;
+    /// Carries out a command of administration; durable when this returns.
+    fn apply(&self, command: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>>;
 
-    /// Waits for tasks that ended without an attempt of theirs: cancelled while they waited, expired, set aside
-    /// because their process died. Each is told once, to one caller. May be cancelled at any time.
+    /// Waits for tasks that ended without a settlement: cancelled while they waited, expired, or failed
+    /// because their process died. Each is returned once, to one caller. May be cancelled at any time.
     fn next_terminated(&self) -> BoxFuture<'_, Vec<TerminatedTask>>;
 
-    /// Answers a question about what is there; sees everything that happened before it was asked.
-    fn query(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>>;
+    /// Answers a query, which sees everything that happened before it.
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>>;
 
-    /// How many tasks are where, all counted at one moment.
+    /// Counts the tasks by where they are, all at one moment.
     fn counts(&self) -> BoxFuture<'_, StoreStats>;
 
-    /// Writes what is still on its way to the disk; all that happened before is durable when this returns, as far
-    /// as the disk lets it be.
+    /// Writes what is still on its way to the disk; all that happened before is durable when this returns, as
+    /// far as the disk lets it be.
     fn flush(&self) -> BoxFuture<'_, ()>;
 
-    /// Accepts nothing any more; tasks that survive the process are not handed out any more either, and others
-    /// are until none is due.
+    /// Accepts nothing from now on. Tasks that survive the process are not leased any more either; others are
+    /// until none is due.
     fn close(&self);
 
-    /// Lets another process have what survives this one, after [`Store::flush`]: nothing is locked any more when this
-    /// returns, and whatever is asked, settled or changed from then on is refused or forgotten. Gives the waiting
-    /// tasks that carry a ticket, which only this process knows of.
-    fn unlock(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>>;
+    /// Releases the lock on durable tasks for another process, after [`Store::flush`]. Later pushes,
+    /// settlements and commands are refused or without effect.
+    fn unlock(&self) -> BoxFuture<'_, ()>;
 }
 
-/// What a push came to.
+/// A callback for the accepted tasks of one push: each with its place in the pushed batch.
+pub type OnAccepted = Box<dyn FnOnce(&mut dyn Iterator<Item = (usize, Accepted)>) + Send>;
+
+/// The decisions about events that arise within a store, which applies them in the transaction of the event.
+pub trait Rules: Debug + Send + Sync + 'static {
+    /// The task that follows the end of a batch.
+    fn batch_ended(&self, batch: &BatchInfo) -> Option<NewTask>;
+
+    /// The fate of a task after its `crashes`th attempt whose end nobody saw, for this reason.
+    fn attempt_lost(&self, crashes: u32, reason: &str) -> LostAttempt;
+
+    /// The concurrency key of waiting tasks with so many crashes, and how many of these may run at once.
+    fn crash_concurrency(&self, crashes: u32) -> Option<(&'static str, u32)>;
+}
+
+/// The fate of a task after an attempt whose end nobody saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LostAttempt {
+    /// It waits for another attempt; the text is the error of the lost one.
+    Retry(String),
+    /// It has failed with this error.
+    Failed(String),
+}
+
+/// The answer to an accepted push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     pub id: TaskId,
-    /// `false`: a task with the same key was there already, and this is its id.
+    /// `false` when this is the id of an earlier task with the same key.
     pub is_new: bool,
 }
 
@@ -110,64 +149,73 @@ pub struct Lease {
     pub attempt: u32,
     /// Names this attempt among all others.
     pub token: LeaseToken,
-    /// Where the attempt is marked as running.
-    pub mark: RunningMarker,
+    marker: RunningMarker,
 }
 
-/// Where an attempt is marked as running, so that it is known after a crash which ones were.
-#[derive(Debug, Default)]
-pub struct RunningMarker(Option<(Arc<sqlite::RunningSlots>, u32, TaskId)>);
-
-impl RunningMarker {
-    /// Marks the attempt as running, from when it begins until it is settled: for the handlers of tasks that are
-    /// only leased have not been called yet.
+impl Lease {
+    /// Notes that the attempt begins, until it is settled: should the process die from now on, it is counted
+    /// as a crash of the task. A task that is only leased has not run.
     pub fn begin(&self) {
-        if let Some((slots, slot, id)) = &self.0 {
-            slots.mark(*slot, *id);
+        if let Some((marks, slot)) = &self.marker.0 {
+            marks.mark(*slot, self.task.id);
         }
     }
+}
+
+/// The place where an attempt is marked as running; none for a store that does not survive its process.
+#[derive(Debug, Default)]
+struct RunningMarker(Option<(Arc<dyn RunningMarks>, u32)>);
+
+/// Records, in a place that survives the process, the tasks that were running when it died.
+trait RunningMarks: Debug + Send + Sync {
+    fn mark(&self, slot: u32, task: TaskId);
 }
 
 /// Names one attempt; a settlement with an older one is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseToken(pub u64);
 
-/// A task that ended without an attempt of its own.
+/// A task that ended without a settlement.
 #[derive(Debug)]
 pub struct TerminatedTask {
     pub task: Arc<TaskRecord>,
     /// A terminal one.
     pub state: State,
-    /// Why, for people.
+    /// The reason, for people.
     pub error: String,
 }
 
-/// What became of a lease.
+/// The end of a lease.
 #[derive(Debug)]
 pub struct Settlement {
     pub task: TaskId,
     pub token: LeaseToken,
     pub disposition: Disposition,
-    /// When the attempt began, in milliseconds since 1970, and how long it took.
+    /// The begin of the attempt in milliseconds since 1970, and its length.
     pub started_ms: u64,
     pub ran: Duration,
-    /// Tasks to accept together with this end: either both are written, or neither. Empty unless it is done.
+    /// Tasks to accept together with this end: either both are written, or neither. Ignored unless it is
+    /// done.
     pub follow: Vec<NewTask>,
 }
 
-/// Where a task goes after an attempt.
+/// The place of a task after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposition {
     /// It has ended with this result.
     Done(Bytes),
     /// It has ended with this error.
     Failed(String),
-    /// It has ended because somebody cancelled it while it ran.
+    /// It has ended because it was cancelled while it ran.
     Cancelled,
-    /// The attempt failed with this error, and the task waits for another one, which may start after the pause.
+    /// The attempt failed with this error, and the task waits for another one, which may start after the
+    /// pause.
     Retry { pause: Duration, error: String },
     /// It waits as before; the attempt does not count.
     Requeue,
+    /// It waits outside of its queue, because this process does not contain its function; the attempt does
+    /// not count. A later process that recovers the task leases it again.
+    Park,
 }
 
 impl Disposition {
@@ -176,3 +224,6 @@ impl Disposition {
         matches!(self, Self::Done(_) | Self::Failed(_) | Self::Cancelled)
     }
 }
+
+#[cfg(test)]
+mod tests;

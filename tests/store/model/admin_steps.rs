@@ -200,11 +200,13 @@ impl Player {
     }
 
     async fn open_batch(&mut self, then: Option<&'static str>) -> Result<Vec<Draft>> {
-        let handler = then.map(|name| self.reference.handlers.find(name).unwrap());
         let name = format!("batch \u{e9} {}", self.reference.batches.len());
         let function = PLAIN.to_owned();
-        let change =
-            AdminCommand::OpenBatch { name: name.clone(), function: function.clone(), then: handler };
+        let change = AdminCommand::OpenBatch {
+            name: name.clone(),
+            function: function.clone(),
+            then: then.map(str::to_owned),
+        };
         let answer = self.ask(change).await;
         let Ok(AdminResult::Batch(id)) = answer else { bail!("opening a batch came to {answer:?}") };
         let last = self.reference.batches.keys().next_back().copied().unwrap_or_default();

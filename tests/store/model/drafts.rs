@@ -107,7 +107,7 @@ impl Draft {
     pub(super) fn task(&self, handlers: &Handlers) -> NewTask {
         let handler = handlers.find(self.function).unwrap();
         let mut new = NewTask::with_defaults(handler, Bytes::from(self.args.clone()));
-        new.queue = self.queue;
+        new.queue = self.queue.into();
         new.priority = self.priority;
         new.due = self.due;
         let is_rare = self.expires.is_some()

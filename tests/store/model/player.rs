@@ -10,7 +10,7 @@ use framework::store::Lease;
 use framework::store::Query;
 use framework::store::QueryResult;
 use framework::store::Settlement;
-use framework::task::TaskId;
+use framework::task::{NewTask, TaskId};
 use framework::views::{Filter, State};
 
 use super::drafts::Draft;
@@ -139,7 +139,7 @@ impl Player {
             let Some(leased) = &mut sheet.lease else { continue };
             leased.has_begun = true;
             if let Some(lease) = self.leases.get(id) {
-                lease.mark.begin();
+                lease.begin();
             }
         }
     }
@@ -151,7 +151,7 @@ impl Player {
             disposition: settled.disposition.clone(),
             started_ms: self.reference.wall_ms(),
             ran: std::time::Duration::from_millis(3),
-            follow: settled.follow.iter().map(|draft| draft.task(&self.reference.handlers)).collect(),
+            follow: self.follow(settled),
         };
         let answers = self.opened.store().settle(settled.iter().map(settlement).collect()).await;
         ensure!(answers.len() == settled.len(), "{} answers to {} ends", answers.len(), settled.len());
@@ -174,6 +174,19 @@ impl Player {
         self.arrive(follow).await
     }
 
+    /// The tasks that the finisher hands to the store together with an end.
+    fn follow(&self, settled: &Settled) -> Vec<NewTask> {
+        let handlers = &self.reference.handlers;
+        let pushed = settled.follow.iter().map(|draft| draft.task(handlers));
+        let chained = match (&settled.disposition, self.reference.tasks.get(&settled.task)) {
+            (Disposition::Done(result), Some(sheet)) => {
+                framework::rules::chained(handlers, &sheet.draft.task(handlers), result)
+            }
+            _ => None,
+        };
+        pushed.chain(chained).collect()
+    }
+
     fn settled(&mut self, settled: &Settled) -> Vec<Draft> {
         let (id, steady) = (settled.task, self.reference.steady());
         self.leases.remove(&id);
@@ -181,7 +194,7 @@ impl Player {
         let is_cancelled = sheet.lease.take().is_some_and(|lease| lease.is_cancelled);
         match &settled.disposition {
             // A cancel that was confirmed is not undone.
-            Disposition::Requeue | Disposition::Retry { .. } if is_cancelled => {
+            Disposition::Requeue | Disposition::Park | Disposition::Retry { .. } if is_cancelled => {
                 self.reference.unreported_ends.insert(id, true);
                 self.reference.end(id, State::Cancelled)
             }
@@ -206,7 +219,7 @@ impl Player {
                 sheet.is_in_order = false;
                 Vec::new()
             }
-            Disposition::Requeue => {
+            Disposition::Requeue | Disposition::Park => {
                 sheet.state = State::Waiting;
                 sheet.is_returned = true;
                 sheet.may_expire = true;

@@ -105,7 +105,7 @@ impl Reference {
             "attempt {} of task {id} is one of {numbers:?}",
             lease.attempt
         );
-        ensure!(lease.task.new.handler.name == sheet.draft.function, "task {id} has another function");
+        ensure!(*lease.task.new.function == *sheet.draft.function, "task {id} has another function");
         ensure!(lease.task.new.args == sheet.draft.args.as_bytes(), "task {id} has other arguments");
         ensure!(
             (lease.task.failures(), lease.task.crashes()) == (sheet.failures, sheet.crashes),
@@ -113,6 +113,7 @@ impl Reference {
             lease.task.failures(),
             lease.task.crashes()
         );
+        lease.task.set_blocking(sheet.draft.is_blocking());
         sheet.state = State::Running;
         sheet.is_returned = false;
         sheet.lease = Some(Leased { token: lease.token, until, has_begun: false, is_cancelled: false });

@@ -46,7 +46,7 @@ async fn standalone_attempt_needs_no_server() {
     let new = NewTask::from_json(&handlers, Some("test_pushes"), "null".into()).unwrap();
     let task =
         Arc::new(framework::task::TaskRecord::new(7, NewTask { attempts: 1, ..new }, Instant::now(), 0));
-    let attempt = Attempt::standalone(task, 1, Config::at("/no/project", []), handlers);
+    let attempt = Attempt::standalone(task, 1, Config::at("/no/project", []), handlers).unwrap();
     let outcome = attempt.run().await;
     assert_eq!(outcome.text(), "result");
     let pushed: Vec<_> = attempt.take_pushed(&outcome).into_iter().map(|task| task.args).collect();

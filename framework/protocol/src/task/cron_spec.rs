@@ -1,10 +1,10 @@
-//! When tasks of a handler are made by the clock.
+//! The schedule by which the server makes tasks of a handler.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When tasks of a handler are made by the clock: what `cron`, `timezone`, `missed` and `overlap` of
-/// `#[task(..)]` say, and the tables of config/schedule.toml.
+/// The schedule by which the server makes tasks of a handler: `cron`, `timezone`, `missed` and `overlap` of
+/// `#[task(..)]`, and of the tables of config/schedule.toml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CronSpec {
     /// Five fields, or six that begin with the seconds; see [`Cron`](framework_server::schedule::Cron).
@@ -16,17 +16,17 @@ pub struct CronSpec {
 }
 
 impl CronSpec {
-    /// In UTC; missed runs are made up for once; runs may overlap.
+    /// A schedule in UTC whose missed runs are made up for once and whose runs may overlap.
     pub const fn of(cron: &'static str) -> Self {
         Self { cron, timezone: "UTC", missed: MissedRunPolicy::Once, overlap: OverlapPolicy::Allow }
     }
 }
 
-/// What becomes of the times at which no server ran, or none that could accept a task.
+/// The runs that are made up for when no server ran at their time, or none that could accept a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MissedRunPolicy {
-    /// Nothing, unless it was less than a minute ago.
+    /// None, unless its time was less than a minute ago.
     Skip,
     /// One task for all of them, as soon as one can be accepted.
     #[default]
@@ -35,7 +35,7 @@ pub enum MissedRunPolicy {
     All,
 }
 
-/// What happens when the time comes and the task of the time before has not ended.
+/// The policy for a run whose time comes while the task of the run before has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OverlapPolicy {

@@ -1,17 +1,18 @@
-//! When something falls due: at once, after a while, or at a time of the clock on the wall.
+//! A due time: at once, after a pause, or at a time of the wall clock.
 
 use std::time::{Duration, SystemTime};
 
 use crate::request::TimeSpec;
 
-/// When something falls due.
+/// A due time.
 ///
-/// The two kinds differ when somebody sets the clock: a while stays as long as it is, a time of day follows.
+/// The two kinds differ when the clock is set: a pause stays as long as it is, a time of day follows the
+/// clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Due {
     #[default]
     Now,
-    /// This long after it was asked for.
+    /// This long after the request.
     After(Duration),
     /// When the clock shows so many milliseconds since 1970 in UTC.
     At(u64),

@@ -1,4 +1,4 @@
-//! What an attempt wants to follow it: further tasks, and a chain that begins with its result.
+//! The tasks that an attempt wants to follow it: pushed ones, and a chain that begins with its result.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ pub const PUSHES_MAX: usize = 10_000;
 /// How many functions may follow one another.
 const CHAIN_MAX: usize = 16;
 
-/// What one attempt wants to follow it.
+/// The tasks that one attempt wants to follow it.
 #[derive(Default)]
 pub(super) struct FollowUps {
     attempt: u32,
@@ -41,7 +41,7 @@ impl FollowUps {
         self.attempt == attempt && !(self.pushes.is_empty() && self.chain.is_empty())
     }
 
-    /// The tasks to accept, now that the result is there.
+    /// The tasks to accept with this result.
     pub(super) fn tasks(self, result: &Bytes) -> Vec<NewTask> {
         let mut tasks = self.pushes;
         if let Some((first, rest)) = self.chain.split_first() {
@@ -54,7 +54,7 @@ impl FollowUps {
         tasks
     }
 
-    /// What an earlier attempt wanted goes: it has failed.
+    /// The follow-ups of this attempt; those of an earlier one are dropped, for it has failed.
     fn of(&mut self, attempt: u32) -> &mut Self {
         if self.attempt != attempt {
             *self = Self { attempt, ..Self::default() };

@@ -1,108 +1,24 @@
 //! The code registered under a name that runs tasks, and the registry of all of it.
 
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use bytes::Bytes;
 use framework_console::config::did_you_mean;
 use framework_console::log::with_task;
 use futures_util::future::BoxFuture;
 use rustc_hash::FxHashMap;
 use schemars::Schema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attempt::Attempt;
-use super::cron_spec::CronSpec;
+use super::new_task::NewTask;
 use super::outcome::{Outcome, Retry};
 use super::panic::caught;
 use super::schema::HandlerInfo;
+use super::task_type::{Handle, HandleBlocking, Task, TaskOptions};
 use crate::error::{ErrorCode, RequestError};
-
-/// What `#[derive(Task)]` says of a struct: the name that clients call it by, and its options.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a task",
-    label = "this is not a task",
-    note = "write `#[derive(Serialize, Deserialize, Task)] #[task(name = \"..\")]` above `{Self}`"
-)]
-pub trait Task: Serialize + DeserializeOwned + Send + 'static {
-    /// The wire's `function`.
-    const NAME: &'static str;
-    const OPTIONS: TaskOptions;
-
-    /// The JSON Schema (draft 2020-12) of the arguments; any value where nothing is known of them.
-    fn schema() -> Schema {
-        Schema::default()
-    }
-}
-
-/// How a task is run. The struct it is implemented for is the task's arguments.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` derives Task but has no handler",
-    label = "nothing says how to run this task",
-    note = "write `impl Handle for {Self} {{ type Output = (); async fn handle(self, attempt: &Attempt) -> Result<()> {{ .. }} }}`",
-    note = "or, if it blocks: `#[task(blocking)]` and `impl HandleBlocking for {Self}`"
-)]
-pub trait Handle: Task {
-    /// What a client that waits is told; `()` is `null`.
-    type Output: Serialize;
-
-    /// Runs one attempt. An error fails the attempt; see [`no_retry`](super::no_retry) and
-    /// [`retry_after`](super::retry_after) for a say in what follows. A panic fails it likewise.
-    ///
-    /// At least once: a task whose process died, or whose attempt failed, is run again.
-    fn handle(self, attempt: &Attempt) -> impl Future<Output = Result<Self::Output>> + Send;
-}
-
-/// How a task that blocks its thread is run: `#[task(blocking)]`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` derives Task with `blocking` but has no handler",
-    label = "nothing says how to run this task",
-    note = "write `impl HandleBlocking for {Self} {{ type Output = (); fn handle(self, attempt: &Attempt) -> Result<()> {{ .. }} }}`"
-)]
-pub trait HandleBlocking: Task {
-    /// What a client that waits is told; `()` is `null`.
-    type Output: Serialize;
-
-    /// Runs one attempt on a thread of its own; see [`Handle::handle`].
-    fn handle(self, attempt: &Attempt) -> Result<Self::Output>;
-}
-
-/// How a task is run unless its request says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TaskOptions {
-    pub queue: &'static str,
-    /// 0 to 9; 9 is taken first.
-    pub priority: u8,
-    /// How many attempts may fail before the task has failed.
-    pub attempts: u32,
-    /// The longest an attempt may take; `None` is for ever.
-    pub timeout: Option<Duration>,
-    /// What the pause after the first failed attempt is about; it doubles with every further one.
-    pub backoff: Duration,
-    /// How many tasks of one `concurrency_key` may run at once.
-    pub concurrency: u32,
-    /// Whether the handler blocks its thread.
-    pub blocking: bool,
-    /// The schedule of the function, if it has one; its tasks have the arguments `null`, or `{}`.
-    pub cron: Option<CronSpec>,
-}
-
-impl TaskOptions {
-    /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, one at a
-    /// time for each concurrency key, not blocking, without a schedule.
-    pub const DEFAULT: Self = Self {
-        queue: "default",
-        priority: 5,
-        attempts: 1,
-        timeout: Some(Duration::from_secs(600)),
-        backoff: Duration::from_secs(1),
-        concurrency: 1,
-        blocking: false,
-        cron: None,
-    };
-}
 
 /// A registered handler: `#[derive(Task)]` submits one per task.
 #[derive(Debug)]
@@ -147,7 +63,7 @@ impl Handler {
         (self.schema)()
     }
 
-    /// All that a client may want to know of the function.
+    /// The function as it is described to clients.
     pub fn describe(&self) -> HandlerInfo {
         HandlerInfo::of(self)
     }
@@ -156,33 +72,17 @@ impl Handler {
     /// is JSON, and only here can the client still be sent the error.
     ///
     /// # Errors
-    /// Names the field, and the near one where a name was misspelled.
+    /// The error names the field, and the near one where a name was misspelled.
     pub fn check(&self, args: &[u8]) -> Result<(), RequestError> {
         self.decode(args).map_err(|error| bad_arguments(self.name, &error))
     }
 
-    /// As [`Handler::check`], for who wants to know the place in `args` that does not fit.
+    /// Does the same as [`Handler::check`], with the decoder's own error.
     ///
     /// # Errors
-    /// What the decoder said, with line and column.
+    /// The error has the line and the column in `args`.
     pub fn decode(&self, args: &[u8]) -> serde_json::Result<()> {
         (self.check)(args)
-    }
-
-    /// A stand-in for a handler that the program does not have any more: attempts fail for good, and say so.
-    pub const fn missing(name: &'static str) -> Self {
-        fn start(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
-            let message = format!(
-                "The program has no function \"{}\" any more. Bring it back, and retry the task.",
-                attempt.function()
-            );
-            Box::pin(std::future::ready(Outcome::failed(message, Retry::Never)))
-        }
-        fn check(_: &[u8]) -> serde_json::Result<()> {
-            Ok(())
-        }
-        let schema = Schema::default;
-        Self { name, options: TaskOptions::DEFAULT, package: "", file: "", line: 0, check, start, schema }
     }
 
     pub(super) fn start<'a>(&self, attempt: &'a Attempt) -> BoxFuture<'a, Outcome> {
@@ -212,7 +112,7 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
     let attempt = attempt.clone();
     let task = attempt.id();
     let run = move || match decode::<T>(&attempt) {
-        // It may have waited for its thread.
+        // It may have waited for its thread until it was cancelled.
         _ if attempt.is_cancelled() => {
             Outcome::failed("The attempt was stopped before it began.", Retry::Backoff)
         }
@@ -227,14 +127,15 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
     })
 }
 
-/// serde's message, with the near field's name where one is unknown.
+/// An error from serde's message, which suggests the nearest field where one is unknown.
 pub(super) fn bad_arguments(function: &str, error: &serde_json::Error) -> RequestError {
     let message = error.to_string();
     if message.starts_with("recursion limit exceeded") {
         let message = format!("The arguments of \"{function}\" are nested deeper than 127 levels.");
         return RequestError::new(ErrorCode::TooDeep, message);
     }
-    // "unknown field `tittle`, expected one of `to`, `title` at line 1 column 9": the wrong name, then the right ones.
+    // "unknown field `tittle`, expected one of `to`, `title` at line 1 column 9": the wrong name, then the
+    // right ones.
     let mut quoted = message.split('`').skip(1).step_by(2);
     let suggestion = match message.starts_with("unknown") {
         true => quoted.next().and_then(|wrong| did_you_mean(wrong, quoted)).map(str::to_owned),
@@ -254,7 +155,22 @@ pub(super) fn no_default_function() -> RequestError {
 /// The handlers by name.
 #[derive(Debug, Default)]
 pub struct Handlers {
-    by_name: FxHashMap<&'static str, &'static Handler>,
+    by_name: FxHashMap<&'static str, RegisteredHandler>,
+}
+
+/// A handler with the names that its tasks share.
+#[derive(Debug)]
+pub(super) struct RegisteredHandler {
+    pub(super) handler: &'static Handler,
+    function: Arc<str>,
+    queue: Arc<str>,
+}
+
+impl RegisteredHandler {
+    /// A task with the handler's own options; `args` are not checked.
+    pub(super) fn task(&self, args: Bytes) -> NewTask {
+        NewTask::with_options(self.function.clone(), self.queue.clone(), &self.handler.options, args)
+    }
 }
 
 impl Handlers {
@@ -272,23 +188,45 @@ impl Handlers {
     /// When its name is taken: both places are named.
     pub fn with(mut self, handler: &'static Handler) -> Result<Self> {
         let Handler { name, file, line, .. } = handler;
-        if let Some(other) = self.by_name.insert(name, handler) {
+        let queue = handler.options.queue;
+        let known = self.by_name.values().find(|other| *other.queue == *queue);
+        let queue = known.map_or_else(|| queue.into(), |other| other.queue.clone());
+        let registered = RegisteredHandler { handler, function: (*name).into(), queue };
+        if let Some(RegisteredHandler { handler: other, .. }) = self.by_name.insert(name, registered) {
             bail!("two handlers are named \"{name}\": {}:{} and {file}:{line}", other.file, other.line);
         }
         Ok(self)
     }
 
+    /// The handler of a function, if this program contains it.
+    pub fn get(&self, function: &str) -> Option<&'static Handler> {
+        self.by_name.get(function).map(|registered| registered.handler)
+    }
+
     /// # Errors
-    /// When there is none of this name; suggests the near one.
+    /// When there is no handler of this name; the error suggests the nearest one.
     pub fn find(&self, name: &str) -> Result<&'static Handler, RequestError> {
-        self.by_name.get(name).copied().ok_or_else(|| {
+        self.registered(name).map(|registered| registered.handler)
+    }
+
+    pub(super) fn registered(&self, name: &str) -> Result<&RegisteredHandler, RequestError> {
+        self.by_name.get(name).ok_or_else(|| {
             RequestError::new(ErrorCode::UnknownFunction, format!("There is no function \"{name}\"."))
                 .suggesting(name, self.by_name.keys().copied())
         })
     }
 
+    /// A task of a function with the function's own options, or, if this program does not contain it, with
+    /// [`TaskOptions::DEFAULT`]; `args` are not checked.
+    pub fn task(&self, function: &str, args: Bytes) -> NewTask {
+        match self.by_name.get(function) {
+            Some(registered) => registered.task(args),
+            None => NewTask::without_handler(function, args),
+        }
+    }
+
     /// # Errors
-    /// When no handler belongs to a queue of this name; suggests the near one.
+    /// When no handler belongs to a queue of this name; the error suggests the nearest one.
     pub fn queue(&self, name: &str) -> Result<&'static str, RequestError> {
         self.queues().find(|queue| *queue == name).ok_or_else(|| {
             RequestError::new(ErrorCode::UnknownQueue, format!("There is no queue \"{name}\"."))
@@ -296,14 +234,25 @@ impl Handlers {
         })
     }
 
-    /// The queues of all handlers, and `default`; some of them more than once.
-    pub fn queues(&self) -> impl Iterator<Item = &'static str> {
-        self.by_name.values().map(|handler| handler.options.queue).chain([TaskOptions::DEFAULT.queue])
+    /// Does the same as [`Handlers::queue`], and gives the name as its tasks share it.
+    pub(super) fn shared_queue(&self, name: &str) -> Result<Arc<str>, RequestError> {
+        match self.by_name.values().find(|registered| *registered.queue == *name) {
+            Some(registered) => Ok(registered.queue.clone()),
+            None => self.queue(name).map(Into::into),
+        }
     }
 
-    /// All of them, by name.
+    /// The queues of all handlers, and `default`; some of them more than once.
+    pub fn queues(&self) -> impl Iterator<Item = &'static str> {
+        self.by_name
+            .values()
+            .map(|registered| registered.handler.options.queue)
+            .chain([TaskOptions::DEFAULT.queue])
+    }
+
+    /// All handlers in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &'static Handler> {
-        let mut all: Vec<_> = self.by_name.values().copied().collect();
+        let mut all: Vec<_> = self.by_name.values().map(|registered| registered.handler).collect();
         all.sort_by_key(|handler| handler.name);
         all.into_iter()
     }
@@ -314,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_that_are_nested_too_deeply_are_refused_as_such() {
+    fn bad_arguments_that_are_nested_too_deeply_are_too_deep() {
         let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
         let error = serde_json::from_str::<serde_json::Value>(&nested).unwrap_err();
         assert_eq!(bad_arguments("any", &error).code, ErrorCode::TooDeep);

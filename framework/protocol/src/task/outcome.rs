@@ -1,4 +1,4 @@
-//! What an attempt came to: a result, or an error that says whether another attempt makes sense.
+//! The outcome of an attempt: a result, or an error that says whether another attempt makes sense.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// The handler's result, as JSON.
@@ -14,7 +14,7 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// Why an attempt failed.
+/// The reason for which an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The whole chain of causes in one line; for a panic, its message and place.
@@ -22,7 +22,7 @@ pub struct Failure {
     pub retry: Retry,
 }
 
-/// Whether a failed attempt is followed by another one, as long as the task has attempts left.
+/// The retry that a failed attempt asks for; the task needs attempts left for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Retry {
     /// After the handler's backoff.
@@ -30,7 +30,7 @@ pub enum Retry {
     Backoff,
     /// After this long.
     After(Duration),
-    /// Not at all: the same attempt would fail again.
+    /// None: the same attempt would fail again.
     Never,
 }
 
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_keeps_its_whole_chain_in_one_line() {
+    fn failure_of_an_error_has_its_whole_chain_in_one_line() {
         let error = anyhow!("connection refused").context("sending to ada@example.com");
         let failure = Failure::from(error);
         assert_eq!(failure.message, "sending to ada@example.com: connection refused");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_survives_context_and_is_not_seen_in_the_text() {
+    fn no_retry_survives_context_and_is_not_seen_in_the_text() {
         let refused = || Err::<(), _>(no_retry(anyhow!("550 no such user").context("sending")));
         let failure = Failure::from(refused().context("mail").unwrap_err());
         assert_eq!(failure.message, "mail: sending: 550 no such user");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_reads_as_text() {
+    fn outcome_text_is_the_result_without_quotes() {
         assert_eq!(Outcome::from_result(Ok("hello -> OK")).text(), "hello -> OK");
         assert_eq!(Outcome::from_result(Ok([1, 2])).text(), "[1,2]");
         assert_eq!(Outcome::from_result(Ok(())).text(), "null");

@@ -1,4 +1,4 @@
-//! What a handler tells of its way: how far it is, and lines of a log; kept with the task, bounded.
+//! The progress and the log lines that handlers report; kept with the task, bounded.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::due::now_ms;
 
-/// How far a task is.
+/// The progress of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     pub at_ms: u64,
@@ -21,7 +21,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     pub at_ms: u64,
-    /// Which attempt wrote it.
+    /// The attempt that wrote it.
     pub attempt: u32,
     /// Cut at [`TEXT_MAX`] bytes.
     pub text: String,
@@ -37,9 +37,9 @@ pub struct ProgressLog {
     pub log: VecDeque<LogLine>,
 }
 
-/// How many lines of a task's log are kept.
+/// The number of lines kept of a task's log.
 pub const LINES_MAX: usize = 100;
-/// How long a line or the text of a progress may be, in bytes.
+/// The longest line or text of a progress, in bytes.
 pub const TEXT_MAX: usize = 1024;
 
 impl ProgressLog {
@@ -48,7 +48,7 @@ impl ProgressLog {
     }
 
     pub(super) fn progress(&mut self, percent: f64, text: &str) -> &Progress {
-        // What is no number is as far as nothing.
+        // NaN counts as 0.
         let percent = if percent.is_nan() { 0.0 } else { percent.clamp(0.0, 100.0) };
         self.progress.insert(Progress { at_ms: now_ms(), percent, text: cut(text) })
     }

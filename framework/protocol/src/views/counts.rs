@@ -36,6 +36,9 @@ pub struct QueueDepth {
     /// Waiting for their time to come, or for their batch to be sealed.
     pub delayed: u64,
     pub running: u64,
+    /// Waiting for a server that contains their function.
+    #[serde(default)]
+    pub parked: u64,
     /// Whether it is paused: none of its tasks starts.
     #[serde(default)]
     pub paused: bool,

@@ -85,6 +85,9 @@ pub struct TaskSummary {
     /// The number of attempts that have begun, as far as that is known.
     pub attempts: u32,
     pub error: Option<String>,
+    /// Whether it waits for a server that contains its function.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parked: bool,
 }
 
 /// All details of a task.

@@ -57,16 +57,17 @@ fn assemble(
     handlers: &Handlers,
     origin: Origin,
 ) -> Result<Schedule, String> {
-    let own = handlers.find(name).ok().and_then(|handler| handler.options.cron);
+    let own = handlers.get(name).and_then(|handler| handler.options.cron);
     let task = task(name, entry, handlers)?;
     let expression = entry.cron.as_ref().map(|cron| cron.0.as_str()).or(own.map(|own| own.cron));
     let expression =
         expression.ok_or("has no cron: write when it runs, such as cron = \"0 9 * * mon-fri\"")?;
     let defaults = own.unwrap_or(CronSpec::of(""));
     let timezone = entry.timezone.as_ref().map_or(defaults.timezone, |timezone| &timezone.0);
+    let handler = handlers.find(&task.function).map_err(|error| format!("makes no task: {error}"))?;
     Ok(Schedule {
         name: name.to_owned(),
-        handler: task.handler,
+        handler,
         args: task.args,
         queue: task.queue,
         cron: Cron::new(expression, timezone).map_err(|error| format!("cannot be scheduled: {error}"))?,

@@ -102,7 +102,7 @@ fn collect_makes_a_schedule_of_each_table() {
     let morning = schedules.find("morning").unwrap();
     assert_eq!((morning.handler.name, &morning.args[..]), ("test_greet", &b"{\"whom\":\"Ada\"}"[..]));
     assert_eq!(
-        (morning.queue, morning.missed, morning.overlap),
+        (&*morning.queue, morning.missed, morning.overlap),
         ("post", MissedRunPolicy::All, OverlapPolicy::Allow)
     );
     assert_eq!((morning.cron.expression(), morning.cron.timezone()), ("0 9 * * mon-fri", "Asia/Shanghai"));
@@ -127,7 +127,7 @@ fn table_overrides_the_handler_of_its_name() {
     let schedules = collect("[test_sweep]\ncron = \"0 5 * * *\"\nqueue = \"post\"\n").unwrap();
     let sweep = schedules.find("test_sweep").unwrap();
     assert_eq!((sweep.cron.expression(), sweep.cron.timezone()), ("0 5 * * *", "Europe/Berlin"));
-    assert_eq!((sweep.queue, sweep.missed), ("post", MissedRunPolicy::Skip));
+    assert_eq!((&*sweep.queue, sweep.missed), ("post", MissedRunPolicy::Skip));
 
     let schedules = collect("[test_sweep]\nenabled = false\n").unwrap();
     assert_eq!(schedules.find("test_sweep").unwrap().next(0), None);

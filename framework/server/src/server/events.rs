@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use framework_console::app::App;
 use framework_console::console::Console;
-use framework_protocol::task::{Attempt, Outcome, TaskId, TaskRecord, WaiterId};
+use framework_protocol::task::{Attempt, Outcome, TaskId, TaskRecord};
 use framework_protocol::views::State;
 use framework_protocol::{ErrorCode, RequestError};
 use futures_util::FutureExt;
@@ -79,8 +79,8 @@ impl Finished {
     }
 
     /// The name of the task type.
-    pub fn function(&self) -> &'static str {
-        self.task.new.handler.name
+    pub fn function(&self) -> &str {
+        &self.task.new.function
     }
 
     /// The number of attempts.
@@ -101,10 +101,6 @@ impl Finished {
     /// The duration of the last attempt.
     pub fn running(&self) -> Duration {
         self.running
-    }
-
-    pub(super) fn waiter(&self) -> Option<WaiterId> {
-        self.task.new.waiter
     }
 }
 

@@ -1,30 +1,27 @@
-//! Settles outcomes in the store, many at a time, and decides where a task goes after a failed attempt.
+//! Settles the outcomes of attempts in the store, many at a time, with what follows them by the rules.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use framework_protocol::backoff;
-use framework_protocol::task::{Due, NewTask, Outcome, Retry, now_ms};
+use framework_protocol::task::{Due, Handlers, NewTask, Outcome, Retry, now_ms};
 use framework_protocol::views::State;
 use tokio::sync::mpsc;
 
 use super::events::Finished;
 use super::metrics::Metrics;
 use super::poll::at_once;
+use crate::rules;
 use crate::store::{Disposition, Lease, Settlement, Store, TerminatedTask};
 
 /// The most outcomes that are settled together.
 const GROUP: usize = 4096;
-/// The longest pause of a backoff, before it is spread.
-const BACKOFF_MAX: Duration = Duration::from_secs(60 * 60);
-/// The longest pause that a handler may ask for; longer ones would overflow.
-const PAUSE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
 /// An attempt that has ended.
 pub(super) struct AttemptEnd {
     pub(super) lease: Lease,
     /// `None`: the attempt was aborted and does not count.
     pub(super) outcome: Option<Outcome>,
+    /// Whether this program does not contain the task's function.
+    pub(super) is_unknown: bool,
     /// The tasks that the attempt pushed, to be accepted together with its end.
     pub(super) follow: Vec<NewTask>,
     pub(super) started: Instant,
@@ -42,42 +39,32 @@ impl AttemptEnd {
     /// An attempt without an outcome: its lease is returned as if it had not been taken, unless the task is
     /// to be cancelled.
     pub(super) fn aborted(lease: Lease, started: Instant, ended: Instant) -> Self {
-        Self { lease, outcome: None, follow: Vec::new(), started, ended }
+        Self { lease, outcome: None, is_unknown: false, follow: Vec::new(), started, ended }
     }
 
-    fn settlement(&mut self, now: TimeStamps) -> Settlement {
+    /// A task that waits until a program which contains its function serves the queue.
+    pub(super) fn parked(lease: Lease, now: Instant) -> Self {
+        Self { is_unknown: true, ..Self::aborted(lease, now, now) }
+    }
+
+    fn settlement(&mut self, handlers: &Handlers, now: TimeStamps) -> Settlement {
         let started_ms = now.instant.saturating_duration_since(self.started).as_millis() as u64;
+        let task = &self.lease.task;
+        let disposition = match rules::after_attempt(task, self.outcome.as_ref()) {
+            Disposition::Requeue if self.is_unknown => Disposition::Park,
+            disposition => disposition,
+        };
+        let mut follow = std::mem::take(&mut self.follow);
+        if let Disposition::Done(result) = &disposition {
+            follow.extend(rules::chained(handlers, &task.new, result));
+        }
         Settlement {
-            task: self.lease.task.id,
+            task: task.id,
             token: self.lease.token,
-            disposition: self.disposition(),
+            disposition,
             started_ms: now.ms.saturating_sub(started_ms),
             ran: self.ended.saturating_duration_since(self.started),
-            follow: std::mem::take(&mut self.follow),
-        }
-    }
-
-    /// A task that was to be cancelled is done if its attempt was faster, and cancelled otherwise.
-    fn disposition(&self) -> Disposition {
-        match &self.outcome {
-            Some(Outcome::Done(result)) => Disposition::Done(result.clone()),
-            _ if self.lease.task.is_cancel_requested() => Disposition::Cancelled,
-            None => Disposition::Requeue,
-            Some(Outcome::Failed(failure)) => match self.pause(failure.retry) {
-                Some(pause) => Disposition::Retry { pause, error: failure.message.clone() },
-                None => Disposition::Failed(failure.message.clone()),
-            },
-        }
-    }
-
-    /// The pause before another attempt; `None` if there is none.
-    fn pause(&self, retry: Retry) -> Option<Duration> {
-        let new = &self.lease.task.new;
-        match retry {
-            Retry::Never => None,
-            _ if self.lease.task.failures() + 1 >= new.attempts => None,
-            Retry::After(pause) => Some(pause.min(PAUSE_MAX)),
-            Retry::Backoff => Some(backoff(new.backoff(), self.lease.task.failures() + 1, BACKOFF_MAX)),
+            follow,
         }
     }
 }
@@ -86,6 +73,7 @@ impl AttemptEnd {
 /// one.
 pub(super) async fn run(
     store: Arc<dyn Store>,
+    handlers: Arc<Handlers>,
     metrics: Arc<Metrics>,
     mut inbox: mpsc::Receiver<Vec<AttemptEnd>>,
     notifier: mpsc::Sender<Vec<Finished>>,
@@ -99,7 +87,7 @@ pub(super) async fn run(
                 tasks.into_iter().map(Finished::from).collect()
             }
             group = inbox.recv() => match group {
-                Some(group) => settle(&*store, &metrics, drain_inbox(group, &mut inbox)).await,
+                Some(group) => settle(&*store, &handlers, &metrics, drain_inbox(group, &mut inbox)).await,
                 None => break,
             },
         };
@@ -126,9 +114,14 @@ async fn forward(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>
 }
 
 /// Settles a group, and returns those of it whose tasks have ended.
-async fn settle(store: &dyn Store, metrics: &Metrics, mut group: Vec<AttemptEnd>) -> Vec<Finished> {
+async fn settle(
+    store: &dyn Store,
+    handlers: &Handlers,
+    metrics: &Metrics,
+    mut group: Vec<AttemptEnd>,
+) -> Vec<Finished> {
     let now = TimeStamps { instant: Instant::now(), ms: now_ms() };
-    let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(now)).collect();
+    let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(handlers, now)).collect();
     let states: Vec<_> = settlements.iter().map(|settlement| state(&settlement.disposition)).collect();
     let settled = store.settle(settlements).await;
     metrics.record(group.iter().filter(|ended| ended.outcome.is_some()).map(AttemptEnd::latencies));
@@ -142,7 +135,7 @@ fn state(disposition: &Disposition) -> Option<State> {
         Disposition::Done(_) => Some(State::Done),
         Disposition::Failed(_) => Some(State::Failed),
         Disposition::Cancelled => Some(State::Cancelled),
-        Disposition::Retry { .. } | Disposition::Requeue => None,
+        Disposition::Retry { .. } | Disposition::Requeue | Disposition::Park => None,
     }
 }
 

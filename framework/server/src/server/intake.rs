@@ -8,7 +8,7 @@ use framework_protocol::{ErrorCode, RequestError, TaskRequest};
 use tokio::sync::Notify;
 
 use super::metrics::{Limit, Metrics};
-use crate::store::{Accepted, Store};
+use crate::store::{Accepted, OnAccepted, Store};
 
 /// Checks and accepts every task. Cheap to clone.
 #[derive(Clone)]
@@ -61,7 +61,16 @@ impl Intake {
 
     /// Accepts tasks; each id is durable when this returns.
     pub(super) async fn push(&self, batch: Vec<NewTask>) -> Vec<Result<Accepted, RequestError>> {
-        let mut results = self.inner.store.push(batch).await;
+        self.push_observed(batch, Box::new(|_| ())).await
+    }
+
+    /// Accepts tasks, and calls `on_accepted` before any of them can end.
+    pub(super) async fn push_observed(
+        &self,
+        batch: Vec<NewTask>,
+        on_accepted: OnAccepted,
+    ) -> Vec<Result<Accepted, RequestError>> {
+        let mut results = self.inner.store.push_observed(batch, on_accepted).await;
         self.inner.pushed.notify_one();
         let busy = results.iter_mut().filter_map(|result| result.as_mut().err());
         for refusal in busy.filter(|refusal| refusal.code == ErrorCode::Busy) {

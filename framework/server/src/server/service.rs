@@ -10,10 +10,10 @@
 
 mod verb;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use framework_protocol::task::{NewTask, TaskId, WaiterId};
+use framework_protocol::task::{NewTask, TaskId};
 use framework_protocol::views::{AdminResult, ListenAddress};
 use framework_protocol::{CommandRequest, RequestError, TaskRequest};
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ use super::poll::raised;
 use super::scheduler::Scheduler;
 use super::subscriptions::Subscriptions;
 use super::waiters::{Waiter, Waiters};
-use crate::store::{Accepted, AdminCommand, Store};
+use crate::store::{Accepted, AdminCommand, OnAccepted, Store};
 
 /// Everything that a request can reach.
 pub(super) struct Service {
@@ -125,14 +125,25 @@ impl Service {
 
     /// Accepts tasks: each id is durable when this returns. Waiters come with the index of their task, and are
     /// registered before it can end; each holds a reservation of its outbox, which is cancelled with a refusal.
-    pub(super) async fn push(&self, mut tasks: Vec<NewTask>, waiters: Vec<(usize, Waiter)>) -> Pushed {
+    pub(super) async fn push(&self, tasks: Vec<NewTask>, waiters: Vec<(usize, Waiter)>) -> Pushed {
         if tasks.is_empty() {
             return Pushed { results: Vec::new(), attached: Vec::new() };
         }
-        let mut registered = RegisteredWaiters { waiters: &self.waiters, ids: Vec::new() };
-        registered.ids = self.register(waiters, &mut tasks);
-        let results = self.intake.push(tasks).await;
-        let attached = self.deregister(std::mem::take(&mut registered.ids), &results);
+        if waiters.is_empty() {
+            return Pushed { results: self.intake.push(tasks).await, attached: Vec::new() };
+        }
+        let waiters = Arc::new(Mutex::new(waiters));
+        let on_accepted = register(self.waiters.clone(), waiters.clone());
+        let results = self.intake.push_observed(tasks, on_accepted).await;
+        let unregistered =
+            std::mem::take(&mut *waiters.lock().expect("no panic while the waiters are locked"));
+        let mut attached = Vec::new();
+        for (task, waiter) in unregistered {
+            match results.get(task) {
+                Some(Ok(accepted)) => attached.push((accepted.id, waiter)),
+                Some(Err(_)) | None => waiter.outbox.cancel_reservation(),
+            }
+        }
         Pushed { results, attached }
     }
 
@@ -151,53 +162,25 @@ impl Service {
         let _changing = self.subscriptions.batches.changing(&command);
         self.store.apply(command).await
     }
+}
 
-    fn register(&self, waiters: Vec<(usize, Waiter)>, tasks: &mut [NewTask]) -> Vec<(usize, WaiterId)> {
-        if waiters.is_empty() {
-            return Vec::new();
-        }
-        let (awaited, waiters): (Vec<_>, Vec<_>) = waiters.into_iter().unzip();
-        let ids: Vec<_> = awaited.into_iter().zip(self.waiters.register(waiters)).collect();
-        for (task, waiter) in &ids {
-            tasks[*task].waiter = Some(*waiter);
-        }
-        ids
-    }
-
-    /// Removes the waiters of refused tasks; returns those of tasks that existed before.
-    fn deregister(
-        &self,
-        ids: Vec<(usize, WaiterId)>,
-        results: &[Result<Accepted, RequestError>],
-    ) -> Vec<(TaskId, Waiter)> {
-        let mut attached = Vec::new();
-        for (task, id) in ids {
-            match results.get(task) {
-                Some(Ok(Accepted { is_new: true, .. })) => {}
-                Some(Ok(Accepted { id: task, .. })) => {
-                    attached.extend(self.waiters.take(id).map(|waiter| (*task, waiter)));
-                }
-                Some(Err(_)) | None => {
-                    if let Some(waiter) = self.waiters.take(id) {
-                        waiter.outbox.cancel_reservation();
-                    }
-                }
+/// A callback that registers the waiters of new tasks before these can end. The others stay in `waiters`, which are in
+/// the order of their tasks.
+fn register(registry: Arc<Waiters>, waiters: Arc<Mutex<Vec<(usize, Waiter)>>>) -> OnAccepted {
+    Box::new(move |accepted| {
+        let mut waiters = waiters.lock().expect("no panic while the waiters are locked");
+        let mut all = std::mem::take(&mut *waiters).into_iter().peekable();
+        registry.register(accepted.filter_map(|(task, Accepted { id, is_new })| {
+            while let Some(other) = all.next_if(|(other, _)| *other < task) {
+                waiters.push(other);
             }
-        }
-        attached
-    }
-}
-
-/// Waiters of tasks that are being pushed; removed when their client goes away before the store has answered.
-struct RegisteredWaiters<'a> {
-    waiters: &'a Waiters,
-    ids: Vec<(usize, WaiterId)>,
-}
-
-impl Drop for RegisteredWaiters<'_> {
-    fn drop(&mut self) {
-        for (_, id) in self.ids.drain(..) {
-            self.waiters.take(id);
-        }
-    }
+            let (task, waiter) = all.next_if(|(other, _)| *other == task)?;
+            if is_new {
+                return Some((id, waiter));
+            }
+            waiters.push((task, waiter));
+            None
+        }));
+        waiters.extend(all);
+    })
 }

@@ -123,13 +123,10 @@ impl ServerHandle {
         self.frontend.close(deadline).await;
         self.workers.finish(deadline).await;
         flush(&*self.store).await;
-        let unlocked = self.store.unlock().await;
+        self.store.unlock().await;
         self.abort_background().await;
         let Self { mut frontend, workers, replies, .. } = self;
-        let waiting = unlocked.into_iter().filter_map(|(task, waiter)| {
-            let waiter = replies.waiters.take(waiter)?;
-            Some((task, waiter, false))
-        });
+        let waiting = replies.waiters.take_all().map(|(task, waiter)| (task, waiter, false));
         let error = RequestError::new(ErrorCode::ShuttingDown, "The server is reloaded: connect again.");
         let subscribers = subscriptions::export(&replies.subscriptions, &error);
         let relay = Relay::new(waiting.chain(subscribers));

@@ -1,11 +1,10 @@
 //! The clients that wait for the end of a task they sent, and how its reply is rendered.
 
-use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
-use framework_protocol::task::{Outcome, TaskId, WaiterId};
+use framework_protocol::task::{Outcome, TaskId};
 use framework_protocol::views::State;
 use framework_protocol::{ReplyWriter, RequestError, Status};
 use rustc_hash::FxHashMap;
@@ -15,11 +14,12 @@ use serde::{Deserialize, Deserializer};
 use super::events::Finished;
 use super::outbox::{Outbox, ReplyOrder};
 
-/// The waiting clients, by the id that their task carries.
+/// The waiting clients, by their task.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    issued: AtomicU64,
-    waiting: Mutex<FxHashMap<WaiterId, Waiter>>,
+    /// The number of them, for the many tasks that end while there are none.
+    count: AtomicUsize,
+    waiting: Mutex<FxHashMap<TaskId, Waiter>>,
 }
 
 /// A waiting client, and the form of its reply.
@@ -53,38 +53,41 @@ pub(super) struct TaskEnd {
 }
 
 impl Waiters {
-    fn waiting(&self) -> MutexGuard<'_, FxHashMap<WaiterId, Waiter>> {
+    fn waiting(&self) -> MutexGuard<'_, FxHashMap<TaskId, Waiter>> {
         self.waiting.lock().expect("no panic while the waiters are locked")
     }
 
-    /// Registers clients before their tasks can end; the ids, in the same order, go with the tasks.
-    pub(super) fn register(&self, waiters: Vec<Waiter>) -> Vec<WaiterId> {
-        let first = self.issued.fetch_add(waiters.len() as u64, Ordering::Relaxed) + 1;
-        let ids: Vec<_> = (first..).filter_map(NonZeroU64::new).map(WaiterId).take(waiters.len()).collect();
-        self.waiting().extend(ids.iter().copied().zip(waiters));
-        ids
+    /// Registers clients, before their tasks can end.
+    pub(super) fn register(&self, waiters: impl Iterator<Item = (TaskId, Waiter)>) {
+        let mut waiting = self.waiting();
+        waiting.extend(waiters);
+        self.count.store(waiting.len(), Ordering::Release);
     }
 
-    /// Removes a client, as when its task was rejected or existed already.
-    pub(super) fn take(&self, waiter: WaiterId) -> Option<Waiter> {
-        self.waiting().remove(&waiter)
+    /// Removes all clients that are still waiting.
+    pub(super) fn take_all(&self) -> impl Iterator<Item = (TaskId, Waiter)> + use<> {
+        let mut waiting = self.waiting();
+        self.count.store(0, Ordering::Release);
+        std::mem::take(&mut *waiting).into_iter()
     }
 
     /// Sends an error to all clients that are still waiting.
     pub(super) fn close_all(&self, error: &RequestError) {
-        let waiting = std::mem::take(&mut *self.waiting());
-        waiting.into_values().for_each(|waiter| waiter.send_error(error));
+        self.take_all().for_each(|(_, waiter)| waiter.send_error(error));
     }
 
     /// Sends the end of each task to the client that waits for it; one write per connection and batch.
     pub(super) fn answer(&self, batch: &[Finished]) {
-        if !batch.iter().any(|finished| finished.waiter().is_some()) {
+        if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
         let waiters: Vec<_> = {
             let mut waiting = self.waiting();
-            let awaited = batch.iter().filter_map(|finished| Some((finished, finished.waiter()?)));
-            awaited.filter_map(|(finished, waiter)| Some((finished, waiting.remove(&waiter)?))).collect()
+            let awaited = batch.iter();
+            let awaited =
+                awaited.filter_map(|finished| Some((finished, waiting.remove(&finished.id())?))).collect();
+            self.count.store(waiting.len(), Ordering::Release);
+            awaited
         };
         for group in waiters.chunk_by(|(_, a), (_, b)| Arc::ptr_eq(&a.outbox, &b.outbox)) {
             let mut bytes = Vec::with_capacity(group.len() * 64);

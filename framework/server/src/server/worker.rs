@@ -64,7 +64,8 @@ impl Workers {
         let (to_finisher, from_workers) = mpsc::channel(CHANNEL_CAPACITY);
         let (to_notifier, from_finisher) = mpsc::channel(CHANNEL_CAPACITY);
         let notifier = runtime.spawn(notifier::run(events.clone(), replies, from_finisher));
-        let finisher = finisher::run(store.clone(), metrics.clone(), from_workers, to_notifier);
+        let handlers = attempts.handlers.clone();
+        let finisher = finisher::run(store.clone(), handlers, metrics.clone(), from_workers, to_notifier);
         let leases = Arc::new(Leases::new(store.clone()));
         let background = vec![runtime.spawn(finisher), runtime.spawn(leases.clone().run(lease))];
         let finisher = to_finisher;

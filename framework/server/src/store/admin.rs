@@ -1,24 +1,25 @@
-//! What people change about tasks, queues, batches and schedules.
+//! Commands of administration: changes of tasks, queues, batches and schedules.
 
-use framework_protocol::task::{BatchId, Handler};
+use framework_protocol::task::BatchId;
 use framework_protocol::views::{ScheduleNote, TaskSelector};
 
-/// A change on behalf of people.
+/// A command of administration.
 #[derive(Debug, Clone)]
 pub enum AdminCommand {
-    /// Ends what waits; asks what runs to stop.
+    /// Ends waiting tasks, and asks running ones to stop.
     Cancel(TaskSelector),
-    /// Lets ended tasks wait again, with all their attempts before them; done ones are left as they are.
+    /// Lets ended tasks wait again, with all their attempts before them; done ones stay as they are.
     Retry(TaskSelector),
-    /// Removes ended tasks with all that is kept of them; the ledger goes on counting them.
+    /// Removes ended tasks and all that is kept of them; the ledger goes on counting them.
     Forget(TaskSelector),
-    /// Cancels what waits in this queue, or in all; nothing of those tasks is kept.
+    /// Cancels the waiting tasks of this queue, or of all, and keeps nothing of them.
     Flush { queue: Option<String> },
-    /// Nothing is taken from this queue until it is resumed, also after a restart.
+    /// Pauses a queue, from which nothing is taken then, also after a restart, or resumes it.
     Pause { queue: String, paused: bool },
-    /// A new batch, whose tasks are held back until it is sealed.
-    OpenBatch { name: String, function: String, then: Option<&'static Handler> },
-    /// The batch is complete: its tasks may run, and when the last of them has ended, `then` runs.
+    /// Opens a batch, whose tasks are held back until it is sealed. `then` is the function that runs when the
+    /// last of them has ended.
+    OpenBatch { name: String, function: String, then: Option<String> },
+    /// Seals a batch: it takes no further tasks, and those it has may run.
     SealBatch(BatchId),
     /// Notes something about a schedule.
     Schedule { name: String, note: ScheduleNote },

@@ -1,11 +1,11 @@
-//! Two times: one that only ever goes on, and the one on the wall, which somebody may set.
+//! Two clocks: a steady one, and the wall clock, which may be set.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use framework_protocol::task::now_ms;
 
-/// What time it is.
+/// A source of the time.
 #[derive(Debug, Clone)]
 pub struct Clock(Kind);
 
@@ -13,14 +13,14 @@ pub struct Clock(Kind);
 enum Kind {
     /// The machine's clocks; steady time is counted from here.
     Machine(Instant),
-    /// Stands still until a test moves it.
+    /// Stands still until a test advances or sets it.
     Fake(Arc<Mutex<Now>>),
 }
 
-/// A moment, in both times.
+/// A moment on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// Since the clock was made; goes on whatever somebody sets.
+    /// The time since the clock was made, whatever the wall clock shows.
     pub steady: Duration,
     /// Milliseconds since 1970 in UTC.
     pub wall_ms: u64,
@@ -44,7 +44,7 @@ impl Clock {
         }
     }
 
-    /// Lets time pass on a fake clock; the machine's is not impressed.
+    /// Lets time pass on a fake clock; without effect on the machine's.
     pub fn advance(&self, time: Duration) {
         if let Kind::Fake(now) = &self.0 {
             let mut now = now.lock().expect("no one panics while holding the time");

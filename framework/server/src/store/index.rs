@@ -1,22 +1,24 @@
-//! Where every task is at this moment: what the stores of one process share, without a disk and without a wait.
+//! The index of all tasks that have not ended: the state that the stores share, without a disk and without a
+//! wait.
 //!
-//! The books are kept in memory and are always right; what they write down as [`Record`]s makes them so again
-//! after a restart. Time comes in from outside, so that a test can drive them through years.
+//! It is kept in memory and is always right; the [`Record`]s it writes make it so again after a restart. Time
+//! comes in as an argument, so that a test can drive it through years.
 
-mod insert;
 mod batches;
-mod expiry;
 mod body_cache;
-mod concurrency;
 mod cancel;
+mod concurrency;
+mod expiry;
+mod insert;
 mod record;
+mod recover;
 mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use batches::no_batch;
-use framework_protocol::task::{TaskId, TaskRecord, WaiterId};
+use framework_protocol::task::{TaskId, TaskRecord};
 use framework_protocol::views::{Ledger, QueueDepth};
 pub(super) use insert::Insertion;
 pub(super) use record::{AttemptRun, EndRecord, FollowUp, Record};
@@ -27,41 +29,41 @@ use self::body_cache::BodyCache;
 use self::concurrency::ConcurrencyKeys;
 use self::expiry::ExpiryHeap;
 use super::clock::Now;
+use super::due_heap::ReadyAt;
 use super::options::StoreOptions;
-pub(super) use super::ready_queues::ReadyAt;
 use super::ready_queues::{QueuePosition, ReadyQueues, Waiting};
 use super::stats::StoreStats;
 use super::wakeups::WakeSet;
-use super::{LeaseToken, TerminatedTask};
+use super::{LeaseToken, Rules, TerminatedTask};
 
-/// How often leases that nobody renewed are looked for.
-const SWEEP: Duration = Duration::from_secs(5);
-/// The concurrency key of all tasks in whose attempts the process died: they run one at a time, so that the next
-/// crash tells which one it was.
-const SUSPECT: &str = "\0suspect";
+/// The interval between searches for leases that were not renewed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where every task is.
+/// The index of all tasks that have not ended.
 #[derive(Debug)]
 pub(super) struct TaskIndex {
+    rules: Arc<dyn Rules>,
     order: ReadyQueues,
     running: FxHashMap<TaskId, RunningTask>,
+    /// Tasks of functions that this process does not contain, wherever their queue is.
+    parked: FxHashMap<TaskId, Waiting>,
     keys: ConcurrencyKeys,
     expiries: ExpiryHeap,
     batches: Batches,
-    hot: BodyCache,
+    bodies: BodyCache,
     next_token: u64,
-    /// What has been accepted and what has ended; the rest is counted where it is.
+    /// The numbers of tasks that were accepted and that have ended; the others are counted where they are.
     ended: Ledger,
-    /// Tasks that were taken out of the order and have not ended yet.
+    /// The number of tasks that were taken out of the order and have not ended yet.
     departing: usize,
-    /// Ends that nobody has been told of.
+    /// The ends without a settlement that [`TaskIndex::terminated`] has not returned.
     terminated: Vec<TerminatedTask>,
-    /// Where attempts are marked as running whose leases were lost.
-    lost: Vec<u32>,
+    /// The slots of attempts whose leases were lost.
+    lost_slots: Vec<u32>,
     limit: usize,
-    /// How many bytes may wait in memory.
+    /// The most bytes that may wait in memory.
     max_memory: usize,
-    lines: usize,
+    groups: usize,
     lease: Duration,
     swept: Duration,
     closed: bool,
@@ -73,9 +75,9 @@ struct RunningTask {
     token: LeaseToken,
     place: QueuePosition,
     until: Duration,
-    /// Where it is marked as running.
+    /// The slot in which its attempt is marked as running.
     slot: u32,
-    /// It was cancelled before its body was read.
+    /// Whether it was cancelled before its body was read.
     is_unwanted: bool,
     /// `None` until it was read from the disk.
     task: Option<Arc<TaskRecord>>,
@@ -83,39 +85,37 @@ struct RunningTask {
 
 /// A task that was taken.
 #[derive(Debug)]
-pub(super) struct TakenTasks {
+pub(super) struct TakenTask {
     pub(super) id: TaskId,
     pub(super) task: Option<Arc<TaskRecord>>,
     pub(super) token: LeaseToken,
 }
 
 impl TaskIndex {
-    /// Books that hold waiting tasks of up to `hot` bytes in memory; the bodies of others must be found elsewhere.
-    pub(super) fn new(policy: StoreOptions, hot: usize) -> Self {
+    /// An empty index that holds the bodies of waiting tasks of up to `body_bytes`; the others must be on a
+    /// disk.
+    pub(super) fn new(options: StoreOptions, body_bytes: usize, rules: Arc<dyn Rules>) -> Self {
         Self {
-            limit: policy.limit,
-            max_memory: policy.max_memory,
-            lines: policy.groups.len().min(WakeSet::LINES),
-            lease: policy.lease,
-            order: ReadyQueues::new(policy),
+            rules,
+            limit: options.limit,
+            max_memory: options.max_memory,
+            groups: options.groups.len().min(WakeSet::GROUPS),
+            lease: options.lease,
+            order: ReadyQueues::new(options),
             running: FxHashMap::default(),
+            parked: FxHashMap::default(),
             keys: ConcurrencyKeys::default(),
             expiries: ExpiryHeap::default(),
             batches: Batches::default(),
-            hot: BodyCache::new(hot),
+            bodies: BodyCache::new(body_bytes),
             next_token: 0,
             ended: Ledger::default(),
             departing: 0,
             terminated: Vec::new(),
-            lost: Vec::new(),
+            lost_slots: Vec::new(),
             swept: Duration::ZERO,
             closed: false,
         }
-    }
-
-    /// Goes on with the ledger of an earlier process.
-    pub(super) fn resume(&mut self, ended: Ledger) {
-        self.ended = ended;
     }
 
     pub(super) fn batches(&mut self) -> &mut Batches {
@@ -126,7 +126,7 @@ impl TaskIndex {
         &mut self.order
     }
 
-    /// Accepts nothing any more.
+    /// Accepts nothing from now on.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
@@ -136,71 +136,69 @@ impl TaskIndex {
     }
 
     fn waiting(&self) -> usize {
-        self.order.len() + self.keys.blocked_count() + self.batches.held_count() + self.departing
+        let aside = self.keys.blocked_count() + self.batches.held_count() + self.parked.len();
+        self.order.len() + aside + self.departing
     }
 
-    /// Where a task of this queue and priority belongs.
-    pub(super) fn place(&mut self, queue: &'static str, priority: u8) -> QueuePosition {
+    /// The place of a task of this queue and priority.
+    pub(super) fn place(&mut self, queue: &str, priority: u8) -> QueuePosition {
         self.order.place(queue, priority)
     }
 
-    /// Moves on with the time: what is due can be taken, and leases that nobody renewed come back. Gives the
-    /// tasks that have expired, to be [withdrawn](Self::withdraw) and [ended](Self::depart).
+    /// Moves on to this time: due tasks can be taken, and leases that were not renewed are lost. Returns the
+    /// tasks that have expired, to be [removed](Self::remove_waiting) and [terminated](Self::terminate).
     #[must_use]
     pub(super) fn wake(&mut self, now: Now, records: &mut Vec<Record>) -> Vec<TaskId> {
         self.order.wake(now);
-        if now.steady.saturating_sub(self.swept) >= SWEEP.min(self.lease) {
+        if now.steady.saturating_sub(self.swept) >= SWEEP_INTERVAL.min(self.lease) {
             self.swept = now.steady;
             self.sweep(now, records);
         }
-        match self.expiries.is_empty() {
-            true => Vec::new(),
-            false => self.expiries.due(now),
-        }
+        if self.expiries.is_empty() { Vec::new() } else { self.expiries.due(now) }
     }
 
-    /// Whether a line has something to take now.
-    pub(super) fn is_due(&mut self, line: usize, now: Now) -> bool {
-        self.order.is_due(line, now)
+    /// Whether a group has something to take now.
+    pub(super) fn is_due(&mut self, group: usize, now: Now) -> bool {
+        self.order.is_due(group, now)
     }
 
-    /// For whom there may be something now.
+    /// The sleepers for which there may be something now.
     pub(super) fn wake_set(&mut self, now: Now) -> WakeSet {
-        let sooner = self.order.is_sooner();
-        let lines = (0..self.lines).filter(|line| sooner || self.order.is_due(*line, now));
-        let departed =
-            (!self.terminated.is_empty() || self.expiries.is_sooner()).then_some(WakeSet::DEPARTED);
-        WakeSet(lines.chain(departed).fold(0, |bits, line| bits | 1 << line))
+        let is_sooner = self.order.is_sooner();
+        let groups = (0..self.groups).filter(|group| is_sooner || self.order.is_due(*group, now));
+        let has_terminated = !self.terminated.is_empty() || self.expiries.is_sooner();
+        let terminated = has_terminated.then_some(WakeSet::TERMINATED);
+        WakeSet(groups.chain(terminated).fold(0, |bits, bit| bits | 1 << bit))
     }
 
-    /// How long from now until the next task expires.
+    /// The time from now until the next task expires.
     pub(super) fn next_expiry(&self, now: Now) -> Option<Duration> {
         self.expiries.next(now)
     }
 
-    /// How long from now until there may be something to take, or something else to do.
-    pub(super) fn next_due(&self, line: usize, now: Now) -> Option<Duration> {
-        let sweep = (!self.running.is_empty()).then_some(SWEEP);
-        [self.order.next_due(line, now), self.expiries.next(now), sweep].into_iter().flatten().min()
+    /// The time from now until there may be something to take, or another change by time.
+    pub(super) fn next_due(&self, group: usize, now: Now) -> Option<Duration> {
+        let sweep = (!self.running.is_empty()).then_some(SWEEP_INTERVAL);
+        [self.order.next_due(group, now), self.expiries.next(now), sweep].into_iter().flatten().min()
     }
 
-    /// Leases up to `limit` tasks of a line. Those of one concurrency key that are too many step aside.
-    pub(super) fn take(&mut self, line: usize, limit: usize, now: Now) -> Vec<TakenTasks> {
+    /// Leases up to `limit` tasks of a group. Those that are too many of one concurrency key step aside.
+    pub(super) fn take(&mut self, group: usize, limit: usize, now: Now) -> Vec<TakenTask> {
         let mut taken = Vec::with_capacity(limit.min(256));
-        // Who steps aside has been looked at for nothing, so that this is bounded too.
+        // Tasks that step aside cost a look each, so that the number of rounds is bounded too.
         for _ in 0..16 {
             let wanted = limit - taken.len();
             let before = self.order.len();
-            let Self { order, keys, running, next_token, expiries, hot, .. } = self;
+            let Self { order, keys, running, next_token, expiries, bodies, .. } = self;
             let until = now.steady + self.lease;
             let mut aside = Vec::new();
-            order.take(line, wanted, now, |waiting| {
+            order.take(group, wanted, now, |waiting| {
                 let place = waiting.place;
                 let Some(Waiting { id, task, place }) = keys.acquire(waiting) else {
                     aside.push(place);
                     return;
                 };
-                hot.release(task.as_ref());
+                bodies.release(task.as_ref());
                 let token = LeaseToken(*next_token);
                 *next_token += 1;
                 expiries.lease(id, true);
@@ -209,7 +207,7 @@ impl TaskIndex {
                     id,
                     RunningTask { token, place, until, slot, is_unwanted: false, task: task.clone() },
                 );
-                taken.push(TakenTasks { id, task, token });
+                taken.push(TakenTask { id, task, token });
             });
             for place in &aside {
                 order.refund_turn(*place);
@@ -221,13 +219,13 @@ impl TaskIndex {
         taken
     }
 
-    /// Completes the body of a task that was read from the disk with what only the books know.
+    /// Completes a body that was read from the disk with the counters that only the index knows.
     pub(super) fn complete(&mut self, task: &mut TaskRecord) {
-        self.hot.complete(task);
+        self.bodies.complete(task);
     }
 
     /// Notes the body of a leased task that was read from the disk.
-    pub(super) fn loaded(&mut self, token: LeaseToken, task: &Arc<TaskRecord>) {
+    pub(super) fn set_body(&mut self, token: LeaseToken, task: &Arc<TaskRecord>) {
         if let Some(running) = self.running.get_mut(&task.id).filter(|running| running.token == token) {
             running.task = Some(task.clone());
             if running.is_unwanted {
@@ -236,36 +234,35 @@ impl TaskIndex {
         }
     }
 
-    /// Where a leased task is marked as running.
-    pub(super) fn mark(&mut self, id: TaskId, token: LeaseToken, slot: u32) {
+    /// Notes the slot in which the attempt of a leased task is marked as running.
+    pub(super) fn set_slot(&mut self, id: TaskId, token: LeaseToken, slot: u32) {
         if let Some(running) = self.running.get_mut(&id).filter(|running| running.token == token) {
             running.slot = slot;
         }
     }
 
-    /// Where attempts are marked as running whose leases were lost. They may still begin, and are never given to
-    /// others.
-    pub(super) fn lost_marks(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.lost)
+    /// The slots of attempts whose leases were lost since the last call. These attempts may still begin, so
+    /// that their slots are never used again.
+    pub(super) fn lost_slots(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.lost_slots)
     }
 
     /// Prolongs a lease; `false` when it is not held any more.
     pub(super) fn renew(&mut self, id: TaskId, token: LeaseToken, now: Now) -> bool {
-        match self.running.get_mut(&id).filter(|running| running.token == token) {
-            Some(running) => {
-                running.until = now.steady + self.lease;
-                true
-            }
-            None => false,
+        let running = self.running.get_mut(&id).filter(|running| running.token == token);
+        let is_held = running.is_some();
+        if let Some(running) = running {
+            running.until = now.steady + self.lease;
         }
+        is_held
     }
 
-    /// Writes down what has changed about batches.
+    /// Records the changes of batches, and ends those that are complete.
     pub(super) fn note_batches(&mut self, now: Now, records: &mut Vec<Record>) {
-        self.batches.note(now.wall_ms, records);
+        self.batches.note(&*self.rules, now.wall_ms, records);
     }
 
-    /// The ids of tasks that wait, wherever they do: those of one queue if it is named.
+    /// The ids of all waiting tasks, or of those of one queue.
     pub(super) fn waiting_ids(&self, queue: Option<&str>) -> Vec<TaskId> {
         let all = self
             .iter()
@@ -277,23 +274,12 @@ impl TaskIndex {
     pub(super) fn iter(
         &self,
     ) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>, QueuePosition, ReadyAt)> {
-        let aside = |waiting: &'_ Waiting| (waiting.id, waiting.place);
-        let blocked = self.keys.blocked().map(move |waiting| {
-            let (id, place) = aside(waiting);
-            (id, waiting.task.as_ref(), place, ReadyAt::Now)
-        });
-        let held = self
-            .batches
-            .held()
-            .map(|(waiting, when)| (waiting.id, waiting.task.as_ref(), waiting.place, *when));
-        self.order.iter().chain(blocked).chain(held)
-    }
-
-    /// The tasks that have not ended and carry a ticket.
-    pub(super) fn waiters(&self) -> Vec<(TaskId, WaiterId)> {
-        let waiting = self.iter().map(|(id, task, ..)| (id, task));
-        let hot = waiting.chain(self.running()).filter_map(|(id, task)| Some((id, task?.new.waiter?)));
-        hot.chain(self.hot.cold_tickets()).collect()
+        let aside = self.keys.blocked().chain(self.parked.values());
+        let aside = aside.map(|waiting| (waiting, ReadyAt::Now));
+        let held = self.batches.held().map(|(waiting, when)| (waiting, *when));
+        let others = aside.chain(held);
+        let others = others.map(|(waiting, when)| (waiting.id, waiting.task.as_ref(), waiting.place, when));
+        self.order.iter().chain(others)
     }
 
     /// The tasks that run.
@@ -310,7 +296,12 @@ impl TaskIndex {
         self.running.contains_key(&id)
     }
 
-    /// Counts everything; without what only the disk knows.
+    /// Whether a task waits for a process that contains its function.
+    pub(super) fn is_parked(&self, id: TaskId) -> bool {
+        self.parked.contains_key(&id)
+    }
+
+    /// Counts the tasks by where they are.
     pub(super) fn counts(&self) -> StoreStats {
         let ledger =
             Ledger { waiting: self.waiting() as u64, running: self.running.len() as u64, ..self.ended };
@@ -319,6 +310,7 @@ impl TaskIndex {
         let mut count =
             |place, change: fn(&mut QueueDepth)| change(&mut depths[self.order.queue_index(place)].1);
         self.keys.blocked().for_each(|waiting| count(waiting.place, |depth| depth.waiting += 1));
+        self.parked.values().for_each(|waiting| count(waiting.place, |depth| depth.parked += 1));
         self.batches.held().for_each(|(waiting, _)| count(waiting.place, |depth| depth.delayed += 1));
         self.running.values().for_each(|running| count(running.place, |depth| depth.running += 1));
         counts.queues.extend(depths.into_iter().map(|(name, depth)| (name.to_owned(), depth)));

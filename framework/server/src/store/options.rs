@@ -1,28 +1,28 @@
-//! What a store is told about its queues when it opens.
+//! The options of a store.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// What a store is told when it opens.
+/// The options of a store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreOptions {
-    /// How many tasks may wait; more are refused as `busy`.
+    /// The number of tasks that may wait; more are refused as `busy`.
     pub limit: usize,
-    /// How many bytes of waiting tasks a store may hold that has no other place for them; more are refused as `busy`.
-    /// What it keeps of ended tasks may take a quarter of that besides.
+    /// The bytes of waiting tasks that a store without a disk may hold; more are refused as `busy`. Ended
+    /// tasks may take a quarter of that besides.
     pub max_memory: usize,
-    /// The lines of workers: at least one.
+    /// The groups of workers: at least one.
     pub groups: Vec<WorkerGroup>,
-    /// How often a queue's turn comes compared to the others; 1 for those not named.
+    /// The weights of queues: the share of turns that each gets; 1 for those not named.
     pub weights: BTreeMap<String, u32>,
-    /// How many tasks of a queue may start in a time.
+    /// The rates at which tasks of a queue may start.
     pub rates: BTreeMap<String, Rate>,
-    /// How long a lease lasts.
+    /// The length of a lease.
     pub lease: Duration,
-    /// How long a `key` is remembered.
+    /// The time for which an idempotency key is remembered.
     pub idempotency_window: Duration,
-    /// How long ended tasks are kept, and how many of them at most.
+    /// The time for which ended tasks are kept, and the most of them.
     pub retention_time: Duration,
     pub retention_count: usize,
 }
@@ -30,13 +30,13 @@ pub struct StoreOptions {
 /// The queues that one group of workers takes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerGroup {
-    /// This queue, and no other line takes from it.
+    /// This queue, from which no other group takes.
     Queue(String),
-    /// Every queue without a line of its own.
+    /// Every queue without a group of its own.
     Others,
 }
 
-/// So many in a time, such as 100 a second.
+/// A rate: a count per period, such as 100 a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
     pub count: u32,
@@ -55,8 +55,8 @@ impl fmt::Display for Rate {
 }
 
 impl Default for StoreOptions {
-    /// One line for all queues, all of one weight and without a rate; a million waiting, of 1 GB in memory; leases of a minute; keys
-    /// and ended tasks for a day, at most 100,000 of these.
+    /// One group for all queues, all of one weight and without a rate; a million waiting tasks, of 1 GB in
+    /// memory; leases of a minute; keys and ended tasks for a day, at most 100,000 of these.
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {

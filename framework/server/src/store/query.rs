@@ -1,4 +1,4 @@
-//! What can be asked of a store about tasks, queues, batches and schedules, and the answers.
+//! Queries about tasks, queues, batches and schedules, and their results.
 
 use framework_protocol::task::{BatchId, TaskId, TaskRecord};
 use framework_protocol::views::{
@@ -6,7 +6,7 @@ use framework_protocol::views::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A question about what is there.
+/// A query about tasks, queues, batches or schedules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Query {
@@ -21,7 +21,7 @@ pub enum Query {
     Schedules,
 }
 
-/// An answer.
+/// The result of a [`Query`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueryResult {
@@ -31,15 +31,15 @@ pub enum QueryResult {
     Batches(Vec<BatchInfo>),
     Queues(Vec<QueueInfo>),
     Schedules(Vec<ScheduleInfo>),
-    /// There is none of this id, or it is not kept any more.
+    /// Nothing has this id, or it is not kept any more.
     Nothing,
 }
 
-/// Whether `filter` lets a task in this state through.
-pub(super) fn admits(filter: &Filter, task: &TaskRecord, state: Option<State>) -> bool {
+/// Whether a task in this state passes the filter.
+pub(super) fn matches(filter: &Filter, task: &TaskRecord, state: Option<State>) -> bool {
     let is = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-    is(&filter.queue, task.new.queue)
-        && is(&filter.function, task.new.handler.name)
+    is(&filter.queue, &task.new.queue)
+        && is(&filter.function, &task.new.function)
         && filter.state.is_none_or(|wanted| Some(wanted) == state)
         && filter.batch.is_none_or(|wanted| Some(wanted) == task.new.batch())
         && filter.before.is_none_or(|before| task.id < before)

@@ -1,10 +1,10 @@
-//! Tasks in a SQLite file: what a client has been told survives the process, and a power cut.
+//! A store in a SQLite file: acknowledged tasks survive the process, and a power cut.
 //!
-//! One thread writes. While it syncs a group to the disk, the next one gathers; when the sync is done, the tasks of
-//! the group can be taken and every answer goes out. The order of work is in memory, as small as it gets, and
-//! rebuilt by one scan at the start; the bodies of tasks are in memory too as long as there is room, and read back
-//! when their turn comes otherwise. Ends of tasks ride along with the next group, or go by themselves shortly
-//! after: to lose one is to run its task again.
+//! One thread writes. While it syncs a group to the disk, the next one gathers; when the sync is done, the
+//! tasks of the group can be taken and every answer goes out. The order of work is in memory, as small as it
+//! gets, and rebuilt by one scan at the start; the bodies of tasks are in memory too as long as there is
+//! room, and otherwise read back when their turn comes. Ends of tasks are written with the next group, or by
+//! themselves shortly after: a lost end means that its task runs again.
 
 mod query;
 mod bulk_insert;
@@ -12,6 +12,7 @@ mod admin;
 mod queue_file;
 mod write_queue;
 mod journal;
+mod names;
 mod retention;
 mod recovery;
 mod repair;
@@ -27,7 +28,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
-use framework_protocol::task::{Handlers, NewTask, TaskId, WaiterId};
+use framework_protocol::task::{NewTask, TaskId};
 use framework_protocol::views::AdminResult;
 use framework_protocol::{Durability, ErrorCode, RequestError};
 use futures_util::FutureExt;
@@ -35,34 +36,35 @@ use futures_util::future::BoxFuture;
 pub use queue_file::{QueueFile, WaitingTask};
 pub use repair::{LostRows, RepairReport, repair};
 pub use running_slots::QueueLocked;
-pub(super) use running_slots::RunningSlots;
 use rusqlite::Connection;
 use rustc_hash::FxHashSet;
 
 use self::journal::Journal;
+use self::names::SharedNames;
 use self::recovery::{Recovered, recover};
+use self::running_slots::RunningSlots;
 use self::write_error::WriteError;
 use self::write_queue::{WriteQueue, WriteRequest};
 use self::writer::Writer;
 use super::index::TaskIndex;
 use super::wakeups::Wakeups;
 use super::{
-    Accepted, AdminCommand, Clock, Lease, LeaseToken, Query, QueryResult, Settlement, Store, StoreOptions,
-    StoreStats, TerminatedTask,
+    Accepted, AdminCommand, Clock, Lease, LeaseToken, OnAccepted, Query, QueryResult, Rules, Settlement,
+    Store, StoreOptions, StoreStats, TerminatedTask,
 };
 
-/// Waiting tasks of up to so many bytes are held in memory beside the disk.
-const HOT_BYTES: usize = 64 * 1024 * 1024;
+/// The bytes of waiting tasks that are held in memory beside the disk.
+const BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// A store in a SQLite file.
 #[derive(Debug)]
 pub struct Sqlite {
     shared: Arc<SqliteShared>,
-    /// Until the store is released.
+    /// `None` once the store is unlocked.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// How a store is opened.
+/// The options of a file that is opened.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
     /// The file; its folder is made if it is not there.
@@ -70,8 +72,8 @@ pub struct SqliteOptions {
     /// [`Durability::Fsync`] or [`Durability::Async`].
     pub durability: Durability,
     pub clock: Clock,
-    /// The name of a registered SQLite VFS to reach the file by, for tests; `None` is the file system. Then there
-    /// is no lock, and no record of what was running.
+    /// The name of a registered SQLite VFS to reach the file by, for tests; `None` is the file system. Then
+    /// there is no lock, and no record of what was running.
     pub vfs: Option<String>,
 }
 
@@ -82,49 +84,49 @@ impl SqliteOptions {
     }
 }
 
-/// What the takers, the askers and the thread that writes share.
+/// The parts that callers and the thread that writes share.
 #[derive(Debug)]
 struct SqliteShared {
     state: Mutex<SqliteState>,
-    /// Rung for the thread that writes.
+    /// Wakes the thread that writes.
     work: Condvar,
     wakeups: Wakeups,
     clock: Clock,
     durability: Durability,
-    handlers: Arc<Handlers>,
+    names: SharedNames,
     /// Reads the bodies of taken tasks.
     reader: Mutex<Connection>,
-    /// Answers questions, which may take long.
-    asker: Mutex<Connection>,
+    /// Answers queries, which may take long.
+    queries: Mutex<Connection>,
     slots: Option<Arc<RunningSlots>>,
 }
 
-/// The books, and what is on its way to the disk.
+/// The index, and the requests on their way to the disk.
 #[derive(Debug)]
 struct SqliteState {
     index: TaskIndex,
     write_queue: WriteQueue,
-    /// Tasks that are on their way to the disk and wait from then on.
+    /// The number of pushed tasks that are on their way to the disk.
     arriving: usize,
     write_error: Option<WriteError>,
-    /// Where attempts are marked as running, and what is free of it.
+    /// The slots in which attempts are marked as running, and those of them that are free.
     slots: Option<Arc<RunningSlots>>,
-    free: Vec<u32>,
+    free_slots: Vec<u32>,
 }
 
 impl Sqlite {
     /// Opens the store, and makes it if it is not there; every task that had not ended waits again.
     ///
     /// # Errors
-    /// When another process uses the file, when it is damaged, of another program or of a newer version, or when
-    /// the disk does not let it be read and written. Nothing has been changed then.
-    pub fn open(opening: SqliteOptions, policy: StoreOptions, handlers: Arc<Handlers>) -> Result<Self> {
-        let file = opening.file.clone();
-        Self::open_file(opening, policy, handlers).map_err(|error| explain(error, &file))
+    /// When another process uses the file, when it is damaged, of another program or of a newer version, or
+    /// when the disk does not let it be read and written. Nothing has been changed then.
+    pub fn open(file: SqliteOptions, options: StoreOptions, rules: Arc<dyn Rules>) -> Result<Self> {
+        let path = file.file.clone();
+        Self::open_file(file, options, rules).map_err(|error| explain(error, &path))
     }
 
-    fn open_file(opening: SqliteOptions, policy: StoreOptions, handlers: Arc<Handlers>) -> Result<Self> {
-        let SqliteOptions { file, durability, clock, vfs } = opening;
+    fn open_file(file: SqliteOptions, options: StoreOptions, rules: Arc<dyn Rules>) -> Result<Self> {
+        let SqliteOptions { file, durability, clock, vfs } = file;
         let vfs = vfs.as_deref();
         let (slots, died) = match vfs {
             Some(_) => (None, Vec::new()),
@@ -139,13 +141,14 @@ impl Sqlite {
         };
         let connection = schema::open(&file, vfs, durability)?;
         let now = clock.now();
-        let wakeups = Wakeups::new(policy.groups.len());
-        let mut index = TaskIndex::new(policy.clone(), HOT_BYTES);
-        let Recovered { kept, next_id, records } =
-            recover(&connection, &mut index, &policy, &handlers, &died, now)?;
+        let wakeups = Wakeups::new(options.groups.len());
+        let names = SharedNames::default();
+        let mut index = TaskIndex::new(options.clone(), BODY_BYTES, rules);
+        let Recovered { retention, next_id, records } =
+            recover(&connection, &mut index, &options, &names, &died, now)?;
         if vfs.is_none() {
-            // A disk that is full from the beginning is met like one that becomes full.
-            drop(schema::ballast(&connection));
+            // A disk that is full from the beginning is treated like one that becomes full.
+            let _ = schema::ballast(&connection);
         }
         let shared = Arc::new(SqliteShared {
             state: Mutex::new(SqliteState {
@@ -154,18 +157,18 @@ impl Sqlite {
                 arriving: 0,
                 write_error: None,
                 slots: slots.clone(),
-                free: if slots.is_some() { RunningSlots::all() } else { Vec::new() },
+                free_slots: if slots.is_some() { RunningSlots::all() } else { Vec::new() },
             }),
             work: Condvar::new(),
             wakeups,
             clock,
             durability,
-            handlers,
+            names,
             reader: Mutex::new(schema::open_to_read(&file, vfs)?),
-            asker: Mutex::new(schema::open_to_read(&file, vfs)?),
+            queries: Mutex::new(schema::open_to_read(&file, vfs)?),
             slots,
         });
-        let journal = Journal::new(connection, next_id, kept, &policy);
+        let journal = Journal::new(connection, next_id, retention, &options);
         shared.state().write_queue.note(records);
         let writer = Writer::new(shared.clone(), journal, &file, vfs.is_none());
         let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.run())?;
@@ -173,7 +176,7 @@ impl Sqlite {
     }
 }
 
-/// What was wrong, with the file's name and what to do.
+/// Adds the file's name and some advice to an error.
 fn explain(error: anyhow::Error, file: &Path) -> anyhow::Error {
     let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
     let advice = match code {
@@ -190,7 +193,8 @@ fn explain(error: anyhow::Error, file: &Path) -> anyhow::Error {
 }
 
 impl Sqlite {
-    /// Asks the thread that writes to write what is on its way and to end; `None` if that was asked before.
+    /// Asks the thread that writes to write the requests on their way and to end; `None` if it was asked
+    /// before.
     fn stop(&self) -> Option<JoinHandle<()>> {
         self.shared.state().write_queue.stop();
         self.shared.work.notify_one();
@@ -199,13 +203,13 @@ impl Sqlite {
 }
 
 impl Drop for Sqlite {
-    /// Writes what is on its way, as far as the disk lets it be.
+    /// Writes the requests on their way, as far as the disk lets them be.
     fn drop(&mut self) {
-        drop(self.stop().map(JoinHandle::join));
+        let _ = self.stop().map(JoinHandle::join);
     }
 }
 
-fn gone() -> RequestError {
+fn closed() -> RequestError {
     RequestError::new(ErrorCode::ShuttingDown, "The store is closed.")
 }
 
@@ -218,32 +222,38 @@ impl Store for Sqlite {
         self.shared.durability
     }
 
-    fn push(&self, batch: Vec<NewTask>) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>> {
-        self.shared.push(batch).boxed()
+    fn push_observed(
+        &self,
+        tasks: Vec<NewTask>,
+        on_accepted: OnAccepted,
+    ) -> BoxFuture<'_, Vec<Result<Accepted, RequestError>>> {
+        self.shared.push(tasks, on_accepted).boxed()
     }
 
-    /// The thread that writes rings itself, when a group is on the disk.
+    /// Without effect: the thread that writes wakes them itself, when a group is on the disk.
     fn wake_workers(&self) {}
 
-    fn ready(&self, line: usize) -> BoxFuture<'_, bool> {
+    fn ready(&self, group: usize) -> BoxFuture<'_, bool> {
         let look = move || {
             let now = self.shared.clock.now();
             let mut state = self.shared.state();
             state.wake(now);
             let is_broken = state.write_error.as_ref().is_some_and(WriteError::is_final);
-            let found = match state.index.is_due(line, now) && !is_broken {
-                _ if state.index.is_closed() => Ok(false),
-                true => Ok(true),
-                false => Err(state.index.next_due(line, now)),
+            let found = if state.index.is_closed() {
+                Ok(false)
+            } else if state.index.is_due(group, now) && !is_broken {
+                Ok(true)
+            } else {
+                Err(state.index.next_due(group, now))
             };
             self.shared.unlock_and_wake(state);
             found
         };
-        self.shared.wakeups.wait(line, look).boxed()
+        self.shared.wakeups.wait(group, look).boxed()
     }
 
-    fn take(&self, line: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
-        std::future::ready(self.shared.take(line, limit)).boxed()
+    fn take(&self, group: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
+        std::future::ready(self.shared.take(group, limit)).boxed()
     }
 
     fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>> {
@@ -262,29 +272,27 @@ impl Store for Sqlite {
             let now = self.shared.clock.now();
             let mut state = self.shared.state();
             state.wake(now);
-            let departed = state.index.terminated();
-            let found = match departed.is_empty() {
-                true => Err(state.index.next_expiry(now)),
-                false => Ok(departed),
-            };
+            let terminated = state.index.terminated();
+            let found =
+                if terminated.is_empty() { Err(state.index.next_expiry(now)) } else { Ok(terminated) };
             self.shared.unlock_and_wake(state);
             found
         };
         self.shared.wakeups.wait_terminated(look).boxed()
     }
 
-    fn apply(&self, change: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
-        let ask = self.shared.ask(|answer| WriteRequest::Change(change, answer));
-        async { ask.await.unwrap_or_else(|| Err(gone())) }.boxed()
+    fn apply(&self, command: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
+        let result = self.shared.request(|answer| WriteRequest::Command(command, answer));
+        async { result.await.unwrap_or_else(|| Err(closed())) }.boxed()
     }
 
-    fn query(&self, question: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
         let shared = self.shared.clone();
         async move {
-            // What happened before is on the disk by then, where the answer is read.
-            shared.ask(WriteRequest::Barrier).await;
-            let find = move || shared.query(question);
-            tokio::task::spawn_blocking(find).await.unwrap_or_else(|_| Err(gone()))
+            // All that happened before is on the disk then, where the answer is read.
+            shared.request(WriteRequest::Barrier).await;
+            let read = move || shared.query(query);
+            tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(closed()))
         }
         .boxed()
     }
@@ -294,7 +302,7 @@ impl Store for Sqlite {
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {
-        self.shared.ask(WriteRequest::Barrier).map(drop).boxed()
+        self.shared.request(WriteRequest::Barrier).map(drop).boxed()
     }
 
     fn close(&self) {
@@ -302,18 +310,16 @@ impl Store for Sqlite {
         self.shared.wakeups.notify_all();
     }
 
-    fn unlock(&self) -> BoxFuture<'_, Vec<(TaskId, WaiterId)>> {
+    fn unlock(&self) -> BoxFuture<'_, ()> {
         async {
-            let waiters = self.shared.state().index.waiters();
             if let Some(writer) = self.stop() {
-                drop(tokio::task::spawn_blocking(|| writer.join()).await);
+                let _ = tokio::task::spawn_blocking(|| writer.join()).await;
             }
-            // Whoever waits for what a broken disk did not take is told by that.
+            // Callers that wait for what a broken disk did not take are answered by that.
             self.shared.state().write_queue.clear();
             if let Some(slots) = &self.shared.slots {
                 slots.release();
             }
-            waiters
         }
         .boxed()
     }

@@ -1,18 +1,18 @@
-//! How many tasks are where.
+//! The numbers of tasks by where they are.
 
 use std::collections::BTreeMap;
 
 use framework_protocol::views::{Ledger, QueueDepth};
 use serde::{Deserialize, Serialize};
 
-/// How many tasks are where, all counted at one moment.
+/// The numbers of tasks by where they are, all counted at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStats {
     pub ledger: Ledger,
     pub queues: BTreeMap<String, QueueDepth>,
-    /// How long the longest waiting of the due tasks has waited, in milliseconds; `null` when none is due.
+    /// The age of the due task that has waited longest, in milliseconds; `null` when none is due.
     pub oldest_waiting_ms: Option<u64>,
-    /// Why nothing is accepted at the moment; `null` when all is well.
+    /// The reason why nothing is accepted at the moment; `null` when the storage works.
     #[serde(default)]
     pub storage_error: Option<String>,
 }

@@ -1,13 +1,14 @@
-//! Makes the stories of tasks out of what the stores know of them.
+//! Builds the views of tasks from the parts that the stores know.
 
 use framework_protocol::task::{Due, ProgressLog, TaskRecord};
 use framework_protocol::views::{AttemptInfo, State, TaskDetails, TaskSummary};
 use serde_json::value::RawValue;
 
 use super::clock::Now;
-use super::index::{EndRecord, ReadyAt};
+use super::due_heap::ReadyAt;
+use super::index::{AttemptRun, EndRecord};
 
-/// What a story needs beyond the task itself.
+/// The parts of a view beyond the task itself.
 #[derive(Debug, Default)]
 pub(super) struct TaskViewParts {
     pub(super) state: Option<State>,
@@ -18,44 +19,46 @@ pub(super) struct TaskViewParts {
     pub(super) history: Vec<AttemptInfo>,
     pub(super) notes: Option<Box<ProgressLog>>,
     pub(super) result: Option<Box<RawValue>>,
+    pub(super) parked: bool,
 }
 
 /// A task in one line.
-pub(super) fn summary(task: &TaskRecord, telling: &TaskViewParts) -> TaskSummary {
+pub(super) fn summary(task: &TaskRecord, parts: &TaskViewParts) -> TaskSummary {
     TaskSummary {
         id: task.id,
-        state: telling.state.unwrap_or(State::Waiting),
-        function: task.new.handler.name.to_owned(),
-        queue: task.new.queue.to_owned(),
+        state: parts.state.unwrap_or(State::Waiting),
+        function: task.new.function.to_string(),
+        queue: task.new.queue.to_string(),
         priority: task.new.priority,
         accepted_ms: task.accepted_ms,
-        due_ms: telling.due_ms.or_else(|| ms_of(task.new.due, task.accepted_ms)),
-        ended_ms: telling.ended_ms,
-        attempts: telling.attempts,
-        error: telling.error.clone(),
+        due_ms: parts.due_ms.or_else(|| ms_of(task.new.due, task.accepted_ms)),
+        ended_ms: parts.ended_ms,
+        attempts: parts.attempts,
+        error: parts.error.clone(),
+        parked: parts.parked,
     }
 }
 
-/// The whole story of a task.
-pub(super) fn story(task: &TaskRecord, telling: TaskViewParts) -> TaskDetails {
-    let summary = summary(task, &telling);
-    let rare = task.new.extra.as_deref().cloned().unwrap_or_default();
+/// All that is known of a task.
+pub(super) fn details(task: &TaskRecord, parts: TaskViewParts) -> TaskDetails {
+    let summary = summary(task, &parts);
+    let extra = task.new.extra.as_deref().cloned().unwrap_or_default();
     let args = serde_json::from_slice(&task.new.args);
     TaskDetails {
         summary,
-        // Arguments are checked when they come in; what a damaged file has is told as a text.
+        // Arguments are checked when they come in; those of a damaged file are shown as a text.
         args: args.unwrap_or_else(|_| text(&task.new.args)),
         max_attempts: task.new.attempts,
         timeout_ms: task.new.timeout.map(|timeout| timeout.as_millis() as u64),
-        expires_ms: rare.expires.and_then(|expires| ms_of(expires, task.accepted_ms)),
-        key: rare.key.map(String::from),
-        concurrency_key: rare.concurrency_key.map(String::from),
-        batch: rare.batch,
-        then: rare.then.into_iter().map(String::from).collect(),
+        expires_ms: extra.expires.and_then(|expires| ms_of(expires, task.accepted_ms)),
+        key: extra.key.map(String::from),
+        concurrency_key: extra.concurrency_key.map(String::from),
+        batch: extra.batch,
+        then: extra.then.into_iter().map(String::from).collect(),
         crashes: task.crashes(),
-        history: telling.history,
-        notes: telling.notes.map(|notes| *notes).unwrap_or_default(),
-        result: telling.result,
+        history: parts.history,
+        notes: parts.notes.map(|notes| *notes).unwrap_or_default(),
+        result: parts.result,
     }
 }
 
@@ -64,17 +67,17 @@ fn text(bytes: &[u8]) -> Box<RawValue> {
     serde_json::value::to_raw_value(&text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// A due time on the wall.
-pub(super) fn ms_of(due: Due, asked_ms: u64) -> Option<u64> {
+/// A due time by the wall clock.
+pub(super) fn ms_of(due: Due, since_ms: u64) -> Option<u64> {
     match due {
         Due::Now => None,
-        Due::After(pause) => Some(asked_ms.saturating_add(pause.as_millis() as u64)),
+        Due::After(pause) => Some(since_ms.saturating_add(pause.as_millis() as u64)),
         Due::At(at_ms) => Some(at_ms),
     }
 }
 
 impl ReadyAt {
-    /// On the wall.
+    /// The time by the wall clock.
     pub(super) fn ms(self, now: Now) -> Option<u64> {
         match self {
             Self::Now => None,
@@ -88,15 +91,20 @@ impl ReadyAt {
 }
 
 impl EndRecord {
-    /// The last attempt, for the story.
+    /// The last attempt as views show it.
     pub(super) fn attempt(&self) -> Option<AttemptInfo> {
         let run = self.run?;
-        Some(AttemptInfo {
-            number: run.number,
-            started_ms: run.started_ms,
-            ran_ms: run.ran.map(|ran| ran.as_secs_f64() * 1000.0),
-            pid: std::process::id(),
-            error: self.outcome.as_ref().err().cloned(),
-        })
+        Some(attempt(run, self.outcome.as_ref().err().cloned()))
+    }
+}
+
+/// An attempt of this process as views show it.
+pub(super) fn attempt(run: AttemptRun, error: Option<String>) -> AttemptInfo {
+    AttemptInfo {
+        number: run.number,
+        started_ms: run.started_ms,
+        ran_ms: run.ran.map(|ran| ran.as_secs_f64() * 1000.0),
+        pid: std::process::id(),
+        error,
     }
 }

@@ -1,4 +1,4 @@
-//! Wakes takers when there is something for them, and no more of them than there is work.
+//! Wakes sleeping workers when there is something for them, and no more of them than there is work.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// The lines for which there may be something now, a bit each; the highest bit is for ends to be told.
+/// The worker groups for which there may be something now, a bit each; the highest bit is for ends without a
+/// settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct WakeSet(pub(super) u64);
 
 impl WakeSet {
-    /// How many lines there can be.
-    pub(super) const LINES: usize = 63;
-    pub(super) const DEPARTED: usize = 63;
+    /// The highest number of groups.
+    pub(super) const GROUPS: usize = 63;
+    pub(super) const TERMINATED: usize = 63;
 
-    pub(super) fn line(line: usize) -> Self {
-        Self(1 << line.min(Self::LINES))
+    pub(super) fn group(group: usize) -> Self {
+        Self(1 << group.min(Self::GROUPS))
     }
 
     fn has(self, bit: usize) -> bool {
@@ -24,69 +25,70 @@ impl WakeSet {
     }
 }
 
-/// Where takers sleep, by line.
+/// The sleeping workers by group, and the callers that wait for ends without a settlement.
 #[derive(Debug)]
 pub(super) struct Wakeups {
-    places: Vec<WaitSlot>,
-    departed: WaitSlot,
+    groups: Vec<WaitSlot>,
+    terminated: WaitSlot,
 }
 
 #[derive(Debug, Default)]
 struct WaitSlot {
-    rung: Notify,
+    signal: Notify,
     idle: AtomicUsize,
 }
 
 impl Wakeups {
-    pub(super) fn new(lines: usize) -> Self {
-        Self { places: (0..lines).map(|_| WaitSlot::default()).collect(), departed: WaitSlot::default() }
+    pub(super) fn new(groups: usize) -> Self {
+        let groups = (0..groups).map(|_| WaitSlot::default()).collect();
+        Self { groups, terminated: WaitSlot::default() }
     }
 
-    /// Wakes one sleeper of each line that has something to do.
+    /// Wakes one sleeper of each group that has something to do.
     pub(super) fn notify(&self, wake_set: WakeSet) {
         if wake_set.0 == 0 {
             return;
         }
-        let lines = self.places.iter().enumerate().filter(|(line, _)| wake_set.has(*line));
-        lines.for_each(|(_, place)| place.notify());
-        if wake_set.has(WakeSet::DEPARTED) {
-            self.departed.notify();
+        let groups = self.groups.iter().enumerate().filter(|(group, _)| wake_set.has(*group));
+        groups.for_each(|(_, slot)| slot.notify());
+        if wake_set.has(WakeSet::TERMINATED) {
+            self.terminated.notify();
         }
     }
 
-    /// Wakes everybody.
+    /// Wakes all sleepers.
     pub(super) fn notify_all(&self) {
-        self.places.iter().chain([&self.departed]).for_each(|place| place.rung.notify_waiters());
+        self.groups.iter().chain([&self.terminated]).for_each(|slot| slot.signal.notify_waiters());
     }
 
-    /// Sleeps until `look` finds something; it says how long to sleep at most if there is nothing.
-    pub(super) async fn wait<T>(&self, line: usize, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
-        self.places[line].wait(look).await
+    /// Sleeps until `look` finds something; its error is the longest time to sleep before the next look.
+    pub(super) async fn wait<T>(&self, group: usize, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
+        self.groups[group].wait(look).await
     }
 
-    /// The same, for ends to be told.
+    /// Sleeps likewise, for ends without a settlement.
     pub(super) async fn wait_terminated<T>(&self, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
-        self.departed.wait(look).await
+        self.terminated.wait(look).await
     }
 }
 
 impl WaitSlot {
     fn notify(&self) {
         if self.idle.load(Ordering::SeqCst) > 0 {
-            self.rung.notify_one();
+            self.signal.notify_one();
         }
     }
 
     async fn wait<T>(&self, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
         let _idle = IdleGuard::new(&self.idle);
         loop {
-            let mut rung = pin!(self.rung.notified());
-            // Enlisted before the look: who has something from then on rings for this sleeper.
-            rung.as_mut().enable();
+            let mut signal = pin!(self.signal.notified());
+            // Enlisted before the look: a wakeup from then on is not missed.
+            signal.as_mut().enable();
             match look() {
                 Ok(found) => return found,
-                Err(None) => rung.await,
-                Err(Some(time)) => drop(tokio::time::timeout(time, rung).await),
+                Err(None) => signal.await,
+                Err(Some(time)) => drop(tokio::time::timeout(time, signal).await),
             }
         }
     }

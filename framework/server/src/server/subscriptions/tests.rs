@@ -1,13 +1,27 @@
 //! Which events of a task a subscriber receives, and when.
 
 use framework_console::config::Config;
+use framework_macros::Task;
 use framework_protocol::ErrorCode;
-use framework_protocol::task::{Attempt, AttemptContext, Handler, Handlers, NewTask, Outcome};
+use framework_protocol::task::{Attempt, AttemptContext, Handle, Handler, Handlers, NewTask, Outcome};
+use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::store::{Clock, Disposition, Lease, Memory, Settlement, StoreOptions};
 
-static HANDLER: Handler = Handler::missing("slow");
+#[derive(Serialize, Deserialize, Task)]
+#[task(name = "test_slow")]
+struct Slow;
+
+impl Handle for Slow {
+    type Output = ();
+
+    async fn handle(self, _attempt: &Attempt) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+static HANDLER: Handler = Handler::of::<Slow>("", "", 0);
 
 /// A store with one running task, and its subscribers.
 struct Fixture {
@@ -27,7 +41,7 @@ impl Fixture {
         let subscriptions = Arc::new(Subscriptions::new(store.clone()));
         let context =
             AttemptContext { config: Config::at("/no/project", []), handlers, sink: subscriptions.clone() };
-        let attempt = Attempt::new(lease.task.clone(), 1, Arc::new(context));
+        let attempt = Attempt::new(lease.task.clone(), &HANDLER, 1, Arc::new(context));
         Self { store, subscriptions, outbox: Arc::new(Outbox::new(4096)), lease, attempt }
     }
 

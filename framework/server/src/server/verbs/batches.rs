@@ -57,6 +57,7 @@ async fn open(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let function = handlers.find(&call.need::<String>("function", "the name of a function")?)?;
     let then = call.take::<String>("then", "the name of a function")?;
     let then = then.map(|then| handlers.find(&then).and_then(require_batch_handler)).transpose()?;
+    let then = then.map(|handler| handler.name.to_owned());
     let command = AdminCommand::OpenBatch { name, function: function.name.to_owned(), then };
     call.service.apply(command).await.map(|result| Outcome::result(&result))
 }

@@ -70,18 +70,16 @@ impl Leases {
 
 #[cfg(test)]
 mod tests {
-    use framework_protocol::task::{Handler, Handlers, NewTask};
+    use framework_protocol::task::{Handlers, NewTask};
 
     use super::*;
     use crate::store::{Clock, Memory, StoreOptions};
-
-    static HANDLER: Handler = Handler::missing("slow");
 
     /// A store with one task, which is leased, and its clock.
     async fn leased() -> (Arc<Memory>, Clock, Lease) {
         let clock = Clock::fake(0);
         let store = Memory::new(StoreOptions::default(), Arc::new(Handlers::default()), clock.clone());
-        store.push(vec![NewTask::with_defaults(&HANDLER, "null".into())]).await[0].clone().unwrap();
+        store.push(vec![NewTask::without_handler("slow", "null".into())]).await[0].clone().unwrap();
         let lease = store.take(0, 1).await.remove(0);
         (Arc::new(store), clock, lease)
     }

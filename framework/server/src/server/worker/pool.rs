@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framework_console::log::TaskScope;
-use framework_protocol::task::{Attempt, AttemptContext, Outcome, Retry, caught};
+use framework_protocol::task::{Attempt, AttemptContext, Handler, Outcome, Retry, caught};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -111,6 +111,10 @@ impl WorkerPool {
         let mut now = begin;
         let mut waits = false;
         for lease in leases {
+            let Some(handler) = self.shared.attempts.handlers.get(&lease.task.new.function) else {
+                ended.push(AttemptEnd::parked(lease, now));
+                continue;
+            };
             // A lease is renewed only once its attempt runs: behind a handler that does not yield it may grow
             // old.
             let is_fresh =
@@ -120,7 +124,7 @@ impl WorkerPool {
                 ended.push(AttemptEnd::aborted(lease, now, now));
                 continue;
             };
-            let mut run = self.start(lease, now);
+            let mut run = self.start(lease, handler, now);
             match at_once(&mut run.future).await {
                 Some(outcome) => {
                     now = Instant::now();
@@ -146,12 +150,13 @@ impl WorkerPool {
         }
     }
 
-    fn start(&self, lease: Lease, started: Instant) -> ActiveAttempt {
-        let attempt = Attempt::new(lease.task.clone(), lease.attempt, self.shared.attempts.clone());
+    fn start(&self, lease: Lease, handler: &'static Handler, started: Instant) -> ActiveAttempt {
+        lease.task.set_blocking(handler.options.blocking);
+        let attempt = Attempt::new(lease.task.clone(), handler, lease.attempt, self.shared.attempts.clone());
         let future = AssertUnwindSafe(self.shared.events.clone().task(attempt.clone())).catch_unwind();
         let future = future.map(|outcome| outcome.unwrap_or_else(caught));
         let future = TaskScope { task: attempt.id(), future }.boxed();
-        lease.mark.begin();
+        lease.begin();
         ActiveAttempt { future, attempt, lease, started }
     }
 
@@ -181,7 +186,7 @@ impl WorkerPool {
     async fn outcome(&self, run: &mut ActiveAttempt, lost: impl Future<Output = ()>) -> Option<Outcome> {
         let task = run.lease.task.clone();
         let deadline = task.new.timeout.and_then(|timeout| run.started.checked_add(timeout));
-        let blocking = task.new.handler.options.blocking;
+        let blocking = task.is_blocking();
         tokio::select! {
             biased;
             outcome = &mut run.future => Some(outcome),

@@ -1,37 +1,36 @@
-//! Which waiting tasks are held in memory beside the disk, and what is remembered of those that are not.
+//! The bodies of waiting tasks that are in memory beside the disk, and the counters of those that are not.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use framework_protocol::task::{NewTask, TaskId, TaskRecord, WaiterId};
+use framework_protocol::task::{NewTask, TaskId, TaskRecord};
 use rustc_hash::FxHashMap;
 
-/// What a task takes beside its arguments, about, in bytes.
+/// The memory of a task beside its arguments, about, in bytes.
 const OVERHEAD: usize = 320;
 
 #[derive(Debug)]
 pub(in crate::store) struct BodyCache {
     bytes: usize,
     limit: usize,
-    /// What is known of cold tasks only here: who waits for them, and attempts that may not be on the disk yet.
-    cold: FxHashMap<TaskId, Evicted>,
+    /// The counters of evicted tasks that may not be on the disk yet.
+    evicted: FxHashMap<TaskId, Evicted>,
 }
 
 #[derive(Debug)]
 struct Evicted {
-    waiter: Option<WaiterId>,
     attempts: u32,
     failures: u32,
     crashes: u32,
 }
 
 impl BodyCache {
-    /// Holds tasks of up to `limit` bytes together.
+    /// A cache for bodies of up to `limit` bytes together.
     pub(super) fn new(limit: usize) -> Self {
-        Self { bytes: 0, limit, cold: FxHashMap::default() }
+        Self { bytes: 0, limit, evicted: FxHashMap::default() }
     }
 
-    /// Holds a task that waits, or lets its body go.
+    /// Holds the body of a task that waits, or evicts it if there is no room.
     pub(super) fn hold(&mut self, task: Arc<TaskRecord>) -> Option<Arc<TaskRecord>> {
         let size = size(&task.new);
         if self.bytes.saturating_add(size) <= self.limit {
@@ -39,40 +38,33 @@ impl BodyCache {
             return Some(task);
         }
         let (attempts, failures, crashes) = (task.attempts(), task.failures(), task.crashes());
-        if task.new.waiter.is_some() || attempts > 0 {
-            let waiter = task.new.waiter;
-            self.cold.insert(task.id, Evicted { waiter, attempts, failures, crashes });
+        if attempts > 0 {
+            self.evicted.insert(task.id, Evicted { attempts, failures, crashes });
         }
         None
     }
 
-    /// Whether one more would be too much for a store that can let no body go.
+    /// Whether one more task would be too much for a store that can evict none.
     pub(super) fn is_full(&self, new: &NewTask, limit: usize) -> bool {
         self.limit == usize::MAX && self.bytes.saturating_add(size(new)) > limit
     }
 
-    /// The tickets of cold tasks.
-    pub(super) fn cold_tickets(&self) -> impl Iterator<Item = (TaskId, WaiterId)> {
-        self.cold.iter().filter_map(|(id, cold)| Some((*id, cold.waiter?)))
-    }
-
-    /// A task waits no longer.
+    /// Notes that a task does not wait any more.
     pub(super) fn release(&mut self, task: Option<&Arc<TaskRecord>>) {
         if let Some(task) = task {
             self.bytes = self.bytes.saturating_sub(size(&task.new));
         }
     }
 
-    /// Completes a task that was read from the disk.
+    /// Completes the counters of a task that was read from the disk.
     pub(in crate::store) fn complete(&mut self, task: &mut TaskRecord) {
-        if self.cold.is_empty() {
+        if self.evicted.is_empty() {
             return;
         }
-        if let Some(cold) = self.cold.remove(&task.id) {
-            task.new.waiter = cold.waiter;
-            task.attempts.fetch_max(cold.attempts, Ordering::Relaxed);
-            task.failures.store(cold.failures.max(task.failures()), Ordering::Relaxed);
-            task.crashes.store(cold.crashes.max(task.crashes()), Ordering::Relaxed);
+        if let Some(evicted) = self.evicted.remove(&task.id) {
+            task.attempts.fetch_max(evicted.attempts, Ordering::Relaxed);
+            task.failures.store(evicted.failures.max(task.failures()), Ordering::Relaxed);
+            task.crashes.store(evicted.crashes.max(task.crashes()), Ordering::Relaxed);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How tasks leave the books that nobody runs: cancelled, or too late.
+//! Tasks that end without a settlement: cancelled while they waited, or expired.
 
 use std::sync::Arc;
 
@@ -20,33 +20,31 @@ impl TaskIndex {
             return Some(Cancelled::Requested);
         };
         task.request_cancel();
-        Some(match task.new.handler.options.blocking {
-            true => Cancelled::Requested,
-            false => Cancelled::Aborted,
-        })
+        Some(if task.is_blocking() { Cancelled::Requested } else { Cancelled::Aborted })
     }
 
-    /// Takes waiting tasks out of the order, wherever they wait: nobody can take them any more. They count as
-    /// waiting until they are [ended](Self::depart).
+    /// Removes waiting tasks from wherever they wait, so that they cannot be taken any more. They count as
+    /// waiting until they are [terminated](Self::terminate).
     pub(in crate::store) fn remove_waiting(&mut self, ids: &FxHashSet<TaskId>) -> Vec<Waiting> {
         let mut found = self.order.remove(ids);
         if found.len() < ids.len() {
             found.extend(self.batches.remove(ids));
             found.extend(ids.iter().filter_map(|id| self.keys.remove(*id)));
+            found.extend(ids.iter().filter_map(|id| self.parked.remove(id)));
         }
         self.departing += found.len();
-        found.iter().for_each(|waiting| self.hot.release(waiting.task.as_ref()));
+        found.iter().for_each(|waiting| self.bodies.release(waiting.task.as_ref()));
         found
     }
 
-    /// Puts withdrawn tasks back, because they could not be ended.
+    /// Puts a removed task back that could not be terminated.
     pub(in crate::store) fn put_back(&mut self, waiting: Waiting) {
         self.departing -= 1;
-        let task = waiting.task.and_then(|task| self.hot.hold(task));
+        let task = waiting.task.and_then(|task| self.bodies.hold(task));
         self.order.push_front(Waiting { task, ..waiting });
     }
 
-    /// Ends a withdrawn task.
+    /// Ends a removed task.
     pub(in crate::store) fn terminate(
         &mut self,
         task: Arc<TaskRecord>,
@@ -63,19 +61,8 @@ impl TaskIndex {
         records.push(Record::Ended(EndRecord { task, state, at_ms: now.wall_ms, run: None, outcome, keep }));
     }
 
-    /// Ends of tasks that nobody has been told of.
+    /// The ends without a settlement since the last call.
     pub(in crate::store) fn terminated(&mut self) -> Vec<TerminatedTask> {
         std::mem::take(&mut self.terminated)
-    }
-
-    /// Takes in a task of an earlier process that was cancelled while it ran: it has ended.
-    pub(in crate::store) fn cancel_insertion(
-        &mut self,
-        task: Arc<TaskRecord>,
-        now: Now,
-        records: &mut Vec<Record>,
-    ) {
-        self.departing += 1;
-        self.terminate(task, State::Cancelled, "It was cancelled while it ran.", true, now, records);
     }
 }

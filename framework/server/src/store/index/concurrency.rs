@@ -1,7 +1,7 @@
-//! Concurrency keys: how many tasks of one key run at once, and who waits for that.
+//! Concurrency keys: the number of tasks of one key that run at once, and the tasks that wait for that.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use framework_protocol::task::TaskId;
@@ -11,11 +11,12 @@ use crate::store::ready_queues::Waiting;
 
 #[derive(Debug, Default)]
 pub(super) struct ConcurrencyKeys {
-    /// The keys of tasks that have some, and how many may run for each.
+    /// The keys of tasks that have some, and how many may run at once for each.
     ties: FxHashMap<TaskId, Vec<(Arc<str>, u32)>>,
-    keys: FxHashMap<Arc<str>, ConcurrencyKey>,
+    /// Clients choose the keys, so that the hash is seeded.
+    keys: HashMap<Arc<str>, ConcurrencyKey>,
     blocked: usize,
-    /// The tied tasks that run.
+    /// The tasks with keys that run.
     running: FxHashSet<TaskId>,
 }
 
@@ -25,9 +26,9 @@ type Rank = (u16, Reverse<u8>, TaskId);
 #[derive(Debug, Default)]
 struct ConcurrencyKey {
     running: u32,
-    /// Their turn came while too many others ran: by queue, the most urgent and oldest first.
+    /// Tasks whose turn came while too many others ran: by queue, the most urgent and oldest first.
     blocked: BTreeMap<Rank, Waiting>,
-    /// Tasks that have this key.
+    /// The number of tasks that have this key.
     tasks: usize,
 }
 
@@ -42,7 +43,8 @@ impl ConcurrencyKeys {
         self.ties.entry(id).or_default().push((key, limit.max(1)));
     }
 
-    /// Lets a task run, or keeps it until one of its like has ended: then it is given back by [`ConcurrencyKeys::release`].
+    /// Lets a task run, or keeps it until one of its key has ended: then [`ConcurrencyKeys::release`] returns
+    /// it.
     pub(super) fn acquire(&mut self, waiting: Waiting) -> Option<Waiting> {
         if self.ties.is_empty() {
             return Some(waiting);
@@ -62,16 +64,17 @@ impl ConcurrencyKeys {
         Some(waiting)
     }
 
-    /// A task does not run any more; gives those whose turn it is now.
+    /// Notes that a task does not run any more; returns those whose turn it is now.
     pub(super) fn release(&mut self, id: TaskId) -> Vec<Waiting> {
-        // Who ends without having run may have been offered a turn, which the others would wait for in vain.
+        // A task that ends without having run may have been offered a turn, for which others would wait in
+        // vain.
         let ran = self.running.remove(&id);
         let Some(ties) = self.ties.get(&id) else { return Vec::new() };
         let mut free = Vec::new();
         for (key, _) in ties {
             let Some(key) = self.keys.get_mut(key) else { continue };
             key.running -= u32::from(ran);
-            // One of each queue: who is taken first has the turn, and a queue that is paused keeps nobody from it.
+            // One of each queue: the first one taken has the turn, and a paused queue keeps no other from it.
             let mut queue = 0;
             while let Some((&first, _)) = key.blocked.range((queue, Reverse(u8::MAX), 0)..).next() {
                 free.extend(key.blocked.remove(&first));
@@ -82,7 +85,7 @@ impl ConcurrencyKeys {
         free
     }
 
-    /// A task has ended.
+    /// Removes a task that has ended.
     pub(super) fn unregister(&mut self, id: TaskId) {
         if self.ties.is_empty() {
             return;
@@ -96,7 +99,7 @@ impl ConcurrencyKeys {
         }
     }
 
-    /// Removes a task that waits for others of its like.
+    /// Removes a task that waits for others of its key.
     pub(super) fn remove(&mut self, id: TaskId) -> Option<Waiting> {
         let ties = self.ties.get(&id)?;
         let removed = ties.iter().find_map(|(key, _)| {
@@ -108,12 +111,12 @@ impl ConcurrencyKeys {
         Some(removed)
     }
 
-    /// How many tasks wait for others of their like.
+    /// The number of tasks that wait for others of their key.
     pub(super) fn blocked_count(&self) -> usize {
         self.blocked
     }
 
-    /// The tasks that wait for others of their like.
+    /// The tasks that wait for others of their key.
     pub(super) fn blocked(&self) -> impl Iterator<Item = &Waiting> {
         self.keys.values().flat_map(|key| key.blocked.values())
     }

@@ -1,4 +1,4 @@
-//! What the books have written down, in the order in which it happened.
+//! The events that the index records, in their order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use framework_protocol::task::{BatchId, NewTask, TaskRecord};
 use framework_protocol::views::{BatchInfo, State};
 
-/// Something that happened, for the disk.
+/// An event to write to the disk.
 #[derive(Debug)]
 pub(in crate::store) enum Record {
     Ended(EndRecord),
@@ -21,7 +21,7 @@ pub(in crate::store) enum Record {
     },
     /// A task to accept together with the record before.
     Follow(FollowUp),
-    /// The numbers of a batch have changed, all but its total.
+    /// The counters of a batch have changed, all but its total.
     Batch(BatchInfo),
 }
 
@@ -33,9 +33,9 @@ pub(in crate::store) struct EndRecord {
     pub(in crate::store) at_ms: u64,
     /// The last attempt, if the task ended with one.
     pub(in crate::store) run: Option<AttemptRun>,
-    /// The result, or why there is none.
+    /// The result, or the error.
     pub(in crate::store) outcome: Result<Bytes, String>,
-    /// Whether its story is kept for a while.
+    /// Whether it is kept for a while.
     pub(in crate::store) keep: bool,
 }
 
@@ -44,7 +44,7 @@ pub(in crate::store) struct EndRecord {
 pub(in crate::store) struct AttemptRun {
     pub(in crate::store) number: u32,
     pub(in crate::store) started_ms: u64,
-    /// `None`: nobody saw its end.
+    /// `None` when nobody saw its end.
     pub(in crate::store) ran: Option<Duration>,
 }
 

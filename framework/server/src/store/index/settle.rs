@@ -1,127 +1,148 @@
-//! What becomes of leases: settled by their workers, or lost.
+//! Leases that are settled by their workers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use framework_protocol::task::{Handlers, NewTask, TaskId, TaskRecord};
+use bytes::Bytes;
+use framework_protocol::task::{NewTask, TaskId, TaskRecord};
 use framework_protocol::views::State;
 
-use super::{AttemptRun, EndRecord, FollowUp, ReadyAt, Record, RunningTask, SUSPECT, TaskIndex, Waiting};
+use super::{AttemptRun, EndRecord, FollowUp, Record, RunningTask, TaskIndex, Waiting};
 use crate::store::clock::Now;
+use crate::store::due_heap::ReadyAt;
+use crate::store::ready_queues::QueuePosition;
 use crate::store::{Disposition, LeaseToken, Settlement, TerminatedTask};
 
-/// A task in whose attempts the process died so often is set aside.
-const CRASHES_MAX: u32 = 2;
 const CANCELLED: &str = "It was cancelled while it ran.";
 
-/// What settling one batch leaves behind, for when the books are open to others again.
+/// The remains of a settled batch, for when the index is unlocked.
 #[derive(Debug, Default)]
 pub(in crate::store) struct SettleEffects {
-    /// The last reference to a task frees it.
+    /// Ended tasks, which are freed with their last reference.
     pub(in crate::store) tasks: Vec<Arc<TaskRecord>>,
-    /// Where attempts were marked as running.
+    /// The slots in which attempts were marked as running.
     pub(in crate::store) slots: Vec<u32>,
-    returned: Vec<Waiting>,
+    requeued: Vec<Waiting>,
 }
 
 impl TaskIndex {
-    /// Writes down what became of leases; `false` for one that is not held any more.
+    /// Applies settlements; `false` for one whose lease is not held any more.
     pub(in crate::store) fn settle(
         &mut self,
         batch: Vec<Settlement>,
-        handlers: &Handlers,
         now: Now,
         records: &mut Vec<Record>,
     ) -> (Vec<bool>, SettleEffects) {
-        let mut leftovers = SettleEffects::default();
+        let mut effects = SettleEffects::default();
         let settled = batch
             .into_iter()
-            .map(|settlement| self.settle_one(settlement, handlers, now, records, &mut leftovers))
+            .map(|settlement| self.settle_one(settlement, now, records, &mut effects))
             .collect();
         // The last one first, so that the first one ends up in front.
-        leftovers.returned.sort_unstable_by_key(|waiting| std::cmp::Reverse(waiting.id));
-        for waiting in leftovers.returned.drain(..) {
-            let task = waiting.task.and_then(|task| self.hot.hold(task));
+        effects.requeued.sort_unstable_by_key(|waiting| std::cmp::Reverse(waiting.id));
+        for waiting in effects.requeued.drain(..) {
+            let task = waiting.task.and_then(|task| self.bodies.hold(task));
             self.order.push_front(Waiting { task, ..waiting });
         }
-        self.batches.note(now.wall_ms, records);
-        (settled, leftovers)
+        self.note_batches(now, records);
+        (settled, effects)
     }
 
     fn settle_one(
         &mut self,
         settlement: Settlement,
-        handlers: &Handlers,
         now: Now,
         records: &mut Vec<Record>,
-        leftovers: &mut SettleEffects,
+        effects: &mut SettleEffects,
     ) -> bool {
         let Settlement { task: id, token, disposition, started_ms, ran, follow } = settlement;
         let Some(RunningTask { task: Some(task), place, slot, .. }) = self.remove_running(id, token) else {
             return false;
         };
-        leftovers.slots.push(slot);
-        let number = task.attempts() + 1;
-        let run = AttemptRun { number, started_ms, ran: Some(ran) };
-        let outcome = match disposition {
-            // Somebody wants it not to go on, and it does not; its worker does not know of that yet.
-            Disposition::Requeue | Disposition::Retry { .. } if task.is_cancel_requested() => {
-                let error = CANCELLED.to_owned();
-                self.terminated.push(TerminatedTask { task: task.clone(), state: State::Cancelled, error });
-                Err(State::Cancelled)
-            }
-            Disposition::Requeue => {
-                self.order.refund_turn(place);
-                self.expiries.lease(id, false);
-                self.release(id);
-                leftovers.returned.push(Waiting { id, task: Some(task), place });
-                return true;
+        effects.slots.push(slot);
+        let run = AttemptRun { number: task.attempts() + 1, started_ms, ran: Some(ran) };
+        if !disposition.is_terminal() && task.is_cancel_requested() {
+            // It was cancelled after its worker had decided that it goes on.
+            let (state, error) = (State::Cancelled, CANCELLED.to_owned());
+            self.terminated.push(TerminatedTask { task: task.clone(), state, error: error.clone() });
+            self.finish(&task, state, run, error, now, records);
+            effects.tasks.push(task);
+            return true;
+        }
+        match disposition {
+            Disposition::Requeue => effects.requeued.push(self.take_back(task, place)),
+            Disposition::Park => {
+                let Waiting { task, .. } = self.take_back(task, place);
+                let task = task.and_then(|task| self.bodies.hold(task));
+                self.parked.insert(id, Waiting { id, task, place });
             }
             Disposition::Retry { pause, error } => {
-                task.failures.fetch_add(1, Ordering::Relaxed);
-                task.attempts.store(number, Ordering::Relaxed);
-                let due_ms = Some(now.wall_ms.saturating_add(pause.as_millis() as u64));
-                records.push(Record::Retry { task: task.clone(), run, error, due_ms, pause });
-                self.expiries.remove(id);
-                self.release(id);
-                let when = ReadyAt::Steady(now.steady.saturating_add(pause));
-                let task = self.hot.hold(task);
-                self.order.push_later(Waiting { id, task, place }, when);
-                return true;
+                self.retry((task, place), run, pause, error, now, records);
             }
-            Disposition::Done(result) => Ok(result),
+            Disposition::Done(result) => {
+                self.complete_task(&task, run, result, follow, now, records);
+                effects.tasks.push(task);
+            }
             Disposition::Failed(error) => {
                 self.finish(&task, State::Failed, run, error, now, records);
-                leftovers.tasks.push(task);
-                return true;
+                effects.tasks.push(task);
             }
-            Disposition::Cancelled => Err(State::Cancelled),
-        };
-        task.attempts.store(number, Ordering::Relaxed);
-        match outcome {
-            Ok(result) => {
-                let chained = chained(&task, &result, handlers);
-                self.end(&task, State::Done);
-                let at_ms = now.wall_ms;
-                let ended = EndRecord {
-                    task: task.clone(),
-                    state: State::Done,
-                    at_ms,
-                    run: Some(run),
-                    outcome: Ok(result),
-                    keep: true,
-                };
-                records.push(Record::Ended(ended));
-                let all = follow.into_iter().chain(chained);
-                records.extend(all.map(|new| Record::Follow(FollowUp { new, completes: None })));
+            Disposition::Cancelled => {
+                self.finish(&task, State::Cancelled, run, CANCELLED.to_owned(), now, records);
+                effects.tasks.push(task);
             }
-            Err(state) => self.finish(&task, state, run, CANCELLED.to_owned(), now, records),
         }
-        leftovers.tasks.push(task);
         true
     }
 
-    fn finish(
+    /// Undoes the lease of a task that has not begun.
+    fn take_back(&mut self, task: Arc<TaskRecord>, place: QueuePosition) -> Waiting {
+        let id = task.id;
+        self.order.refund_turn(place);
+        self.expiries.lease(id, false);
+        self.release(id);
+        Waiting { id, task: Some(task), place }
+    }
+
+    /// Counts a failed attempt, and lets the task wait for the next one.
+    fn retry(
+        &mut self,
+        (task, place): (Arc<TaskRecord>, QueuePosition),
+        run: AttemptRun,
+        pause: Duration,
+        error: String,
+        now: Now,
+        records: &mut Vec<Record>,
+    ) {
+        let id = task.id;
+        task.failures.fetch_add(1, Ordering::Relaxed);
+        task.attempts.store(run.number, Ordering::Relaxed);
+        let due_ms = Some(now.wall_ms.saturating_add(pause.as_millis() as u64));
+        records.push(Record::Retry { task: task.clone(), run, error, due_ms, pause });
+        self.expiries.remove(id);
+        self.release(id);
+        let task = self.bodies.hold(task);
+        let when = ReadyAt::Steady(now.steady.saturating_add(pause));
+        self.order.push_later(Waiting { id, task, place }, when);
+    }
+
+    /// Ends a task with a result, together with the tasks that follow it.
+    fn complete_task(
+        &mut self,
+        task: &Arc<TaskRecord>,
+        run: AttemptRun,
+        result: Bytes,
+        follow: Vec<NewTask>,
+        now: Now,
+        records: &mut Vec<Record>,
+    ) {
+        self.finish_with(task, State::Done, run, Ok(result), now, records);
+        records.extend(follow.into_iter().map(|new| Record::Follow(FollowUp { new, completes: None })));
+    }
+
+    /// Ends a task with an error.
+    pub(super) fn finish(
         &mut self,
         task: &Arc<TaskRecord>,
         state: State,
@@ -130,13 +151,25 @@ impl TaskIndex {
         now: Now,
         records: &mut Vec<Record>,
     ) {
+        self.finish_with(task, state, run, Err(error), now, records);
+    }
+
+    fn finish_with(
+        &mut self,
+        task: &Arc<TaskRecord>,
+        state: State,
+        run: AttemptRun,
+        outcome: Result<Bytes, String>,
+        now: Now,
+        records: &mut Vec<Record>,
+    ) {
         task.attempts.store(run.number, Ordering::Relaxed);
         self.end(task, state);
         let (task, at_ms, run) = (task.clone(), now.wall_ms, Some(run));
-        records.push(Record::Ended(EndRecord { task, state, at_ms, run, outcome: Err(error), keep: true }));
+        records.push(Record::Ended(EndRecord { task, state, at_ms, run, outcome, keep: true }));
     }
 
-    /// A task has ended: it is counted, and whatever waited for that goes on.
+    /// Counts the end of a task, and removes it from all that it was part of.
     pub(super) fn end(&mut self, task: &TaskRecord, state: State) {
         *self.ended_in(state) += 1;
         self.release(task.id);
@@ -159,113 +192,15 @@ impl TaskIndex {
         }
     }
 
-    fn release(&mut self, id: TaskId) {
+    pub(super) fn release(&mut self, id: TaskId) {
         for waiting in self.keys.release(id) {
             self.order.push_front(waiting);
         }
     }
 
-    fn remove_running(&mut self, id: TaskId, token: LeaseToken) -> Option<RunningTask> {
-        let held =
+    pub(super) fn remove_running(&mut self, id: TaskId, token: LeaseToken) -> Option<RunningTask> {
+        let is_held =
             self.running.get(&id).is_some_and(|running| running.token == token && running.task.is_some());
-        held.then(|| self.running.remove(&id)).flatten()
+        is_held.then(|| self.running.remove(&id)).flatten()
     }
-
-    /// Puts a leased task back whose body could not be read.
-    pub(in crate::store) fn fail_unreadable(&mut self, id: TaskId, token: LeaseToken) {
-        let held = self.running.get(&id).is_some_and(|running| running.token == token);
-        if let Some(RunningTask { place, .. }) = held.then(|| self.running.remove(&id)).flatten() {
-            self.release(id);
-            self.expiries.lease(id, false);
-            self.order.push_front(Waiting { id, task: None, place });
-        }
-    }
-
-    /// Takes back the leases that nobody renewed.
-    pub(super) fn sweep(&mut self, now: Now, records: &mut Vec<Record>) {
-        let lost = self.running.iter().filter(|(_, running)| running.until <= now.steady);
-        let lost: Vec<_> = lost.map(|(id, running)| (*id, running.token)).collect();
-        for (id, token) in lost {
-            let Some(RunningTask { task: Some(task), place, slot, .. }) = self.remove_running(id, token)
-            else {
-                self.fail_unreadable(id, token);
-                continue;
-            };
-            self.lost.push(slot);
-            self.release(id);
-            let number = task.attempts() + 1;
-            let run = AttemptRun { number, started_ms: now.wall_ms, ran: None };
-            if self.crashed(&task, run, "The worker was lost.", now, records) {
-                self.keys.register(id, SUSPECT, 1);
-                let task = self.hot.hold(task);
-                self.order.push_front(Waiting { id, task, place });
-            }
-        }
-        self.batches.note(now.wall_ms, records);
-    }
-
-    /// Takes in a task of an earlier process that died while it ran.
-    pub(in crate::store) fn restore_crashed(
-        &mut self,
-        task: Arc<TaskRecord>,
-        run: AttemptRun,
-        error: &str,
-        now: Now,
-        records: &mut Vec<Record>,
-    ) {
-        let mut arrival = self.new_insertion(task.clone(), now);
-        (arrival.when, arrival.expires) = (ReadyAt::Now, None);
-        if self.crashed(&task, run, error, now, records) {
-            arrival.is_suspect = true;
-            self.insert(arrival);
-        }
-    }
-
-    /// Notes that nobody saw the end of an attempt; whether the task may have another one. Otherwise it has
-    /// failed.
-    fn crashed(
-        &mut self,
-        task: &Arc<TaskRecord>,
-        run: AttemptRun,
-        error: &str,
-        now: Now,
-        records: &mut Vec<Record>,
-    ) -> bool {
-        let crashes = task.crashes.fetch_add(1, Ordering::Relaxed) + 1;
-        self.expiries.remove(task.id);
-        if task.is_cancel_requested() {
-            let error = format!("It was cancelled. {error}");
-            self.finish(task, State::Cancelled, run, error.clone(), now, records);
-            self.terminated.push(TerminatedTask { task: task.clone(), state: State::Cancelled, error });
-            return false;
-        }
-        if crashes < CRASHES_MAX {
-            task.attempts.store(run.number, Ordering::Relaxed);
-            let (task, error) = (task.clone(), error.to_owned());
-            records.push(Record::Retry { task, run, error, due_ms: None, pause: std::time::Duration::ZERO });
-            return true;
-        }
-        let error = format!("{error} That was so {crashes} times: the task is set aside.");
-        self.finish(task, State::Failed, run, error.clone(), now, records);
-        self.terminated.push(TerminatedTask { task: task.clone(), state: State::Failed, error });
-        false
-    }
-}
-
-/// The task that a done one asked for, with its result as arguments.
-fn chained(task: &TaskRecord, result: &bytes::Bytes, handlers: &Handlers) -> Option<NewTask> {
-    let rare = task.new.extra.as_deref()?;
-    let (first, rest) = rare.then.split_first()?;
-    let mut new = match handlers.find(first) {
-        Ok(handler) => NewTask::with_defaults(handler, result.clone()),
-        Err(refusal) => {
-            // Names are checked when the task is accepted; a newer program may have lost one.
-            tracing::error!("task {} cannot be followed: {refusal}", task.id);
-            return None;
-        }
-    };
-    if !rest.is_empty() {
-        new.extra_mut().then = rest.to_vec();
-    }
-    Some(new)
 }

@@ -1,6 +1,6 @@
-//! What the memory store keeps beside the books: ended tasks for a while, keys, and notes of all kinds.
+//! The history of the memory store: ended tasks for a while, idempotency keys, batches and schedules.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use framework_protocol::task::{BatchId, NewTask, TaskId, TaskRecord};
@@ -11,15 +11,15 @@ use framework_protocol::{ErrorCode, RequestError};
 use rustc_hash::FxHashMap;
 
 use crate::store::clock::Now;
-use crate::store::index::{AttemptRun, EndRecord, ReadyAt, TaskIndex, no_batch};
+use crate::store::index::{AttemptRun, EndRecord, TaskIndex, no_batch};
 use crate::store::options::StoreOptions;
-use crate::store::query::admits;
-use crate::store::view_parts::{TaskViewParts, story, summary};
+use crate::store::query::matches;
+use crate::store::view_parts::{TaskViewParts, attempt, details, summary};
 use crate::store::{Query, QueryResult};
 
-/// How many ended batches are remembered.
+/// The number of ended batches that are kept.
 const BATCHES_MAX: usize = 1_000;
-/// What a story takes beside arguments and outcome, about, in bytes.
+/// The memory of an ended task beside its arguments and outcome, about, in bytes.
 const OVERHEAD: usize = 512;
 
 #[derive(Debug)]
@@ -27,33 +27,35 @@ pub(super) struct History {
     keep_ms: u64,
     retention_count: usize,
     key_ms: u64,
-    /// In the order of their ends.
+    /// The ended tasks in the order of their ends.
     ended: VecDeque<EndRecord>,
-    /// Their ids, close together: one among many is found without a look at the others.
+    /// Their ids, close together in memory: one among many is found without a look at the tasks.
     ids: VecDeque<TaskId>,
-    /// About how many bytes these take, and may take.
+    /// The bytes that these take, about, and the most they may take.
     bytes: usize,
-    bytes_max: usize,
-    /// Attempts that were followed by another one.
-    history: FxHashMap<TaskId, Vec<AttemptInfo>>,
-    keys: FxHashMap<Box<str>, (TaskId, u64)>,
+    max_bytes: usize,
+    /// The attempts that were followed by another one.
+    attempts: FxHashMap<TaskId, Vec<AttemptInfo>>,
+    /// The idempotency keys, each with its task and the end of its window. Clients choose the keys, so that
+    /// the hash is seeded.
+    keys: HashMap<Box<str>, (TaskId, u64)>,
     key_order: VecDeque<(Box<str>, u64)>,
     batches: VecDeque<BatchInfo>,
     schedules: BTreeMap<String, ScheduleInfo>,
 }
 
 impl History {
-    pub(super) fn new(policy: &StoreOptions) -> Self {
+    pub(super) fn new(options: &StoreOptions) -> Self {
         Self {
-            keep_ms: policy.retention_time.as_millis() as u64,
-            retention_count: policy.retention_count,
-            key_ms: policy.idempotency_window.as_millis() as u64,
+            keep_ms: options.retention_time.as_millis() as u64,
+            retention_count: options.retention_count,
+            key_ms: options.idempotency_window.as_millis() as u64,
             ended: VecDeque::new(),
             ids: VecDeque::new(),
             bytes: 0,
-            bytes_max: policy.max_memory / 4,
-            history: FxHashMap::default(),
-            keys: FxHashMap::default(),
+            max_bytes: options.max_memory / 4,
+            attempts: FxHashMap::default(),
+            keys: HashMap::default(),
             key_order: VecDeque::new(),
             batches: VecDeque::new(),
             schedules: BTreeMap::new(),
@@ -67,43 +69,43 @@ impl History {
     }
 
     pub(super) fn remember(&mut self, new: &NewTask, id: TaskId, now: Now) {
-        let Some(key) = new.extra.as_ref().and_then(|rare| rare.key.clone()) else { return };
+        let Some(key) = new.extra.as_ref().and_then(|extra| extra.key.clone()) else { return };
         let until = now.wall_ms.saturating_add(self.key_ms);
         self.keys.insert(key.clone(), (id, until));
         self.key_order.push_back((key, until));
     }
 
-    /// Keeps the story of a task that has ended.
-    pub(super) fn keep(&mut self, ended: EndRecord, gone: &mut Vec<Arc<TaskRecord>>) {
+    /// Keeps a task that has ended, or adds it to the dropped ones.
+    pub(super) fn keep(&mut self, ended: EndRecord, dropped: &mut Vec<Arc<TaskRecord>>) {
         if ended.keep {
             self.bytes += size(&ended);
             self.ids.push_back(ended.task.id);
             self.ended.push_back(ended);
         } else {
-            self.history.remove(&ended.task.id);
-            gone.push(ended.task);
+            self.attempts.remove(&ended.task.id);
+            dropped.push(ended.task);
         }
     }
 
-    /// Keeps the story of an attempt that is followed by another one.
+    /// Keeps an attempt that is followed by another one.
     pub(super) fn note(&mut self, id: TaskId, run: AttemptRun, error: String) {
-        self.history.entry(id).or_default().push(attempt(run, Some(error)));
+        self.attempts.entry(id).or_default().push(attempt(run, Some(error)));
     }
 
-    /// Lets go of what has been kept long enough.
-    pub(super) fn trim(&mut self, now: Now, gone: &mut Vec<Arc<TaskRecord>>) {
+    /// Drops the tasks and keys that have been kept long enough.
+    pub(super) fn trim(&mut self, now: Now, dropped: &mut Vec<Arc<TaskRecord>>) {
         let since = now.wall_ms.saturating_sub(self.keep_ms);
         while self.ended.len() > self.retention_count
-            || self.bytes > self.bytes_max
+            || self.bytes > self.max_bytes
             || self.ended.front().is_some_and(|first| first.at_ms < since)
         {
             let Some(ended) = self.ended.pop_front() else { break };
             self.ids.pop_front();
             self.bytes = self.bytes.saturating_sub(size(&ended));
-            if !self.history.is_empty() {
-                self.history.remove(&ended.task.id);
+            if !self.attempts.is_empty() {
+                self.attempts.remove(&ended.task.id);
             }
-            gone.push(ended.task);
+            dropped.push(ended.task);
         }
         while let Some((key, until)) = self.key_order.front().filter(|(_, until)| *until <= now.wall_ms) {
             // A key may have been used again since.
@@ -114,19 +116,19 @@ impl History {
         }
     }
 
-    pub(super) fn batch(&mut self, story: BatchInfo) {
-        if story.ended_ms.is_some() {
-            self.batches.push_back(story);
+    pub(super) fn batch(&mut self, batch: BatchInfo) {
+        if batch.ended_ms.is_some() {
+            self.batches.push_back(batch);
             if self.batches.len() > BATCHES_MAX {
                 self.batches.pop_front();
             }
         }
     }
 
-    /// Notes which task the completion of a batch is.
-    pub(super) fn complete(&mut self, batch: BatchId, task: TaskId) {
-        if let Some(story) = self.batches.iter_mut().rev().find(|story| story.id == batch) {
-            story.then_task = Some(task);
+    /// Notes the task that follows a batch.
+    pub(super) fn complete(&mut self, id: BatchId, task: TaskId) {
+        if let Some(batch) = self.batches.iter_mut().rev().find(|batch| batch.id == id) {
+            batch.then_task = Some(task);
         }
     }
 
@@ -135,7 +137,7 @@ impl History {
         known.or_insert_with(|| ScheduleInfo::new(name)).note(note);
     }
 
-    /// Why a task cannot be changed that neither waits nor runs.
+    /// The error for a command on a task that neither waits nor runs.
     pub(super) fn has_ended(&self, id: TaskId) -> RequestError {
         match self.ended(id) {
             Some(ended) => conflict(format!("Task {id} has ended already: it is {}.", ended.state.name())),
@@ -144,38 +146,39 @@ impl History {
     }
 
     pub(super) fn batch_has_ended(&self, id: BatchId) -> RequestError {
-        match self.batches.iter().any(|story| story.id == id) {
-            true => conflict(format!("Batch {id} has ended already.")),
-            false => no_batch(id),
+        if self.batches.iter().any(|batch| batch.id == id) {
+            conflict(format!("Batch {id} has ended already."))
+        } else {
+            no_batch(id)
         }
     }
 
-    /// Removes ended tasks; how many these were.
-    pub(super) fn forget(&mut self, target: &TaskSelector, index: &TaskIndex) -> Result<u64, RequestError> {
+    /// Removes ended tasks; returns their number.
+    pub(super) fn forget(&mut self, selector: &TaskSelector, index: &TaskIndex) -> Result<u64, RequestError> {
         let before = self.ended.len();
-        if let TaskSelector::Task(id) = target {
-            self.is_over(*id, index)?;
+        if let TaskSelector::Task(id) = selector {
+            self.check_ended(*id, index)?;
         }
-        let history = &mut self.history;
+        let attempts = &mut self.attempts;
         self.ended.retain(|ended| {
-            let is_meant = is_target(target, ended);
-            if is_meant {
-                history.remove(&ended.task.id);
+            let is_selected = selects(selector, ended);
+            if is_selected {
+                attempts.remove(&ended.task.id);
             }
-            !is_meant
+            !is_selected
         });
-        self.weigh();
+        self.recount();
         Ok((before - self.ended.len()) as u64)
     }
 
-    /// Gives ended tasks that are to wait again, and how they had ended.
+    /// Removes the ended tasks that are to wait again, each with the state in which it had ended.
     pub(super) fn take_back(
         &mut self,
-        target: &TaskSelector,
+        selector: &TaskSelector,
         index: &TaskIndex,
     ) -> Result<Vec<(TaskRecord, State)>, RequestError> {
-        if let TaskSelector::Task(id) = target {
-            self.is_over(*id, index)?;
+        if let TaskSelector::Task(id) = selector {
+            self.check_ended(*id, index)?;
             if self.ended(*id).is_some_and(|ended| ended.state == State::Done) {
                 return Err(conflict(format!("Task {id} is done: there is nothing to try again.")));
             }
@@ -183,8 +186,8 @@ impl History {
         let mut again = Vec::new();
         let mut kept = VecDeque::with_capacity(self.ended.len());
         for ended in self.ended.drain(..) {
-            if ended.state != State::Done && is_target(target, &ended) {
-                let attempts = self.history.entry(ended.task.id).or_default();
+            if ended.state != State::Done && selects(selector, &ended) {
+                let attempts = self.attempts.entry(ended.task.id).or_default();
                 attempts.extend(ended.attempt());
                 again.push((TaskRecord::again(&ended.task), ended.state));
             } else {
@@ -192,12 +195,12 @@ impl History {
             }
         }
         self.ended = kept;
-        self.weigh();
+        self.recount();
         again.sort_by_key(|(task, _)| task.id);
         Ok(again)
     }
 
-    fn weigh(&mut self) {
+    fn recount(&mut self) {
         self.bytes = self.ended.iter().map(size).sum();
         self.ids = self.ended.iter().map(|ended| ended.task.id).collect();
     }
@@ -206,7 +209,7 @@ impl History {
         self.ids.iter().position(|there| *there == id).and_then(|place| self.ended.get(place))
     }
 
-    fn is_over(&self, id: TaskId, index: &TaskIndex) -> Result<(), RequestError> {
+    fn check_ended(&self, id: TaskId, index: &TaskIndex) -> Result<(), RequestError> {
         let waits = || index.iter().any(|(waiting, ..)| waiting == id);
         if index.is_running(id) || waits() {
             return Err(conflict(format!("Task {id} has not ended yet.")));
@@ -214,24 +217,25 @@ impl History {
         self.ended(id).map(|_| ()).ok_or_else(|| no_task(id))
     }
 
-    pub(super) fn query(&self, question: Query, index: &mut TaskIndex, now: Now) -> QueryResult {
-        match question {
+    pub(super) fn query(&self, query: Query, index: &mut TaskIndex, now: Now) -> QueryResult {
+        match query {
             Query::Task(id) => {
-                let over = self.ended(id).map(TaskSource::Over);
+                let over = self.ended(id).map(TaskSource::Ended);
                 let found = over.or_else(|| alive(index, now).find(|known| known.task().id == id));
-                let told =
-                    |known: TaskSource| QueryResult::Task(Box::new(story(known.task(), self.view(&known))));
-                found.map_or(QueryResult::Nothing, told)
+                let view = |known: TaskSource| {
+                    QueryResult::Task(Box::new(details(known.task(), self.view_parts(&known))))
+                };
+                found.map_or(QueryResult::Nothing, view)
             }
             Query::Tasks(filter) => QueryResult::Tasks(self.list(&filter, index, now)),
             Query::Batch(id) => {
-                let ended = self.batches.iter().find(|story| story.id == id);
+                let ended = self.batches.iter().find(|batch| batch.id == id);
                 let found = index.batches().get(id).or(ended);
-                found.map_or(QueryResult::Nothing, |story| QueryResult::Batch(Box::new(story.clone())))
+                found.map_or(QueryResult::Nothing, |batch| QueryResult::Batch(Box::new(batch.clone())))
             }
             Query::Batches { limit } => {
                 let mut all: Vec<_> = index.batches().iter().chain(&self.batches).cloned().collect();
-                all.sort_by_key(|story| std::cmp::Reverse(story.id));
+                all.sort_by_key(|batch| std::cmp::Reverse(batch.id));
                 all.truncate(limit);
                 QueryResult::Batches(all)
             }
@@ -241,27 +245,28 @@ impl History {
     }
 
     fn list(&self, filter: &Filter, index: &TaskIndex, now: Now) -> Vec<TaskSummary> {
-        let all = alive(index, now).chain(self.ended.iter().map(TaskSource::Over));
+        let all = alive(index, now).chain(self.ended.iter().map(TaskSource::Ended));
         let mut found: Vec<_> =
-            all.filter(|known| admits(filter, known.task(), Some(known.state()))).collect();
+            all.filter(|known| matches(filter, known.task(), Some(known.state()))).collect();
         found.sort_unstable_by_key(|known| std::cmp::Reverse(known.task().id));
         found.truncate(filter.limit);
-        found.iter().map(|known| summary(known.task(), &self.view(known))).collect()
+        found.iter().map(|known| summary(known.task(), &self.view_parts(known))).collect()
     }
 
-    fn view(&self, known: &TaskSource) -> TaskViewParts {
-        let mut history = self.history.get(&known.task().id).cloned().unwrap_or_default();
+    fn view_parts(&self, known: &TaskSource) -> TaskViewParts {
+        let mut history = self.attempts.get(&known.task().id).cloned().unwrap_or_default();
         match known {
-            TaskSource::Alive { task, state, due_ms } => TaskViewParts {
+            TaskSource::Alive { task, state, due_ms, parked } => TaskViewParts {
                 state: Some(*state),
                 due_ms: *due_ms,
+                parked: *parked,
                 attempts: task.attempts() + u32::from(*state == State::Running),
                 error: history.last().and_then(|attempt| attempt.error.clone()),
                 history,
-                notes: task.notes(),
+                notes: task.progress_log(),
                 ..TaskViewParts::default()
             },
-            TaskSource::Over(ended) => {
+            TaskSource::Ended(ended) => {
                 history.extend(ended.attempt());
                 let result = ended.outcome.as_ref().ok();
                 TaskViewParts {
@@ -270,87 +275,77 @@ impl History {
                     attempts: ended.run.map_or(ended.task.attempts(), |run| run.number),
                     error: ended.outcome.as_ref().err().cloned(),
                     history,
-                    notes: ended.task.notes(),
+                    notes: ended.task.progress_log(),
                     result: result.and_then(|result| serde_json::from_slice(result).ok()),
-                    due_ms: None,
+                    ..TaskViewParts::default()
                 }
             }
         }
     }
 }
 
-/// A task of which there is something to tell.
+/// A task that views show.
 enum TaskSource<'a> {
-    Alive { task: &'a Arc<TaskRecord>, state: State, due_ms: Option<u64> },
-    Over(&'a EndRecord),
+    Alive { task: &'a Arc<TaskRecord>, state: State, due_ms: Option<u64>, parked: bool },
+    Ended(&'a EndRecord),
 }
 
 impl TaskSource<'_> {
     fn task(&self) -> &Arc<TaskRecord> {
         match self {
             Self::Alive { task, .. } => task,
-            Self::Over(ended) => &ended.task,
+            Self::Ended(ended) => &ended.task,
         }
     }
 
     fn state(&self) -> State {
         match self {
             Self::Alive { state, .. } => *state,
-            Self::Over(ended) => ended.state,
+            Self::Ended(ended) => ended.state,
         }
     }
 }
 
 /// Every task that has not ended.
 fn alive(index: &TaskIndex, now: Now) -> impl Iterator<Item = TaskSource<'_>> {
-    let waiting = index.iter().filter_map(move |(_, task, _, when)| {
-        let due_ms = if when == ReadyAt::Now { None } else { when.ms(now) };
-        Some(TaskSource::Alive { task: task?, state: State::Waiting, due_ms })
+    let waiting = index.iter().filter_map(move |(id, task, _, when)| {
+        let (due_ms, parked) = (when.ms(now), index.is_parked(id));
+        Some(TaskSource::Alive { task: task?, state: State::Waiting, due_ms, parked })
     });
-    let running = index.running();
-    let running = running
-        .filter_map(|(_, task)| Some(TaskSource::Alive { task: task?, state: State::Running, due_ms: None }));
+    let running = index.running().filter_map(|(_, task)| {
+        Some(TaskSource::Alive { task: task?, state: State::Running, due_ms: None, parked: false })
+    });
     waiting.chain(running)
 }
 
-fn attempt(run: AttemptRun, error: Option<String>) -> AttemptInfo {
-    AttemptInfo {
-        number: run.number,
-        started_ms: run.started_ms,
-        ran_ms: run.ran.map(|ran| ran.as_secs_f64() * 1000.0),
-        pid: std::process::id(),
-        error,
-    }
-}
-
-/// About how many bytes the story of a task takes.
+/// The bytes that an ended task takes, about.
 fn size(ended: &EndRecord) -> usize {
     let outcome = ended.outcome.as_ref().map_or_else(String::len, |result| result.len());
     ended.task.new.args.len() + outcome + OVERHEAD
 }
 
-fn is_target(target: &TaskSelector, ended: &EndRecord) -> bool {
-    match target {
+fn selects(selector: &TaskSelector, ended: &EndRecord) -> bool {
+    match selector {
         TaskSelector::Task(id) => ended.task.id == *id,
         TaskSelector::Batch(batch) => ended.task.new.batch() == Some(*batch),
         TaskSelector::Failed { queue } => {
             let queue = queue.as_deref();
-            ended.state == State::Failed && queue.is_none_or(|queue| queue == ended.task.new.queue)
+            ended.state == State::Failed && queue.is_none_or(|queue| queue == &*ended.task.new.queue)
         }
     }
 }
 
-/// Every queue with what is in it.
+/// Every queue with its depth.
 pub(in crate::store) fn queues(index: &mut TaskIndex) -> Vec<QueueInfo> {
     let depths = index.counts().queues;
     let shares = index.order().shares();
-    let story = |(name, weight, rate): (&'static str, u32, Option<crate::store::Rate>)| QueueInfo {
+    let info = |(name, weight, rate): (&str, u32, Option<crate::store::Rate>)| QueueInfo {
         name: name.to_owned(),
         depth: depths.get(name).copied().unwrap_or_default(),
         weight,
         rate: rate.map(|rate| rate.to_string()),
     };
-    let mut all: Vec<_> = shares.map(story).collect();
+    let mut all: Vec<_> = shares.map(info).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }

@@ -1,51 +1,39 @@
-//! Tasks whose time has not come: in steady time, or by the clock on the wall.
+//! Waiting tasks whose time has not come.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use framework_protocol::task::{TaskId, TaskRecord};
 use rustc_hash::FxHashSet;
 
-use super::{QueuePosition, ReadyAt, Waiting};
+use super::{QueuePosition, Waiting};
 use crate::store::clock::Now;
-
-/// Somebody may set the clock on the wall at any time, so that it is looked at this often.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::store::due_heap::{DueHeap, DueItem, ReadyAt, micros};
 
 #[derive(Debug, Default)]
 pub(super) struct Delayed {
-    /// By microseconds.
-    steady: BinaryHeap<Reverse<Held>>,
-    /// By milliseconds.
-    wall: BinaryHeap<Reverse<Held>>,
-    /// When tasks were woken last.
+    heap: DueHeap<Waiting>,
+    /// The time at which due tasks were removed last.
     woken: Now,
 }
 
-#[derive(Debug)]
-struct Held {
-    at: u64,
-    waiting: Waiting,
+impl DueItem for Waiting {
+    fn task_id(&self) -> TaskId {
+        self.id
+    }
 }
 
 impl Delayed {
     pub(super) fn push(&mut self, waiting: Waiting, when: ReadyAt) {
-        match when {
-            ReadyAt::Now => self.steady.push(Reverse(Held { at: 0, waiting })),
-            ReadyAt::Steady(at) => self.steady.push(Reverse(Held { at: micros(at), waiting })),
-            ReadyAt::Wall(at) => self.wall.push(Reverse(Held { at, waiting })),
-        }
+        self.heap.push(waiting, when);
     }
 
-    /// The next one whose time has come.
+    /// Removes the next task whose time has come.
     pub(super) fn pop(&mut self, now: Now) -> Option<Waiting> {
         self.woken = now;
-        pop_due(&mut self.steady, micros(now.steady)).or_else(|| pop_due(&mut self.wall, now.wall_ms))
+        self.heap.pop(now)
     }
 
-    /// Whether a task of this time still waits for it.
+    /// Whether a task of this time is still here.
     pub(super) fn is_ahead(&self, when: ReadyAt) -> bool {
         match when {
             ReadyAt::Now => false,
@@ -54,61 +42,19 @@ impl Delayed {
         }
     }
 
-    /// How long from now until the next one's time.
-    pub(super) fn next(&self, now: Now) -> Option<Duration> {
-        let steady =
-            self.steady.peek().map(|Reverse(held)| Duration::from_micros(held.at).saturating_sub(now.steady));
-        let wall = self
-            .wall
-            .peek()
-            .map(|Reverse(held)| Duration::from_millis(held.at.saturating_sub(now.wall_ms)).min(LOOK));
-        steady.into_iter().chain(wall).min()
+    /// The time from now until the next task may be due.
+    pub(super) fn next(&self, now: Now) -> Option<std::time::Duration> {
+        self.heap.next(now)
     }
 
-    /// Removes what is left of tasks that were counted off.
+    /// Removes the tombstones of tasks.
     pub(super) fn purge(&mut self, ids: &FxHashSet<TaskId>) {
-        self.steady.retain(|Reverse(held)| !ids.contains(&held.waiting.id));
-        self.wall.retain(|Reverse(held)| !ids.contains(&held.waiting.id));
+        self.heap.retain(|waiting| !ids.contains(&waiting.id));
     }
 
     pub(super) fn iter(
         &self,
     ) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>, QueuePosition, ReadyAt)> {
-        let steady =
-            self.steady.iter().map(|Reverse(held)| (held, ReadyAt::Steady(Duration::from_micros(held.at))));
-        let wall = self.wall.iter().map(|Reverse(held)| (held, ReadyAt::Wall(held.at)));
-        steady.chain(wall).map(|(held, when)| {
-            let Waiting { id, task, place } = &held.waiting;
-            (*id, task.as_ref(), *place, when)
-        })
+        self.heap.iter().map(|(waiting, when)| (waiting.id, waiting.task.as_ref(), waiting.place, when))
     }
 }
-
-fn pop_due(heap: &mut BinaryHeap<Reverse<Held>>, now: u64) -> Option<Waiting> {
-    let is_due = heap.peek().is_some_and(|Reverse(first)| first.at <= now);
-    is_due.then(|| heap.pop()).flatten().map(|Reverse(held)| held.waiting)
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-impl Ord for Held {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.waiting.id).cmp(&(other.at, other.waiting.id))
-    }
-}
-
-impl PartialOrd for Held {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Held {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Held {}

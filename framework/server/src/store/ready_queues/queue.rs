@@ -1,4 +1,4 @@
-//! One queue: its tasks by priority, its share of the workers, and how fast it may go.
+//! One queue: its tasks by priority, its share of the workers, and its rate.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,51 +7,44 @@ use std::time::Duration;
 use framework_protocol::task::{TaskId, TaskRecord};
 use rustc_hash::FxHashSet;
 
-use super::{QueuePosition, ReadyAt, Waiting, line_of};
+use super::rate::TokenBucket;
+use super::{QueuePosition, ReadyAt, Waiting, group_of};
 use crate::store::options::{Rate, StoreOptions};
 
 const PRIORITIES: usize = 10;
-/// What a turn of a queue of weight 1 costs of its share.
+/// The price of a turn for a queue of weight 1.
 const STRIDE: u64 = 1 << 20;
 
 type QueueEntry = (TaskId, Option<Arc<TaskRecord>>);
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    pub(super) name: &'static str,
-    /// The line of workers that takes from it.
-    pub(super) line: usize,
+    pub(super) name: Box<str>,
+    /// The group of workers that takes from it.
+    pub(super) group: usize,
     pub(super) paused: bool,
-    /// Stride scheduling (Waldspurger and Weihl, 1995): who has the smallest pass is next, and pays for its turn
-    /// in inverse proportion to its weight. So every queue gets its share, and none starves.
+    /// Stride scheduling (Waldspurger and Weihl, 1995): who has the smallest pass is next, and pays for its
+    /// turn in inverse proportion to its weight. So every queue gets its share, and none starves.
     pub(super) pass: u64,
     stride: u64,
-    bucket: Option<Bucket>,
-    /// By urgency: the last one is taken first.
+    bucket: Option<TokenBucket>,
+    /// By priority: the last one is taken first.
     lanes: [VecDeque<QueueEntry>; PRIORITIES],
-    /// Tasks that can be taken, and those whose time has not come; the ones that are gone not counted.
+    /// The numbers of tasks that can be taken, and of those whose time has not come, without tombstones.
     pub(super) due: usize,
     pub(super) delayed: usize,
 }
 
-/// A token bucket: fills at the queue's rate, and holds a tenth of a period's worth, so that starts are spread.
-#[derive(Debug)]
-struct Bucket {
-    rate: Rate,
-    tokens: f64,
-    filled: Duration,
-}
-
 impl Queue {
-    pub(super) fn new(name: &'static str, policy: &StoreOptions) -> Self {
-        let weight = policy.weights.get(name).copied().unwrap_or(1).max(1);
+    pub(super) fn new(name: &str, options: &StoreOptions) -> Self {
+        let weight = options.weights.get(name).copied().unwrap_or(1).max(1);
         Self {
-            name,
-            line: line_of(policy, name),
+            name: name.into(),
+            group: group_of(options, name),
             paused: false,
             pass: 0,
             stride: STRIDE / u64::from(weight),
-            bucket: policy.rates.get(name).map(|rate| Bucket::new(*rate)),
+            bucket: options.rates.get(name).map(|rate| TokenBucket::new(*rate)),
             lanes: Default::default(),
             due: 0,
             delayed: 0,
@@ -79,15 +72,15 @@ impl Queue {
         &mut self.lanes[usize::from(place.priority).min(PRIORITIES - 1)]
     }
 
-    /// The next task that is not gone.
-    pub(super) fn pop(&mut self, index: u16, gone: &mut FxHashSet<TaskId>) -> Option<Waiting> {
+    /// Removes the next task, and the tombstones before it.
+    pub(super) fn pop(&mut self, index: u16, tombstones: &mut FxHashSet<TaskId>) -> Option<Waiting> {
         for (priority, lane) in self.lanes.iter_mut().enumerate().rev() {
             while let Some((id, task)) = lane.pop_front() {
                 if lane.is_empty() && lane.capacity() > 1 << 16 {
-                    // A backlog that is gone gives its memory back.
+                    // The memory of a backlog is given back when the last of it is taken.
                     lane.shrink_to(1 << 10);
                 }
-                if gone.is_empty() || !gone.remove(&id) {
+                if tombstones.is_empty() || !tombstones.remove(&id) {
                     self.due -= 1;
                     let place = QueuePosition { queue: index, priority: priority as u8 };
                     return Some(Waiting { id, task, place });
@@ -97,10 +90,10 @@ impl Queue {
         None
     }
 
-    /// Pays for a turn, and says how far the queue is then.
+    /// Pays for a turn, and returns the new pass.
     pub(super) fn serve(&mut self) -> u64 {
         if let Some(bucket) = &mut self.bucket {
-            bucket.tokens -= 1.0;
+            bucket.take();
         }
         self.pass += self.stride;
         self.pass
@@ -108,7 +101,7 @@ impl Queue {
 
     pub(super) fn refund(&mut self) {
         if let Some(bucket) = &mut self.bucket {
-            bucket.tokens += 1.0;
+            bucket.put_back();
         }
     }
 
@@ -120,32 +113,30 @@ impl Queue {
 
     /// Whether something can be taken now.
     pub(super) fn is_open(&self) -> bool {
-        self.due > 0 && !self.paused && self.bucket.as_ref().is_none_or(Bucket::is_open)
+        self.due > 0 && !self.paused && self.bucket.as_ref().is_none_or(TokenBucket::has_token)
     }
 
-    /// How long until its rate lets the next task start, if only that holds it back.
+    /// The time until its rate lets the next task start, if only that holds it back.
     pub(super) fn next_start(&self) -> Option<Duration> {
         let bucket = self.bucket.as_ref()?;
         (self.due > 0 && !self.paused).then(|| bucket.pause())
     }
 
-    /// Removes what is left of tasks that were counted off.
+    /// Removes the tombstones of tasks.
     pub(super) fn purge(&mut self, ids: &FxHashSet<TaskId>) {
         self.lanes.iter_mut().for_each(|lane| lane.retain(|(id, _)| !ids.contains(id)));
     }
 
-    /// Counts off a task that ended while it waited.
+    /// Counts a task no longer that ended while it waited.
     pub(super) fn mark_removed(&mut self, was_delayed: bool) {
-        let (guess, other) = match was_delayed {
-            true => (&mut self.delayed, &mut self.due),
-            false => (&mut self.due, &mut self.delayed),
-        };
+        let (guess, other) =
+            if was_delayed { (&mut self.delayed, &mut self.due) } else { (&mut self.due, &mut self.delayed) };
         // Within a millisecond of its time a task may stand on either side.
         let side = if *guess > 0 { guess } else { other };
         *side = side.saturating_sub(1);
     }
 
-    /// A task that stands in the order of ids.
+    /// Finds a task that stands in the order of ids.
     pub(super) fn find(&self, index: u16, id: TaskId) -> Option<Waiting> {
         self.lanes.iter().enumerate().find_map(|(priority, lane)| {
             let (id, task) = lane.get(lane.binary_search_by_key(&id, |(id, _)| *id).ok()?)?;
@@ -174,33 +165,5 @@ impl Queue {
             let place = QueuePosition { queue: index, priority: priority as u8 };
             lane.iter().map(move |(id, task)| (*id, task.as_ref(), place, ReadyAt::Now))
         })
-    }
-}
-
-impl Bucket {
-    fn new(rate: Rate) -> Self {
-        Self { rate, tokens: Self::size(rate), filled: Duration::ZERO }
-    }
-
-    fn size(rate: Rate) -> f64 {
-        (f64::from(rate.count) / 10.0).max(1.0)
-    }
-
-    fn per_second(&self) -> f64 {
-        f64::from(self.rate.count) / self.rate.per.as_secs_f64()
-    }
-
-    fn refill(&mut self, now: Duration) {
-        let time = now.saturating_sub(self.filled).as_secs_f64();
-        self.filled = now;
-        self.tokens = (self.tokens + time * self.per_second()).min(Self::size(self.rate));
-    }
-
-    fn is_open(&self) -> bool {
-        self.tokens >= 1.0
-    }
-
-    fn pause(&self) -> Duration {
-        Duration::from_secs_f64(((1.0 - self.tokens) / self.per_second()).max(0.000_1))
     }
 }

@@ -1,4 +1,4 @@
-//! Changes what is there, on behalf of people; a few thousand tasks at a time, so that nobody else has to wait.
+//! Commands of administration; a few thousand tasks at a time, so that other writes need not wait long.
 
 use std::sync::Arc;
 
@@ -17,35 +17,35 @@ use crate::store::AdminCommand;
 use crate::store::index::no_batch;
 use crate::store::memory::{conflict, no_task, nothing_to_cancel};
 
-/// How many tasks are changed in one transaction.
+/// The most tasks that are changed in one transaction.
 const CHUNK: usize = 2_048;
 
 const CANCELLED: &str = "It was cancelled before it ran.";
 
-type Changing<T> = Result<T, RequestError>;
+type CommandResult<T> = Result<T, RequestError>;
 
 impl Writer {
-    pub(super) fn apply(&mut self, change: AdminCommand) -> Changing<AdminResult> {
-        match change {
+    pub(super) fn apply(&mut self, command: AdminCommand) -> CommandResult<AdminResult> {
+        match command {
             AdminCommand::Cancel(TaskSelector::Task(id)) => self.cancel(id).map(AdminResult::Cancelled),
             AdminCommand::Cancel(TaskSelector::Batch(id)) => self.cancel_batch(id).map(AdminResult::Tasks),
             AdminCommand::Cancel(TaskSelector::Failed { .. }) => Err(nothing_to_cancel()),
-            AdminCommand::Retry(target) => self.retry(&target).map(AdminResult::Tasks),
-            AdminCommand::Forget(target) => self.forget(&target).map(AdminResult::Tasks),
+            AdminCommand::Retry(selector) => self.retry(&selector).map(AdminResult::Tasks),
+            AdminCommand::Forget(selector) => self.forget(&selector).map(AdminResult::Tasks),
             AdminCommand::Flush { queue } => self.flush(queue.as_deref()).map(AdminResult::Tasks),
             AdminCommand::Pause { queue, paused } => self.pause(&queue, paused).map(|()| AdminResult::Done),
             AdminCommand::OpenBatch { name, function, then } => {
                 let now_ms = self.shared.clock.now().wall_ms;
-                let story = self.shared.state().index.batches().open(name, function, then, now_ms);
+                let info = self.shared.state().index.batches().open(name, function, then, now_ms);
                 let sql =
                     "INSERT INTO batches VALUES (?1, ?2, ?3, 'open', 0, 0, 0, 0, 0, ?4, NULL, ?5, NULL)";
-                let row = params![story.id as i64, story.name, story.function, now_ms as i64, story.then];
+                let row = params![info.id as i64, info.name, info.function, now_ms as i64, info.then];
                 let opened = self.execute(|file| file.execute(sql, row).map(drop));
                 if opened.is_err() {
-                    // Nobody will hear of it.
-                    self.shared.state().index.batches().forget(story.id);
+                    // Its id was not returned to anyone.
+                    self.shared.state().index.batches().forget(info.id);
                 }
-                opened.map(|()| AdminResult::Batch(story.id))
+                opened.map(|()| AdminResult::Batch(info.id))
             }
             AdminCommand::SealBatch(id) => self.seal(id).map(|()| AdminResult::Done),
             AdminCommand::Schedule { name, note } => {
@@ -66,7 +66,7 @@ impl Writer {
         }
     }
 
-    fn cancel(&mut self, id: TaskId) -> Changing<Cancelled> {
+    fn cancel(&mut self, id: TaskId) -> CommandResult<Cancelled> {
         let running = self.shared.state().index.cancel_running(id);
         if let Some(cancelled) = running {
             self.note_cancelled(&[id])?;
@@ -81,7 +81,7 @@ impl Writer {
         })
     }
 
-    fn cancel_batch(&mut self, id: BatchId) -> Changing<u64> {
+    fn cancel_batch(&mut self, id: BatchId) -> CommandResult<u64> {
         match self.query(|file| one::<String>(file, "SELECT state FROM batches WHERE id = ?1", id))? {
             None => return Err(no_batch(id)),
             Some(state) if state.parse() == Ok(BatchState::Ended) => {
@@ -104,40 +104,39 @@ impl Writer {
         Ok(ended + asked.len() as u64)
     }
 
-    /// Running tasks were asked to stop: should the process die first, they do not run again.
-    fn note_cancelled(&mut self, ids: &[TaskId]) -> Changing<()> {
+    /// Notes that running tasks were asked to stop: should the process die first, they do not run again.
+    fn note_cancelled(&mut self, ids: &[TaskId]) -> CommandResult<()> {
         self.execute(|file| {
             let mut insert = file.prepare_cached("INSERT OR REPLACE INTO cancels VALUES (?1)")?;
             ids.iter().try_for_each(|id| insert.execute([*id as i64]).map(drop))
         })
     }
 
-    fn flush(&mut self, queue: Option<&str>) -> Changing<u64> {
+    fn flush(&mut self, queue: Option<&str>) -> CommandResult<u64> {
         let waiting = self.shared.state().index.waiting_ids(queue);
         self.end_waiting(&waiting, State::Cancelled, "The queue was flushed.", false)
     }
 
-    /// Ends those of these tasks that wait; how many these were.
+    /// Ends those of these tasks that wait; returns their number.
     pub(super) fn end_waiting(
         &mut self,
         ids: &[TaskId],
         end_state: State,
-        why: &str,
+        reason: &str,
         keep: bool,
-    ) -> Changing<u64> {
+    ) -> CommandResult<u64> {
         let mut ended = 0;
         for chunk in ids.chunks(CHUNK) {
             let now = self.shared.clock.now();
-            let mut withdrawn = self.shared.state().index.remove_waiting(&set(chunk));
+            let mut removed = self.shared.state().index.remove_waiting(&set(chunk));
             let cold: Vec<_> =
-                withdrawn.iter().filter(|waiting| waiting.task.is_none()).map(|waiting| waiting.id).collect();
-            let handlers = self.shared.handlers.clone();
-            let read = load(self.journal.connection(), &handlers, &cold, now.wall_ms);
-            let mut records = Vec::with_capacity(withdrawn.len());
+                removed.iter().filter(|waiting| waiting.task.is_none()).map(|waiting| waiting.id).collect();
+            let read = load(self.journal.connection(), &self.shared.names, &cold, now.wall_ms);
+            let mut records = Vec::with_capacity(removed.len());
             let mut state = self.shared.state();
             let mut read: std::collections::HashMap<_, _> =
                 read.unwrap_or_default().into_iter().map(|task| (task.id, task)).collect();
-            for waiting in withdrawn.drain(..) {
+            for waiting in removed.drain(..) {
                 let cold = || {
                     let mut task = read.remove(&waiting.id)?;
                     state.index.complete(&mut task);
@@ -146,7 +145,7 @@ impl Writer {
                 match waiting.task.clone().or_else(cold) {
                     Some(task) => {
                         ended += 1;
-                        state.index.terminate(task, end_state, why, keep, now, &mut records);
+                        state.index.terminate(task, end_state, reason, keep, now, &mut records);
                     }
                     None => state.index.put_back(waiting),
                 }
@@ -160,19 +159,19 @@ impl Writer {
         Ok(ended)
     }
 
-    /// Writes what has happened; it stays to be written if the disk does not let it be now.
-    fn write_now(&mut self, records: Vec<crate::store::index::Record>) -> Changing<()> {
+    /// Writes events; they stay to be written if the disk does not let them be now.
+    fn write_now(&mut self, records: Vec<crate::store::index::Record>) -> CommandResult<()> {
         self.write(vec![WriteRequest::Records(records)]).map_err(|write_error| write_error.refusal())
     }
 
-    fn note_batches(&mut self) -> Changing<()> {
+    fn note_batches(&mut self) -> CommandResult<()> {
         let now = self.shared.clock.now();
         let mut records = Vec::new();
         self.shared.state().index.note_batches(now, &mut records);
         if records.is_empty() { Ok(()) } else { self.write_now(records) }
     }
 
-    fn seal(&mut self, id: BatchId) -> Changing<()> {
+    fn seal(&mut self, id: BatchId) -> CommandResult<()> {
         let now = self.shared.clock.now();
         let mut records = Vec::new();
         let (sealed, wake_set) = {
@@ -191,16 +190,15 @@ impl Writer {
         self.write_now(records)
     }
 
-    fn retry(&mut self, target: &TaskSelector) -> Changing<u64> {
-        let ids = self.ended(target, true)?;
+    fn retry(&mut self, selector: &TaskSelector) -> CommandResult<u64> {
+        let ids = self.ended(selector, true)?;
         for chunk in ids.chunks(CHUNK) {
             let now = self.shared.clock.now();
-            let handlers = self.shared.handlers.clone();
             let again = self.execute(|file| {
-                let tasks = load(file, &handlers, chunk, now.wall_ms)?;
+                let tasks = load(file, &self.shared.names, chunk, now.wall_ms)?;
                 tasks.into_iter().map(|task| wait_again(file, &task)).collect::<Result<Vec<_>, _>>()
             })?;
-            self.journal.kept().remove(&set(chunk));
+            self.journal.retention().remove(&set(chunk));
             let mut state = self.shared.state();
             let mut alone = Vec::new();
             for (task, _) in &again {
@@ -221,8 +219,8 @@ impl Writer {
         Ok(ids.len() as u64)
     }
 
-    fn forget(&mut self, target: &TaskSelector) -> Changing<u64> {
-        let ids = self.ended(target, false)?;
+    fn forget(&mut self, selector: &TaskSelector) -> CommandResult<u64> {
+        let ids = self.ended(selector, false)?;
         let next_id = self.journal.next_id();
         for chunk in ids.chunks(CHUNK) {
             self.execute(|file| {
@@ -234,20 +232,20 @@ impl Writer {
                 }
                 note(file, &ended, next_id)
             })?;
-            self.journal.kept().remove(&set(chunk));
+            self.journal.retention().remove(&set(chunk));
         }
         Ok(ids.len() as u64)
     }
 
-    /// The ended tasks that are meant: to be retried, or to be forgotten.
-    fn ended(&self, target: &TaskSelector, to_retry: bool) -> Changing<Vec<TaskId>> {
+    /// The selected ended tasks, to be retried or forgotten.
+    fn ended(&self, selector: &TaskSelector, to_retry: bool) -> CommandResult<Vec<TaskId>> {
         let not_done = if to_retry { "AND e.state <> 'done'" } else { "" };
         let of = |which: &str| {
             format!(
                 "SELECT e.task FROM ends e CROSS JOIN tasks t ON t.id = e.task WHERE {which} {not_done} ORDER BY 1"
             )
         };
-        match target {
+        match selector {
             TaskSelector::Task(id) => match self.state(*id)? {
                 Some(State::Done) if to_retry => {
                     Err(conflict(format!("Task {id} is done: there is nothing to try again.")))
@@ -268,9 +266,7 @@ impl Writer {
         }
     }
 
-    fn pause(&mut self, queue: &str, paused: bool) -> Changing<()> {
-        let known = self.shared.state().index.order().known(queue);
-        let queue = known.map_or_else(|| self.shared.handlers.queue(queue), Ok)?;
+    fn pause(&mut self, queue: &str, paused: bool) -> CommandResult<()> {
         self.execute(|file| {
             file.execute("INSERT OR REPLACE INTO queues VALUES (?1, ?2)", params![queue, paused])
         })?;
@@ -283,11 +279,11 @@ impl Writer {
         Ok(())
     }
 
-    fn state(&self, id: TaskId) -> Changing<Option<State>> {
+    fn state(&self, id: TaskId) -> CommandResult<Option<State>> {
         self.query(|file| state_of(file, id))
     }
 
-    fn ids(&self, sql: &str, value: Option<String>) -> Changing<Vec<TaskId>> {
+    fn ids(&self, sql: &str, value: Option<String>) -> CommandResult<Vec<TaskId>> {
         self.query(|file| {
             let mut read = file.prepare_cached(sql)?;
             let rows = read.query_map(rusqlite::params_from_iter(value), |row| row.get::<_, i64>(0))?;
@@ -295,14 +291,14 @@ impl Writer {
         })
     }
 
-    fn query<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Changing<T> {
+    fn query<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> CommandResult<T> {
         query(self.journal.connection()).map_err(|error| {
             RequestError::new(ErrorCode::Internal, format!("The queue's file cannot be read: {error}."))
         })
     }
 
     /// Changes the file in one transaction.
-    fn execute<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Changing<T> {
+    fn execute<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> CommandResult<T> {
         let file = self.journal.connection();
         let write = || {
             let transaction = file.unchecked_transaction()?;
@@ -323,7 +319,7 @@ fn state_of(file: &Connection, id: TaskId) -> rusqlite::Result<Option<State>> {
     Ok(state.and_then(|state| state.parse().ok()))
 }
 
-/// Lets an ended task wait again, in the file: its last attempt joins those before.
+/// Lets an ended task wait again in the file: its last attempt joins those before.
 fn wait_again(file: &Connection, task: &TaskRecord) -> rusqlite::Result<(TaskRecord, State)> {
     let id = task.id as i64;
     let state = state_of(file, task.id)?.unwrap_or(State::Failed);

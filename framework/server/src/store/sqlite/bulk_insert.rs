@@ -1,8 +1,8 @@
-//! Inserts many rows with few statements: to start one costs more than to insert a row.
+//! Inserts many rows with few statements: starting a statement costs more than inserting a row.
 
 use rusqlite::{CachedStatement, Connection, Result};
 
-/// How many rows one statement inserts.
+/// The number of rows that one statement inserts.
 const ROWS: usize = 16;
 
 /// The statements that insert into one table.
@@ -14,7 +14,7 @@ pub(super) struct BulkInsert {
 }
 
 impl BulkInsert {
-    /// Of a table with so many columns.
+    /// The statements of a table with this number of columns.
     pub(super) fn of(table: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(", "));
         let sql = |rows| format!("INSERT INTO {table} VALUES {}", vec![row.as_str(); rows].join(", "));

@@ -1,4 +1,4 @@
-//! Writes what happened into the file: many tasks and ends in one transaction.
+//! Writes events into the file: many tasks and ends in one transaction.
 
 use framework_protocol::task::{NewTask, TaskId, TaskRecord};
 use framework_protocol::views::BatchInfo;
@@ -6,39 +6,39 @@ use rusqlite::{CachedStatement, Connection, Result, Transaction, TransactionBeha
 
 use super::bulk_insert::BulkInsert;
 use super::retention::Retention;
-use super::row::RowOptions;
+use super::row::OptionsEncoder;
 use crate::store::index::{AttemptRun, EndRecord, FollowUp, Record};
 use crate::store::view_parts::ms_of;
 use crate::store::{Accepted, StoreOptions};
 
-/// The connection that writes, and what it knows without asking.
+/// The connection that writes, with the counters and the retention of the file.
 pub(super) struct Journal {
     connection: Connection,
     next_id: TaskId,
-    kept: Retention,
+    retention: Retention,
     key_ms: u64,
     purged_ms: u64,
     bulks: Bulks,
 }
 
-/// The tables of which every group writes many rows.
+/// The tables into which every group writes many rows.
 struct Bulks {
     tasks: BulkInsert,
     ends: BulkInsert,
 }
 
-/// Something to write.
+/// A part of a group.
 pub(super) enum Entry<'a> {
     Tasks(&'a [NewTask]),
     Record(&'a Record),
 }
 
-/// What a written group came to, in the order of its entries.
+/// The ids of a written group, in the order of its entries.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// For each task of each [`Entry::Tasks`].
+    /// One for each task of each [`Entry::Tasks`].
     pub(super) accepted: Vec<Accepted>,
-    /// For each [`Record::Follow`].
+    /// One for each [`Record::Follow`].
     pub(super) followed: Vec<TaskId>,
 }
 
@@ -46,12 +46,12 @@ impl Journal {
     pub(super) fn new(
         connection: Connection,
         next_id: TaskId,
-        kept: Retention,
-        policy: &StoreOptions,
+        retention: Retention,
+        options: &StoreOptions,
     ) -> Self {
-        let key_ms = policy.idempotency_window.as_millis() as u64;
+        let key_ms = options.idempotency_window.as_millis() as u64;
         let bulks = Bulks { tasks: BulkInsert::of("tasks", 9), ends: BulkInsert::of("ends", 9) };
-        Self { connection, next_id, kept, key_ms, purged_ms: 0, bulks }
+        Self { connection, next_id, retention, key_ms, purged_ms: 0, bulks }
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -62,7 +62,8 @@ impl Journal {
         self.next_id
     }
 
-    /// Gives pages back to the system of which a gone backlog has left too many free; some at a time.
+    /// Returns free pages to the file system, of which a backlog that was worked off leaves many; some at a
+    /// time.
     pub(super) fn shrink(&self) -> Result<()> {
         let number = |sql| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let (free, all) = (number("PRAGMA freelist_count")?, number("PRAGMA page_count")?);
@@ -73,34 +74,34 @@ impl Journal {
         Ok(())
     }
 
-    pub(super) fn kept(&mut self) -> &mut Retention {
-        &mut self.kept
+    pub(super) fn retention(&mut self) -> &mut Retention {
+        &mut self.retention
     }
 
-    /// Writes a group in one transaction. What it gives is durable when this returns; after an error nothing of
-    /// it is there.
+    /// Writes a group in one transaction, which is durable when this returns. After an error nothing of it is
+    /// there.
     pub(super) fn write<'a>(
         &mut self,
         entries: impl Iterator<Item = Entry<'a>>,
         now_ms: u64,
     ) -> Result<Written> {
-        let before = (self.next_id, self.kept.len());
+        let before = (self.next_id, self.retention.len());
         let result = self.write_group(entries, now_ms);
         if result.is_err() {
             self.next_id = before.0;
-            self.kept.truncate(before.1);
+            self.retention.truncate(before.1);
         }
         result
     }
 
     fn write_group<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>, now_ms: u64) -> Result<Written> {
-        let Self { connection, next_id, kept, key_ms, purged_ms, bulks } = self;
+        let Self { connection, next_id, retention, key_ms, purged_ms, bulks } = self;
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let group = Group {
             file: &transaction,
             bulks,
             next_id,
-            kept,
+            retention,
             now_ms,
             key_until_ms: now_ms.saturating_add(*key_ms),
             written: Written::default(),
@@ -109,23 +110,23 @@ impl Journal {
             ends: Vec::new(),
         };
         let written = group.write(entries)?;
-        let trimmed = kept.trim(&transaction, now_ms, *next_id)?;
+        let trimmed = retention.trim(&transaction, now_ms, *next_id)?;
         let purge = now_ms.saturating_sub(*purged_ms) >= PURGE_MS;
         if purge {
             *purged_ms = now_ms;
             transaction.prepare_cached("DELETE FROM keys WHERE until_ms <= ?1")?.execute([now_ms as i64])?;
         }
         transaction.commit()?;
-        kept.forget(trimmed);
+        retention.forget(trimmed);
         Ok(written)
     }
 }
 
-/// Free pages that stay, and how many are given back at a time.
+/// The number of free pages that stay, and the most that are returned at a time.
 const SPARE_PAGES: i64 = 1_024;
 const SHRINK_PAGES: i64 = 2_048;
 
-/// How often keys are looked through whose window is over.
+/// The interval between deletions of keys whose window is over.
 const PURGE_MS: u64 = 60_000;
 
 /// One transaction.
@@ -133,13 +134,13 @@ struct Group<'g, 'a> {
     file: &'g Connection,
     bulks: &'g Bulks,
     next_id: &'g mut TaskId,
-    kept: &'g mut Retention,
+    retention: &'g mut Retention,
     now_ms: u64,
     key_until_ms: u64,
     written: Written,
-    /// How many tasks came into which batch.
+    /// The number of tasks that came into each batch.
     batches: Vec<(u64, i64)>,
-    /// To be inserted together.
+    /// The rows to insert together.
     tasks: Vec<(TaskId, &'a NewTask)>,
     ends: Vec<&'a EndRecord>,
 }
@@ -159,8 +160,9 @@ impl<'a> Group<'_, 'a> {
 
     fn insert(&mut self) -> Result<()> {
         let now_ms = self.now_ms;
+        let mut encoder = OptionsEncoder::default();
         self.bulks.tasks.insert(self.file, &self.tasks, |statement, first, (id, new)| {
-            bind_task(statement, first, *id, new, now_ms)
+            bind_task(statement, first, *id, new, now_ms, encoder.encode(new, now_ms))
         })?;
         let pid = std::process::id();
         self.bulks
@@ -171,7 +173,7 @@ impl<'a> Group<'_, 'a> {
     fn tasks(&mut self, tasks: &'a [NewTask]) -> Result<()> {
         self.written.accepted.reserve(tasks.len());
         for new in tasks {
-            let key = new.extra.as_ref().and_then(|rare| rare.key.as_deref());
+            let key = new.extra.as_ref().and_then(|extra| extra.key.as_deref());
             let accepted = match key.map(|key| self.known(key)).transpose()?.flatten() {
                 Some(id) => Accepted { id, is_new: false },
                 None => {
@@ -215,7 +217,7 @@ impl<'a> Group<'_, 'a> {
             Record::Ended(ended) => self.ended(ended),
             Record::Retry { task, run, error, due_ms, pause } => {
                 self.attempt(task.id, *run, error)?;
-                self.notes(task)?;
+                self.progress_log(task)?;
                 let sql = "INSERT OR REPLACE INTO retries VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
                 self.file.prepare_cached(sql)?.execute(params![
                     task.id as i64,
@@ -236,17 +238,17 @@ impl<'a> Group<'_, 'a> {
                 }
                 Ok(())
             }
-            Record::Batch(story) => self.batch(story),
+            Record::Batch(info) => self.batch(info),
         }
     }
 
     fn ended(&mut self, ended: &'a EndRecord) -> Result<()> {
         if !ended.keep {
-            return self.kept.drop_now(self.file, ended.task.id, ended.state, *self.next_id);
+            return self.retention.drop_now(self.file, ended.task.id, ended.state, *self.next_id);
         }
         self.ends.push(ended);
-        self.kept.push(ended.task.id, ended.at_ms, ended.state);
-        self.notes(&ended.task)
+        self.retention.push(ended.task.id, ended.at_ms, ended.state);
+        self.progress_log(&ended.task)
     }
 
     fn attempt(&self, task: TaskId, run: AttemptRun, error: &str) -> Result<()> {
@@ -256,25 +258,25 @@ impl<'a> Group<'_, 'a> {
         self.file.prepare_cached(sql)?.execute(row).map(drop)
     }
 
-    fn notes(&self, task: &TaskRecord) -> Result<()> {
-        let Some(notes) = task.notes() else { return Ok(()) };
-        let notes = serde_json::to_string(&notes).expect("texts and numbers are JSON");
+    fn progress_log(&self, task: &TaskRecord) -> Result<()> {
+        let Some(log) = task.progress_log() else { return Ok(()) };
+        let log = serde_json::to_string(&log).expect("texts and numbers are JSON");
         let sql = "INSERT OR REPLACE INTO notes VALUES (?1, ?2)";
-        self.file.prepare_cached(sql)?.execute(params![task.id as i64, notes]).map(drop)
+        self.file.prepare_cached(sql)?.execute(params![task.id as i64, log]).map(drop)
     }
 
-    fn batch(&self, story: &BatchInfo) -> Result<()> {
+    fn batch(&self, info: &BatchInfo) -> Result<()> {
         let sql = "UPDATE batches SET state = ?2, done = ?3, failed = ?4, cancelled = ?5, expired = ?6, \
             ended_ms = ?7, then_function = ?8 WHERE id = ?1";
         let row = params![
-            story.id as i64,
-            story.state.name(),
-            story.done as i64,
-            story.failed as i64,
-            story.cancelled as i64,
-            story.expired as i64,
-            story.ended_ms.map(|at_ms| at_ms as i64),
-            story.then,
+            info.id as i64,
+            info.state.name(),
+            info.done as i64,
+            info.failed as i64,
+            info.cancelled as i64,
+            info.expired as i64,
+            info.ended_ms.map(|at_ms| at_ms as i64),
+            info.then,
         ];
         self.file.prepare_cached(sql)?.execute(row).map(drop)
     }
@@ -294,15 +296,16 @@ fn bind_task(
     id: TaskId,
     new: &NewTask,
     now_ms: u64,
+    options: Option<&str>,
 ) -> Result<()> {
     statement.raw_bind_parameter(first, id as i64)?;
-    statement.raw_bind_parameter(first + 1, new.handler.name)?;
-    statement.raw_bind_parameter(first + 2, new.queue)?;
+    statement.raw_bind_parameter(first + 1, &*new.function)?;
+    statement.raw_bind_parameter(first + 2, &*new.queue)?;
     statement.raw_bind_parameter(first + 3, new.priority)?;
     statement.raw_bind_parameter(first + 4, now_ms as i64)?;
     statement.raw_bind_parameter(first + 5, ms_of(new.due, now_ms).map(|due_ms| due_ms as i64))?;
     statement.raw_bind_parameter(first + 6, new.batch().map(|batch| batch as i64))?;
-    statement.raw_bind_parameter(first + 7, RowOptions::of(new, now_ms))?;
+    statement.raw_bind_parameter(first + 7, options)?;
     // Arguments were parsed as JSON, which is text.
     statement.raw_bind_parameter(first + 8, std::str::from_utf8(&new.args).unwrap_or("null"))
 }

@@ -1,6 +1,6 @@
-//! Answers questions: from the file, and from the books what is not in it.
+//! Answers queries from the file, and from the index what is not in it.
 
-use framework_protocol::task::{Handlers, ProgressLog, TaskId, TaskRecord};
+use framework_protocol::task::{ProgressLog, TaskId, TaskRecord};
 use framework_protocol::views::{
     AttemptInfo, BatchInfo, Filter, ScheduleInfo, State, TaskDetails, TaskSummary,
 };
@@ -9,12 +9,13 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
 use serde_json::value::RawValue;
 
+use super::names::SharedNames;
 use super::recovery::{batch, load, load_one, one};
 use super::write_error::WriteError;
-use super::{SqliteShared, gone};
+use super::{SqliteShared, closed};
 use crate::store::memory::queues;
-use crate::store::query::admits;
-use crate::store::view_parts::{TaskViewParts, story, summary};
+use crate::store::query::matches;
+use crate::store::view_parts::{TaskViewParts, details, summary};
 use crate::store::{Query, QueryResult, StoreStats};
 
 impl SqliteShared {
@@ -39,26 +40,24 @@ impl SqliteShared {
         counts
     }
 
-    pub(super) fn query(&self, question: Query) -> std::result::Result<QueryResult, RequestError> {
-        if question == Query::Queues {
+    pub(super) fn query(&self, query: Query) -> std::result::Result<QueryResult, RequestError> {
+        if query == Query::Queues {
             return Ok(QueryResult::Queues(queues(&mut self.state().index)));
         }
-        let asker = self.asker.lock().map_err(|_| gone())?;
-        let found = match question {
-            Query::Task(id) => self.task(&asker, id),
-            Query::Tasks(filter) => self.tasks(&asker, &filter),
+        let file = self.queries.lock().map_err(|_| closed())?;
+        let found = match query {
+            Query::Task(id) => self.task(&file, id),
+            Query::Tasks(filter) => self.tasks(&file, &filter),
             Query::Batch(id) => {
                 let sql = "SELECT * FROM batches WHERE id = ?1";
-                let found = asker
+                let found = file
                     .prepare_cached(sql)
                     .and_then(|mut find| find.query_row([id as i64], batch).optional());
-                found.map(|story| {
-                    story.map_or(QueryResult::Nothing, |story| QueryResult::Batch(Box::new(story)))
-                })
+                found.map(|info| info.map_or(QueryResult::Nothing, |info| QueryResult::Batch(Box::new(info))))
             }
-            Query::Batches { limit } => batches(&asker, limit).map(QueryResult::Batches),
+            Query::Batches { limit } => batches(&file, limit).map(QueryResult::Batches),
             Query::Queues => Ok(QueryResult::Nothing),
-            Query::Schedules => schedules(&asker).map(QueryResult::Schedules),
+            Query::Schedules => schedules(&file).map(QueryResult::Schedules),
         };
         found.map_err(|error| {
             RequestError::new(
@@ -68,44 +67,48 @@ impl SqliteShared {
         })
     }
 
-    fn task(&self, asker: &Connection, id: TaskId) -> Result<QueryResult> {
-        let story = read_story(asker, &self.handlers, id)?;
-        Ok(story.map_or(QueryResult::Nothing, |mut story| {
-            self.is_running(&mut story.summary, Some(&mut story.notes));
-            QueryResult::Task(Box::new(story))
+    fn task(&self, file: &Connection, id: TaskId) -> Result<QueryResult> {
+        let details = read_details(file, &self.names, id)?;
+        Ok(details.map_or(QueryResult::Nothing, |mut details| {
+            self.complete(&mut details.summary, Some(&mut details.notes));
+            QueryResult::Task(Box::new(details))
         }))
     }
 
-    /// What only the books know: that a task runs, and what its handler tells.
-    fn is_running(&self, summary: &mut TaskSummary, notes: Option<&mut ProgressLog>) {
+    /// Adds what only the index knows: whether a task runs or is parked, and what its handler reports.
+    fn complete(&self, summary: &mut TaskSummary, log: Option<&mut ProgressLog>) {
         let state = self.state();
-        if summary.state != State::Waiting || !state.index.is_running(summary.id) {
+        if summary.state != State::Waiting {
+            return;
+        }
+        summary.parked = state.index.is_parked(summary.id);
+        if !state.index.is_running(summary.id) {
             return;
         }
         (summary.state, summary.due_ms) = (State::Running, None);
         summary.attempts += 1;
-        let told = state.index.running_task(summary.id).and_then(|task| task.notes());
-        if let (Some(notes), Some(told)) = (notes, told) {
-            *notes = *told;
+        let current = state.index.running_task(summary.id).and_then(|task| task.progress_log());
+        if let (Some(log), Some(current)) = (log, current) {
+            *log = *current;
         }
     }
 
-    fn tasks(&self, asker: &Connection, filter: &Filter) -> Result<QueryResult> {
+    fn tasks(&self, file: &Connection, filter: &Filter) -> Result<QueryResult> {
         if filter.state == Some(State::Running) {
             return Ok(QueryResult::Tasks(self.running(filter)));
         }
         let (sql, values) = listing(filter);
-        let mut read = asker.prepare_cached(&sql)?;
+        let mut read = file.prepare_cached(&sql)?;
         let ids =
             read.query_map(params_from_iter(values), |row| row.get::<_, i64>(0).map(i64::unsigned_abs))?;
-        // Those that run are no longer waiting, and make way for others.
+        // Running tasks are found among the waiting ones of the file, and left out.
         let mut found = Vec::new();
         for id in ids {
             if found.len() >= filter.limit {
                 break;
             }
-            let Some(mut summary) = read_summary(asker, &self.handlers, id?)? else { continue };
-            self.is_running(&mut summary, None);
+            let Some(mut summary) = read_summary(file, &self.names, id?)? else { continue };
+            self.complete(&mut summary, None);
             if filter.state.is_none_or(|wanted| wanted == summary.state) {
                 found.push(summary);
             }
@@ -116,7 +119,7 @@ impl SqliteShared {
     fn running(&self, filter: &Filter) -> Vec<TaskSummary> {
         let state = self.state();
         let tasks = state.index.running().filter_map(|(_, task)| task);
-        let wanted = tasks.filter(|task| admits(filter, task, Some(State::Running)));
+        let wanted = tasks.filter(|task| matches(filter, task, Some(State::Running)));
         let mut found: Vec<_> = wanted
             .map(|task| {
                 let attempts = task.attempts() + 1;
@@ -142,7 +145,7 @@ fn listing(filter: &Filter) -> (String, Vec<Value>) {
             wheres.push("NOT EXISTS (SELECT 1 FROM ends e WHERE e.task = t.id)".to_owned())
         }
         Some(state) => {
-            // The few ends lead to the tasks, not the other way about.
+            // From the ends, which are few, to their tasks.
             sql = "SELECT t.id FROM ends e CROSS JOIN tasks t ON t.id = e.task".to_owned();
             values.push(Value::from(state.name().to_owned()));
             wheres.push(format!("e.state = ?{}", values.len()));
@@ -171,15 +174,15 @@ fn listing(filter: &Filter) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-fn batches(asker: &Connection, limit: usize) -> Result<Vec<BatchInfo>> {
-    let mut read = asker.prepare_cached("SELECT * FROM batches ORDER BY id DESC LIMIT ?1")?;
+fn batches(file: &Connection, limit: usize) -> Result<Vec<BatchInfo>> {
+    let mut read = file.prepare_cached("SELECT * FROM batches ORDER BY id DESC LIMIT ?1")?;
     let rows = read.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], batch)?;
     rows.collect()
 }
 
-fn schedules(asker: &Connection) -> Result<Vec<ScheduleInfo>> {
+fn schedules(file: &Connection) -> Result<Vec<ScheduleInfo>> {
     let mut read =
-        asker.prepare_cached("SELECT name, seen_ms, fired_ms, task, paused FROM schedules ORDER BY name")?;
+        file.prepare_cached("SELECT name, seen_ms, fired_ms, task, paused FROM schedules ORDER BY name")?;
     let rows = read.query_map([], |row| {
         let number = |index| row.get::<_, Option<i64>>(index).map(|number| number.map(i64::unsigned_abs));
         let (seen_ms, fired_ms, task) = (number(1)?, number(2)?, number(3)?);
@@ -188,27 +191,31 @@ fn schedules(asker: &Connection) -> Result<Vec<ScheduleInfo>> {
     rows.collect()
 }
 
-/// The whole story of a task, as the file has it.
-pub(super) fn read_story(file: &Connection, handlers: &Handlers, id: TaskId) -> Result<Option<TaskDetails>> {
-    let Some(task) = load_one(file, handlers, id, 0)? else { return Ok(None) };
-    let mut telling = telling(file, &task)?;
+/// All that the file has of a task.
+pub(super) fn read_details(
+    file: &Connection,
+    names: &SharedNames,
+    id: TaskId,
+) -> Result<Option<TaskDetails>> {
+    let Some(task) = load_one(file, names, id, 0)? else { return Ok(None) };
+    let mut parts = view_parts(file, &task)?;
     let sql = "SELECT number, started_ms, ran_us, pid, error FROM attempts WHERE task = ?1 ORDER BY number";
     let mut read = file.prepare_cached(sql)?;
     let mut history = read.query_map([id as i64], attempt)?.collect::<Result<Vec<_>>>()?;
-    history.append(&mut telling.history);
-    telling.history = history;
+    history.append(&mut parts.history);
+    parts.history = history;
     let notes: Option<String> = one(file, "SELECT notes FROM notes WHERE task = ?1", id)?;
-    telling.notes = notes.and_then(|notes| serde_json::from_str(&notes).ok());
-    Ok(Some(story(&task, telling)))
+    parts.notes = notes.and_then(|notes| serde_json::from_str(&notes).ok());
+    Ok(Some(details(&task, parts)))
 }
 
-fn read_summary(file: &Connection, handlers: &Handlers, id: TaskId) -> Result<Option<TaskSummary>> {
-    let task = load(file, handlers, &[id], 0)?.pop();
-    task.map(|task| telling(file, &task).map(|telling| summary(&task, &telling))).transpose()
+fn read_summary(file: &Connection, names: &SharedNames, id: TaskId) -> Result<Option<TaskSummary>> {
+    let task = load(file, names, &[id], 0)?.pop();
+    task.map(|task| view_parts(file, &task).map(|parts| summary(&task, &parts))).transpose()
 }
 
-/// How the task stands, and its last attempt.
-fn telling(file: &Connection, task: &TaskRecord) -> Result<TaskViewParts> {
+/// The state of a task, and its last attempt.
+fn view_parts(file: &Connection, task: &TaskRecord) -> Result<TaskViewParts> {
     let sql =
         "SELECT attempt, started_ms, ran_us, pid, error, state, ended_ms, result FROM ends WHERE task = ?1";
     let end = file.prepare_cached(sql)?.query_row([task.id as i64], |row| {
@@ -227,8 +234,8 @@ fn telling(file: &Connection, task: &TaskRecord) -> Result<TaskViewParts> {
             ..TaskViewParts::default()
         })
     });
-    if let Some(telling) = end.optional()? {
-        return Ok(telling);
+    if let Some(parts) = end.optional()? {
+        return Ok(parts);
     }
     let due_ms: Option<Option<i64>> = one(file, "SELECT due_ms FROM retries WHERE task = ?1", task.id)?;
     let error = "SELECT error FROM attempts WHERE task = ?1 ORDER BY number DESC LIMIT 1";

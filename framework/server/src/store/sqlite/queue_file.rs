@@ -1,19 +1,20 @@
-//! A queue's file in the hands of people: to look into it, to check it, to copy it; also while the server runs.
+//! A queue's file outside of a server: to read, check and copy it, also while a server runs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use framework_protocol::task::{Handlers, TaskId, TaskRecord};
+use framework_protocol::task::{TaskId, TaskRecord};
 use framework_protocol::views::TaskDetails;
 use rusqlite::{Connection, params};
 
-use super::query::read_story;
+use super::names::SharedNames;
+use super::query::read_details;
 use super::recovery::load_one;
 use super::schema;
 
-/// How many findings a check reports at most.
+/// The most findings of a check.
 const FINDINGS_MAX: i64 = 100;
 
 /// A queue's file, opened for reading.
@@ -32,7 +33,7 @@ pub struct WaitingTask {
     pub args: String,
 }
 
-/// What every row must be part of, and how it is told if it is not.
+/// The rules of every row: a query for the rows that break it, and the finding.
 const RULES: [(&str, &str); 5] = [
     ("SELECT task FROM ends WHERE task NOT IN (SELECT id FROM tasks)", "has an end and is not there itself"),
     (
@@ -100,8 +101,8 @@ impl QueueFile {
             bail!("{} exists already, and a backup writes over nothing", to.display());
         }
         self.copy(to).inspect_err(|_| {
-            // What was begun is of no use.
-            drop(std::fs::remove_file(to));
+            // Half a copy is of no use.
+            let _ = std::fs::remove_file(to);
         })
     }
 
@@ -115,23 +116,24 @@ impl QueueFile {
         File::open(to).and_then(|file| file.sync_all()).with_context(context)
     }
 
-    /// One task with its whole story; `None` if it is not kept.
+    /// All that is known of one task; `None` if it is not kept.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn details(&self, handlers: &Handlers, id: TaskId) -> Result<Option<TaskDetails>> {
-        Ok(read_story(&self.connection, handlers, id)?)
+    pub fn details(&self, id: TaskId) -> Result<Option<TaskDetails>> {
+        Ok(read_details(&self.connection, &SharedNames::default(), id)?)
     }
 
     /// One task as a server would run it; `None` if it is not kept.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn task(&self, handlers: &Handlers, id: TaskId) -> Result<Option<Arc<TaskRecord>>> {
-        Ok(load_one(&self.connection, handlers, id, framework_protocol::task::now_ms())?.map(Arc::new))
+    pub fn task(&self, id: TaskId) -> Result<Option<Arc<TaskRecord>>> {
+        let now_ms = framework_protocol::task::now_ms();
+        Ok(load_one(&self.connection, &SharedNames::default(), id, now_ms)?.map(Arc::new))
     }
 
-    /// Shows every waiting task, one after the other in the order of their ids.
+    /// Calls `show` with every waiting task in the order of the ids; returns their number.
     ///
     /// # Errors
     /// When the file cannot be read.

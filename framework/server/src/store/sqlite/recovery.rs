@@ -1,43 +1,44 @@
-//! Reads the file at the start: who waits, who has ended, and whose process died.
+//! Reads the file at the start: the tasks that wait, that have ended, and that ran when their process died.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use framework_protocol::task::{Handlers, TaskId, TaskRecord};
+use framework_protocol::task::{TaskId, TaskRecord};
 use framework_protocol::views::{BatchInfo, BatchState, Ledger, State};
 use rusqlite::{Connection, OptionalExtension, Row};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::names::SharedNames;
 use super::retention::{ExpiringRow, Retention, count_in};
 use super::row::{self, RowOptions};
 use crate::store::StoreOptions;
 use crate::store::clock::Now;
-use crate::store::index::{AttemptRun, Insertion, ReadyAt, Record, TaskIndex};
-use crate::store::intern::{intern, missing_handler};
+use crate::store::due_heap::ReadyAt;
+use crate::store::index::{AttemptRun, Insertion, Record, TaskIndex};
 
-/// What was found in the file.
+/// The parts of a store that were read from the file.
 pub(super) struct Recovered {
-    pub(super) kept: Retention,
+    pub(super) retention: Retention,
     pub(super) next_id: TaskId,
     /// To be written before anything else.
     pub(super) records: Vec<Record>,
 }
 
-/// What `retries` has of a task.
+/// A row of `retries`.
 struct Retry {
     crashes: u32,
     due_ms: Option<u64>,
     pause_ms: u64,
 }
 
-/// Fills the books with what is in the file. `died` are the tasks that were running when the last process died.
+/// Fills the index from the file. `died` are the tasks that were running when the last process died.
 pub(super) fn recover(
     connection: &Connection,
     index: &mut TaskIndex,
-    policy: &StoreOptions,
-    handlers: &Handlers,
+    options: &StoreOptions,
+    names: &SharedNames,
     died: &[TaskId],
     now: Now,
 ) -> Result<Recovered> {
@@ -46,42 +47,39 @@ pub(super) fn recover(
     ends.iter().for_each(|end| count_in(&mut ledger, end.state));
     let mut over: Vec<_> = ends.iter().map(|end| end.id).collect();
     over.sort_unstable();
-    for (story, then) in batches(connection)? {
-        let handler = then.map(|name| handlers.find(&name).unwrap_or_else(|_| missing_handler(&name)));
-        index.batches().resume(story, handler);
-    }
+    batches(connection)?.into_iter().for_each(|batch| index.batches().restore(batch));
     let cancelled = cancelled(connection, &over)?;
     let died: FxHashSet<_> = died.iter().copied().filter(|id| !cancelled.contains(id)).collect();
     let apart = died.union(&cancelled).copied().collect();
-    let mut reader = Reader { connection, handlers, retries: retries(connection)?, apart: &apart, now };
+    let mut reader = Reader { connection, retries: retries(connection)?, apart: &apart, now };
     let (waiting, last) = reader.waiting(index, &over)?;
     ledger.accepted = ledger.ended() + waiting;
     index.resume(ledger);
     let mut records = Vec::new();
     for id in died.iter().filter(|id| over.binary_search(id).is_err()) {
-        if let Some(task) = load_one(connection, handlers, *id, now.wall_ms)? {
-            count_crash(index, Arc::new(task), now, &mut records);
+        if let Some(task) = load_one(connection, names, *id, now.wall_ms)? {
+            restore_crashed(index, Arc::new(task), now, &mut records);
         }
     }
     for id in cancelled {
-        if let Some(task) = load_one(connection, handlers, id, now.wall_ms)? {
-            index.cancel_insertion(Arc::new(task), now, &mut records);
+        if let Some(task) = load_one(connection, names, id, now.wall_ms)? {
+            index.restore_cancelled(Arc::new(task), now, &mut records);
         }
     }
     index.note_batches(now, &mut records);
     let mut paused = connection.prepare("SELECT name FROM queues WHERE paused")?;
     for name in paused.query_map([], |row| row.get::<_, String>(0))? {
-        index.order().pause(intern(&name?), true);
+        index.order().pause(&name?, true);
     }
     let next_id = noted_id.max(last.map_or(0, |last| last + 1)).max(over.last().map_or(0, |last| last + 1));
-    Ok(Recovered { kept: Retention::new(policy, ends), next_id, records })
+    Ok(Recovered { retention: Retention::new(options, ends), next_id, records })
 }
 
-/// Counts the crash; the task waits as a suspect, or has failed.
-fn count_crash(index: &mut TaskIndex, task: Arc<TaskRecord>, now: Now, records: &mut Vec<Record>) {
-    const WHY: &str = "The process died while it ran.";
+/// Counts the attempt in which the process died.
+fn restore_crashed(index: &mut TaskIndex, task: Arc<TaskRecord>, now: Now, records: &mut Vec<Record>) {
+    const REASON: &str = "The process died while it ran.";
     let run = AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None };
-    index.restore_crashed(task, run, WHY, now, records);
+    index.restore_crashed(task, run, REASON, now, records);
 }
 
 fn ledger(connection: &Connection) -> Result<(Ledger, TaskId)> {
@@ -130,12 +128,12 @@ fn retries(connection: &Connection) -> Result<FxHashMap<TaskId, Retry>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The batches, and what runs at their end.
-fn batches(connection: &Connection) -> Result<Vec<(BatchInfo, Option<String>)>> {
+/// The batches that have not ended, and the last one of all.
+fn batches(connection: &Connection) -> Result<Vec<BatchInfo>> {
     let mut read = connection
         .prepare("SELECT * FROM batches WHERE state <> 'ended' OR id = (SELECT max(id) FROM batches)")?;
-    let rows = read.query_map([], |row| batch(row).map(|story| (story.then.clone(), story)))?;
-    rows.map(|row| row.map(|(then, story)| (story, then)).map_err(Into::into)).collect()
+    let rows = read.query_map([], batch)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// A row of `batches`.
@@ -163,23 +161,21 @@ fn id(row: &Row, index: usize) -> rusqlite::Result<u64> {
 
 struct Reader<'a> {
     connection: &'a Connection,
-    handlers: &'a Handlers,
     retries: FxHashMap<TaskId, Retry>,
-    /// Those that do not simply wait on.
+    /// The tasks that do not simply wait on.
     apart: &'a FxHashSet<TaskId>,
     now: Now,
 }
 
 impl Reader<'_> {
-    /// Puts everybody who waits where he waits, in the order of the ids; gives how many these are, and the last id
-    /// of all. The arguments stay on the disk.
+    /// Inserts every waiting task, in the order of the ids; returns their number, and the last id of all. The
+    /// arguments stay on the disk.
     fn waiting(&mut self, index: &mut TaskIndex, over: &[TaskId]) -> Result<(u64, Option<TaskId>)> {
-        let sql = "SELECT id, queue, priority, due_ms, batch, options, function FROM tasks";
+        let sql = "SELECT id, queue, priority, due_ms, batch, options FROM tasks";
         let mut read = self.connection.prepare(sql)?;
         let mut rows = read.query([])?;
         let (mut waiting, mut last) = (0, None);
         let mut over = over.iter().copied().peekable();
-        let mut queue = ("", 0);
         while let Some(row) = rows.next()? {
             let task = id(row, 0)?;
             last = Some(task);
@@ -191,54 +187,38 @@ impl Reader<'_> {
             if self.apart.contains(&task) {
                 continue;
             }
-            let name = row.get_ref(1)?.as_str()?;
-            if queue.0 != name {
-                queue = (intern(name), 0);
-            }
-            let arrival = self.arrival(row, task, queue.0, index)?;
-            index.insert(arrival);
+            let insertion = self.insertion(row, task, index)?;
+            index.insert(insertion);
         }
         Ok((waiting, last))
     }
 
-    fn arrival(
-        &self,
-        row: &Row,
-        task: TaskId,
-        queue: &'static str,
-        index: &mut TaskIndex,
-    ) -> Result<Insertion> {
-        let options = match row.get_ref(5)?.as_str_or_null()? {
-            None => RowOptions::default(),
-            some => RowOptions::read(some),
-        };
+    fn insertion(&self, row: &Row, task: TaskId, index: &mut TaskIndex) -> Result<Insertion> {
+        let options = RowOptions::read(row.get_ref(5)?.as_str_or_null()?);
         let retry = self.retries.get(&task);
         let due_ms = row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs);
         let when = match retry {
             Some(retry) => self.when(retry.due_ms, Some(retry.pause_ms)),
             None => self.when(due_ms, options.delay_ms),
         };
-        let limit = || {
-            let function = row.get_ref(6).ok().and_then(|name| name.as_str().ok()).unwrap_or_default();
-            self.handlers.find(function).map_or(1, |handler| handler.options.concurrency)
-        };
+        let concurrency = options.concurrency();
         Ok(Insertion {
             id: task,
             task: None,
-            place: index.place(queue, row.get::<_, u8>(2)?.min(9)),
+            place: index.place(row.get_ref(1)?.as_str()?, row.get::<_, u8>(2)?.min(9)),
             when,
             expires: options
                 .expires_ms
                 .filter(|_| retry.is_none())
                 .map(|at_ms| self.when(Some(at_ms), options.expires_in_ms)),
-            concurrency: options.concurrency_key.map(|key| (key, limit())),
+            concurrency: options.concurrency_key.map(|key| (key, concurrency)),
             batch: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
-            is_suspect: retry.is_some_and(|retry| retry.crashes > 0),
+            crashes: retry.map_or(0, |retry| retry.crashes),
         })
     }
 
-    /// A pause goes on by the clock on the wall, the only one that ran meanwhile; should that have been set back,
-    /// it is no longer than it was from its beginning.
+    /// A due time of an earlier process. A pause goes on by the wall clock, the only one that ran meanwhile;
+    /// should that have been set back, the pause is no longer than it was at its beginning.
     fn when(&self, at_ms: Option<u64>, pause_ms: Option<u64>) -> ReadyAt {
         match (at_ms, pause_ms) {
             (None, _) => ReadyAt::Now,
@@ -251,21 +231,21 @@ impl Reader<'_> {
     }
 }
 
-/// One task that is kept.
+/// Reads one task, if it is there.
 pub(super) fn load_one(
     connection: &Connection,
-    handlers: &Handlers,
+    names: &SharedNames,
     id: TaskId,
     now_ms: u64,
 ) -> Result<Option<TaskRecord>, rusqlite::Error> {
-    let mut tasks = load(connection, handlers, &[id], now_ms)?;
+    let mut tasks = load(connection, names, &[id], now_ms)?;
     Ok(tasks.pop())
 }
 
-/// Tasks that are kept, in the order of their ids; those that are not there are left out.
+/// Reads tasks in the order of their ids; those that are not there are left out.
 pub(super) fn load(
     connection: &Connection,
-    handlers: &Handlers,
+    names: &SharedNames,
     ids: &[TaskId],
     now_ms: u64,
 ) -> Result<Vec<TaskRecord>, rusqlite::Error> {
@@ -281,7 +261,7 @@ pub(super) fn load(
     // Neighbours are read in one go.
     for run in sorted.chunk_by(|a, b| a + 1 == *b) {
         let range = [run[0] as i64, run[run.len() - 1] as i64];
-        let rows = read.query_map(range, |row| row::task(row, handlers, now_ms))?;
+        let rows = read.query_map(range, |row| row::task(row, names, now_ms))?;
         for task in rows {
             tasks.push(task?);
         }
@@ -289,7 +269,7 @@ pub(super) fn load(
     Ok(tasks)
 }
 
-/// One value, or none.
+/// Reads one value, if its row is there.
 pub(super) fn one<T: rusqlite::types::FromSql>(
     connection: &Connection,
     sql: &str,

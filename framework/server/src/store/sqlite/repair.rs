@@ -10,7 +10,7 @@ use rusqlite::{Connection, params_from_iter};
 use super::running_slots::RunningSlots;
 use super::schema;
 
-/// The tables that are numbered, with their number; what cannot be read is passed over by it.
+/// The tables with a number, and its column; rows that cannot be read are passed over by it.
 const NUMBERED: [(&str, &str); 6] = [
     ("tasks", "id"),
     ("ends", "task"),
@@ -19,15 +19,15 @@ const NUMBERED: [(&str, &str); 6] = [
     ("notes", "task"),
     ("batches", "id"),
 ];
-/// The others, read as far as they go.
+/// The other tables, which are read up to the first row that cannot be.
 const NAMED: [&str; 4] = ["attempts", "keys", "queues", "schedules"];
 
-/// What a repair came to.
+/// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepairReport {
-    /// Where the damaged file is now.
+    /// The new path of the damaged file.
     pub kept: PathBuf,
-    /// How many rows each table has.
+    /// The number of rows that were saved of each table.
     pub saved: Vec<(&'static str, u64)>,
     pub unread: Vec<LostRows>,
 }
@@ -39,15 +39,15 @@ pub struct LostRows {
     /// The first and the last number; rows in between may never have been there.
     pub from: i64,
     pub to: i64,
-    /// What SQLite said.
+    /// The error of SQLite.
     pub error: String,
 }
 
 /// Repairs the queue in `path` while no server uses it.
 ///
 /// # Errors
-/// When another process uses it, when it is no database at all, or when the new file cannot be written; then the
-/// old one is where it was.
+/// When another process uses it, when it is no database at all, or when the new file cannot be written; then
+/// the old one is where it was.
 pub fn repair(path: impl AsRef<Path>) -> Result<RepairReport> {
     let path = path.as_ref();
     if !path.exists() {
@@ -113,7 +113,8 @@ struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    /// Copies by number; where a row cannot be read, goes on behind it, in ever longer steps until one can.
+    /// Copies by number, and goes on behind rows that cannot be read, in ever longer steps until one can;
+    /// returns the number of rows.
     fn numbered(&mut self, number: &str) -> Result<u64> {
         let table = self.table;
         let sql = format!("SELECT * FROM {table} WHERE {number} >= ?1 ORDER BY {number}");
@@ -145,7 +146,7 @@ impl Copying<'_> {
         Ok(count)
     }
 
-    /// Copies as far as it goes.
+    /// Copies up to the first row that cannot be read; returns the number of rows.
     fn named(&mut self) -> Result<u64> {
         let (count, _, error) = self.rows(&format!("SELECT * FROM {}", self.table), None)?;
         if let Some(error) = error {
@@ -158,7 +159,7 @@ impl Copying<'_> {
         self.unread.push(LostRows { table: self.table, from, to: to.max(from), error });
     }
 
-    /// The highest number there can be: of the ids that were ever given, if nothing else can be read.
+    /// The highest number of the table, or, if that cannot be read, of all ids that were ever given.
     fn last(&self, number: &str) -> i64 {
         let ask = |sql: String| self.old.query_row(&sql, [], |row| row.get::<_, Option<i64>>(0));
         let last = ask(format!("SELECT max({number}) FROM {}", self.table)).ok().flatten();
@@ -166,7 +167,7 @@ impl Copying<'_> {
         last.or(given).unwrap_or(1 << 40)
     }
 
-    /// How many rows were copied, the number behind the last of them, and what stopped it.
+    /// Copies rows; returns how many, the number behind the last of them, and the error that stopped it.
     fn rows(&self, sql: &str, from: Option<i64>) -> Result<(u64, i64, Option<String>)> {
         let (mut count, mut next) = (0, 0);
         let mut read = match self.old.prepare(sql) {

@@ -8,11 +8,11 @@ use rusqlite::{Connection, Result, params};
 
 use crate::store::StoreOptions;
 
-/// How many more tasks than came in go at one time, so that a shortened time or count is caught up with slowly
-/// and nobody waits for it.
+/// The most tasks that are deleted at one time beyond the number that came in, so that a shortened time or
+/// count is caught up with slowly.
 const CATCH_UP: usize = 1_024;
 
-/// Few tasks go together with others after this long.
+/// A few tasks are deleted together with others after this time.
 const PAUSE_MS: u64 = 1_000;
 
 /// The ended tasks that are kept, in the order of their ends.
@@ -21,7 +21,7 @@ pub(super) struct Retention {
     keep_ms: u64,
     retention_count: usize,
     all: VecDeque<ExpiringRow>,
-    /// How many have come in since tasks went last, and when that was.
+    /// The number of tasks that came in since some were deleted last, and the time of that.
     fresh: usize,
     trimmed_ms: u64,
 }
@@ -34,9 +34,9 @@ pub(super) struct ExpiringRow {
 }
 
 impl Retention {
-    pub(super) fn new(policy: &StoreOptions, all: VecDeque<ExpiringRow>) -> Self {
-        let keep_ms = u64::try_from(policy.retention_time.as_millis()).unwrap_or(u64::MAX);
-        Self { keep_ms, retention_count: policy.retention_count, all, fresh: 0, trimmed_ms: 0 }
+    pub(super) fn new(options: &StoreOptions, all: VecDeque<ExpiringRow>) -> Self {
+        let keep_ms = u64::try_from(options.retention_time.as_millis()).unwrap_or(u64::MAX);
+        Self { keep_ms, retention_count: options.retention_count, all, fresh: 0, trimmed_ms: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -52,7 +52,7 @@ impl Retention {
         self.fresh += 1;
     }
 
-    /// Whether something has been kept long enough.
+    /// Whether a task has been kept long enough.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
         let since = now_ms.saturating_sub(self.keep_ms);
         self.all.len() > self.retention_count || self.all.front().is_some_and(|end| end.at_ms < since)
@@ -63,7 +63,8 @@ impl Retention {
         self.all.retain(|end| !ids.contains(&end.id));
     }
 
-    /// Deletes from the file what has been kept long enough, and counts it; gives how many these are.
+    /// Deletes the tasks from the file that have been kept long enough, and counts them in the ledger;
+    /// returns their number.
     pub(super) fn trim(&mut self, connection: &Connection, now_ms: u64, next_id: TaskId) -> Result<usize> {
         let since = now_ms.saturating_sub(self.keep_ms);
         let surplus = self.all.len().saturating_sub(self.retention_count);
@@ -77,18 +78,18 @@ impl Retention {
             return Ok(0);
         }
         (self.fresh, self.trimmed_ms) = (0, now_ms);
-        let mut gone: Vec<_> = self.all.iter().take(count).copied().collect();
-        gone.sort_unstable_by_key(|end| end.id);
-        for run in gone.chunk_by(|a, b| a.id + 1 == b.id) {
+        let mut deleted: Vec<_> = self.all.iter().take(count).copied().collect();
+        deleted.sort_unstable_by_key(|end| end.id);
+        for run in deleted.chunk_by(|a, b| a.id + 1 == b.id) {
             delete(connection, run[0].id, run[run.len() - 1].id)?;
         }
         let mut ended = Ledger::default();
-        gone.iter().for_each(|end| count_in(&mut ended, end.state));
+        deleted.iter().for_each(|end| count_in(&mut ended, end.state));
         note(connection, &ended, next_id)?;
         Ok(count)
     }
 
-    /// What was deleted is deleted for good.
+    /// Forgets the deleted tasks, once the deletion is durable.
     pub(super) fn forget(&mut self, count: usize) {
         self.all.drain(..count);
     }
@@ -108,7 +109,7 @@ impl Retention {
     }
 }
 
-/// Deletes all that is kept of tasks.
+/// Deletes all that is kept of a range of tasks.
 pub(super) fn delete(connection: &Connection, first: TaskId, last: TaskId) -> Result<()> {
     let range = [first as i64, last as i64];
     for sql in [
@@ -124,7 +125,7 @@ pub(super) fn delete(connection: &Connection, first: TaskId, last: TaskId) -> Re
     Ok(())
 }
 
-/// Counts ended tasks of which nothing is kept.
+/// Counts ended tasks in the ledger of which nothing is kept.
 pub(super) fn note(connection: &Connection, ended: &Ledger, next_id: TaskId) -> Result<()> {
     let sql = "UPDATE ledger SET next_id = ?1, done = done + ?2, failed = failed + ?3, \
         cancelled = cancelled + ?4, expired = expired + ?5";

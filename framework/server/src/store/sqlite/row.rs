@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use framework_protocol::task::{Due, ExtraOptions, Handlers, NewTask, TaskRecord};
+use framework_protocol::task::{Due, ExtraOptions, NewTask, TaskOptions, TaskRecord};
 use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 
-use crate::store::intern::{intern, missing_handler};
+use super::names::SharedNames;
 
-/// The column `options`: what differs from the handler's own, and what only few tasks have.
+/// The column `options`: the options that differ from [`TaskOptions::DEFAULT`], and those that only few tasks
+/// have.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct RowOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -19,63 +20,102 @@ pub(super) struct RowOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    backoff_ms: Option<u64>,
-    /// How long the task was delayed; one that waits for a time of the clock has none.
+    backoff_ms: Option<u32>,
+    /// The delay of a task; one that waits for a time of the clock has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) delay_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) expires_ms: Option<u64>,
-    /// How long after its acceptance it expires; one that expires at a time of the clock has none.
+    /// The time from its acceptance until it expires; one that expires at a time of the clock has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) expires_in_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) concurrency_key: Option<Box<str>>,
+    /// How many tasks of the concurrency key may run at once; only in rows that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    concurrency: Option<u32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     then: Vec<Box<str>>,
 }
+
+/// Writes the options of many tasks; those that most tasks of a function have in common are written once.
+#[derive(Debug, Default)]
+pub(super) struct OptionsEncoder {
+    common: Option<(CommonOptions, Option<String>)>,
+    other: String,
+}
+
+/// The options of every task, of which the tasks of a function mostly have the same.
+type CommonOptions = (u32, Option<Duration>, u32);
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl RowOptions {
-    /// `None` for a task that has nothing of the kind, which is the rule.
-    pub(super) fn of(new: &NewTask, accepted_ms: u64) -> Option<String> {
-        let own = &new.handler.options;
-        let delay_ms = match new.due {
-            Due::After(pause) => Some(ms(pause)),
-            Due::Now | Due::At(_) => None,
-        };
-        let differs = new.attempts != own.attempts || new.timeout != own.timeout;
-        if !differs && delay_ms.is_none() && new.extra.is_none() {
-            return None;
+fn default_backoff_ms() -> u32 {
+    TaskOptions::DEFAULT.backoff.as_millis() as u32
+}
+
+impl OptionsEncoder {
+    /// The column of a task; `None` for one that has the default options, as most have.
+    pub(super) fn encode(&mut self, new: &NewTask, accepted_ms: u64) -> Option<&str> {
+        let options = (new.attempts, new.timeout, new.backoff_ms);
+        if new.extra.is_some() || matches!(new.due, Due::After(_)) {
+            self.other = RowOptions::of(new, accepted_ms).to_json();
+            return Some(&self.other);
         }
-        let rare = new.extra.as_deref().cloned().unwrap_or_default();
-        let (expires_ms, expires_in_ms) = match rare.expires {
+        if self.common.as_ref().is_none_or(|(known, _)| *known != options) {
+            let own = &TaskOptions::DEFAULT;
+            let is_default = options == (own.attempts, own.timeout, default_backoff_ms());
+            let text = (!is_default).then(|| RowOptions::of(new, accepted_ms).to_json());
+            self.common = Some((options, text));
+        }
+        self.common.as_ref().and_then(|(_, text)| text.as_deref())
+    }
+}
+
+impl RowOptions {
+    fn of(new: &NewTask, accepted_ms: u64) -> Self {
+        let own = &TaskOptions::DEFAULT;
+        let extra = new.extra.as_deref().cloned().unwrap_or_default();
+        let (expires_ms, expires_in_ms) = match extra.expires {
             None => (None, None),
             Some(Due::Now) => (Some(accepted_ms), Some(0)),
             Some(Due::After(time)) => (Some(accepted_ms.saturating_add(ms(time))), Some(ms(time))),
             Some(Due::At(at_ms)) => (Some(at_ms), None),
         };
-        let options = Self {
+        let delay_ms = match new.due {
+            Due::After(pause) => Some(ms(pause)),
+            Due::Now | Due::At(_) => None,
+        };
+        let has_key = extra.concurrency_key.is_some();
+        Self {
             attempts: (new.attempts != own.attempts).then_some(new.attempts),
             timeout_ms: (new.timeout != own.timeout).then(|| new.timeout.map_or(0, ms)),
-            backoff_ms: rare.backoff.map(ms),
+            backoff_ms: (new.backoff_ms != default_backoff_ms()).then_some(new.backoff_ms),
             delay_ms,
             expires_ms,
             expires_in_ms,
-            key: rare.key,
-            concurrency_key: rare.concurrency_key,
-            then: rare.then,
-        };
-        Some(serde_json::to_string(&options).expect("numbers and texts are JSON"))
+            key: extra.key,
+            concurrency_key: extra.concurrency_key,
+            concurrency: (has_key && new.concurrency != own.concurrency).then_some(new.concurrency),
+            then: extra.then,
+        }
     }
 
-    /// What a damaged row has is read as nothing.
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and texts are JSON")
+    }
+
+    /// The options of a column; those of a damaged one are the defaults.
     pub(super) fn read(text: Option<&str>) -> Self {
         text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn concurrency(&self) -> u32 {
+        self.concurrency.unwrap_or(TaskOptions::DEFAULT.concurrency)
     }
 }
 
@@ -84,24 +124,17 @@ pub(super) const COLUMNS: &str = "t.id, t.function, t.queue, t.priority, t.accep
     t.options, t.args, r.attempts, r.failures, r.crashes";
 
 /// Reads a row of [`COLUMNS`].
-pub(super) fn task(row: &Row, handlers: &Handlers, now_ms: u64) -> rusqlite::Result<TaskRecord> {
+pub(super) fn task(row: &Row, names: &SharedNames, now_ms: u64) -> rusqlite::Result<TaskRecord> {
     let text = |index| row.get_ref(index).and_then(|value| Ok(value.as_str()?));
-    let function = text(1)?;
-    let handler = handlers.find(function).unwrap_or_else(|_| missing_handler(function));
-    let queue = text(2)?;
-    let queue = if queue == handler.options.queue { handler.options.queue } else { intern(queue) };
     let accepted_ms: u64 = row.get::<_, i64>(4)?.unsigned_abs();
     let due_ms = row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs);
-    let options = match row.get_ref(7)?.as_str_or_null()? {
-        None => RowOptions::default(),
-        some => RowOptions::read(some),
-    };
-    let own = &handler.options;
+    let options = RowOptions::read(row.get_ref(7)?.as_str_or_null()?);
+    let own = &TaskOptions::DEFAULT;
     let batch = row.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs);
     let new = NewTask {
-        handler,
+        function: names.get(text(1)?),
         args: Bytes::copy_from_slice(text(8)?.as_bytes()),
-        queue,
+        queue: names.get(text(2)?),
         priority: row.get::<_, u8>(3)?.min(9),
         due: match (due_ms, options.delay_ms) {
             (None, _) => Due::Now,
@@ -114,37 +147,48 @@ pub(super) fn task(row: &Row, handlers: &Handlers, now_ms: u64) -> rusqlite::Res
             Some(0) => None,
             Some(timeout) => Some(Duration::from_millis(timeout)),
         },
-        waiter: None,
-        extra: rare(options, batch),
+        backoff_ms: options.backoff_ms.unwrap_or_else(default_backoff_ms),
+        concurrency: options.concurrency(),
+        extra: extra_options(options, batch),
     };
     let age = Duration::from_millis(now_ms.saturating_sub(accepted_ms));
     let now = Instant::now();
-    let task = TaskRecord::new(
-        row.get::<_, i64>(0)?.unsigned_abs(),
-        new,
-        now.checked_sub(age).unwrap_or(now),
-        accepted_ms,
-    );
+    let id = row.get::<_, i64>(0)?.unsigned_abs();
+    let task = TaskRecord::new(id, new, now.checked_sub(age).unwrap_or(now), accepted_ms);
     task.attempts.store(row.get::<_, Option<u32>>(9)?.unwrap_or(0), Ordering::Relaxed);
     task.failures.store(row.get::<_, Option<u32>>(10)?.unwrap_or(0), Ordering::Relaxed);
     task.crashes.store(row.get::<_, Option<u32>>(11)?.unwrap_or(0), Ordering::Relaxed);
     Ok(task)
 }
 
-fn rare(options: RowOptions, batch: Option<u64>) -> Option<Box<ExtraOptions>> {
-    let RowOptions { backoff_ms, expires_ms, expires_in_ms, key, concurrency_key, then, .. } = options;
+fn extra_options(options: RowOptions, batch: Option<u64>) -> Option<Box<ExtraOptions>> {
+    let RowOptions { expires_ms, expires_in_ms, key, concurrency_key, then, .. } = options;
     let expires = match (expires_ms, expires_in_ms) {
         (_, Some(time)) => Some(Due::After(Duration::from_millis(time))),
         (Some(at_ms), None) => Some(Due::At(at_ms)),
         (None, None) => None,
     };
-    let rare = ExtraOptions {
-        backoff: backoff_ms.map(Duration::from_millis),
-        expires,
-        key,
-        concurrency_key,
-        batch,
-        then,
-    };
-    (rare != ExtraOptions::default()).then(|| Box::new(rare))
+    let extra = ExtraOptions { expires, key, concurrency_key, batch, then };
+    (extra != ExtraOptions::default()).then(|| Box::new(extra))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoder_writes_what_differs_from_the_defaults_and_nothing_for_most_tasks() {
+        let mut encoder = OptionsEncoder::default();
+        let mut new = NewTask::without_handler("any", "null".into());
+        assert_eq!(encoder.encode(&new, 0), None);
+        new.attempts = 3;
+        assert_eq!(encoder.encode(&new, 0), Some(r#"{"attempts":3}"#));
+        assert_eq!(encoder.encode(&new, 0), Some(r#"{"attempts":3}"#));
+        new.extra_mut().concurrency_key = Some("user-7".into());
+        new.concurrency = 2;
+        let text = r#"{"attempts":3,"concurrency_key":"user-7","concurrency":2}"#;
+        assert_eq!(encoder.encode(&new, 0), Some(text));
+        assert_eq!(RowOptions::read(Some(text)).concurrency(), 2);
+        assert_eq!(RowOptions::read(Some("{")).concurrency(), 1);
+    }
 }

@@ -1,4 +1,5 @@
-//! Which attempts are running, in a small file that survives the process: a store into memory for each of them.
+//! The attempts that run, in a small mapped file that survives the process: a store into memory marks each of
+//! them.
 //!
 //! The file also carries the lock of the store, and the process that holds it.
 #![expect(unsafe_code, reason = "the file is mapped into memory, where every attempt marks itself")]
@@ -13,19 +14,21 @@ use framework_protocol::task::TaskId;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FlockOperation, flock};
 
-/// How many attempts can be marked; more than can run at once.
+use crate::store::RunningMarks;
+
+/// The number of attempts that can be marked; more than can run at once.
 const SLOTS: usize = 128 * 1024;
-/// A head of numbers: a mark of ours, the process, two for the boot of the machine; then a slot each.
+/// The numbers before the slots: a magic number, the process, and two for the boot of the machine.
 const HEAD: usize = 8;
 const MAGIC: u64 = u64::from_le_bytes(*b"thnkrun1");
 
 /// The mapped file. A slot holds the id of a running task plus one, and nothing otherwise.
 #[derive(Debug)]
-pub(in crate::store) struct RunningSlots {
+pub(super) struct RunningSlots {
     map: MmapRaw,
     /// Holds the lock until it is released or dropped, or the process ends.
     file: File,
-    /// Whether the marks are another process's by now.
+    /// Whether the slots belong to another process by now.
     is_released: AtomicBool,
 }
 
@@ -37,8 +40,8 @@ pub(super) fn path_of(queue: &Path) -> PathBuf {
 }
 
 impl RunningSlots {
-    /// Locks the store and gives the tasks that were running when the last process died; none if the machine
-    /// itself went down since, for then nobody knows.
+    /// Locks the store and returns the tasks that were running when the last process died; none if the
+    /// machine itself went down since, for then the file does not say.
     ///
     /// # Errors
     /// When another process holds the lock: it is named.
@@ -56,8 +59,9 @@ impl RunningSlots {
             file.set_len(0)?;
             file.set_len(size).with_context(context)?;
         }
-        // SAFETY: the lock keeps every other process of this program out, and the file keeps its size as long as
-        // it is held; what is in it is only ever read and written as atomic numbers, any of which is valid.
+        // SAFETY: the lock keeps every other process of this program out, and the file keeps its size as long
+        // as it is held; what is in it is only ever read and written as atomic numbers, any of which is
+        // valid.
         let map = MmapOptions::new().map_raw(&file).with_context(context)?;
         let slots = Self { map, file, is_released: AtomicBool::new(false) };
         let running = slots.running();
@@ -91,10 +95,6 @@ impl RunningSlots {
         }
     }
 
-    pub(in crate::store) fn mark(&self, slot: u32, id: TaskId) {
-        self.set(slot, id + 1);
-    }
-
     pub(super) fn clear(&self, slot: u32) {
         self.set(slot, 0);
     }
@@ -105,7 +105,7 @@ impl RunningSlots {
         }
     }
 
-    /// Gives the lock up; what is marked from now on is nowhere.
+    /// Releases the lock; marks are without effect from now on.
     pub(super) fn release(&self) {
         self.is_released.store(true, Ordering::SeqCst);
         if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
@@ -119,12 +119,18 @@ impl RunningSlots {
     }
 }
 
+impl RunningMarks for RunningSlots {
+    fn mark(&self, slot: u32, task: TaskId) {
+        self.set(slot, task + 1);
+    }
+}
+
 /// Another process uses the queue.
 #[derive(Debug, thiserror::Error)]
 #[error("another process uses {}: the task server with pid {pid}", file.display())]
 pub struct QueueLocked {
     pub file: PathBuf,
-    /// The process that holds the lock, as far as it has said so.
+    /// The process that holds the lock, as far as the file says.
     pub pid: u64,
 }
 

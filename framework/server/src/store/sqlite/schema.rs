@@ -1,8 +1,8 @@
 //! The file: its tables, its version, and how it is tuned.
 //!
-//! People may open it with `sqlite3`. A task is a row of `tasks` for as long as it is kept; it has ended when there
-//! is a row of `ends` for it, and waits otherwise. Times are milliseconds since 1970 in UTC (`_ms`), durations of
-//! attempts microseconds (`_us`), arguments and results JSON.
+//! People may open it with `sqlite3`. A task is a row of `tasks` for as long as it is kept; it has ended when
+//! there is a row of `ends` for it, and waits otherwise. Times are milliseconds since 1970 in UTC (`_ms`),
+//! durations of attempts microseconds (`_us`), arguments and results JSON.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const TABLES: &str = "
         accepted_ms INTEGER NOT NULL,
         due_ms INTEGER,
         batch INTEGER,
-        -- JSON: what differs from the handler's own options, and what only few tasks have
+        -- JSON: the options that differ from the defaults of all functions, and those that only few tasks have
         options TEXT,
         args TEXT NOT NULL
     );
@@ -104,8 +104,9 @@ const TABLES: &str = "
     CREATE TABLE ballast (bytes BLOB);
 ";
 
-/// Figures of 2 cores, 10 million push + done cycles in groups of 2,048: 4 KB pages 182,000 cycles a second, 16 KB
-/// 417,000, 32 KB 548,000; a commit of one task writes about two pages, so that small ones suit single clients.
+/// Figures of 2 cores, 10 million push + done cycles in groups of 2,048: 4 KB pages 182,000 cycles a second,
+/// 16 KB 417,000, 32 KB 548,000; a commit of one task writes about two pages, so that small ones suit single
+/// clients.
 const PAGE_BYTES: u32 = 16 * 1024;
 /// Pages of the log after which they are copied into the file.
 const CHECKPOINT_PAGES: u32 = 4_096;
@@ -141,7 +142,8 @@ pub(super) fn open(path: &Path, vfs: Option<&str>, durability: Durability) -> Re
         "synchronous",
         match durability {
             Durability::Fsync => "FULL",
-            // Only the copying of the log into the file is synced then, so that a power cut loses and never damages.
+            // Only the copying of the log into the file is synced then, so that a power cut loses and never
+            // damages.
             Durability::Async | Durability::Memory => "NORMAL",
         },
     )?;
@@ -213,8 +215,8 @@ fn create(connection: &mut Connection) -> Result<()> {
     transaction.commit().context("creating its tables")
 }
 
-/// Grows the file and its log by what ends of tasks may need on a disk that is full by then. A disk that is full
-/// already is met as it is.
+/// Grows the file and its log by what ends of tasks may need on a disk that is full by then. A disk that is
+/// full already is met as it is.
 pub(super) fn ballast(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("INSERT INTO ballast VALUES (zeroblob(?1))", [BALLAST_BYTES])?;
     connection.execute("DELETE FROM ballast", [])?;

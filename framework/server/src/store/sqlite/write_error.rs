@@ -1,4 +1,4 @@
-//! What the disk does not let us do, and until when.
+//! Errors of the disk, and the time for which they refuse pushes.
 
 use std::time::Duration;
 
@@ -6,57 +6,59 @@ use framework_protocol::{ErrorCode, RequestError};
 
 use crate::store::clock::Now;
 
-/// How long pushes are refused without asking the disk again.
+/// The time for which pushes are refused without another write.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why nothing is accepted.
+/// The reason why nothing is accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WriteError {
-    kind: Kind,
+    kind: WriteErrorKind,
     message: String,
     until: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum WriteErrorKind {
     /// There is no room.
     Full,
     /// Another program holds the file.
     Busy,
-    /// A write or a sync failed: nobody knows what the disk has kept, so that no more is entrusted to it.
+    /// A write or a sync failed: it is unknown what the disk has kept, so that nothing more is written to it.
     Failed,
 }
 
 impl WriteError {
     pub(super) fn of(error: &rusqlite::Error, now: Now) -> Self {
         let kind = match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Kind::Full,
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Kind::Busy,
-            _ => Kind::Failed,
+            Some(rusqlite::ErrorCode::DiskFull) => WriteErrorKind::Full,
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                WriteErrorKind::Busy
+            }
+            _ => WriteErrorKind::Failed,
         };
         Self { kind, message: error.to_string(), until: now.steady + PAUSE }
     }
 
     /// Whether only a new start ends it.
     pub(super) fn is_final(&self) -> bool {
-        self.kind == Kind::Failed
+        self.kind == WriteErrorKind::Failed
     }
 
     /// Whether there is no room.
     pub(super) fn is_full(&self) -> bool {
-        self.kind == Kind::Full
+        self.kind == WriteErrorKind::Full
     }
 
-    /// Whether it makes no sense to ask the disk yet.
+    /// Whether pushes are refused without another write.
     pub(super) fn refuses(&self, now: Now) -> bool {
         self.is_final() || now.steady < self.until
     }
 
     pub(super) fn refusal(&self) -> RequestError {
         let code = match self.kind {
-            Kind::Full => ErrorCode::StorageFull,
-            Kind::Busy => ErrorCode::Busy,
-            Kind::Failed => ErrorCode::StorageFailed,
+            WriteErrorKind::Full => ErrorCode::StorageFull,
+            WriteErrorKind::Busy => ErrorCode::Busy,
+            WriteErrorKind::Failed => ErrorCode::StorageFailed,
         };
         let retry_after_ms = (!self.is_final()).then_some(1_000);
         RequestError { retry_after_ms, ..RequestError::new(code, self.describe()) }
@@ -66,9 +68,11 @@ impl WriteError {
     pub(super) fn describe(&self) -> String {
         let message = &self.message;
         match self.kind {
-            Kind::Full => format!("The disk is full, nothing is accepted until there is room: {message}."),
-            Kind::Busy => format!("Another program holds the queue's file: {message}."),
-            Kind::Failed => format!(
+            WriteErrorKind::Full => {
+                format!("The disk is full, nothing is accepted until there is room: {message}.")
+            }
+            WriteErrorKind::Busy => format!("Another program holds the queue's file: {message}."),
+            WriteErrorKind::Failed => format!(
                 "The disk failed, and nothing is accepted any more until the server is started again: {message}. \
                  What was acknowledged before stays acknowledged."
             ),

@@ -1,6 +1,7 @@
-//! What the thread that writes is to do, and whether that is worth waking it.
+//! The queue of the thread that writes, and the moments at which it is woken.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use framework_protocol::RequestError;
 use framework_protocol::task::{NewTask, TaskId};
@@ -8,52 +9,60 @@ use framework_protocol::views::{AdminResult, State};
 use tokio::sync::oneshot;
 
 use crate::store::index::Record;
-use crate::store::{Accepted, AdminCommand};
+use crate::store::{Accepted, AdminCommand, OnAccepted};
 
-/// So many ends of tasks are written without waiting for others.
+/// The number of records that are written without waiting for others.
 const ENDS_MAX: usize = 4_096;
-/// How many tasks and records a group has at most, so that the first of it need not wait for too many others.
+/// The most tasks and records of a group, so that the first of it need not wait for too many others.
 const GROUP_MAX: usize = 8_192;
 
-/// What the thread that writes is to do, in its order.
+/// The requests to the thread that writes, in their order.
 #[derive(Debug, Default)]
 pub(super) struct WriteQueue {
     items: VecDeque<WriteRequest>,
-    /// How many records are among them.
+    /// The number of records among them.
     records: usize,
-    /// Whether somebody waits for an item.
+    /// Whether a caller waits for an item.
     is_urgent: bool,
     sleep: WriterSleep,
     stops: bool,
 }
 
-/// How the thread sleeps.
+/// The sleep of the thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum WriterSleep {
     #[default]
     Awake,
-    /// So shortly that only what is urgent is worth waking it.
+    /// So short that only urgent requests wake it.
     Nap,
     Deep,
 }
 
+/// A request to the thread that writes.
 #[derive(Debug)]
 pub(super) enum WriteRequest {
     Push(PushRequest),
-    /// What happened.
+    /// Writes events.
     Records(Vec<Record>),
     /// Ends these waiting tasks.
-    End(Vec<TaskId>, State, &'static str),
-    Change(AdminCommand, oneshot::Sender<Result<AdminResult, RequestError>>),
+    Terminate(Vec<TaskId>, State, &'static str),
+    Command(AdminCommand, oneshot::Sender<Result<AdminResult, RequestError>>),
     /// Answered when all before it is written.
     Barrier(oneshot::Sender<()>),
 }
 
-/// Tasks of one client, and whoever waits for their ids.
-#[derive(Debug)]
+/// Tasks to accept, and the caller that waits for their ids.
 pub(super) struct PushRequest {
     pub(super) tasks: Vec<NewTask>,
+    /// Called before the tasks can be taken.
+    pub(super) on_accepted: OnAccepted,
     pub(super) answer: oneshot::Sender<Result<Vec<Accepted>, RequestError>>,
+}
+
+impl fmt::Debug for PushRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "a push of {} tasks", self.tasks.len())
+    }
 }
 
 impl WriteQueue {
@@ -62,7 +71,7 @@ impl WriteQueue {
         self.items.push_back(item);
     }
 
-    /// Adds what happened, for which nobody waits.
+    /// Adds events, for which no caller waits.
     pub(super) fn note(&mut self, records: Vec<Record>) {
         if !records.is_empty() {
             self.records += records.len();
@@ -70,7 +79,7 @@ impl WriteQueue {
         }
     }
 
-    /// Puts back what could not be written.
+    /// Puts back requests that could not be written.
     pub(super) fn put_back(&mut self, items: Vec<WriteRequest>) {
         for item in items.into_iter().rev() {
             self.records += item.records();
@@ -78,7 +87,7 @@ impl WriteQueue {
         }
     }
 
-    /// Takes the records out that stand before everything else.
+    /// Removes the records that stand before all other requests.
     pub(super) fn leading_records(&mut self) -> Vec<WriteRequest> {
         let mut records = Vec::new();
         while let Some(WriteRequest::Records(_)) = self.items.front() {
@@ -97,8 +106,8 @@ impl WriteQueue {
         self.stops
     }
 
-    /// The thread is about to sleep, or awake again.
-    pub(super) fn sleeps(&mut self, sleep: WriterSleep) {
+    /// Notes that the thread is about to sleep, or awake again.
+    pub(super) fn set_sleep(&mut self, sleep: WriterSleep) {
         self.sleep = sleep;
     }
 
@@ -106,12 +115,12 @@ impl WriteQueue {
         (self.stops, self.is_urgent) = (true, true);
     }
 
-    /// Forgets everything that is still to be done.
+    /// Removes all requests.
     pub(super) fn clear(&mut self) {
         *self = Self { stops: self.stops, ..Self::default() };
     }
 
-    /// Whether the thread is to be woken; once.
+    /// Whether the thread is to be woken; `true` once for each sleep.
     pub(super) fn wakes(&mut self) -> bool {
         let wakes = match self.sleep {
             WriterSleep::Awake => false,
@@ -128,12 +137,12 @@ impl WriteQueue {
         self.is_urgent || self.records >= ENDS_MAX
     }
 
-    /// The next items to be written together; a change goes alone.
+    /// Removes the next requests to write together; a command goes alone.
     pub(super) fn group(&mut self) -> Vec<WriteRequest> {
         let mut group = Vec::with_capacity(self.items.len().min(GROUP_MAX));
         let mut size = 0;
         while let Some(item) = self.items.front() {
-            let alone = matches!(item, WriteRequest::Change(..) | WriteRequest::End(..));
+            let alone = matches!(item, WriteRequest::Command(..) | WriteRequest::Terminate(..));
             if (alone && !group.is_empty()) || size >= GROUP_MAX {
                 break;
             }

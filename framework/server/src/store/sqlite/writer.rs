@@ -1,4 +1,5 @@
-//! The thread that writes: gathers what came in while it synced, writes it as one group, and then lets it go.
+//! The thread that writes: it gathers what came in during the last sync, writes it as one group, and then
+//! releases the tasks and the answers of the group.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,19 +13,19 @@ use super::write_error::WriteError;
 use super::write_queue::{PushRequest, WriteRequest, WriterSleep};
 use crate::store::index::{FollowUp, Record};
 
-/// How long ends of tasks wait for a group to ride along with.
+/// The longest time that ends of tasks wait for a group to be written with.
 const ENDS_WAIT: Duration = Duration::from_millis(5);
-/// How often an idle store looks for what has been kept long enough.
+/// The interval at which an idle store deletes tasks that have been kept long enough.
 const TICK: Duration = Duration::from_secs(1);
-/// A disk with this much room is not full any more, in bytes.
+/// A disk with so many free bytes is not full any more.
 const ROOM: u64 = 16 * 1024 * 1024;
 
 pub(super) struct Writer {
     pub(super) shared: Arc<SqliteShared>,
     pub(super) journal: Journal,
-    /// On the file system, and not a test's own.
+    /// The folder of the file; `None` for one in a VFS of a test.
     folder: Option<PathBuf>,
-    /// When there was something to write last.
+    /// The time of the last write.
     active: Instant,
 }
 
@@ -42,28 +43,34 @@ impl Writer {
                 continue;
             }
             match group.first() {
-                Some(WriteRequest::Change(..)) => {
-                    if let Some(WriteRequest::Change(change, answer)) = group.pop() {
-                        drop(answer.send(self.apply(change)));
+                Some(WriteRequest::Command(..)) => {
+                    if let Some(WriteRequest::Command(command, answer)) = group.pop() {
+                        // A caller that is gone needs no answer.
+                        let _ = answer.send(self.apply(command));
                     }
                 }
-                Some(WriteRequest::End(..)) => {
-                    if let Some(WriteRequest::End(ids, state, why)) = group.pop() {
-                        drop(self.end_waiting(&ids, state, why, true));
+                Some(WriteRequest::Terminate(..)) => {
+                    if let Some(WriteRequest::Terminate(ids, state, reason)) = group.pop() {
+                        // Ends that could not be written stay in the queue.
+                        let _ = self.end_waiting(&ids, state, reason, true);
                     }
                 }
-                Some(_) => drop(self.write(group)),
+                Some(_) => {
+                    // The callers of the group have the error already.
+                    let _ = self.write(group);
+                }
                 None => self.tidy(),
             }
         }
     }
 
-    /// Whether the disk is not to be written to any more.
+    /// The error after which the disk is not written to any more.
     fn broken(&self) -> Option<WriteError> {
         self.shared.state().write_error.clone().filter(WriteError::is_final)
     }
 
-    /// Waits for work; an empty group when there has been none for a while, `None` when there never will be.
+    /// Waits for a group to write; an empty one when there has been none for a while, `None` when there never
+    /// will be.
     fn gather(&mut self) -> Option<Vec<WriteRequest>> {
         let mut state = self.shared.state();
         let begin = Instant::now();
@@ -71,7 +78,7 @@ impl Writer {
         loop {
             let write_error =
                 state.write_error.as_ref().filter(|write_error| write_error.refuses(self.shared.clock.now()));
-            // The disk gets a moment before it is asked again.
+            // A disk that failed gets a moment before the next try.
             let pause = write_error.map(|write_error| if write_error.is_final() { TICK } else { TICK / 10 });
             let write_queue = &mut state.write_queue;
             if write_queue.stops() && (pause.is_some() || write_queue.is_empty()) {
@@ -92,24 +99,24 @@ impl Writer {
                 }
                 return Some(group);
             }
-            // While there is something to do every moment, ends need not wake the thread.
+            // While there is something to do all the time, ends need not wake the thread.
             let naps = !is_empty || self.active.elapsed() < TICK;
-            write_queue.sleeps(if naps { WriterSleep::Nap } else { WriterSleep::Deep });
+            write_queue.set_sleep(if naps { WriterSleep::Nap } else { WriterSleep::Deep });
             let wait = if naps { wait.min(ENDS_WAIT.max(pause.unwrap_or_default())) } else { wait };
             state =
-                self.shared.work.wait_timeout(state, wait).expect("no one panics while holding the books").0;
-            state.write_queue.sleeps(WriterSleep::Awake);
+                self.shared.work.wait_timeout(state, wait).expect("no one panics while holding the state").0;
+            state.write_queue.set_sleep(WriterSleep::Awake);
         }
     }
 
     /// Writes a group; then its tasks can be taken, and its answers go out.
     ///
     /// # Errors
-    /// When the disk does not let it be. Its tasks are refused then; what has happened stays to be written.
+    /// When the disk does not let it be. Its tasks are refused then, and its events stay to be written.
     pub(super) fn write(&mut self, group: Vec<WriteRequest>) -> Result<(), WriteError> {
         match self.commit(&group) {
             Ok(written) => {
-                self.let_go(group, written);
+                self.release(group, written);
                 Ok(())
             }
             Err(write_error) => {
@@ -125,7 +132,7 @@ impl Writer {
             let (tasks, records) = match item {
                 WriteRequest::Push(push) => (Some(Entry::Tasks(&push.tasks)), &[][..]),
                 WriteRequest::Records(records) => (None, &records[..]),
-                WriteRequest::Change(..) | WriteRequest::End(..) | WriteRequest::Barrier(_) => {
+                WriteRequest::Command(..) | WriteRequest::Terminate(..) | WriteRequest::Barrier(_) => {
                     (None, &[][..])
                 }
             };
@@ -136,7 +143,7 @@ impl Writer {
         }
         self.journal.write(entries, now.wall_ms).map_err(|error| {
             let write_error = WriteError::of(&error, now);
-            // The disk is asked again and again; it is told of once.
+            // The disk is tried again and again; the error is logged once.
             if self.shared.state().write_error.is_none() {
                 tracing::error!("{}", write_error.describe());
             }
@@ -144,7 +151,7 @@ impl Writer {
         })
     }
 
-    fn let_go(&mut self, group: Vec<WriteRequest>, written: Written) {
+    fn release(&mut self, group: Vec<WriteRequest>, written: Written) {
         let (now, at) = (self.shared.clock.now(), Instant::now());
         let mut accepted = written.accepted.into_iter();
         let mut followed = written.followed.into_iter();
@@ -155,9 +162,10 @@ impl Writer {
         let mut records = Vec::new();
         for item in group {
             match item {
-                WriteRequest::Push(PushRequest { tasks, answer }) => {
+                WriteRequest::Push(PushRequest { tasks, on_accepted, answer }) => {
                     pushed += tasks.len();
                     let ids: Vec<_> = accepted.by_ref().take(tasks.len()).collect();
+                    on_accepted(&mut ids.iter().copied().enumerate());
                     let new = ids.iter().zip(tasks).filter(|(accepted, _)| accepted.is_new);
                     arrived.extend(
                         new.map(|(accepted, new)| {
@@ -177,7 +185,7 @@ impl Writer {
                     }
                 }
                 WriteRequest::Barrier(answer) => barriers.push(answer),
-                WriteRequest::Change(..) | WriteRequest::End(..) => {}
+                WriteRequest::Command(..) | WriteRequest::Terminate(..) => {}
             }
         }
         let wake_set = {
@@ -187,25 +195,25 @@ impl Writer {
                 state.write_error = None;
             }
             for task in arrived {
-                let arrival = state.index.new_insertion(task, now);
-                state.index.count(arrival);
+                let insertion = state.index.new_insertion(task, now);
+                state.index.insert_new(insertion);
             }
             state.index.wake_set(now)
         };
         for (answer, ids) in answers {
-            drop(answer.send(Ok(ids)));
+            let _ = answer.send(Ok(ids));
         }
         self.shared.wakeups.notify(wake_set);
         for barrier in barriers {
-            let _gone = barrier.send(());
+            let _ = barrier.send(());
         }
-        // The last references to tasks that have ended go while nobody waits.
+        // The last references to ended tasks are dropped after all answers are out.
         drop(records);
     }
 
-    /// Refuses the tasks of a group that could not be written; what has happened stays to be written.
+    /// Refuses the tasks of a group that could not be written; its events stay to be written.
     fn refuse(&mut self, mut group: Vec<WriteRequest>, write_error: &WriteError) {
-        // Whoever came after what cannot be written would wait behind it for ever.
+        // Requests behind what cannot be written would wait for ever.
         loop {
             let more = self.shared.state().write_queue.group();
             if more.is_empty() {
@@ -218,14 +226,16 @@ impl Writer {
         let mut pushed = 0;
         for item in group {
             match item {
-                WriteRequest::Push(PushRequest { tasks, answer }) => {
+                WriteRequest::Push(PushRequest { tasks, answer, .. }) => {
                     pushed += tasks.len();
                     answers.push((answer, tasks.len()));
                 }
                 WriteRequest::Barrier(answer) => {
-                    let _gone = answer.send(());
+                    let _ = answer.send(());
                 }
-                WriteRequest::Change(_, answer) => drop(answer.send(Err(write_error.refusal()))),
+                WriteRequest::Command(_, answer) => {
+                    let _ = answer.send(Err(write_error.refusal()));
+                }
                 item => kept.push(item),
             }
         }
@@ -237,23 +247,24 @@ impl Writer {
             state.write_queue.put_back(kept);
         }
         for (answer, _) in answers {
-            drop(answer.send(Err(write_error.refusal())));
+            let _ = answer.send(Err(write_error.refusal()));
         }
         if has_records && pushed > 0 && !write_error.is_final() {
             self.write_records();
         }
     }
 
-    /// Ends of tasks may find room where new ones do not.
+    /// Writes events by themselves, which may find room where tasks do not.
     fn write_records(&mut self) {
         let records = self.shared.state().write_queue.leading_records();
         match self.commit(&records) {
-            Ok(written) => self.let_go(records, written),
+            Ok(written) => self.release(records, written),
             Err(_) => self.shared.state().write_queue.put_back(records),
         }
     }
 
-    /// What an idle moment is good for.
+    /// Deletes tasks that have been kept long enough, and returns free pages, while there is nothing to
+    /// write.
     fn tidy(&mut self) {
         let now = self.shared.clock.now();
         let is_full = self.shared.state().write_error.as_ref().is_some_and(WriteError::is_full);
@@ -261,8 +272,8 @@ impl Writer {
             self.shared.state().write_error = None;
             tracing::info!("The disk has room again.");
         }
-        if self.journal.kept().is_due(now.wall_ms) {
-            drop(self.journal.write(std::iter::empty(), now.wall_ms));
+        if self.journal.retention().is_due(now.wall_ms) {
+            let _ = self.journal.write(std::iter::empty(), now.wall_ms);
         } else if let Err(error) = self.journal.shrink() {
             tracing::debug!("the queue's file cannot be made smaller now: {error}");
         }

@@ -1,13 +1,11 @@
 //! Which states of a batch a subscriber receives, and when.
 
 use framework_protocol::ErrorCode;
-use framework_protocol::task::{ExtraOptions, Handler, Handlers, NewTask, Outcome};
+use framework_protocol::task::{ExtraOptions, Handlers, NewTask, Outcome};
 use framework_protocol::views::State;
 
 use super::*;
 use crate::store::{Clock, Disposition, Memory, Settlement, StoreOptions};
-
-static HANDLER: Handler = Handler::missing("slow");
 
 /// A store with one open batch, and its subscribers.
 struct Fixture {
@@ -23,7 +21,7 @@ impl Fixture {
         let (name, function) = ("users".to_owned(), "slow".to_owned());
         store.apply(AdminCommand::OpenBatch { name, function, then: None }).await.unwrap();
         let task = || {
-            let mut task = NewTask::with_defaults(&HANDLER, "null".into());
+            let mut task = NewTask::without_handler("slow", "null".into());
             task.extra = Some(Box::new(ExtraOptions { batch: Some(1), ..ExtraOptions::default() }));
             task
         };
