@@ -1,6 +1,7 @@
 //! Tasks that had not ended when a server stopped, after its next start.
 
 use framework::store::{Query, QueryResult};
+use framework::task::NewTask;
 
 use super::*;
 
@@ -70,4 +71,28 @@ async fn follow_continues_after_a_restart() {
         last = Some(news);
     }
     assert!(matches!(last, Some(framework::client::TaskEvent::Ended(TaskEnd::Done(_)))), "{last:?}");
+}
+
+#[tokio::test]
+async fn task_of_an_unknown_function_waits_and_lets_others_run() {
+    for settings in every_store() {
+        let server = TestServer::with(settings, ()).await;
+        let unknown = NewTask::without_handler("not_in_this_program", "null".into());
+        let id = server.store.push(vec![unknown]).await[0].clone().unwrap().id;
+        assert_eq!(done(server.run("test_shout", serde_json::json!("x")).await).get(), "\"X\"");
+        let parked = in_time("the task is parked", async {
+            loop {
+                let Ok(QueryResult::Task(task)) = server.store.query(Query::Task(id)).await else { panic!() };
+                if task.summary.parked {
+                    break task;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!((parked.summary.state, parked.summary.attempts), (State::Waiting, 0));
+        let mut client = server.client().await;
+        let refused = client.send(&request("not_in_this_program", serde_json::json!(null))).await;
+        assert!(refused.unwrap_err().to_string().contains("There is no function"));
+    }
 }

@@ -31,6 +31,7 @@ pub(super) fn print(details: &TaskDetails, output: &mut Output) {
             ("due", task.due_ms.map(format_timestamp)),
             ("expires", details.expires_ms.map(format_timestamp)),
             ("ended", task.ended_ms.map(format_timestamp)),
+            ("waits for", task.parked.then(|| "a server that contains its function".to_owned())),
             ("attempts", Some(attempts)),
             (
                 "crashes",
