@@ -37,7 +37,7 @@ fn log_has_one_line_per_end_and_task_ids_on_handler_lines() {
     let log = echo(&server, "x");
     let end = log.lines().find(|line| line.contains("outcome")).unwrap();
     assert!(end.contains("  INFO outcome: task=0 done function=echo attempts=1 ran_ms="), "{end}");
-    assert!(log.contains("  INFO moment: 0, Task Completed task=0\n"), "{log}");
+    assert!(log.contains("  INFO app_log: 0, Task Completed task=0\n"), "{log}");
     // Its folder cannot be made where a file is.
     server.project.write("runtime/mail", "");
     let mail = r#"{"function":"send_mail","args":{"to":"b@example.com","content":""},"attempts":1}"#;

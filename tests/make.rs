@@ -21,7 +21,7 @@ fn make_command_writes_and_registers_a_file() {
 fn make_task_writes_and_registers_a_file() {
     let project = Project::new();
     let ran = project.think("make:task resize_image").exits(0);
-    assert!(ran.stderr.contains("write `mod task;`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("add `mod task;`"), "{}", ran.stderr);
     assert_eq!(project.read("app/task/resize_image.rs"), include_str!("make/resize_image.rs"));
     assert_eq!(project.read("app/task.rs"), "//! The tasks of this program.\n\nmod resize_image;\n");
 }

@@ -1,14 +1,15 @@
 //! The built-in commands.
+//!
+//! Each module imports only those named before it, so this list is also the reading order.
 
-mod config;
-mod facts;
 mod format;
+mod facts;
+mod options;
+mod pause;
+mod config;
 mod help;
 mod list;
 mod make;
-mod options;
-mod pause;
 mod queue;
-mod report_each;
 mod schedule;
 mod task;

@@ -6,10 +6,9 @@ use super::imports::imports;
 use super::source::Source;
 
 /// The stages of the server in the order in which data passes them; those of one rank may import each other.
-const STAGES: [&[&str]; 9] = [
+const STAGES: [&[&str]; 8] = [
     &["listener"],
-    &["session"],
-    &["http"],
+    &["session", "context", "http", "websocket"],
     &["service", "verbs"],
     &["scheduler"],
     &["intake"],
@@ -18,7 +17,7 @@ const STAGES: [&[&str]; 9] = [
     &["notifier"],
 ];
 /// The modules of the server that start and stop the stages, and therefore know all of them.
-const WIRING: [&str; 2] = ["handle", "takeover"];
+const WIRING: [&str; 3] = ["frontend", "handle", "takeover"];
 /// The only import of a stage by a module that is none: a callback's connection makes tasks.
 const STAGE_CALLERS: [(&str, &str); 1] = [("connection", "intake")];
 

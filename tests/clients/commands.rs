@@ -132,7 +132,7 @@ fn task_status_reports_the_server_and_a_balanced_ledger() {
     assert_eq!((&status["storage_error"], &status["worker_groups"]["*"]), (&Value::Null, &status["workers"]));
     assert_eq!(
         status["queues"]["default"],
-        serde_json::json!({"waiting": 0, "delayed": 1, "running": 0, "paused": false})
+        serde_json::json!({"waiting": 0, "delayed": 1, "running": 0, "parked": 0, "paused": false})
     );
     let ledger = serde_json::json!({
         "accepted": 2, "done": 1, "failed": 0, "cancelled": 0, "expired": 0, "waiting": 1, "running": 0

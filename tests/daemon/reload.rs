@@ -28,7 +28,7 @@ fn reload(daemon: &mut Daemon) {
     let old = daemon.pid;
     daemon.follow_reload();
     assert_ne!(daemon.pid, old);
-    assert!(said.contains(&format!("process {} serves", daemon.pid)), "{said}");
+    assert!(said.contains(&format!("the new process is {}", daemon.pid)), "{said}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn start_takes_over_a_stale_pid_file() {
         std::fs::create_dir(project.path("runtime")).unwrap();
         project.write("runtime/server.pid", &left);
         let stopped = project.think("task:stop").exits(NOT_RUNNING);
-        assert!(stopped.stderr.contains("was left behind"), "{}", stopped.stderr);
+        assert!(stopped.stderr.contains("is stale"), "{}", stopped.stderr);
         let daemon = Daemon::start(project, "");
         let log = daemon.project.read("runtime/server.log");
         assert!(log.contains(said), "{log}");

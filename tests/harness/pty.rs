@@ -84,7 +84,7 @@ impl Terminal {
         Self { lines: Lines::of(keys.try_clone().unwrap()), keys, child }
     }
 
-    /// Presses Ctrl-C.
+    /// Presses Ctrl-C on the keyboard.
     pub(crate) fn interrupt(&mut self) {
         self.keys.write_all(b"\x03").unwrap();
     }

@@ -84,7 +84,7 @@ impl Server {
         Ran::of(self.project.command().args(arguments).args(["--address", &self.address]))
     }
 
-    /// `task:status --json`.
+    /// The output of `task:status --json`.
     #[track_caller]
     pub(crate) fn status(&self) -> Value {
         self.think(&["task:status", "--json"]).exits(0).json()

@@ -111,7 +111,7 @@ fn task_check_names_undecodable_tasks() {
     for part in ["There is no function \"gone\".", "expected a string", "first task 1"] {
         assert!(ran.stdout.contains(part), "no {part}: {ran:?}");
     }
-    assert!(ran.stderr.contains("2 of 2 tasks waiting would fail"), "{ran:?}");
+    assert!(ran.stderr.contains("2 of 2 tasks waiting cannot run"), "{ran:?}");
 }
 
 #[test]

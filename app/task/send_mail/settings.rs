@@ -51,7 +51,7 @@ pub(super) enum Transport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Tls {
-    /// Plain text.
+    /// Plain text, without encryption.
     None,
     /// STARTTLS: encrypted after the greeting. A server that does not offer it is an error.
     #[serde(rename = "starttls")]

@@ -6,9 +6,9 @@ use framework::task::{BatchId, TaskId};
 use framework::views::TaskSelector;
 use serde_json::json;
 
+use super::report_each::{ItemOutcome, ItemReport};
 use super::server_address::exit_error;
 use crate::format::count_tasks;
-use crate::report_each::{ItemOutcome, ItemReport};
 
 /// The options of a command that changes ended tasks.
 #[derive(Debug, Clone, Args)]

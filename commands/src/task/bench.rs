@@ -71,7 +71,7 @@ impl Execute for Bench {
         let measured = measure(load, threads, None).await?;
         let after = drained(&mut client, &before).await?;
         let took = begin.elapsed();
-        let report = Report::new(&self, &measured, &before, &after, took, echo.as_ref());
+        let report = BenchReport::new(&self, &measured, &before, &after, took, echo.as_ref());
         if self.json {
             output.json(&report)?;
         } else {
@@ -173,7 +173,7 @@ async fn drained(client: &mut Client, before: &Ledger) -> Result<Ledger> {
 
 /// The measurement as `--json` prints it.
 #[derive(Debug, Serialize)]
-struct Report {
+struct BenchReport {
     connections: u16,
     depth: u16,
     size: u32,
@@ -215,7 +215,7 @@ impl Latency {
     }
 }
 
-impl Report {
+impl BenchReport {
     fn new(
         bench: &Bench,
         measured: &Measured,

@@ -6,8 +6,8 @@ use framework::views::Cancelled;
 use serde_json::json;
 
 use crate::format::count_tasks;
+use crate::options::report_each::{ItemOutcome, ItemReport};
 use crate::options::server_address::{ServerAddress, exit_error};
-use crate::report_each::{ItemOutcome, ItemReport};
 
 /// Cancel tasks, or a batch
 ///

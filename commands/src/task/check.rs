@@ -28,12 +28,12 @@ struct Check {
 /// Checks all waiting tasks of a file.
 ///
 /// # Errors
-/// The number of tasks that would fail, and the first reason; or that the file cannot be read.
+/// The number of tasks that cannot run, and the first reason; or that the file cannot be read.
 pub(super) fn check_waiting(file: &QueueFile, handlers: &Handlers) -> Result<()> {
     let report = CompatibilityReport::of(file, handlers)?;
     let Some((reason, Reason { task, .. })) = report.reasons.iter().next() else { return Ok(()) };
     bail!(
-        "{} of {} waiting would fail, first task {task}: {reason}; ./think task:check lists all reasons, and tasks that \
+        "{} of {} waiting cannot run, first task {task}: {reason}; ./think task:check lists all reasons, and tasks that \
          are not needed can be cancelled",
         report.incompatible,
         count_tasks(report.waiting)
@@ -43,7 +43,7 @@ pub(super) fn check_waiting(file: &QueueFile, handlers: &Handlers) -> Result<()>
 /// The number of reasons that are kept apart; a reason may contain a value of the task.
 const MAX_REASONS: usize = 100;
 
-/// The tasks that would fail, by reason.
+/// The tasks that cannot run, by reason.
 #[derive(Default, Serialize)]
 struct CompatibilityReport {
     waiting: u64,
@@ -75,7 +75,7 @@ impl Execute for Check {
         let waiting = count_tasks(report.waiting);
         if report.incompatible > 0 {
             return Err(
-                Exit::Failed.error(format!("{} of {waiting} waiting would fail", report.incompatible))
+                Exit::Failed.error(format!("{} of {waiting} waiting cannot run", report.incompatible))
             );
         }
         output.success(format_args!("{waiting} waiting: this build can decode all of them."));

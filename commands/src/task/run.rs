@@ -32,7 +32,7 @@ struct Run {
 
 /// The result as `--json` prints it.
 #[derive(Serialize)]
-struct Report<'a> {
+struct RunReport<'a> {
     task_id: TaskId,
     function: &'a str,
     result: Option<&'a RawValue>,
@@ -63,7 +63,7 @@ impl Execute for Run {
             Outcome::Failed(failure) => (None, Some(failure.message.as_str())),
         };
         match (self.json, result) {
-            (true, _) => output.json(&Report { task_id: id, function, result, error })?,
+            (true, _) => output.json(&RunReport { task_id: id, function, result, error })?,
             (false, Some(result)) => output.line(escape_json(result.get())),
             (false, None) => {}
         }

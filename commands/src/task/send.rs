@@ -113,7 +113,7 @@ impl Execute for SendCommand {
 
 /// The state of the task as `--json` prints it.
 #[derive(Serialize)]
-struct Report {
+struct SendReport {
     task_id: TaskId,
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +122,7 @@ struct Report {
     error: Option<String>,
 }
 
-impl Report {
+impl SendReport {
     fn new(task_id: TaskId, status: Status) -> Self {
         Self { task_id, status, result: None, error: None }
     }
@@ -215,7 +215,7 @@ impl SendCommand {
         };
         match end.transpose().map_err(exit_error)? {
             Some(TaskEnd::Done(result)) if self.json => {
-                Ok(output.json(&Report { result: Some(result), ..Report::new(id, Status::Done) })?)
+                Ok(output.json(&SendReport { result: Some(result), ..SendReport::new(id, Status::Done) })?)
             }
             Some(TaskEnd::Done(result)) => {
                 output.line(escape_json(result.get()));
@@ -239,14 +239,14 @@ impl SendCommand {
 
     fn fail(&self, id: TaskId, status: Status, verb: &str, error: String, output: &mut Output) -> Result<()> {
         if self.json {
-            output.json(&Report { error: Some(error.clone()), ..Report::new(id, status) })?;
+            output.json(&SendReport { error: Some(error.clone()), ..SendReport::new(id, status) })?;
         }
         Err(Exit::Failed.error(format!("task {id} {verb}: {error}")))
     }
 
     fn print_queued(&self, id: TaskId, output: &mut Output) -> Result<()> {
         if self.json {
-            output.json(&Report::new(id, Status::Queued))?;
+            output.json(&SendReport::new(id, Status::Queued))?;
         } else {
             output.line(id);
         }

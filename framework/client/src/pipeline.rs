@@ -35,7 +35,7 @@ pub struct Pipeline {
     /// A request up to its `id`.
     head: Vec<u8>,
     /// The tasks without a reply; one with a reply leaves a gap until those before it have theirs.
-    in_flight: VecDeque<Option<InFlight>>,
+    in_flight: VecDeque<Option<UnacknowledgedTask>>,
     /// The `id` of the first of these.
     first: u64,
     /// The bytes of their arguments.
@@ -48,7 +48,7 @@ pub struct Pipeline {
 }
 
 #[derive(Debug)]
-struct InFlight {
+struct UnacknowledgedTask {
     number: u64,
     args: Box<[u8]>,
 }
@@ -98,7 +98,7 @@ impl Pipeline {
     pub async fn push(&mut self, number: u64, args: &[u8]) -> Result<()> {
         self.bytes += args.len();
         self.write(self.first + self.in_flight.len() as u64, args);
-        self.in_flight.push_back(Some(InFlight { number, args: args.into() }));
+        self.in_flight.push_back(Some(UnacknowledgedTask { number, args: args.into() }));
         self.exchange(|pipeline| {
             pipeline.connection.output().len() < BLOCK
                 && pipeline.in_flight.len() < IN_FLIGHT_MAX
@@ -181,7 +181,7 @@ impl Pipeline {
     }
 
     /// The task in flight of this id.
-    fn in_flight(&mut self, id: Option<u64>) -> Option<(u64, &mut InFlight)> {
+    fn in_flight(&mut self, id: Option<u64>) -> Option<(u64, &mut UnacknowledgedTask)> {
         let id = id?;
         let index = usize::try_from(id.checked_sub(self.first)?).ok()?;
         self.in_flight.get_mut(index)?.as_mut().map(|task| (id, task))

@@ -94,7 +94,7 @@ const REPLACED: &[(&str, &str)] = &[
     ("answer_timeout", "the name is `reply_timeout` here"),
     ("key_sends", "the name is `auto_idempotency_keys` here"),
 ];
-/// A year.
+/// The longest time: a year.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Section for ClientSettings {
@@ -179,7 +179,7 @@ mod tests {
             let variable = format!("THINK_CLIENT_{}", old.to_uppercase());
             let config = Config::at("/no/project", [(variable.as_str(), "1")]);
             let problem = config.section::<ClientSettings>().unwrap_err().to_string();
-            assert_eq!(problem, format!("{variable}: `{old}` is not used here: {sentence}"));
+            assert_eq!(problem, format!("{variable}: `{old}` is not supported: {sentence}"));
         }
     }
 

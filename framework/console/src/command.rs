@@ -58,7 +58,7 @@ pub struct CommandEntry {
     pub package: &'static str,
     pub file: &'static str,
     pub line: u32,
-    /// See [`Execute::BLOCK`].
+    /// The block of its group in `list`: [`Execute::BLOCK`].
     pub block: Option<&'static str>,
     describe: fn(clap::Command) -> clap::Command,
     augment: fn(clap::Command, &[OsString]) -> clap::Command,

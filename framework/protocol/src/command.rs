@@ -50,9 +50,9 @@ impl<'a> CommandRequest<'a> {
         }
         let id = extract(&mut fields, "id");
         let command = extract(&mut fields, "command");
-        let command = command.and_then(|command| serde_json::from_str::<Text>(command.get()).ok());
+        let command = command.and_then(|command| serde_json::from_str::<TextField>(command.get()).ok());
         match command {
-            Some(Text(command)) => {
+            Some(TextField(command)) => {
                 let fields = fields.into_iter().map(|(name, value)| (name, Field::Json(value))).collect();
                 Ok(Self { command, id, fields })
             }
@@ -115,7 +115,7 @@ fn extract<V>(fields: &mut Vec<(Cow<'_, str>, V)>, name: &str) -> Option<V> {
 }
 
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct TextField<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// An object with all its fields: serde's own maps would drop repeated ones.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -132,7 +132,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'de>, M::Error> {
                 let mut fields = Vec::new();
-                while let Some((Text(name), value)) = map.next_entry()? {
+                while let Some((TextField(name), value)) = map.next_entry()? {
                     fields.push((name, value));
                 }
                 Ok(Object(fields))

@@ -24,7 +24,7 @@ pub enum DetectedProtocol {
     Http,
     /// Begins with `0x00`, the first byte of a length below 16 MB.
     Frames,
-    /// Anything else.
+    /// Lines: what is none of the others.
     Lines,
 }
 

@@ -5,7 +5,7 @@ use framework_console::config::did_you_mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::task::{BatchId, TaskId};
+use crate::ids::{BatchId, TaskId};
 
 /// The code of a [`RequestError`], for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +81,33 @@ impl RequestError {
         Self::new(ErrorCode::TooLong, message)
     }
 
+    /// The arguments do not fit the function: serde's message, with the nearest field where one is unknown.
+    pub fn bad_arguments(function: &str, error: &serde_json::Error) -> Self {
+        let message = error.to_string();
+        if message.starts_with("recursion limit exceeded") {
+            let message = format!("The arguments of \"{function}\" are nested deeper than 127 levels.");
+            return Self::new(ErrorCode::TooDeep, message);
+        }
+        // "unknown field `tittle`, expected one of `to`, `title` at line 1 column 9": the wrong name, then the
+        // right ones.
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        let suggestion = if message.starts_with("unknown") {
+            quoted.next().and_then(|wrong| did_you_mean(wrong, quoted)).map(str::to_owned)
+        } else {
+            None
+        };
+        let message = format!("The arguments do not fit the function \"{function}\": {message}.");
+        Self { suggestion, ..Self::new(ErrorCode::BadArguments, message) }
+    }
+
+    /// The request names no function, and the server has no default.
+    pub fn no_default_function() -> Self {
+        Self::new(
+            ErrorCode::UnknownFunction,
+            "The request names no function and no default_function is set in config/server.toml.",
+        )
+    }
+
     /// No task has this id, or it is not kept any more.
     pub fn unknown_task(id: TaskId) -> Self {
         Self::new(ErrorCode::UnknownTask, format!("There is no task {id}, or it is not kept any more."))
@@ -114,5 +141,12 @@ mod tests {
             refusal.suggesting("ehco", ["echo"]).to_string(),
             "There is no function \"ehco\". Did you mean \"echo\"?"
         );
+    }
+
+    #[test]
+    fn bad_arguments_that_are_nested_too_deeply_are_too_deep() {
+        let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let error = serde_json::from_str::<serde_json::Value>(&nested).unwrap_err();
+        assert_eq!(RequestError::bad_arguments("any", &error).code, ErrorCode::TooDeep);
     }
 }

@@ -9,13 +9,14 @@
 extern crate self as framework;
 
 mod detect;
+mod ids;
+mod error;
 mod line_decoder;
 mod frame_decoder;
 mod framing;
-mod request;
 mod command;
+mod request;
 mod reply;
-mod error;
 mod backoff;
 pub mod task;
 pub mod views;

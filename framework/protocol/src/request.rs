@@ -27,7 +27,7 @@ pub enum Message<'a> {
     Command(CommandRequest<'a>),
     /// A single `?`.
     Help,
-    /// Anything else.
+    /// Raw data: what is none of the others.
     Data(&'a [u8]),
 }
 

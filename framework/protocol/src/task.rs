@@ -26,8 +26,4 @@ pub use record::TaskRecord;
 pub use schema::{AnyValue, CronInfo, HandlerInfo, SchemaOf, schema_of};
 pub use task_type::{Handle, HandleBlocking, Task, TaskOptions};
 
-/// Names a task: rising from 0, never reused.
-pub type TaskId = u64;
-
-/// Names a batch of tasks: rising from 1, never reused.
-pub type BatchId = u64;
+pub use crate::ids::{BatchId, TaskId};

@@ -197,7 +197,7 @@ async fn task_watch_reports_the_reconnection_after_a_kill() {
     };
     let lines = wait_for("waiting", lines).await;
     let _server = kill_and_start(server, &relay);
-    let lines = wait_for("There is a connection again", lines).await;
+    let lines = wait_for("Reconnected.", lines).await;
     client.cancel(id).await.unwrap();
     wait_for("has been cancelled", lines).await;
     spawn_blocking(move || Ran::finish(watching).exits(1)).await.unwrap();

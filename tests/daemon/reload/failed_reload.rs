@@ -81,7 +81,7 @@ fn reload_with_undecodable_waiting_tasks_is_rejected() {
     // As if the programs differed: the new one cannot decode what the old one has accepted.
     let file = rusqlite::Connection::open(daemon.project.path("runtime/queue.db")).unwrap();
     assert_eq!(file.execute("UPDATE tasks SET args = '{\"to\":1}' WHERE id = 0", []).unwrap(), 1);
-    reload_fails(&daemon, "1 of 1 task waiting would fail");
+    reload_fails(&daemon, "1 of 1 task waiting cannot run");
     assert_eq!(file.execute("UPDATE tasks SET function = 'send_fax' WHERE id = 0", []).unwrap(), 1);
     reload_fails(&daemon, "send_fax");
     daemon.think("task:cancel 0").exits(0);

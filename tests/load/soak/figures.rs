@@ -7,7 +7,7 @@ use crate::harness::metrics::{descriptors, process_figure};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Figures {
-    /// In KiB.
+    /// Resident memory, in KiB.
     pub(super) memory: u64,
     pub(super) descriptors: usize,
     threads: u64,

@@ -8,7 +8,7 @@ use crate::harness::client::Client;
 use crate::harness::server::Server;
 use crate::harness::{Ran, installed};
 
-/// A response.
+/// A response of curl.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) status: u16,

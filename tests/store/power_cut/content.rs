@@ -28,7 +28,7 @@ enum Change {
 enum Remains {
     /// Nothing had reached the platter.
     None,
-    /// All had.
+    /// All of them had.
     All,
     /// The first ones had, in their order.
     First,

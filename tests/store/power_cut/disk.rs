@@ -28,7 +28,7 @@ struct State {
     fuse: Option<u64>,
     /// The bound on the size of all files together, in bytes.
     room: Option<usize>,
-    /// Syncs fail.
+    /// Whether syncs fail.
     fails_to_sync: bool,
     /// Syncs report success without doing anything.
     fakes_syncs: bool,

@@ -47,14 +47,14 @@ pub(super) const TAKEOVER_FLAG: &str = "--takeover";
 pub(super) enum ChildMessage {
     /// It can serve, as far as it knows, with the queue in this file; `None` is a queue in memory.
     Prepared { queue_file: Option<PathBuf> },
-    /// It serves.
+    /// The new process serves.
     Ready,
     /// It cannot serve, and exits.
     Failed { reason: String },
 }
 
-/// The message of the old process. The file descriptors with it are, in this order: one for each of `sockets`;
-/// the relay of results; the channel to the supervisor, if there is one.
+/// The message of the old process. The file descriptors with it are, in this order: one for each of
+/// `sockets`; the relay of results; the channel to the supervisor, if there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HandoverMessage {
     pub(super) sockets: Vec<SocketDescription>,

@@ -17,7 +17,7 @@ const EVENTS_MAX: usize = 1_024;
 /// The replies that a request gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestKind {
-    /// One line.
+    /// A request with one reply line.
     Once,
     /// An acknowledgement, unless the task is known already, and the end of the task.
     Awaited,
@@ -246,7 +246,7 @@ impl InFlight {
         }
     }
 
-    /// Gives up.
+    /// Fails the request with this error.
     pub(super) fn fail(&mut self, error: ClientError, effects: &mut Effects) {
         let is_unknown =
             self.is_sent && self.stage != RequestStage::Acknowledged && self.safety != RetrySafety::ReadOnly;

@@ -10,7 +10,7 @@ use super::environment::ROOT;
 
 /// The places from which the root is searched.
 pub(super) struct RootHints {
-    /// `THINK_ROOT`.
+    /// The value of `THINK_ROOT`.
     pub(super) explicit: Option<OsString>,
     pub(super) current: Option<PathBuf>,
     /// The program's own file, symbolic links resolved.

@@ -62,14 +62,14 @@ pub(super) fn read<'a, T: Deserialize<'a>>(
 }
 
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct TextValue<'a>(#[serde(borrow)] Cow<'a, str>);
 
 pub(super) fn text<'a>(
     name: &str,
     expected: &str,
     value: Option<impl FieldValue<'a>>,
 ) -> Result<Option<Cow<'a, str>>, RequestError> {
-    Ok(read::<Text<'a>>(name, expected, value)?.map(|text| text.0))
+    Ok(read::<TextValue<'a>>(name, expected, value)?.map(|text| text.0))
 }
 
 /// A key: not empty, and bounded, for the store remembers it.
@@ -172,7 +172,7 @@ pub(super) fn names<'a>(
     #[serde(untagged)]
     enum Names<'a> {
         One(#[serde(borrow)] Cow<'a, str>),
-        Many(#[serde(borrow)] Vec<Text<'a>>),
+        Many(#[serde(borrow)] Vec<TextValue<'a>>),
     }
     let expected = "a function's name, or a list of up to 16 of them";
     match read(name, expected, value)? {

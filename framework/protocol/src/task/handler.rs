@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
-use framework_console::config::did_you_mean;
 use framework_console::log::with_task;
 use futures_util::future::BoxFuture;
 use rustc_hash::FxHashMap;
@@ -16,7 +15,6 @@ use super::attempt::Attempt;
 use super::new_task::NewTask;
 use super::outcome::{Outcome, Retry};
 use super::panic::caught;
-use super::schema::HandlerInfo;
 use super::task_type::{Handle, HandleBlocking, Task, TaskOptions};
 use crate::error::{ErrorCode, RequestError};
 
@@ -63,18 +61,13 @@ impl Handler {
         (self.schema)()
     }
 
-    /// The function as it is described to clients.
-    pub fn describe(&self) -> HandlerInfo {
-        HandlerInfo::of(self)
-    }
-
-    /// Checks that `args` fit the handler's type. They are decoded again when the handler runs: what is kept of a task
-    /// is JSON, and only here can the client still be sent the error.
+    /// Checks that `args` fit the handler's type. They are decoded again when the handler runs: what is kept
+    /// of a task is JSON, and only here can the client still be sent the error.
     ///
     /// # Errors
     /// The error names the field, and the near one where a name was misspelled.
     pub fn check(&self, args: &[u8]) -> Result<(), RequestError> {
-        self.decode(args).map_err(|error| bad_arguments(self.name, &error))
+        self.decode(args).map_err(|error| RequestError::bad_arguments(self.name, &error))
     }
 
     /// Does the same as [`Handler::check`], with the decoder's own error.
@@ -95,8 +88,9 @@ fn decodes<T: DeserializeOwned>(args: &[u8]) -> serde_json::Result<()> {
 }
 
 fn decode<T: Task>(attempt: &Attempt) -> Result<T, Outcome> {
-    serde_json::from_slice(attempt.args())
-        .map_err(|error| Outcome::failed(bad_arguments(T::NAME, &error).to_string(), Retry::Never))
+    serde_json::from_slice(attempt.args()).map_err(|error| {
+        Outcome::failed(RequestError::bad_arguments(T::NAME, &error).to_string(), Retry::Never)
+    })
 }
 
 fn run<T: Handle>(attempt: &Attempt) -> BoxFuture<'_, Outcome> {
@@ -125,31 +119,6 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
         let stopped = || Outcome::failed("The server stopped before the attempt began.", Retry::Backoff);
         tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| stopped())
     })
-}
-
-/// An error from serde's message, which suggests the nearest field where one is unknown.
-pub(super) fn bad_arguments(function: &str, error: &serde_json::Error) -> RequestError {
-    let message = error.to_string();
-    if message.starts_with("recursion limit exceeded") {
-        let message = format!("The arguments of \"{function}\" are nested deeper than 127 levels.");
-        return RequestError::new(ErrorCode::TooDeep, message);
-    }
-    // "unknown field `tittle`, expected one of `to`, `title` at line 1 column 9": the wrong name, then the
-    // right ones.
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let suggestion = match message.starts_with("unknown") {
-        true => quoted.next().and_then(|wrong| did_you_mean(wrong, quoted)).map(str::to_owned),
-        false => None,
-    };
-    let message = format!("The arguments do not fit the function \"{function}\": {message}.");
-    RequestError { suggestion, ..RequestError::new(ErrorCode::BadArguments, message) }
-}
-
-pub(super) fn no_default_function() -> RequestError {
-    RequestError::new(
-        ErrorCode::UnknownFunction,
-        "The request names no function and no default_function is set in config/server.toml.",
-    )
 }
 
 /// The handlers by name.
@@ -255,17 +224,5 @@ impl Handlers {
         let mut all: Vec<_> = self.by_name.values().map(|registered| registered.handler).collect();
         all.sort_by_key(|handler| handler.name);
         all.into_iter()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bad_arguments_that_are_nested_too_deeply_are_too_deep() {
-        let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
-        let error = serde_json::from_str::<serde_json::Value>(&nested).unwrap_err();
-        assert_eq!(bad_arguments("any", &error).code, ErrorCode::TooDeep);
     }
 }

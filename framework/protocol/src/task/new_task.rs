@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::handler::{bad_arguments, no_default_function};
 use super::{BatchId, Due, Handler, Handlers, Task, TaskOptions};
 use crate::error::RequestError;
 use crate::request::{ExtraFields, TaskRequest};
@@ -60,7 +59,7 @@ impl NewTask {
     /// # Errors
     /// When no handler belongs to `T`, or `task` does not serialize to JSON.
     pub fn of<T: Task>(handlers: &Handlers, task: &T) -> Result<Self, RequestError> {
-        let args = serde_json::to_vec(task).map_err(|error| bad_arguments(T::NAME, &error))?;
+        let args = serde_json::to_vec(task).map_err(|error| RequestError::bad_arguments(T::NAME, &error))?;
         Ok(handlers.registered(T::NAME)?.task(args.into()))
     }
 
@@ -74,7 +73,8 @@ impl NewTask {
         default_function: Option<&str>,
         page: &Bytes,
     ) -> Result<Self, RequestError> {
-        let name = request.function.as_deref().or(default_function).ok_or_else(no_default_function)?;
+        let name =
+            request.function.as_deref().or(default_function).ok_or_else(RequestError::no_default_function)?;
         let registered = handlers.registered(name)?;
         let handler = registered.handler;
         let args = match request.args {
@@ -106,7 +106,7 @@ impl NewTask {
     /// # Errors
     /// When the function is none or unknown, or `args` is not JSON or does not fit the handler.
     pub fn from_json(handlers: &Handlers, function: Option<&str>, args: Bytes) -> Result<Self, RequestError> {
-        let registered = handlers.registered(function.ok_or_else(no_default_function)?)?;
+        let registered = handlers.registered(function.ok_or_else(RequestError::no_default_function)?)?;
         registered.handler.check(&args)?;
         Ok(registered.task(args))
     }

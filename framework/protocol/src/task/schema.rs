@@ -46,8 +46,15 @@ pub struct CronInfo {
     pub overlap: OverlapPolicy,
 }
 
+impl Handler {
+    /// The function as it is described to clients.
+    pub fn describe(&self) -> HandlerInfo {
+        HandlerInfo::of(self)
+    }
+}
+
 impl HandlerInfo {
-    pub(super) fn of(handler: &Handler) -> Self {
+    fn of(handler: &Handler) -> Self {
         let options = &handler.options;
         let schema = handler.schema();
         Self {
@@ -82,7 +89,8 @@ pub fn schema_of<T: JsonSchema>() -> Schema {
 
 /// The schema of any `T`, whether it has one or not; what `#[derive(Task)]` calls.
 ///
-/// Its own methods are there for a `T` with a schema, and go before those of [`AnyValue`], which are always there.
+/// Its own methods are there for a `T` with a schema, and go before those of [`AnyValue`], which are always
+/// there.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct SchemaOf<T>(PhantomData<T>);

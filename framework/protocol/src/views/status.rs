@@ -26,7 +26,8 @@ pub struct ServerStatus {
     pub threads: Threads,
     /// The workers of all groups together.
     pub workers: Workers,
-    /// The workers of each group, by the name of its queue; `*` serves all queues without a group of their own.
+    /// The workers of each group, by the name of its queue; `*` serves all queues without a group of their
+    /// own.
     pub worker_groups: BTreeMap<String, Workers>,
     pub connections: Connections,
     #[serde(default)]

@@ -176,7 +176,7 @@ fn table_error_names_its_line() {
             "config/schedule.toml:1: `function` belongs to no schedule: write it below a line such as \
              `[name_of_the_schedule]`",
         ),
-        ("[\"A b\"]\n".to_owned(), "config/schedule.toml:1: \"A b\" is no name for a schedule"),
+        ("[\"A b\"]\n".to_owned(), "config/schedule.toml:1: \"A b\" is not a valid name for a schedule"),
         ("[a]\nargs = [1, inf]\n".to_owned(), "config/schedule.toml:2: `a` has a number in its args"),
     ] {
         let problems = problems(&file);

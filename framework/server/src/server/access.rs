@@ -1,5 +1,8 @@
-//! The rights of a client.
+//! The rights of a client: scopes, tokens, the policy of the listener that it came through, and TLS.
 
+mod auth_throttle;
+pub(super) mod policy;
+mod tls;
 mod tokens;
 
 use std::fmt;
@@ -28,7 +31,7 @@ pub enum Scope {
 pub(super) enum Access {
     /// No token was shown yet, and one is required.
     Unknown,
-    /// These scopes.
+    /// The scopes of a token.
     Granted { send: bool, inspect: bool, admin: bool },
 }
 

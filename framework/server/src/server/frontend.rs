@@ -8,16 +8,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::access::policy::ListenerPolicy;
 use super::context::SessionContext;
-use super::listener::policy::ListenerPolicy;
-use super::listener::{BoundListener, Listener, Socket};
+use super::listener::{BoundListener, ListenSocket, Listener};
 use super::runtime::ThreadPool;
 use super::service::Service;
 
 /// Everything that makes requests: the listeners with their sessions, and the scheduler.
 pub(super) struct Frontend {
     runtime: ThreadPool,
-    sockets: Vec<Arc<Socket>>,
+    sockets: Vec<Arc<ListenSocket>>,
     policies: Vec<Arc<ListenerPolicy>>,
     service: Arc<Service>,
     /// Raised: nothing more is accepted or read.
@@ -59,7 +59,7 @@ impl Frontend {
         &self.service.addresses
     }
 
-    pub(super) fn sockets(&self) -> &[Arc<Socket>] {
+    pub(super) fn sockets(&self) -> &[Arc<ListenSocket>] {
         &self.sockets
     }
 

@@ -1,12 +1,9 @@
 //! Accepts connections within the limits, and owns their sessions.
 
 mod accept;
-mod auth_throttle;
 mod bind;
 mod limits;
-pub(super) mod policy;
 mod socket;
-mod tls;
 mod unix;
 
 use std::sync::Arc;
@@ -17,7 +14,7 @@ use tokio::task::JoinSet;
 use self::accept::AcceptLoop;
 pub(super) use self::bind::{BoundListener, check, open};
 use self::limits::ConnectionLimiter;
-pub(super) use self::socket::Socket;
+pub(super) use self::socket::ListenSocket;
 pub use self::unix::AlreadyRunning;
 use super::context::SessionContext;
 

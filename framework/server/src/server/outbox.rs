@@ -11,8 +11,8 @@ use futures_util::task::AtomicWaker;
 
 /// The replies of one connection on their way out; filled from anywhere, emptied by its session.
 ///
-/// A reply without an order goes out at once. One that has to keep its place among others gets a [`Slot`] when its
-/// request is read, and goes out when it is complete and all slots before it are.
+/// A reply without an order goes out at once. One that has to keep its place among others gets a [`Slot`]
+/// when its request is read, and goes out when it is complete and all slots before it are.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     /// The connection ends when more bytes than these wait for a peer that does not read them.
@@ -136,8 +136,8 @@ impl Outbox {
         self.append(&line);
     }
 
-    /// Adds lines that may be missed: they are dropped when half of the limit waits already. Returns whether they were
-    /// added.
+    /// Adds lines that may be missed: they are dropped when half of the limit waits already. Returns whether
+    /// they were added.
     pub(super) fn try_send(&self, lines: &[u8]) -> bool {
         let mut guard = self.state();
         let state = &mut *guard;
@@ -235,7 +235,8 @@ impl Outbox {
 }
 
 impl State {
-    /// A slot that has not gone out yet, and whether it is the first; the first goes out before it is complete.
+    /// A slot that has not gone out yet, and whether it is the first; the first goes out before it is
+    /// complete.
     fn slot(&mut self, slot: Slot) -> Option<(bool, &mut SlotState)> {
         let index = usize::try_from(slot.0.checked_sub(self.first)?).ok()?;
         self.slots.get_mut(index).map(|slot| (index == 0, slot))

@@ -19,10 +19,10 @@ use framework_protocol::{CommandRequest, RequestError, TaskRequest};
 use tokio::sync::watch;
 
 pub(super) use self::verb::{Call, Field, Outcome, ResultSchema, Verb, VerbTable};
+use super::access::policy::ListenerPolicy;
 use super::access::{Access, Scope};
 use super::control::Control;
 use super::intake::Intake;
-use super::listener::policy::ListenerPolicy;
 use super::metrics::Metrics;
 use super::outbox::Outbox;
 use super::peer::Peer;
@@ -97,7 +97,8 @@ impl Service {
     /// Runs a verb. Replies that follow later go to the caller's outbox: [`Outcome::Streaming`].
     ///
     /// # Errors
-    /// When there is no such verb, the caller has no right to it, a field is unknown or wrong, or the verb fails.
+    /// When there is no such verb, the caller has no right to it, a field is unknown or wrong, or the verb
+    /// fails.
     pub(super) async fn call<'a>(
         &'a self,
         caller: Caller<'a>,
@@ -123,8 +124,9 @@ impl Service {
         self.intake.check(request, page)
     }
 
-    /// Accepts tasks: each id is durable when this returns. Waiters come with the index of their task, and are
-    /// registered before it can end; each holds a reservation of its outbox, which is cancelled with a refusal.
+    /// Accepts tasks: each id is durable when this returns. Waiters come with the index of their task, and
+    /// are registered before it can end; each holds a reservation of its outbox, which is cancelled with a
+    /// refusal.
     pub(super) async fn push(&self, tasks: Vec<NewTask>, waiters: Vec<(usize, Waiter)>) -> Pushed {
         if tasks.is_empty() {
             return Pushed { results: Vec::new(), attached: Vec::new() };
@@ -164,8 +166,8 @@ impl Service {
     }
 }
 
-/// A callback that registers the waiters of new tasks before these can end. The others stay in `waiters`, which are in
-/// the order of their tasks.
+/// A callback that registers the waiters of new tasks before these can end. The others stay in `waiters`,
+/// which are in the order of their tasks.
 fn register(registry: Arc<Waiters>, waiters: Arc<Mutex<Vec<(usize, Waiter)>>>) -> OnAccepted {
     Box::new(move |accepted| {
         let mut waiters = waiters.lock().expect("no panic while the waiters are locked");

@@ -18,8 +18,8 @@ use framework_console::config::{Config, Invalid, Secret, Section, Validator, dur
 use framework_console::log::{Format, Level, Logging, Rotation};
 use framework_protocol::views::{Auth, Protocol};
 use framework_protocol::{Durability, ReplyMode};
+pub(super) use listener::ListenPlace;
 pub use listener::ListenerSettings;
-pub(super) use listener::Place;
 pub(super) use queues::name;
 pub use rate::QueueRate;
 use serde::{Deserialize, Serialize};

@@ -19,12 +19,12 @@ pub(super) use self::traffic::Traffic;
 pub(super) struct Stream {
     /// The bytes that were put back; they are read again first.
     before: Bytes,
-    socket: Socket,
+    socket: StreamSocket,
     traffic: Arc<Traffic>,
 }
 
 #[derive(Debug)]
-enum Socket {
+enum StreamSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<Stream>>),
@@ -39,7 +39,7 @@ impl Stream {
 
     /// `true` if the stream is encrypted.
     pub(super) fn is_encrypted(&self) -> bool {
-        matches!(self.socket, Socket::Tls(_))
+        matches!(self.socket, StreamSocket::Tls(_))
     }
 
     /// The counters of its socket.
@@ -47,27 +47,27 @@ impl Stream {
         &self.traffic
     }
 
-    fn of(socket: Socket, traffic: Arc<Traffic>) -> Self {
+    fn of(socket: StreamSocket, traffic: Arc<Traffic>) -> Self {
         Self { before: Bytes::new(), socket, traffic }
     }
 }
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
-        Self::of(Socket::Tcp(socket), Arc::new(Traffic::new()))
+        Self::of(StreamSocket::Tcp(socket), Arc::new(Traffic::new()))
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Self::of(Socket::Unix(socket), Arc::new(Traffic::new()))
+        Self::of(StreamSocket::Unix(socket), Arc::new(Traffic::new()))
     }
 }
 
 impl From<TlsStream<Stream>> for Stream {
     fn from(stream: TlsStream<Stream>) -> Self {
         let traffic = stream.get_ref().0.traffic.clone();
-        Self::of(Socket::Tls(Box::new(stream)), traffic)
+        Self::of(StreamSocket::Tls(Box::new(stream)), traffic)
     }
 }
 
@@ -86,10 +86,10 @@ impl AsyncRead for Stream {
         }
         let filled = buffer.filled().len();
         let read = match socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
-            Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+            StreamSocket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
+            StreamSocket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
             // Counted below, where it is encrypted.
-            Socket::Tls(stream) => return Pin::new(stream).poll_read(context, buffer),
+            StreamSocket::Tls(stream) => return Pin::new(stream).poll_read(context, buffer),
         };
         let came = buffer.filled().len() - filled;
         if came > 0 {
@@ -103,9 +103,9 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self { socket, traffic, .. } = self.get_mut();
         let written = match socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
-            Socket::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
-            Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            StreamSocket::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
+            StreamSocket::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
+            StreamSocket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         };
         count_write(socket, traffic, bytes.len(), &written);
         written
@@ -118,42 +118,42 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let Self { socket, traffic, .. } = self.get_mut();
         let written = match socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            StreamSocket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            StreamSocket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            StreamSocket::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         };
         count_write(socket, traffic, slices.iter().map(|slice| slice.len()).sum(), &written);
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        !matches!(self.socket, Socket::Tls(_))
+        !matches!(self.socket, StreamSocket::Tls(_))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_flush(context),
-            Socket::Unix(socket) => Pin::new(socket).poll_flush(context),
-            Socket::Tls(stream) => Pin::new(stream).poll_flush(context),
+            StreamSocket::Tcp(socket) => Pin::new(socket).poll_flush(context),
+            StreamSocket::Unix(socket) => Pin::new(socket).poll_flush(context),
+            StreamSocket::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
-            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
-            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            StreamSocket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
+            StreamSocket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
+            StreamSocket::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
 
 /// Counts the outcome of a write of `length` bytes; TLS is counted below, where it is encrypted.
-fn count_write(socket: &Socket, traffic: &Traffic, length: usize, written: &Poll<io::Result<usize>>) {
+fn count_write(socket: &StreamSocket, traffic: &Traffic, length: usize, written: &Poll<io::Result<usize>>) {
     let taken = match written {
         Poll::Ready(Ok(count)) => *count,
         Poll::Ready(Err(_)) | Poll::Pending => 0,
     };
-    if taken > 0 && !matches!(socket, Socket::Tls(_)) {
+    if taken > 0 && !matches!(socket, StreamSocket::Tls(_)) {
         traffic.add_written(taken);
     }
     traffic.set_unsent(length - taken);

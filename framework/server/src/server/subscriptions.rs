@@ -39,7 +39,7 @@ pub(super) struct Subscriptions {
     firehose: FirehoseSubscribers,
 }
 
-type Subscriber = map::Subscriber<SubscriberState>;
+type TaskSubscriber = map::Subscriber<SubscriberState>;
 
 struct SubscriberState {
     /// Progress and log lines are wanted as well as the end.
@@ -123,7 +123,7 @@ impl Subscriptions {
         let mut taken = Vec::new();
         for task in subjects {
             let subscribers = tasks.remove(task, |subscriber| subscriber.state.buffered.is_none());
-            let parts = |Subscriber { waiter, state, .. }| (task, waiter, state.wants_progress);
+            let parts = |TaskSubscriber { waiter, state, .. }| (task, waiter, state.wants_progress);
             taken.extend(subscribers.into_iter().map(parts));
         }
         self.count.fetch_sub(taken.len(), Ordering::SeqCst);
@@ -169,12 +169,12 @@ impl Subscriptions {
             return subscriber.waiter.outbox.write(None, &bytes);
         }
         drop(tasks);
-        if let Some(Subscriber { waiter, .. }) = self.remove(task, number) {
+        if let Some(TaskSubscriber { waiter, .. }) = self.remove(task, number) {
             waiter.send(&bytes);
         }
     }
 
-    fn remove(&self, task: TaskId, number: u64) -> Option<Subscriber> {
+    fn remove(&self, task: TaskId, number: u64) -> Option<TaskSubscriber> {
         let subscriber = self.tasks().take(task, number);
         self.count.fetch_sub(usize::from(subscriber.is_some()), Ordering::SeqCst);
         subscriber
@@ -205,7 +205,7 @@ impl Subscriptions {
             let removed = tasks.remove(finished.id(), |subscriber| subscriber.state.buffered.is_none());
             drop(tasks);
             self.count.fetch_sub(removed.len(), Ordering::SeqCst);
-            for Subscriber { waiter, .. } in removed {
+            for TaskSubscriber { waiter, .. } in removed {
                 let mut bytes = Vec::new();
                 waiter.render(finished, &mut bytes);
                 waiter.send(&bytes);
@@ -275,7 +275,7 @@ impl task::ProgressSink for Subscriptions {
     }
 }
 
-impl Subscriber {
+impl TaskSubscriber {
     /// Renders the first lines of a subscription.
     fn render_initial(&self, task: TaskId, details: &TaskDetails, buffered: &Buffered) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -7,10 +7,10 @@ use framework_protocol::task::now_ms;
 
 /// A source of the time.
 #[derive(Debug, Clone)]
-pub struct Clock(Kind);
+pub struct Clock(ClockKind);
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum ClockKind {
     /// The machine's clocks; steady time is counted from here.
     Machine(Instant),
     /// Stands still until a test advances or sets it.
@@ -29,24 +29,24 @@ pub struct Now {
 impl Clock {
     /// The machine's clocks.
     pub fn machine() -> Self {
-        Self(Kind::Machine(Instant::now()))
+        Self(ClockKind::Machine(Instant::now()))
     }
 
     /// A clock for tests, which [`Clock::advance`] and [`Clock::set`] move.
     pub fn fake(wall_ms: u64) -> Self {
-        Self(Kind::Fake(Arc::new(Mutex::new(Now { steady: Duration::ZERO, wall_ms }))))
+        Self(ClockKind::Fake(Arc::new(Mutex::new(Now { steady: Duration::ZERO, wall_ms }))))
     }
 
     pub fn now(&self) -> Now {
         match &self.0 {
-            Kind::Machine(begin) => Now { steady: begin.elapsed(), wall_ms: now_ms() },
-            Kind::Fake(now) => *now.lock().expect("no one panics while holding the time"),
+            ClockKind::Machine(begin) => Now { steady: begin.elapsed(), wall_ms: now_ms() },
+            ClockKind::Fake(now) => *now.lock().expect("no one panics while holding the time"),
         }
     }
 
     /// Lets time pass on a fake clock; without effect on the machine's.
     pub fn advance(&self, time: Duration) {
-        if let Kind::Fake(now) = &self.0 {
+        if let ClockKind::Fake(now) = &self.0 {
             let mut now = now.lock().expect("no one panics while holding the time");
             now.steady += time;
             now.wall_ms = now.wall_ms.saturating_add(time.as_millis() as u64);
@@ -55,7 +55,7 @@ impl Clock {
 
     /// Sets the wall clock of a fake one, as an administrator would.
     pub fn set(&self, wall_ms: u64) {
-        if let Kind::Fake(now) = &self.0 {
+        if let ClockKind::Fake(now) = &self.0 {
             now.lock().expect("no one panics while holding the time").wall_ms = wall_ms;
         }
     }

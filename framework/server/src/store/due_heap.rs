@@ -37,9 +37,9 @@ impl DueItem for TaskId {
 /// Items by their times, the earliest first.
 #[derive(Debug)]
 pub(super) struct DueHeap<T> {
-    /// By microseconds.
+    /// Entries due on the monotonic clock, by microseconds.
     steady: BinaryHeap<Reverse<DueEntry<T>>>,
-    /// By milliseconds.
+    /// Entries due on the wall clock, by milliseconds.
     wall: BinaryHeap<Reverse<DueEntry<T>>>,
 }
 

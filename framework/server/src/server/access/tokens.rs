@@ -19,12 +19,12 @@ const COUNT_MAX: usize = 1_000;
 /// All tokens that are valid at the moment.
 pub(crate) struct Tokens {
     /// Those of the settings.
-    fixed: Vec<Token>,
-    file: Option<Reloadable<Vec<Token>>>,
+    fixed: Vec<StoredToken>,
+    file: Option<Reloadable<Vec<StoredToken>>>,
 }
 
 /// One token, and its rights.
-struct Token {
+struct StoredToken {
     /// Padded with zeros, which no token contains.
     secret: [u8; LENGTH_MAX],
     access: Access,
@@ -77,33 +77,34 @@ pub(crate) fn check_list(listed: &str) -> Result<()> {
     parse_list(listed).map(drop)
 }
 
-/// `SECRET:send+inspect,SECRET:admin`.
-fn parse_list(listed: &str) -> Result<Vec<Token>> {
+/// Parses `SECRET:send+inspect,SECRET:admin`.
+fn parse_list(listed: &str) -> Result<Vec<StoredToken>> {
     let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let parse = |(number, entry): (usize, &str)| {
         let (secret, scopes) = entry.split_once(':').unwrap_or((entry, ""));
-        Token::new(secret, scopes.split('+')).with_context(|| format!("the token number {}", number + 1))
+        StoredToken::new(secret, scopes.split('+'))
+            .with_context(|| format!("the token number {}", number + 1))
     };
     limited(entries.enumerate().map(parse).collect::<Result<_>>()?)
 }
 
 /// One token a line: `SECRET send,inspect # what it is for`.
-fn parse_file(text: &str) -> Result<Vec<Token>> {
+fn parse_file(text: &str) -> Result<Vec<StoredToken>> {
     let parse = |(number, line): (usize, &str)| {
         let line = line.split('#').next().unwrap_or_default().trim();
         let (secret, scopes) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let token = || Token::new(secret, scopes.split(','));
+        let token = || StoredToken::new(secret, scopes.split(','));
         (!line.is_empty()).then(|| token().with_context(|| format!("line {}", number + 1)))
     };
     limited(text.lines().enumerate().filter_map(parse).collect::<Result<_>>()?)
 }
 
-fn limited(tokens: Vec<Token>) -> Result<Vec<Token>> {
+fn limited(tokens: Vec<StoredToken>) -> Result<Vec<StoredToken>> {
     ensure!(tokens.len() <= COUNT_MAX, "at most {COUNT_MAX} tokens may be valid, not {}", tokens.len());
     Ok(tokens)
 }
 
-fn read(file: &Path) -> Result<Vec<Token>> {
+fn read(file: &Path) -> Result<Vec<StoredToken>> {
     use std::os::unix::fs::PermissionsExt;
     let reading = || format!("reading {}", file.display());
     let mode = fs::metadata(file).with_context(reading)?.permissions().mode();
@@ -114,7 +115,7 @@ fn read(file: &Path) -> Result<Vec<Token>> {
     parse_file(&fs::read_to_string(file).with_context(reading)?).with_context(|| file.display().to_string())
 }
 
-impl Token {
+impl StoredToken {
     fn new<'a>(secret: &str, scopes: impl Iterator<Item = &'a str>) -> Result<Self> {
         let length = secret.len();
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);

@@ -45,7 +45,8 @@ impl HyperIo {
     }
 }
 
-/// The status of a response that hyper itself has made: none of this server's with such a status has an empty body.
+/// The status of a response that hyper itself has made: none of this server's with such a status has an empty
+/// body.
 fn bare_refusal(bytes: &[u8]) -> Option<StatusCode> {
     let rest = bytes.strip_prefix(b"HTTP/1.1 ").filter(|rest| rest.ends_with(b"\r\n\r\n"))?;
     let status = StatusCode::from_bytes(rest.get(..3)?).ok()?;

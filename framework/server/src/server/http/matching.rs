@@ -74,14 +74,14 @@ pub(super) enum BodySchema {
 #[derive(Debug)]
 pub(super) struct Parameter {
     pub(super) name: &'static str,
-    pub(super) place: Place,
-    pub(super) kind: Kind,
+    pub(super) place: ParameterPlace,
+    pub(super) kind: ParameterKind,
     pub(super) about: &'static str,
 }
 
 /// The part of a request that holds a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ParameterPlace {
     Path,
     Query,
     Header,
@@ -89,7 +89,7 @@ pub(super) enum Place {
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ParameterKind {
     /// The id of a task or a batch.
     Id,
     Number(u32, u32),
@@ -172,10 +172,10 @@ impl Route {
         let value = percent::decode(part)?;
         let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         let fits = match parameter.kind {
-            Kind::Id => is_number && value.parse::<u64>().is_ok(),
+            ParameterKind::Id => is_number && value.parse::<u64>().is_ok(),
             // An unknown name is for `push`, which suggests the near one; other methods find nothing at it. A number
             // is the id of a task.
-            Kind::Function => {
+            ParameterKind::Function => {
                 handlers.find(&value).is_ok() || method == self.method && !is_number && !value.is_empty()
             }
             _ => !value.is_empty(),

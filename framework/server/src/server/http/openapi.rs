@@ -4,7 +4,7 @@ use framework_protocol::task::{Handler, Handlers};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::matching::{Action, BodySchema, Kind, Parameter, Place, ResponseSpec, Route};
+use super::matching::{Action, BodySchema, Parameter, ParameterKind, ParameterPlace, ResponseSpec, Route};
 use super::problem;
 use super::response::{EVENTS, JSON, LINES};
 use super::routes::ROUTES;
@@ -16,7 +16,7 @@ const PROBLEMS: [u16; 7] = [400, 403, 406, 414, 431, 500, 503];
 
 /// The document; with `requires_token`, clients have to show one.
 pub(super) fn document(handlers: &Handlers, verbs: &VerbTable, requires_token: bool) -> Value {
-    let mut writer = Writer { schemas: Schemas::new(), handlers, verbs, requires_token };
+    let mut writer = DocumentWriter { schemas: Schemas::new(), handlers, verbs, requires_token };
     let mut paths = Map::new();
     for route in ROUTES {
         for (path, operation) in writer.operations(route) {
@@ -41,14 +41,14 @@ pub(super) fn document(handlers: &Handlers, verbs: &VerbTable, requires_token: b
     document
 }
 
-struct Writer<'a> {
+struct DocumentWriter<'a> {
     schemas: Schemas,
     handlers: &'a Handlers,
     verbs: &'a VerbTable,
     requires_token: bool,
 }
 
-impl Writer<'_> {
+impl DocumentWriter<'_> {
     /// The operations of a route with their paths: one, or one for each handler.
     fn operations(&mut self, route: &Route) -> Vec<(String, Value)> {
         match route.action {
@@ -90,7 +90,8 @@ impl Writer<'_> {
         for status in problems {
             responses.insert(status.to_string(), problem_response(status, &problem));
         }
-        let in_path = |parameter: &Parameter| parameter.place == Place::Path && route.action == Action::Push;
+        let in_path =
+            |parameter: &Parameter| parameter.place == ParameterPlace::Path && route.action == Action::Push;
         let parameters = route.parameters.iter().filter(|parameter| !in_path(parameter));
         let parameters: Vec<_> = parameters.map(|parameter| describe(parameter, self.handlers)).collect();
         let mut operation = json!({
@@ -138,18 +139,18 @@ impl Writer<'_> {
 
 fn describe(parameter: &Parameter, handlers: &Handlers) -> Value {
     let place = match parameter.place {
-        Place::Path => "path",
-        Place::Query => "query",
-        Place::Header => "header",
+        ParameterPlace::Path => "path",
+        ParameterPlace::Query => "query",
+        ParameterPlace::Header => "header",
     };
     let mut description = json!({
         "name": parameter.name,
         "in": place,
-        "required": parameter.place == Place::Path,
+        "required": parameter.place == ParameterPlace::Path,
         "description": parameter.about,
         "schema": schemas::of_value(parameter.kind, handlers),
     });
-    if parameter.kind == Kind::Names {
+    if parameter.kind == ParameterKind::Names {
         // With commas between them.
         description["explode"] = false.into();
     }

@@ -1,4 +1,5 @@
-//! Keeps the pages of foreign sites out: their browser stands on the same machine, and reaches what it reaches.
+//! Keeps the pages of foreign sites out: their browser stands on the same machine, and reaches what it
+//! reaches.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,8 +8,8 @@ use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request};
 
+use crate::server::access::policy::ListenerPolicy;
 use crate::server::context::SessionLimits;
-use crate::server::listener::policy::ListenerPolicy;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -31,8 +32,8 @@ impl<'a> OriginPolicy<'a> {
         Self { address, requires_token, origins: &limits.origins, hosts: &limits.hosts }
     }
 
-    /// Lets a request in whose `Host` is a name of this listener, and whose `Origin`, if it has one, is no foreign
-    /// site.
+    /// Lets a request in whose `Host` is a name of this listener, and whose `Origin`, if it has one, is no
+    /// foreign site.
     ///
     /// # Errors
     /// `forbidden`, with the setting that would let it in.
@@ -46,8 +47,8 @@ impl<'a> OriginPolicy<'a> {
         headers.get(ORIGIN).filter(|origin| self.allows_origin(origin))
     }
 
-    /// A name that an attacker owns may point to this machine (DNS rebinding): to the browser, its pages are then of
-    /// the same site as this server.
+    /// A name that an attacker owns may point to this machine (DNS rebinding): to the browser, its pages are
+    /// then of the same site as this server.
     fn check_host<B>(&self, request: &Request<B>) -> Result<(), RequestError> {
         let mut named = request.headers().get_all(HOST).iter();
         let (name, more) = (named.next(), named.next());
@@ -119,7 +120,8 @@ impl<'a> OriginPolicy<'a> {
     }
 }
 
-/// A browser that sends no `Origin` may still say that a foreign page asks; such a request may look and not touch.
+/// A browser that sends no `Origin` may still say that a foreign page asks; such a request may look and not
+/// touch.
 fn check_fetch(method: &Method, headers: &HeaderMap) -> Result<(), RequestError> {
     let is_foreign =
         headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site" || site == "same-site");

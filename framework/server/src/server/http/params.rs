@@ -4,7 +4,7 @@ use framework_console::config::did_you_mean;
 use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
-use super::matching::{Kind, Parameter, Place, Route};
+use super::matching::{Parameter, ParameterKind, ParameterPlace, Route};
 use super::percent;
 use super::problem::Problem;
 
@@ -25,22 +25,29 @@ impl Params {
     ) -> Result<Self, Problem> {
         let mut values = Self::default();
         for (name, value) in path {
-            values.add(route, Place::Path, name, value)?;
+            values.add(route, ParameterPlace::Path, name, value)?;
         }
         for field in percent::fields(query.unwrap_or_default()) {
             let (name, value) =
                 field.ok_or_else(|| Problem::bad("The query is not percent-encoded UTF-8."))?;
-            values.add(route, Place::Query, &name, value)?;
+            values.add(route, ParameterPlace::Query, &name, value)?;
         }
-        for parameter in route.parameters.iter().filter(|parameter| parameter.place == Place::Header) {
+        for parameter in route.parameters.iter().filter(|parameter| parameter.place == ParameterPlace::Header)
+        {
             for value in headers.get_all(parameter.name) {
-                values.add(route, Place::Header, parameter.name, bare(parameter.name, value)?)?;
+                values.add(route, ParameterPlace::Header, parameter.name, bare(parameter.name, value)?)?;
             }
         }
         Ok(values)
     }
 
-    fn add(&mut self, route: &'static Route, place: Place, name: &str, value: String) -> Result<(), Problem> {
+    fn add(
+        &mut self,
+        route: &'static Route,
+        place: ParameterPlace,
+        name: &str,
+        value: String,
+    ) -> Result<(), Problem> {
         let known = || route.parameters.iter().filter(|parameter| parameter.place == place);
         let Some(parameter) = known().find(|parameter| parameter.name == name) else {
             let near = did_you_mean(name, known().map(|parameter| parameter.name));
@@ -70,27 +77,29 @@ impl Params {
 /// The name of a parameter's field on the wire.
 fn field(parameter: &Parameter) -> &'static str {
     match parameter.place {
-        Place::Header => "key",
-        Place::Path | Place::Query => parameter.name,
+        ParameterPlace::Header => "key",
+        ParameterPlace::Path | ParameterPlace::Query => parameter.name,
     }
 }
 
-/// A value of the type that its field takes. What does not look like that type is a string, which the reader of the
-/// field refuses by the field's name.
-fn typed(kind: Kind, value: &str) -> Value {
+/// A value of the type that its field takes. What does not look like that type is a string, which the reader
+/// of the field refuses by the field's name.
+fn typed(kind: ParameterKind, value: &str) -> Value {
     match kind {
-        Kind::Id | Kind::Number(..) => digits(value).map_or_else(|| value.into(), Value::from),
-        Kind::Names => value.split(',').collect(),
-        Kind::Span
-        | Kind::Wait
-        | Kind::When
-        | Kind::Text
-        | Kind::Key
-        | Kind::HeaderKey
-        | Kind::State
-        | Kind::Moment
-        | Kind::Function
-        | Kind::Queue => value.into(),
+        ParameterKind::Id | ParameterKind::Number(..) => {
+            digits(value).map_or_else(|| value.into(), Value::from)
+        }
+        ParameterKind::Names => value.split(',').collect(),
+        ParameterKind::Span
+        | ParameterKind::Wait
+        | ParameterKind::When
+        | ParameterKind::Text
+        | ParameterKind::Key
+        | ParameterKind::HeaderKey
+        | ParameterKind::State
+        | ParameterKind::Moment
+        | ParameterKind::Function
+        | ParameterKind::Queue => value.into(),
     }
 }
 

@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, header};
 use tokio::sync::Notify;
 
 use super::problem::Problem;
-use super::push_task::part;
+use super::push_task::next_frame;
 use super::replies::{ReplyCollector, too_long};
 use super::request_context::{RequestContext, SideTasks};
 use super::response::{self, Body};
@@ -31,7 +31,7 @@ pub(super) async fn push(
     check(request.headers())?;
     let mut body = request.into_body();
     // Before the response begins, so that a client which expects `100 Continue` gets it.
-    let first = part(&mut body, &context.session).await?;
+    let first = next_frame(&mut body, &context.session).await?;
     let replies = ReplyCollector::new(context);
     let collected = Arc::new(Notify::new());
     let response = ReplyStream { outbox: replies.outbox.clone(), collected: collected.clone() };
@@ -89,7 +89,7 @@ impl NdjsonUpload {
             }
             self.wait_for_room().await;
             tokio::select! {
-                next = part(&mut body, &self.replies.context.session) => match next {
+                next = next_frame(&mut body, &self.replies.context.session) => match next {
                     Ok(Some(next)) => frame = next,
                     Ok(None) => break,
                     Err(late) => return self.refuse(&RequestError::bad_request(late.detail())),

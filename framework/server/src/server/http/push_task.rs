@@ -136,7 +136,7 @@ async fn read_arguments(request: Request<Incoming>, context: &SessionContext) ->
 ///
 /// # Errors
 /// When none has come for `http_body_timeout`.
-pub(super) async fn part(
+pub(super) async fn next_frame(
     body: &mut Incoming,
     context: &SessionContext,
 ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Problem> {
@@ -160,7 +160,7 @@ async fn read_body(mut body: Incoming, context: &SessionContext) -> Result<Vec<u
     }
     let mut bytes = Vec::new();
     loop {
-        let Some(frame) = part(&mut body, context).await? else { return Ok(bytes) };
+        let Some(frame) = next_frame(&mut body, context).await? else { return Ok(bytes) };
         let frame =
             frame.map_err(|error| Problem::bad(format!("The body cannot be read: {error}.")).closing())?;
         let Ok(data) = frame.into_data() else { continue };

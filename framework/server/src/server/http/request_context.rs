@@ -10,9 +10,9 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::watch;
 
 use crate::server::access::Access;
+use crate::server::access::policy::ListenerPolicy;
 use crate::server::connections::ConnectionRecord;
 use crate::server::context::SessionContext;
-use crate::server::listener::policy::ListenerPolicy;
 use crate::server::outbox::Outbox;
 use crate::server::peer::Peer;
 use crate::server::service::{Caller, Service};

@@ -1,17 +1,17 @@
 //! The table of routes. The router and the OpenAPI document are made of it and of the table of verbs.
 
-use super::matching::{Action, BodySchema, Kind, Parameter, Place, ResponseSpec, Route};
+use super::matching::{Action, BodySchema, Parameter, ParameterKind, ParameterPlace, ResponseSpec, Route};
 
-const fn path(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
-    Parameter { name, place: Place::Path, kind, about }
+const fn path(name: &'static str, kind: ParameterKind, about: &'static str) -> Parameter {
+    Parameter { name, place: ParameterPlace::Path, kind, about }
 }
 
-const fn query(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
-    Parameter { name, place: Place::Query, kind, about }
+const fn query(name: &'static str, kind: ParameterKind, about: &'static str) -> Parameter {
+    Parameter { name, place: ParameterPlace::Query, kind, about }
 }
 
-const fn header(name: &'static str, kind: Kind, about: &'static str) -> Parameter {
-    Parameter { name, place: Place::Header, kind, about }
+const fn header(name: &'static str, kind: ParameterKind, about: &'static str) -> Parameter {
+    Parameter { name, place: ParameterPlace::Header, kind, about }
 }
 
 const fn ok(body: BodySchema) -> ResponseSpec {
@@ -22,35 +22,40 @@ const RESULT: &[ResponseSpec] = &[ok(BodySchema::Result)];
 const EVENTS: &[ResponseSpec] = &[ok(BodySchema::Events)];
 const OBJECT: &[ResponseSpec] = &[ok(BodySchema::Object)];
 
-const TASK: Parameter = path("task", Kind::Id, "The id of a task.");
-const BATCH: Parameter = path("batch", Kind::Id, "The id of a batch.");
-const AFTER: Parameter = query("after", Kind::Id, "Only connections that came after that of this number.");
-const LIMIT: Parameter = query("limit", Kind::Number(1, 1000), "How many at most; 20.");
+const TASK: Parameter = path("task", ParameterKind::Id, "The id of a task.");
+const BATCH: Parameter = path("batch", ParameterKind::Id, "The id of a batch.");
+const AFTER: Parameter =
+    query("after", ParameterKind::Id, "Only connections that came after that of this number.");
+const LIMIT: Parameter = query("limit", ParameterKind::Number(1, 1000), "How many at most; 20.");
 
 /// The options of a new task.
 const OPTIONS: &[Parameter] = &[
-    path("function", Kind::Function, "The name of a handler."),
-    query("wait", Kind::Wait, "Answers with the result if the task has ended within this time."),
-    query("delay", Kind::Span, "Starts it later."),
-    query("at", Kind::Moment, "Starts it at this time; not together with `delay`."),
-    query("queue", Kind::Queue, "Instead of the handler's own queue."),
-    query("priority", Kind::Number(0, 9), "9 is taken first; 5."),
-    query("attempts", Kind::Number(1, u32::MAX), "How many attempts may fail."),
-    query("timeout", Kind::Span, "The longest an attempt may take."),
-    query("backoff", Kind::Span, "What the pause after the first failed attempt is about."),
-    query("expires", Kind::When, "Not to be begun any more after this time."),
-    query("concurrency_key", Kind::Key, "Tasks with the same one take turns."),
-    query("batch", Kind::Id, "The id of an open batch that it belongs to."),
-    query("then", Kind::Names, "The functions to run with its result, one after the other."),
-    header("Idempotency-Key", Kind::HeaderKey, "A second task with the same key is the first one again."),
+    path("function", ParameterKind::Function, "The name of a handler."),
+    query("wait", ParameterKind::Wait, "Answers with the result if the task has ended within this time."),
+    query("delay", ParameterKind::Span, "Starts it later."),
+    query("at", ParameterKind::Moment, "Starts it at this time; not together with `delay`."),
+    query("queue", ParameterKind::Queue, "Instead of the handler's own queue."),
+    query("priority", ParameterKind::Number(0, 9), "9 is taken first; 5."),
+    query("attempts", ParameterKind::Number(1, u32::MAX), "How many attempts may fail."),
+    query("timeout", ParameterKind::Span, "The longest an attempt may take."),
+    query("backoff", ParameterKind::Span, "What the pause after the first failed attempt is about."),
+    query("expires", ParameterKind::When, "Not to be begun any more after this time."),
+    query("concurrency_key", ParameterKind::Key, "Tasks with the same one take turns."),
+    query("batch", ParameterKind::Id, "The id of an open batch that it belongs to."),
+    query("then", ParameterKind::Names, "The functions to run with its result, one after the other."),
+    header(
+        "Idempotency-Key",
+        ParameterKind::HeaderKey,
+        "A second task with the same key is the first one again.",
+    ),
 ];
 
 const FILTER: &[Parameter] = &[
-    query("state", Kind::State, "Only tasks in this state."),
-    query("queue", Kind::Queue, "Only tasks of this queue."),
-    query("function", Kind::Text, "Only tasks of this function."),
-    query("batch", Kind::Id, "Only tasks of this batch."),
-    query("before", Kind::Id, "Only ids below this one: the next page."),
+    query("state", ParameterKind::State, "Only tasks in this state."),
+    query("queue", ParameterKind::Queue, "Only tasks of this queue."),
+    query("function", ParameterKind::Text, "Only tasks of this function."),
+    query("batch", ParameterKind::Id, "Only tasks of this batch."),
+    query("before", ParameterKind::Id, "Only ids below this one: the next page."),
     LIMIT,
 ];
 
@@ -113,7 +118,7 @@ const fn plain(
     }
 }
 
-/// Every route.
+/// All routes, in the order of the document.
 pub(super) static ROUTES: &[Route] = &[
     Route {
         method: "POST",

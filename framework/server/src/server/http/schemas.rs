@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::matching::Kind;
+use super::matching::ParameterKind;
 use super::problem::Document;
 use crate::server::service::ResultSchema;
 
@@ -134,25 +134,27 @@ const SPAN: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,5} ?(ms|s|m|h)|[0-9]{1,
 const HEADER_KEY: &str = "^([!#-~]{1,256}|\"[!#-~]{1,256}\")$";
 
 /// The schema of a parameter's value in this program.
-pub(super) fn of_value(kind: Kind, handlers: &Handlers) -> Value {
+pub(super) fn of_value(kind: ParameterKind, handlers: &Handlers) -> Value {
     match kind {
-        Kind::Id => json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX }),
-        Kind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
-        Kind::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
-        Kind::HeaderKey => json!({ "type": "string", "pattern": HEADER_KEY }),
-        Kind::State => json!({ "enum": State::NAMES }),
-        Kind::Span | Kind::When => {
+        ParameterKind::Id => {
+            json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX })
+        }
+        ParameterKind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        ParameterKind::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+        ParameterKind::HeaderKey => json!({ "type": "string", "pattern": HEADER_KEY }),
+        ParameterKind::State => json!({ "enum": State::NAMES }),
+        ParameterKind::Span | ParameterKind::When => {
             json!({ "type": "string", "pattern": SPAN, "examples": ["30s"] })
         }
-        Kind::Wait => json!({ "type": "string", "pattern": SPAN, "examples": ["100ms"] }),
-        Kind::Moment => json!({ "type": "string", "format": "date-time" }),
-        Kind::Text => json!({ "type": "string" }),
-        Kind::Function => json!({ "type": "string", "minLength": 1 }),
-        Kind::Queue => {
+        ParameterKind::Wait => json!({ "type": "string", "pattern": SPAN, "examples": ["100ms"] }),
+        ParameterKind::Moment => json!({ "type": "string", "format": "date-time" }),
+        ParameterKind::Text => json!({ "type": "string" }),
+        ParameterKind::Function => json!({ "type": "string", "minLength": 1 }),
+        ParameterKind::Queue => {
             let queues: BTreeSet<_> = handlers.queues().collect();
             json!({ "enum": queues })
         }
-        Kind::Names => {
+        ParameterKind::Names => {
             let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
             json!({ "type": "array", "items": { "enum": names }, "minItems": 1, "maxItems": 16 })
         }

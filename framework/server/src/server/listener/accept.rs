@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::bind::BoundListener;
 use super::limits::{ConnectionLimiter, ConnectionPermit};
-use super::policy::ListenerPolicy;
+use crate::server::access::policy::ListenerPolicy;
 use crate::server::context::SessionContext;
 use crate::server::poll::raised;
 use crate::server::session::{self, Session};

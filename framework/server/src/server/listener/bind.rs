@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use framework_console::config::Config;
 
-use super::policy::{Authenticator, ListenerPolicy};
-use super::socket::Socket;
+use super::socket::ListenSocket;
 use super::unix::TooLong;
+use crate::server::access::policy::{Authenticator, ListenerPolicy};
 use crate::server::metrics::Limits;
 use crate::server::settings::{ListenerSettings, ServerSettings};
 use crate::server::takeover::sockets::InheritedSockets;
@@ -18,7 +18,7 @@ const RESERVE: usize = 16;
 
 /// A bound socket and its policy.
 pub(crate) struct BoundListener {
-    pub(crate) socket: Arc<Socket>,
+    pub(crate) socket: Arc<ListenSocket>,
     pub(crate) policy: Arc<ListenerPolicy>,
 }
 
@@ -36,13 +36,13 @@ pub(crate) async fn open(
     let authenticator = Authenticator::open(&settings, &config, limits)?;
     let mut bound = Vec::new();
     for listener in std::iter::once(&settings.first_listener()).chain(&settings.listeners) {
-        let socket = Socket::bind(listener, &settings, &config, &mut inherited).await?;
+        let socket = ListenSocket::bind(listener, &settings, &config, &mut inherited).await?;
         let authenticator = authenticator.clone().filter(|_| settings.wants_token(listener));
         let policy = policy(&socket, listener, &config, authenticator)?;
         bound.push(BoundListener { socket: Arc::new(socket), policy: Arc::new(policy) });
     }
     if let Some(listener) = settings.control_listener() {
-        match Socket::bind(&listener, &settings, &config, &mut inherited).await {
+        match ListenSocket::bind(&listener, &settings, &config, &mut inherited).await {
             Ok(socket) => {
                 let mut policy = policy(&socket, &listener, &config, None)?;
                 policy.reserve = RESERVE;
@@ -72,7 +72,7 @@ pub(crate) fn check(settings: &ServerSettings, config: &Config) -> Result<()> {
 }
 
 fn policy(
-    socket: &Socket,
+    socket: &ListenSocket,
     listener: &ListenerSettings,
     config: &Config,
     authenticator: Option<Arc<Authenticator>>,

@@ -9,7 +9,7 @@ use framework_protocol::{ErrorCode, ReplyWriter, RequestError};
 use futures_util::FutureExt;
 use tokio::io::AsyncWriteExt;
 
-use super::policy::ListenerPolicy;
+use crate::server::access::policy::ListenerPolicy;
 use crate::server::connections::{ConnectionRecord, ConnectionRegistry};
 use crate::server::context::SessionContext;
 use crate::server::metrics::{ConnectionCounts, Limit, Limits};

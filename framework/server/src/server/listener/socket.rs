@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 
 use super::unix::{self, SocketFile};
 use crate::server::peer::Peer;
-use crate::server::settings::{ListenerSettings, Place, ServerSettings};
+use crate::server::settings::{ListenPlace, ListenerSettings, ServerSettings};
 use crate::server::stream::Stream;
 use crate::server::takeover::sockets::{InheritedSocket, InheritedSockets};
 
@@ -19,13 +19,13 @@ use crate::server::takeover::sockets::{InheritedSocket, InheritedSockets};
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 
 /// A listening socket.
-pub(crate) struct Socket {
+pub(crate) struct ListenSocket {
     /// The address as the settings name it.
     place: String,
-    kind: Kind,
+    kind: SocketKind,
 }
 
-enum Kind {
+enum SocketKind {
     Tcp {
         socket: TcpListener,
         /// TCP keep-alive is set on accepted connections.
@@ -38,7 +38,7 @@ enum Kind {
     },
 }
 
-impl Socket {
+impl ListenSocket {
     /// Listens on the address of `listener`, with the inherited socket for it if there is one.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Socket {
     ) -> Result<Self> {
         let place = listener.place();
         let kind = match place {
-            Place::Unix(path) => {
+            ListenPlace::Unix(path) => {
                 let (socket, file) = match inherited.unix(&place, &config.root().join(path)) {
                     Some(socket) => {
                         socket.check()?;
@@ -60,9 +60,9 @@ impl Socket {
                     }
                     None => unix::bind(config.root(), path, settings.backlog)?,
                 };
-                Kind::Unix { socket: UnixListener::from_std(socket)?, file }
+                SocketKind::Unix { socket: UnixListener::from_std(socket)?, file }
             }
-            Place::Tcp(host, port) => {
+            ListenPlace::Tcp(host, port) => {
                 let address = resolve(host, port).await?;
                 check(address, listener, settings)?;
                 let socket = match inherited.tcp(&place, address) {
@@ -73,7 +73,7 @@ impl Socket {
                     None => listen(address, settings.backlog),
                 };
                 let socket = socket.with_context(|| format!("cannot listen on {address}"))?;
-                Kind::Tcp { socket, keepalive: settings.open_tcp_keepalive }
+                SocketKind::Tcp { socket, keepalive: settings.open_tcp_keepalive }
             }
         };
         Ok(Self { place: place.to_string(), kind })
@@ -82,8 +82,8 @@ impl Socket {
     /// The address that clients connect to.
     pub(super) fn address(&self) -> Result<String> {
         Ok(match &self.kind {
-            Kind::Tcp { socket, .. } => socket.local_addr()?.to_string(),
-            Kind::Unix { file, .. } => file.address(),
+            SocketKind::Tcp { socket, .. } => socket.local_addr()?.to_string(),
+            SocketKind::Unix { file, .. } => file.address(),
         })
     }
 
@@ -93,8 +93,8 @@ impl Socket {
     /// The process has no file descriptor left.
     pub(crate) fn try_clone(&self) -> io::Result<InheritedSocket> {
         let (socket, is_managed) = match &self.kind {
-            Kind::Tcp { socket, .. } => (socket.as_fd(), false),
-            Kind::Unix { socket, file } => (socket.as_fd(), file.is_detached()),
+            SocketKind::Tcp { socket, .. } => (socket.as_fd(), false),
+            SocketKind::Unix { socket, file } => (socket.as_fd(), file.is_detached()),
         };
         Ok(InheritedSocket {
             place: Some(self.place.clone()),
@@ -105,7 +105,7 @@ impl Socket {
 
     /// Keeps the file of the socket when this is dropped, because another process goes on listening.
     pub(crate) fn detach(&self) {
-        if let Kind::Unix { file, .. } = &self.kind {
+        if let SocketKind::Unix { file, .. } = &self.kind {
             file.detach();
         }
     }
@@ -113,12 +113,12 @@ impl Socket {
     /// Waits for the next connection.
     pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.kind {
-            Kind::Tcp { socket, keepalive } => {
+            SocketKind::Tcp { socket, keepalive } => {
                 let (stream, address) = socket.accept().await?;
                 set_options(&stream, *keepalive);
                 Ok((stream.into(), Peer::Tcp(address)))
             }
-            Kind::Unix { socket, .. } => {
+            SocketKind::Unix { socket, .. } => {
                 let (stream, _) = socket.accept().await?;
                 let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
                 Ok((stream.into(), Peer::Unix { process }))

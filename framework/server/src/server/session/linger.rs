@@ -13,10 +13,11 @@ const TIME_MAX: Duration = Duration::from_secs(1);
 /// The most bytes of input that are discarded.
 const BYTES_MAX: usize = 4 << 20;
 
-/// Shuts down the writing side, and discards what the peer still sends: a system that has unread bytes when a socket
-/// is closed resets the connection, and drops what was on its way to the peer.
+/// Shuts down the writing side, and discards what the peer still sends: a system that has unread bytes when a
+/// socket is closed resets the connection, and drops what was on its way to the peer.
 ///
-/// With `waits`, until the peer has closed, within [`TIME_MAX`] and [`BYTES_MAX`]; else only what is there already.
+/// With `waits`, until the peer has closed, within [`TIME_MAX`] and [`BYTES_MAX`]; else only what is there
+/// already.
 pub(crate) async fn linger(stream: &mut Stream, waits: bool) {
     let mut rest = Box::pin(async {
         stream.shutdown().await?;

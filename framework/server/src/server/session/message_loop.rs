@@ -24,8 +24,8 @@ use crate::server::outbox::OutboxState;
 use crate::server::poll::{at_once, raised};
 use crate::server::stream::Stream;
 
-/// Serves lines or frames, whichever is `known` or detected from the first bytes, until the peer has closed and has
-/// its replies, or cannot be served.
+/// Serves lines or frames, whichever is `known` or detected from the first bytes, until the peer has closed
+/// and has its replies, or cannot be served.
 pub(super) async fn run(
     session: &mut Session,
     stream: &mut Stream,
@@ -120,8 +120,8 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
         Self { session, access: session.access, transport, callbacks: FuturesUnordered::new() }
     }
 
-    /// Handles the messages of one page in their order: requests in groups, raw data in callbacks. Returns whether
-    /// more is to be read.
+    /// Handles the messages of one page in their order: requests in groups, raw data in callbacks. Returns
+    /// whether more is to be read.
     async fn process(&mut self, page: MessageBatch) -> io::Result<bool> {
         let session = self.session;
         let service = &session.context.service;

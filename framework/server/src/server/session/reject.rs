@@ -1,4 +1,5 @@
-//! Rejects a protocol that the listener does not accept, in that very protocol, so that the client can read why.
+//! Rejects a protocol that the listener does not accept, in that very protocol, so that the client can read
+//! why.
 
 use std::io;
 

@@ -195,7 +195,8 @@ impl PendingRequest<'_> {
         matches!(self.kind, RequestKind::Task { reply, .. } if reply.awaits())
     }
 
-    /// A result without an `id` belongs to its request by its place; one with an acknowledgement comes after that.
+    /// A result without an `id` belongs to its request by its place; one with an acknowledgement comes after
+    /// that.
     fn needs_slot(&self) -> bool {
         match self.kind {
             RequestKind::Task { reply: ReplyMode::Result, .. } => self.id.is_none(),

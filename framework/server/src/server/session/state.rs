@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::server::access::Access;
+use crate::server::access::policy::ListenerPolicy;
 use crate::server::connection::Connection;
 use crate::server::connections::ConnectionRecord;
 use crate::server::context::SessionContext;
-use crate::server::listener::policy::ListenerPolicy;
 use crate::server::outbox::Outbox;
 use crate::server::service::Caller;
 
-/// One connection.
+/// The state of one connection.
 pub(crate) struct Session {
     pub(crate) context: Arc<SessionContext>,
     /// Its entry in the registry of connections.

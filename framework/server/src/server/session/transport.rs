@@ -12,7 +12,7 @@ use super::decoder::Read;
 
 /// A carrier of messages in both directions.
 pub(crate) trait MessageTransport {
-    /// Reads once.
+    /// Reads once from the socket.
     fn poll_read(&mut self, context: &mut Context) -> Poll<io::Result<Read>>;
 
     /// Writes on; ready when all is written.
@@ -50,7 +50,8 @@ pub(crate) trait MessageTransport {
         false
     }
 
-    /// Checks that the peer is alive, which only shows while it is read from (`reads`); ready when it is gone.
+    /// Checks that the peer is alive, which only shows while it is read from (`reads`); ready when it is
+    /// gone.
     fn poll_heartbeat(&mut self, _reads: bool, _context: &mut Context) -> Poll<io::Error> {
         Poll::Pending
     }

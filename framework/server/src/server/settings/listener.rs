@@ -44,13 +44,13 @@ pub struct ListenerSettings {
 
 /// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub(crate) enum ListenPlace<'a> {
     Tcp(&'a str, u16),
     /// Relative to the project's root.
     Unix(&'a Path),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ListenPlace<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Tcp(host, port) if host.contains(':') => write!(formatter, "[{host}]:{port}"),
@@ -78,15 +78,15 @@ impl Default for ListenerSettings {
 }
 
 impl ListenerSettings {
-    pub(crate) fn place(&self) -> Place<'_> {
+    pub(crate) fn place(&self) -> ListenPlace<'_> {
         match self.host.strip_prefix(UNIX) {
-            Some(path) => Place::Unix(Path::new(path)),
-            None => Place::Tcp(&self.host, self.port.unwrap_or_default()),
+            Some(path) => ListenPlace::Unix(Path::new(path)),
+            None => ListenPlace::Tcp(&self.host, self.port.unwrap_or_default()),
         }
     }
 
     pub(crate) fn is_unix(&self) -> bool {
-        matches!(self.place(), Place::Unix(_))
+        matches!(self.place(), ListenPlace::Unix(_))
     }
 
     /// `true` if plain-text connections are rejected. Client certificates imply it: otherwise a client

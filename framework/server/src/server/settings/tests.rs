@@ -65,7 +65,7 @@ fn section_refuses_a_foreign_key_with_advice() {
     let problems = Config::at("/no/project", variables).section::<ServerSettings>().unwrap_err().to_string();
     let lines: Vec<_> = problems.lines().collect();
     assert!(
-        lines[0].starts_with("THINK_SERVER_DISPATCH_MODE: `dispatch_mode` is not used here: "),
+        lines[0].starts_with("THINK_SERVER_DISPATCH_MODE: `dispatch_mode` is not supported: "),
         "{problems}"
     );
     assert!(lines[1].ends_with("did you mean THINK_SERVER_WORKER_NUM?"), "{problems}");
@@ -79,7 +79,7 @@ fn section_refuses_the_earlier_name_of_a_setting_with_the_present_one() {
     assert_eq!(names.clone().find(|name| !settings.contains_key(*name)), None);
     let variables = [("THINK_SERVER_KEEP_TIME", "1day")];
     let problems = Config::at("/no/project", variables).section::<ServerSettings>().unwrap_err().to_string();
-    let expected = "THINK_SERVER_KEEP_TIME: `keep_time` is not used here: the name is `retention_time` here";
+    let expected = "THINK_SERVER_KEEP_TIME: `keep_time` is not supported: the name is `retention_time` here";
     assert_eq!(problems, expected);
 }
 

@@ -8,7 +8,7 @@ use std::{fmt, io};
 use anyhow::{Result, bail};
 use socket2::{SockRef, Type};
 
-use crate::server::settings::Place;
+use crate::server::settings::ListenPlace;
 
 /// A listening socket that another process has opened, so that no connection is refused in between.
 #[derive(Debug)]
@@ -33,16 +33,16 @@ impl From<Vec<InheritedSocket>> for InheritedSockets {
 
 impl InheritedSockets {
     /// Takes the socket for a TCP listener of the settings, which resolves to `address`.
-    pub(crate) fn tcp(&mut self, place: &Place, address: SocketAddr) -> Option<InheritedSocket> {
+    pub(crate) fn tcp(&mut self, place: &ListenPlace, address: SocketAddr) -> Option<InheritedSocket> {
         self.take(place, |socket| socket.local_addr().is_ok_and(|bound| bound.as_socket() == Some(address)))
     }
 
     /// Takes the socket for a Unix listener of the settings, whose absolute path is `path`.
-    pub(crate) fn unix(&mut self, place: &Place, path: &Path) -> Option<InheritedSocket> {
+    pub(crate) fn unix(&mut self, place: &ListenPlace, path: &Path) -> Option<InheritedSocket> {
         self.take(place, |socket| socket.local_addr().is_ok_and(|bound| bound.as_pathname() == Some(path)))
     }
 
-    fn take(&mut self, place: &Place, is_bound: impl Fn(SockRef) -> bool) -> Option<InheritedSocket> {
+    fn take(&mut self, place: &ListenPlace, is_bound: impl Fn(SockRef) -> bool) -> Option<InheritedSocket> {
         let place = place.to_string();
         let fits = |inherited: &InheritedSocket| match &inherited.place {
             Some(other) => *other == place,

@@ -22,14 +22,14 @@ pub(super) static VERBS: &[Verb] = &[Verb {
 }];
 
 #[derive(Deserialize)]
-struct Token<'a>(#[serde(borrow)] Cow<'a, str>);
+struct TokenText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The token of a request with this verb.
 ///
 /// # Errors
 /// When there is none, or there are other fields.
 pub(crate) fn token<'a>(request: &mut CommandRequest<'a>) -> Result<Cow<'a, str>, RequestError> {
-    let Token(token) = request.need("token", "a string")?;
+    let TokenText(token) = request.need("token", "a string")?;
     request.only(&[])?;
     Ok(token)
 }

@@ -25,8 +25,8 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     items(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(|item| item.strip_prefix(BEARER))
 }
 
-/// The response to a handshake. The request becomes a WebSocket if its status is 101; a client of another version is
-/// sent the supported one.
+/// The response to a handshake. The request becomes a WebSocket if its status is 101; a client of another
+/// version is sent the supported one.
 ///
 /// # Errors
 /// When the request is no such handshake, or asks for it at another path than `/`.

@@ -129,7 +129,7 @@ const SHRINK_PAGES: i64 = 2_048;
 /// The interval between deletions of keys whose window is over.
 const PURGE_MS: u64 = 60_000;
 
-/// One transaction.
+/// The rows of one transaction.
 struct Group<'g, 'a> {
     file: &'g Connection,
     bulks: &'g Bulks,

@@ -29,7 +29,7 @@ pub struct QueueFile {
 pub struct WaitingTask {
     pub id: TaskId,
     pub function: String,
-    /// JSON.
+    /// The arguments as JSON.
     pub args: String,
 }
 

@@ -64,7 +64,7 @@ impl WriteError {
         RequestError { retry_after_ms, ..RequestError::new(code, self.describe()) }
     }
 
-    /// For people.
+    /// The error as a sentence for people.
     pub(super) fn describe(&self) -> String {
         let message = &self.message;
         match self.kind {

@@ -42,7 +42,7 @@ pub(super) enum WriterSleep {
 #[derive(Debug)]
 pub(super) enum WriteRequest {
     Push(PushRequest),
-    /// Writes events.
+    /// Writes events of tasks.
     Records(Vec<Record>),
     /// Ends these waiting tasks.
     Terminate(Vec<TaskId>, State, &'static str),

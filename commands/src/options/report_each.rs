@@ -6,7 +6,7 @@ use framework::task::TaskId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::options::server_address::exit_error;
+use super::server_address::exit_error;
 
 /// The outcomes so far: printed one by one, or collected for JSON.
 pub(crate) struct ItemReport {

@@ -21,7 +21,7 @@ pub(crate) struct ListenerPolicy {
     /// The reply mode of requests that name none.
     pub(crate) reply: ReplyMode,
     /// The number of connections accepted beyond `max_connection`.
-    pub(super) reserve: usize,
+    pub(crate) reserve: usize,
     protocols: Vec<Protocol>,
     /// `None`: the listener has no certificate.
     tls: Option<Tls>,
@@ -32,7 +32,7 @@ pub(crate) struct ListenerPolicy {
 }
 
 /// The valid tokens and the throttle of wrong ones; shared by all listeners.
-pub(super) struct Authenticator {
+pub(crate) struct Authenticator {
     tokens: Tokens,
     throttle: AuthThrottle,
     limits: Arc<Limits>,
@@ -43,7 +43,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// A token is malformed, or `tokens_file` cannot be read or can be read by others.
-    pub(super) fn open(
+    pub(crate) fn open(
         settings: &ServerSettings,
         config: &Config,
         limits: Arc<Limits>,
@@ -62,7 +62,7 @@ impl ListenerPolicy {
     ///
     /// # Errors
     /// The certificate or its key cannot be used.
-    pub(super) fn new(
+    pub(crate) fn new(
         address: String,
         listener: &ListenerSettings,
         config: &Config,
