@@ -8,7 +8,7 @@
 //! The scheduler stands beside the sessions, and makes tasks at the times of its schedules.
 //!
 //! Every stage sends batches to the next and never calls back; this module, the handle and the takeover alone
-//! know them all. I/O ([`frontend`]) and tasks ([`worker`]) run on separate threads, so that a handler which
+//! know them all. I/O (`frontend`) and tasks (`worker`) run on separate threads, so that a handler which
 //! burns CPU delays no acknowledgement.
 
 mod access;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// `#[task(..)]`, and of the tables of config/schedule.toml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CronSpec {
-    /// Five fields, or six that begin with the seconds; see [`Cron`](framework_server::schedule::Cron).
+    /// Five fields, or six that begin with the seconds; see `schedule::Cron` of the server.
     pub cron: &'static str,
     /// A name of the IANA database, such as `Asia/Shanghai`.
     pub timezone: &'static str,
