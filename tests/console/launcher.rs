@@ -205,7 +205,11 @@ fn launcher_starts_nothing_after_a_failed_build() {
     for _ in 0..2 {
         let ran = project.start().exits(1);
         assert_eq!(ran.stdout, "");
-        assert!(ran.stderr.contains("it does not compile") && ran.stderr.contains("nothing was started"));
+        assert!(
+            ran.stderr.contains("it does not compile") && ran.stderr.contains("nothing was started"),
+            "{}",
+            ran.stderr
+        );
     }
     fs::remove_file(project.path("project/broken")).unwrap();
     assert_eq!(project.started(), pair("two", "build"));
@@ -221,7 +225,7 @@ fn launcher_works_through_symlinks_and_paths_with_spaces() {
         assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("one\n", ""));
     }
     let mut by_name = Command::new("sh");
-    by_name.arg("think").current_dir(project.path("house")).env("PATH", project.path("tools"));
+    by_name.arg("think").current_dir(project.path("project")).env("PATH", project.path("tools"));
     by_name.env_remove("CARGO_TARGET_DIR");
     assert_eq!(Ran::of(&mut by_name).exits(0).stdout, "one\n");
 }

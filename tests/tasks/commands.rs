@@ -228,7 +228,7 @@ fn task_flush_asks_unless_forced() {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"y\n").unwrap();
     let ran = Ran::finish(child);
-    assert!(ran.stderr.contains("Cancel 1 task waiting in the queue mail"), "{ran:?}");
+    assert!(ran.stderr.contains("Cancel and delete 1 task waiting in the queue mail?"), "{ran:?}");
     assert_eq!(ran.stdout, "cancelled: 1 task\n");
 
     assert_eq!(server.think(&["task:flush", "--force"]).exits(0).stdout, "cancelled: 3 tasks\n");
