@@ -77,7 +77,7 @@ impl<'a> ReplyWriter<'a> {
         });
     }
 
-    /// Writes `{"id":..,"task_id":12,"status":"done","result":..}`.
+    /// Writes the reply `{"id":..,"task_id":12,"status":"done","result":..}`.
     pub fn done(self, id: Option<&str>, task_id: u64, result: &[u8]) {
         self.open(id)
             .number("\"task_id\":", task_id)
@@ -96,13 +96,13 @@ impl<'a> ReplyWriter<'a> {
         self.about(id, task_id, Status::Watching).raw(b",\"state\":").json(&state).raw(b"}\n");
     }
 
-    /// Writes `{"id":..,"task_id":12,"status":"progress","percent":42.0,"text":".."}`.
+    /// Writes the reply `{"id":..,"task_id":12,"status":"progress","percent":42.0,"text":".."}`.
     pub fn progress(self, id: Option<&str>, task_id: u64, percent: f64, text: &str) {
         let reply = self.about(id, task_id, Status::Progress).raw(b",\"percent\":").json(&percent);
         reply.raw(b",\"text\":").json(&text).raw(b"}\n");
     }
 
-    /// Writes `{"id":..,"task_id":12,"status":"log","attempt":1,"text":".."}`.
+    /// Writes the reply `{"id":..,"task_id":12,"status":"log","attempt":1,"text":".."}`.
     pub fn log(self, id: Option<&str>, task_id: u64, attempt: u32, text: &str) {
         let reply = self.about(id, task_id, Status::Log).number(",\"attempt\":", attempt.into());
         reply.raw(b",\"text\":").json(&text).raw(b"}\n");

@@ -199,6 +199,6 @@ async fn task_watch_reports_the_reconnection_after_a_kill() {
     let _server = kill_and_start(server, &relay);
     let lines = wait_for("Reconnected.", lines).await;
     client.cancel(id).await.unwrap();
-    wait_for("has been cancelled", lines).await;
+    wait_for("was cancelled", lines).await;
     spawn_blocking(move || Ran::finish(watching).exits(1)).await.unwrap();
 }

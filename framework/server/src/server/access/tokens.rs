@@ -77,7 +77,7 @@ pub(crate) fn check_list(listed: &str) -> Result<()> {
     parse_list(listed).map(drop)
 }
 
-/// Parses `SECRET:send+inspect,SECRET:admin`.
+/// Parses a list such as `SECRET:send+inspect,SECRET:admin`.
 fn parse_list(listed: &str) -> Result<Vec<StoredToken>> {
     let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let parse = |(number, entry): (usize, &str)| {
