@@ -10,9 +10,9 @@ mod requeue;
 mod worker_groups;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::eventually::in_time;
+use crate::harness::eventually::{PATIENCE, in_time};
 use crate::harness::watchdog;
 use framework::client::{Client, Request, TaskEnd};
 use framework::config::Config;
@@ -50,7 +50,7 @@ impl TestServer {
         watchdog::watch();
         let handlers = Arc::new(Handlers::collect().unwrap());
         let config = Config::at(root.path(), []);
-        let store = settings.open_store(&config, handlers.clone()).unwrap();
+        let store = open(&settings, &config, &handlers).await;
         let server = Server {
             config,
             handlers,
@@ -86,6 +86,18 @@ impl TestServer {
         let ledger = self.client().await.status().await.unwrap().ledger;
         assert_eq!(ledger.accepted, ledger.sum());
         ledger
+    }
+}
+
+/// Opens the store. An attempt that the server before gave up may hold the lock of its queue for a moment longer.
+async fn open(settings: &ServerSettings, config: &Config, handlers: &Arc<Handlers>) -> Arc<dyn Store> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match settings.open_store(config, handlers.clone()) {
+            Ok(store) => return store,
+            Err(error) => assert!(Instant::now() < deadline, "{error:#}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
