@@ -1,5 +1,6 @@
 //! The address of the server, and the exit codes of a client's errors.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use framework::client::{Address, Addresses, Client, ClientError, ClientSettings};
@@ -66,6 +67,10 @@ impl ServerAddress {
         match self.open(self.settings(app)?.without_retries()).await {
             Ok(client) => Ok(Some(client)),
             Err(ClientError::NotRunning(_)) => Ok(None),
+            // A server that has just stopped resets connections that it did not accept any more.
+            Err(ClientError::Unreachable { source, .. }) if source.kind() == ErrorKind::ConnectionReset => {
+                Ok(None)
+            }
             Err(error) => Err(exit_error(error)),
         }
     }
