@@ -89,8 +89,7 @@ impl TestServer {
     }
 }
 
-/// Opens the store. An attempt that the server before gave up may hold the lock of its queue for a moment
-/// longer.
+/// Opens the store; an attempt that was given up may hold the lock of its queue for a moment.
 async fn open(settings: &ServerSettings, config: &Config, handlers: &Arc<Handlers>) -> Arc<dyn Store> {
     let deadline = Instant::now() + PATIENCE;
     loop {
