@@ -157,7 +157,7 @@ async fn cancelled_task_that_is_requeued_ends_and_is_reported() {
 }
 
 #[tokio::test]
-async fn memory_store_rejects_beyond_memory_max() {
+async fn memory_store_rejects_beyond_max_memory() {
     let handlers = Arc::new(Handlers::collect().unwrap());
     let policy = StoreOptions { max_memory: 2_000, ..StoreOptions::default() };
     let store = Memory::new(policy, handlers.clone(), Clock::machine());
