@@ -1,3 +1,5 @@
 //! The commands of this program.
 
 mod hello;
+mod questions;
+mod show;

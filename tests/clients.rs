@@ -4,5 +4,6 @@ mod browser;
 mod commands;
 mod languages;
 mod no_wait;
+mod own_server;
 mod rust;
 mod workerman;

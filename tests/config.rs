@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::chown;
 
 use serde_json::Value;
 
@@ -139,4 +140,26 @@ fn config_files_name_every_key_with_its_default() {
             }
         }
     }
+}
+
+#[test]
+fn project_or_settings_of_another_user_are_refused_unless_they_are_named() {
+    let project = Project::new();
+    project.write("config/client.toml", "token = \"0123456789abcdef\"\n");
+    let give = |file: &str| chown(project.path(file), Some(65534), None).is_ok();
+    let shown = || Ran::of(project.command().arg("config:show").env_remove("THINK_ROOT"));
+    shown().exits(0);
+    // Only root can give a file away.
+    if !give("config/client.toml") {
+        return;
+    }
+    let refused = shown().exits(1);
+    assert!(
+        refused.stderr.contains("config/client.toml: cannot be read: it belongs to another"),
+        "{refused:?}"
+    );
+    give("config");
+    let refused = shown().exits(1);
+    assert!(refused.stderr.contains("config belongs to another user (uid 65534)"), "{refused:?}");
+    Ran::of(project.command().arg("config:show")).exits(0);
 }

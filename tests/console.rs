@@ -1,12 +1,20 @@
 //! The console: list, help, names, options, exit codes, colours.
 
+mod asking;
+mod completing;
+mod doctor;
 mod launcher;
+mod plugins;
+mod showing;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use crate::harness::pty::stdout_on_terminal;
+use serde_json::json;
+
+use crate::harness::pty::{Terminal, stdout_on_terminal, stdout_on_terminal_of};
+use crate::harness::server::Server;
 use crate::harness::{Project, Ran};
 
 fn think(arguments: &str) -> Ran {
@@ -163,6 +171,8 @@ fn quiet_prints_results_and_errors_only() {
 #[test]
 fn pipe_gets_no_colours_unless_requested() {
     assert!(!think("list").stdout.contains('\x1b'));
+    assert!(!think("demo:hello -h --no-ansi").stdout.contains('\x1b'));
+    assert!(think("demo:hello -h --ansi").stdout.contains('\x1b'));
     assert!(!think("list --ansi --no-ansi").stdout.contains('\x1b'));
     assert!(think("list --no-ansi --ansi").stdout.contains('\x1b'));
     assert!(!think("--no-ansi demo:hello --bogus").stderr.contains('\x1b'));
@@ -216,4 +226,80 @@ fn list_reads_no_configuration() {
     let project = Project::new();
     project.write("config/server.toml", "this is not TOML");
     project.think("list").exits(0);
+}
+
+#[test]
+fn help_list_and_tables_fit_into_every_terminal() {
+    let project = Project::new();
+    for columns in [40, 57, 80, 120] {
+        for arguments in ["list", "list -v", "help task:batch", "task:start -h", "task:functions"] {
+            let mut command = project.command();
+            command.args(arguments.split(' ')).args(["--no-ansi"]);
+            let shown = stdout_on_terminal_of(columns, command);
+            let longest = shown.lines().max_by_key(|line| line.chars().count()).unwrap();
+            // A word alone may be longer.
+            let is_word = longest.split_whitespace().count() == 1;
+            let fits = longest.chars().count() <= usize::from(columns) || is_word;
+            assert!(fits, "{arguments} at {columns} columns: {longest:?}");
+        }
+    }
+}
+
+#[test]
+fn width_is_that_of_columns_if_it_is_set() {
+    let project = Project::new();
+    let mut command = project.command();
+    let ran = Ran::of(command.args(["help", "task:batch"]).env("COLUMNS", "60"));
+    assert!(ran.stdout.lines().all(|line| line.len() <= 60), "{}", ran.stdout);
+}
+
+#[test]
+fn watch_shows_the_alternate_screen_and_returns_from_it() {
+    let server = Server::start();
+    let like = server.project.command();
+    let address = ["--address", &server.address];
+    for columns in [40, 100] {
+        let arguments = [&["task:status", "--watch", "--every", "50ms"], &address[..]].concat();
+        let mut terminal = Terminal::run_on(columns, &like, &arguments);
+        terminal.line_with("\x1b[?1049h");
+        terminal.line_with("\x1b[2J");
+        terminal.interrupt();
+        assert_eq!(terminal.exit_code(), Some(130));
+        assert!(terminal.rest().last().unwrap().ends_with("\x1b[?1049l"));
+    }
+    let mut dumb = server.project.command();
+    dumb.env("TERM", "dumb").env("CI", "true");
+    let mut terminal = Terminal::run(&dumb, &[&["task:status", "--watch"], &address[..]].concat());
+    terminal.line_with("accepted");
+    terminal.interrupt();
+    assert!(terminal.rest().iter().all(|line| !line.contains('\x1b')));
+}
+
+#[test]
+fn list_in_other_formats_has_every_argument_unless_it_is_short() {
+    let json = think("list demo --format json").exits(0).json();
+    assert_eq!(json[0]["usage"], "think demo:hello [OPTIONS] <NAME>");
+    let name = &json[0]["arguments"][0];
+    assert_eq!((&name["synopsis"], &name["description"]), (&json!("<NAME>"), &json!("Whom to greet")));
+    assert_eq!((&name["required"], &name["multiple"]), (&json!(true), &json!(false)));
+    let times = &json[0]["options"][0];
+    assert_eq!((&times["synopsis"], &times["default"]), (&json!("-t, --times <TIMES>"), &json!(["1"])));
+    assert_eq!(think("list demo --json --short").exits(0).json()[0].get("options"), None);
+
+    let markdown = think("list demo --format md").exits(0).stdout;
+    for expected in [
+        "\n- [`demo:hello`](#demohello): Greet somebody\n",
+        "\n## demo:hello\n\nGreet somebody\n\n```sh\nthink demo:hello [OPTIONS] <NAME>\n```\n",
+        "\n- `<NAME>`: Whom to greet (required)\n",
+        "\n- `-t, --times <TIMES>`: How often (default `1`)\n",
+        "\n## Global options\n\n- `-h, --help`: ",
+    ] {
+        assert!(markdown.contains(expected), "{expected:?} in {markdown}");
+    }
+    let short = think("list demo --format md --short").exits(0).stdout;
+    assert!(short.contains("- `demo:hello`: Greet somebody\n") && !short.contains("<NAME>"), "{short}");
+
+    assert!(think("list demo --raw").exits(0).stdout.starts_with("demo:hello      Greet somebody\n"));
+    assert!(think("list --raw --json").exits(2).stderr.contains("cannot be used with"));
+    assert!(think("list --format xml").exits(2).stderr.contains("[possible values: txt, json, md]"));
 }

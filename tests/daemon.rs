@@ -1,10 +1,15 @@
 //! The server as a process: start, stop, reload, service managers and `task:start --watch`.
 
 mod blocked_paths;
+mod descriptors;
 mod double_start;
 mod idle_clients;
+mod pid_file;
+mod private_files;
 mod reload;
+mod signals;
 mod socket_activation;
+mod standstill;
 mod start;
 mod stop;
 mod swoole_settings;

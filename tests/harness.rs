@@ -19,6 +19,7 @@ pub(crate) mod watchdog;
 pub(crate) mod websocket;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -30,6 +31,10 @@ pub(crate) use self::process::Ran;
 
 /// The bound on tests/install, which may have to download what is missing.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// What the program looks at to learn how to show things and whether somebody can be asked; a test that is
+/// about one of them sets it.
+const TERMINAL_VARIABLES: [&str; 5] = ["CI", "CLICOLOR_FORCE", "COLUMNS", "NO_COLOR", "TERM"];
 
 /// A project in a directory of its own, which is removed with it.
 pub(crate) struct Project {
@@ -66,13 +71,29 @@ impl Project {
         fs::write(self.path(file), text).unwrap();
     }
 
+    /// Writes a file that only its owner can read.
+    pub(crate) fn write_secret(&self, file: &str, text: &str) {
+        self.write(file, text);
+        fs::set_permissions(self.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
     /// The program, started in this project, without the settings of the person that runs the tests.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_think"));
+        self.command_by(env!("CARGO_BIN_EXE_think"))
+    }
+
+    /// Another program, started likewise.
+    pub(crate) fn command_by(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.directory.path()).env("THINK_ROOT", self.directory.path());
+        TERMINAL_VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
         command
-            .current_dir(self.directory.path())
-            .env("THINK_ROOT", self.directory.path())
-            .env_remove("NO_COLOR");
+    }
+
+    /// The program, started in this project by a shell after this script.
+    pub(crate) fn command_after(&self, script: &str) -> Command {
+        let mut command = self.command_by("sh");
+        command.args(["-c", &format!("{script} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_think")]);
         command
     }
 

@@ -12,6 +12,7 @@ mod daemon;
 mod load;
 mod logs;
 mod make;
+mod mutants;
 mod protocol;
 mod readme;
 mod release;

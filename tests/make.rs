@@ -2,6 +2,7 @@
 
 mod report_daily;
 mod resize_image;
+mod workers;
 
 use crate::harness::Project;
 
@@ -45,4 +46,20 @@ fn make_rejects_invalid_names() {
     assert!(project.think("make:command Report").exits(2).stderr.contains("demo:hello"));
     assert!(project.think("make:task ../evil").exits(2).stderr.contains("send_mail"));
     assert!(!project.path("app/command").exists() && !project.path("app/task").exists());
+}
+
+#[test]
+fn make_refuses_a_name_that_the_program_has_already() {
+    let project = Project::new();
+    for (command, said) in [
+        ("make:command list", "there is a command \"list\" already, at commands/src/list.rs:"),
+        ("make:command task:start --force", "there is a command \"task:start\" already"),
+        ("make:command demo:hello", "at app/command/hello.rs:"),
+        ("make:task echo", "there is a task \"echo\" already, at app/task/echo.rs:"),
+    ] {
+        let ran = project.think(command).exits(1);
+        assert!(ran.stderr.contains(said), "{ran:?}");
+    }
+    assert!(!project.path("app/command").exists() && !project.path("app/task").exists());
+    project.think("make:task echo --force").exits(0);
 }

@@ -2,9 +2,15 @@
 //! them.
 
 mod batches;
+mod bulk_changes;
+mod command_functions;
 mod commands;
 mod functions;
+mod keys;
 mod queues;
+mod remote_workers;
 mod schedule;
 mod send_mail;
+mod url_functions;
 mod worker;
+mod worker_programs;

@@ -9,6 +9,7 @@ use framework::prelude::*;
 #[command(name = "demo:hello")]
 struct Hello {
     /// Whom to greet
+    #[ask]
     name: String,
     /// How often
     #[arg(short, long, default_value_t = 1)]

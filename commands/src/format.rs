@@ -66,10 +66,11 @@ pub(crate) fn state_style(state: State) -> Style {
     }
 }
 
-/// The state of a batch: `open`, `61%`, `ended`.
+/// The state of a batch: `open`, `cancelling`, `61%`, `ended`.
 pub(crate) fn batch_state(batch: &BatchInfo) -> String {
     match batch.state {
         BatchState::Open => "open: its tasks wait until it is sealed".to_owned(),
+        BatchState::Abandoned => "cancelled before it was sealed: its tasks are being cancelled".to_owned(),
         BatchState::Running => format!("{:.0}%", percent(batch)),
         BatchState::Ended => "ended".to_owned(),
     }

@@ -4,10 +4,13 @@
 
 mod format;
 mod facts;
+mod bounded_input;
 mod options;
 mod pause;
 mod config;
 mod help;
+mod completion;
+mod doctor;
 mod list;
 mod make;
 mod queue;

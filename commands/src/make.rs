@@ -5,6 +5,7 @@ mod module;
 mod names;
 mod service;
 mod task;
+mod worker;
 
 use std::path::Path;
 
@@ -29,6 +30,23 @@ fn make(app: &App, output: &mut Output, kind: &str, module: &str, text: &str, fo
         output.warn(format_args!("app/main.rs does not declare it yet: add `mod {kind};`"));
     }
     Ok(())
+}
+
+/// Whether somebody at the terminal lets a file be overwritten that is there already.
+fn may_overwrite(app: &App, output: &mut Output, file: &str) -> Result<bool> {
+    let is_asked = app.config()?.root().join(file).exists() && app.input().is_interactive(output);
+    Ok(is_asked && app.input().confirm(output, &format!("{file} is there already. Overwrite it?"), false)?)
+}
+
+/// Refuses a name that this program has already, unless the file that has it is to be overwritten: two of one
+/// name could both not be used.
+fn reject_existing(kind: &str, name: &str, place: (&str, u32), file: &str, force: bool) -> Result<()> {
+    let (existing, line) = place;
+    if force && existing == file {
+        return Ok(());
+    }
+    let hint = if existing == file { "; --force overwrites it" } else { "; choose another name" };
+    Err(anyhow!("there is a {kind} \"{name}\" already, at {existing}:{line}{hint}"))
 }
 
 fn write(path: &Path, text: &str, force: bool) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Options that several commands share.
 
+pub(crate) mod bulk_change;
 pub(crate) mod own_server;
 pub(crate) mod queue_file;
 pub(crate) mod report_each;

@@ -4,7 +4,7 @@
 //!
 //! | feature | modules | compiles |
 //! |---|---|---|
-//! | `console` | [`output`], [`input`], [`config`], [`log`], [`app`], [`command`], [`console`] | the kernel |
+//! | `console` | [`output`], [`input`], [`files`], [`config`], [`log`], [`app`], [`command`], [`console`] | |
 //! | `client` | `protocol`, `task`, `views`, `client` | TLS, but no store and no HTTP |
 //! | `server` | `protocol`, `task`, `views`, `schedule`, `store`, `server` | SQLite, HTTP, WebSocket, cron |
 //!
@@ -14,19 +14,21 @@
 
 #[cfg(feature = "client")]
 pub use framework_client as client;
-pub use framework_console::{app, app_log, command, config, console, input, log, output, section};
+pub use framework_console::{
+    app, app_log, command, complete_values, config, console, files, input, listen, log, output, section,
+};
 #[cfg(feature = "tasks")]
 pub use framework_protocol::{self as protocol, task, views};
 #[cfg(feature = "server")]
-pub use framework_server::{rules, schedule, server, store};
+pub use framework_server::{functions, rules, schedule, server, store};
 
 pub mod prelude;
 
 pub use anyhow;
 pub use clap;
-pub use framework_macros::Command;
 #[cfg(feature = "tasks")]
 pub use framework_macros::Task;
+pub use framework_macros::{Command, markup};
 pub use humantime;
 pub use inventory;
 #[cfg(feature = "tasks")]

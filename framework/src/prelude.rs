@@ -9,9 +9,9 @@ pub use framework_console::app_log;
 pub use framework_console::command::{CommandEntry, Execute, Exit, Registry};
 pub use framework_console::console::Console;
 pub use framework_console::output::Output;
-pub use framework_macros::Command;
 #[cfg(feature = "tasks")]
 pub use framework_macros::Task;
+pub use framework_macros::{Command, markup};
 #[cfg(feature = "tasks")]
 pub use framework_protocol::task::{Attempt, Handle, HandleBlocking, Outcome, Task};
 #[cfg(feature = "server")]

@@ -35,6 +35,11 @@ impl Program {
     fn cargo(&self, arguments: &str) -> String {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(arguments.split(' ')).arg("--offline").current_dir(&self.folder);
+        // The compiler beside this cargo, whatever a dependency says about its own toolchain.
+        let compiler = Path::new(env!("CARGO")).with_file_name("rustc");
+        if compiler.exists() {
+            cargo.env("RUSTC", compiler);
+        }
         // The two programs share what they both compile, from one run of the tests to the next.
         cargo.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("features"));
         let output = cargo.output().unwrap();

@@ -83,10 +83,71 @@ fn task_send_options_reach_the_server() {
 #[test]
 fn task_send_of_plain_text_sends_raw_data() {
     let server = Server::start();
-    let ran = server.think(&["task:send", "hello"]).exits(0);
+    let ran = server.think(&["task:send", "--raw", "hello"]).exits(0);
     assert_eq!(ran.stdout, "Message from Server: hello, task_id: 0\n");
-    let ran = server.think(&["task:send", "hello", "--wait"]).exits(2);
+    let ran = server.think(&["task:send", "--raw", "hello", "--wait"]).exits(2);
     assert!(ran.stderr.contains("name the function"), "{ran:?}");
+    server.think(&["task:send", "--raw", "hello", "you"]).exits(2);
+}
+
+#[test]
+fn task_send_takes_its_first_word_for_the_name_of_a_function() {
+    let server = Server::start();
+    for (word, said) in [
+        ("hello", "There is no function \"hello\". With --raw, the text itself is sent as a line."),
+        ("ehco", "There is no function \"ehco\". Did you mean \"echo\"? With --raw"),
+    ] {
+        let ran = server.think(&["task:send", word]).exits(5);
+        assert!(ran.stderr.contains(said) && ran.stdout.is_empty(), "{ran:?}");
+    }
+    for (word, said) in [
+        ("echo", "echo requires its argument, as in: task:send echo TEXT"),
+        ("send_mail", "send_mail requires --to <TEXT>, --content <TEXT>"),
+    ] {
+        let ran = server.think(&["task:send", word]).exits(2);
+        assert!(ran.stderr.contains(said) && ran.stdout.is_empty(), "{ran:?}");
+    }
+    assert_eq!(server.status()["ledger"]["accepted"], 0);
+}
+
+#[test]
+fn task_send_takes_plain_text_where_the_function_takes_one_text() {
+    let server = Server::start();
+    for (text, result) in
+        [("hello", "hello"), ("\"hello\"", "hello"), ("5", "5"), ("{x", "{x"), ("-5 degrees", "-5 degrees")]
+    {
+        let ran = server.think(&["task:send", "echo", text, "--wait"]).exits(0);
+        assert!(ran.stdout.ends_with(&format!("\n\"{result} -> OK\"\n")), "{ran:?}");
+    }
+}
+
+#[test]
+fn task_send_wait_takes_its_limit_behind_a_space_too() {
+    let server = Server::start();
+    let ran = server.think(&["task:send", "echo", "hi", "--wait", "60"]).exits(0);
+    assert!(ran.stdout.ends_with("\"hi -> OK\"\n"), "{ran:?}");
+    let ran = server.think(&["task:send", "echo", "--wait", "60"]).exits(2);
+    assert!(ran.stderr.contains("echo requires its argument"), "{ran:?}");
+    let ran = server.think(&["task:send", "noop", "{}", "--delay", "1h", "--wait", "0.05"]).exits(1);
+    assert!(ran.stderr.contains("has not ended after 0.05 s"), "{ran:?}");
+}
+
+#[test]
+fn task_send_shows_no_control_sequence_of_a_result_or_an_error() {
+    let server = Server::start();
+    let bad = "\u{1b}[2J\u{9b}\u{202e}\r";
+    for ran in [
+        server.think(&["task:send", "echo", bad, "--wait"]).exits(0),
+        server.think(&["task:send", bad]).exits(5),
+        server.think(&["task:send", "--x\u{1b}[2J\u{9b}"]).exits(2),
+        server.think(&[bad]).exits(2),
+        server.think(&["task:batch", "echo", bad]).exits(1),
+        server.think(&["task:list", "--queue", bad]).exits(5),
+        server.think(&["task:show", "0"]).exits(0),
+    ] {
+        let shown = ran.stdout + &ran.stderr;
+        assert!(!shown.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\r']), "{shown:?}");
+    }
 }
 
 #[test]
@@ -100,11 +161,29 @@ fn task_send_dash_reads_standard_input() {
 }
 
 #[test]
+fn task_send_of_standard_input_needs_json_for_the_default_function() {
+    let server = Server::with_settings("default_function = \"send_mail\"\n");
+    let mail = "\u{feff}{\"to\": \"a@example.com\",\n\"content\": \"\"}\n";
+    for (input, code, said) in
+        [(mail, 0, ""), ("hello\n", 2, "is not JSON for the default function"), (" \n", 2, "input is empty")]
+    {
+        let mut command = server.project.command();
+        command.args(["task:send", "-", "--address", &server.address]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let ran = Ran::finish(child).exits(code);
+        assert!(ran.stderr.contains(said), "{ran:?}");
+    }
+    assert_eq!(server.status()["ledger"]["accepted"], 1);
+}
+
+#[test]
 fn task_send_of_a_rejected_task_exits_5_and_queues_nothing() {
     let server = Server::with_settings("default_function = \"send_mail\"\n");
     for (arguments, said) in [
         (&["task:send", "ehco", "\"x\""][..], "Did you mean \"echo\"?"),
-        (&["task:send", "echo", "5"], "do not fit the function \"echo\""),
+        (&["task:send", "send_mail", "5"], "do not fit the function \"send_mail\""),
         (&["task:send", r#"{"to":"nobody","title":"","content":""}"#], "nobody"),
         (&["task:send", r#"{"to":"a@example.com","tittle":"","content":""}"#], "Did you mean \"title\"?"),
         (&["task:send", "noop", "{}", "--queue", "mial"], "Did you mean \"mail\"?"),
@@ -117,8 +196,10 @@ fn task_send_of_a_rejected_task_exits_5_and_queues_nothing() {
 
 #[test]
 fn task_send_rejects_invalid_json_before_sending() {
-    let ran = Project::new().think("task:send echo {x").exits(2);
-    assert!(ran.stderr.contains("not JSON"), "{ran:?}");
+    for arguments in ["send_mail {x", "{x", "nonsense {x"] {
+        let ran = Project::new().think(&format!("task:send {arguments}")).exits(2);
+        assert!(ran.stderr.contains("not JSON"), "{ran:?}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::harness::process::{kill, wait};
 use crate::harness::server::Server;
 use crate::harness::{Project, Ran};
 
-const HELLO: &[&str] = &["task:send", "--no-wait", "hello"];
+const HELLO: &[&str] = &["task:send", "--no-wait", "--raw", "hello"];
 
 /// Enough on a busy machine.
 const TIMEOUT: [&str; 2] = ["--connect-timeout", "60s"];
@@ -59,13 +59,13 @@ fn no_wait_accepts_every_form_of_a_request() {
 #[test]
 fn no_wait_sends_text_without_a_line_end() {
     let mut server = Server::start();
-    send(&server, &["hello"]).exits(0);
+    send(&server, &["--raw", "hello"]).exits(0);
     server.line_with("AsyncTask[0] Finish: hello -> OK");
     let ran = send(&server, &[""]).exits(2);
     assert!(ran.stderr.contains("the message is empty"), "{ran:?}");
-    let ran = send(&server, &["hello", "--key", "k"]).exits(2);
+    let ran = send(&server, &["--raw", "hello", "--key", "k"]).exits(2);
     assert!(ran.stderr.contains("name the function"), "{ran:?}");
-    send(&server, &["hello", "--wait"]).exits(2);
+    send(&server, &["--raw", "hello", "--wait"]).exits(2);
     assert_eq!(accepted(&server), 1);
 }
 
@@ -143,15 +143,14 @@ fn clients_that_close_without_reading_the_reply_lose_no_task() {
     assert_eq!(accepted(&server), 1_000);
 }
 
-#[test]
-fn no_wait_client_of_many_lines_stays_while_replies_arrive() {
+#[tokio::test]
+async fn no_wait_client_of_many_lines_stays_while_replies_arrive() {
     const LINES: u64 = 20_000;
     let server = Server::with_settings("app_log = false\n");
-    let mut command = command(&server.project, &server.address, &["-"]);
-    let mut client = command.args(TIMEOUT).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let settings = framework::client::ClientSettings::for_address(&server.address).unwrap();
+    let client = framework::client::Client::new(settings).unwrap();
     let lines = "a line\n".repeat(LINES as usize - 1) + "the last one";
-    client.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    assert_eq!(wait(&mut client).code(), Some(0));
+    client.send_raw_no_wait(lines.as_bytes()).await.unwrap();
     assert_eq!(accepted(&server), LINES);
 }
 
@@ -160,7 +159,8 @@ fn no_wait_warns_when_the_server_does_not_close() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = mute.local_addr().unwrap().to_string();
     let ran =
-        Ran::of(&mut command(&Project::new(), &address, &["hello", "--connect-timeout", "200ms"])).exits(0);
+        Ran::of(&mut command(&Project::new(), &address, &["--raw", "hello", "--connect-timeout", "200ms"]))
+            .exits(0);
     assert!(ran.stderr.contains("did not close") && ran.stderr.contains("not acknowledged"), "{ran:?}");
     let mut received = String::new();
     accept(&mute).read_to_string(&mut received).unwrap();
@@ -172,7 +172,7 @@ fn no_wait_gives_up_on_a_server_that_reads_nothing() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = mute.local_addr().unwrap().to_string();
     let project = Project::new();
-    let mut command = command(&project, &address, &["-"]);
+    let mut command = command(&project, &address, &["--raw", "-"]);
     command.env("THINK_CLIENT_REPLY_TIMEOUT", "100ms").stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut client = command.spawn().unwrap();
     // More than any buffers of the system hold.
@@ -246,7 +246,7 @@ fn unreachable_server_is_exit_code_3() {
         ("255.255.255.255:9501", "Network is unreachable"),
         ("unix:/no/such/socket", "no server is running on unix:/no/such/socket"),
     ] {
-        for command in [HELLO, &["task:send", "hello"], &["task:status"], &["queue:pause", "mail"]] {
+        for command in [HELLO, &["task:send", "--raw", "hello"], &["task:status"], &["queue:pause", "mail"]] {
             let mut command = Vec::from(command);
             command.extend(["--connect-timeout", "100ms", "--address", address]);
             let ran = Ran::of(project.command().args(command)).exits(3);

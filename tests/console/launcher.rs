@@ -255,3 +255,15 @@ fn launcher_without_find_printf_asks_cargo_at_every_start() {
     assert_eq!(project.started(), pair("one", "build"));
     assert_eq!(project.started(), pair("one", "build"));
 }
+
+#[test]
+fn launcher_says_where_its_project_is_and_to_which_process() {
+    let project = LauncherProject::new();
+    fs::remove_dir_all(project.path("project/app")).unwrap();
+    fs::create_dir_all(project.path("project/target/release")).unwrap();
+    project.program("project/target/release/think", "#!/bin/sh\necho \"$$:$THINK_LAUNCHER\"\n");
+    let printed = project.start().exits(0).stdout;
+    let (pid, said) = printed.trim().split_once(':').unwrap();
+    let root = project.path("project").canonicalize().unwrap();
+    assert_eq!(said, format!("{pid}:{}", root.display()));
+}

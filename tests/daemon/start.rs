@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -81,7 +81,6 @@ fn start_takes_over_a_stale_pid_file() {
         (std::process::id().to_string(), "is another program by now"),
         // Beyond the highest pid of Linux.
         ("4194305".to_owned(), "exited without removing it"),
-        ("nonsense".to_owned(), "is no pid"),
     ] {
         let project = project();
         std::fs::create_dir(project.path("runtime")).unwrap();
@@ -177,4 +176,18 @@ fn foreground_server_ends_with_its_terminal() {
     assert_eq!(server.exit_code(), Some(0));
     let ran = Ran::of(server.project.command().args(["task:stop", "--address", &server.address]));
     ran.exits(NOT_RUNNING);
+}
+
+#[test]
+fn daemon_keeps_no_descriptor_of_its_starter() {
+    let project = project();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec 9>held; exec {} task:start -d", env!("CARGO_BIN_EXE_think"))]);
+    shell.current_dir(project.path("")).env("THINK_ROOT", project.path("").components().as_path());
+    let started = Ran::of(&mut shell).exits(0);
+    let daemon = Daemon::of_output(project, &started.stderr);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid)).unwrap();
+    let links: Vec<_> = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+    assert!(links.iter().any(|link| link.ends_with("runtime/server.log")), "{links:?}");
+    assert!(!links.iter().any(|link| link.ends_with("held")), "{links:?}");
 }

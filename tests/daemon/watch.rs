@@ -62,7 +62,7 @@ fn watch_terminal_ctrl_c_reaches_the_server_once() {
     terminal.interrupt();
     terminal.line_with("Ctrl-C again");
     drop(mail_server.accept());
-    terminal.line_with("Left for the next start: 1 tasks");
+    terminal.line_with("Left for the next start: 1 task.");
     assert_eq!(terminal.exit_code(), Some(0));
 }
 

@@ -40,7 +40,7 @@ impl Identity {
     /// Writes `NAME.crt` and `NAME.key`.
     pub(crate) fn write(&self, project: &Project, name: &str) {
         project.write(&format!("{name}.crt"), &self.certificate.pem());
-        project.write(&format!("{name}.key"), &self.key.serialize_pem());
+        project.write_secret(&format!("{name}.key"), &self.key.serialize_pem());
     }
 
     pub(crate) fn parts(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {

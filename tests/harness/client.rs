@@ -135,8 +135,13 @@ impl Client {
 
     /// Everything until the server closes.
     pub(crate) fn rest(&mut self) -> String {
-        let mut rest = String::new();
-        self.reader.read_to_string(&mut rest).unwrap();
+        String::from_utf8(self.rest_bytes()).unwrap()
+    }
+
+    /// The same where it is no text.
+    pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest).unwrap();
         rest
     }
 

@@ -13,9 +13,17 @@ impl Lines {
     pub(crate) fn of(stream: impl Read + Send + 'static) -> Self {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
-            // A pseudo-terminal ends with an error once nobody holds its other end.
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
+            let mut stream = BufReader::new(stream);
+            loop {
+                let mut line = Vec::new();
+                // A pseudo-terminal ends with an error once nobody holds its other end.
+                let is_end = stream.read_until(b'\n', &mut line).is_err() || line.is_empty();
+                let line = String::from_utf8_lossy(&line);
+                let line = line
+                    .strip_suffix('\n')
+                    .map(|line| line.strip_suffix('\r').unwrap_or(line))
+                    .unwrap_or(&line);
+                if is_end && line.is_empty() || sender.send(line.to_owned()).is_err() {
                     return;
                 }
             }

@@ -3,12 +3,18 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use super::eventually::bounded;
+use super::eventually::{PATIENCE, bounded};
 use super::lines::Lines;
 use super::process::{kill, wait};
+
+/// The rows of a terminal of a given width.
+const ROWS: u16 = 12;
 
 /// A pseudo-terminal: the end of the test, and the end of a program.
 fn open() -> (File, File) {
@@ -28,6 +34,21 @@ pub(crate) fn stdout_on_terminal(mut command: Command) -> String {
     // Holds the other end of the terminal, which would keep it open.
     drop(command);
     screen(ours, child)
+}
+
+/// The same on a terminal with so many columns.
+#[track_caller]
+pub(crate) fn stdout_on_terminal_of(columns: u16, mut command: Command) -> String {
+    let (ours, theirs) = open();
+    resize(&ours, columns);
+    let child = command.stdout(theirs).spawn().unwrap();
+    drop(command);
+    screen(ours, child)
+}
+
+fn resize(terminal: &File, columns: u16) {
+    let size = Winsize { ws_col: columns, ws_row: ROWS, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(terminal, size).unwrap();
 }
 
 /// Runs a program in a session of its own on a terminal, which is closed then; what it shows there.
@@ -64,7 +85,12 @@ fn session<'a>(
     let mut command = Command::new("setsid");
     command.args(options).arg(like.get_program()).args(arguments);
     command.current_dir(like.get_current_dir().unwrap());
-    command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    for (name, value) in like.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     command.stdin(theirs.try_clone().unwrap()).stdout(theirs.try_clone().unwrap()).stderr(theirs);
     (ours, command)
 }
@@ -84,6 +110,14 @@ impl Terminal {
         Self { lines: Lines::of(keys.try_clone().unwrap()), keys, child }
     }
 
+    /// The same on a terminal with so many columns.
+    pub(crate) fn run_on(columns: u16, like: &Command, arguments: &[&str]) -> Self {
+        let (keys, mut command) = session(like, &["--ctty"], arguments.iter().copied());
+        resize(&keys, columns);
+        let child = command.spawn().unwrap();
+        Self { lines: Lines::of(keys.try_clone().unwrap()), keys, child }
+    }
+
     /// Presses Ctrl-C on the keyboard.
     pub(crate) fn interrupt(&mut self) {
         self.keys.write_all(b"\x03").unwrap();
@@ -95,6 +129,12 @@ impl Terminal {
         self.lines.line_with(text)
     }
 
+    /// All further lines until the end.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        self.lines.rest()
+    }
+
     #[track_caller]
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         wait(&mut self.child).code()
@@ -102,6 +142,81 @@ impl Terminal {
 }
 
 impl Drop for Terminal {
+    fn drop(&mut self) {
+        kill(&mut self.child);
+    }
+}
+
+/// A terminal on which a test answers what a program asks.
+pub(crate) struct Dialogue {
+    keys: File,
+    shown: Arc<Mutex<Vec<u8>>>,
+    /// The end of what the test has waited for.
+    read: usize,
+    child: Child,
+}
+
+impl Dialogue {
+    /// Runs a program in the place and with the variables of `like`.
+    pub(crate) fn run_on(columns: u16, like: &Command, arguments: &[&str]) -> Self {
+        let (keys, mut command) = session(like, &["--ctty"], arguments.iter().copied());
+        resize(&keys, columns);
+        let child = command.spawn().unwrap();
+        drop(command);
+        let shown = Arc::<Mutex<Vec<u8>>>::default();
+        let (mut stream, copy) = (keys.try_clone().unwrap(), shown.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // Ends with an error once no process holds the other end.
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                copy.lock().unwrap().extend_from_slice(&buffer[..count]);
+            }
+        });
+        Self { keys, shown, read: 0, child }
+    }
+
+    /// Everything that was shown so far.
+    pub(crate) fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until the program shows this, behind what was waited for before, and types the answer.
+    #[track_caller]
+    pub(crate) fn answer(&mut self, question: &str, keys: &str) {
+        let read = self.read;
+        let shown = self.shown.clone();
+        let find = || {
+            let shown = shown.lock().unwrap();
+            let at = shown[read..].windows(question.len()).position(|part| part == question.as_bytes());
+            at.map(|at| read + at + question.len())
+        };
+        let deadline = Instant::now() + PATIENCE;
+        self.read = loop {
+            if let Some(end) = find() {
+                break end;
+            }
+            assert!(Instant::now() < deadline, "no {question:?} in {:?}", self.shown());
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Whether the terminal shows what is typed, ends lines at enter, and shows its cursor.
+    pub(crate) fn is_clean(&self) -> bool {
+        let modes = tcgetattr(&self.keys).unwrap().local_modes;
+        let shown = self.shown();
+        let hidden = shown.rfind("\x1b[?25l");
+        modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+            && hidden.is_none_or(|hidden| shown.rfind("\x1b[?25h") > Some(hidden))
+    }
+
+    #[track_caller]
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        wait(&mut self.child).code()
+    }
+}
+
+impl Drop for Dialogue {
     fn drop(&mut self) {
         kill(&mut self.child);
     }

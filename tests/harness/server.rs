@@ -110,9 +110,14 @@ impl Server {
     }
 
     /// Waits for its end, and starts it again in the same project.
-    pub(crate) fn again(mut self, arguments: &str) -> Self {
+    pub(crate) fn again(self, arguments: &str) -> Self {
+        Self::with(self.into_project(), arguments)
+    }
+
+    /// Waits for its end, and leaves its project.
+    pub(crate) fn into_project(mut self) -> Project {
         self.exit_code();
-        Self::with(std::mem::replace(&mut self.project, Project::new()), arguments)
+        std::mem::replace(&mut self.project, Project::new())
     }
 
     /// Waits for its end.

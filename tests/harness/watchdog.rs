@@ -154,6 +154,10 @@ mod tests {
         let mut child = sleep.arg("600").env("THINK_ROOT", project.path("")).spawn().unwrap();
         io::stdout().write_all(format!("child {}\n", child.id()).as_bytes()).unwrap();
         child.wait().unwrap();
+        // The end of the child must not end the run before the watchdog does.
+        loop {
+            thread::park();
+        }
     }
 
     #[test]

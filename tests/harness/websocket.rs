@@ -6,6 +6,7 @@ use serde_json::Value;
 use tungstenite::protocol::{CloseFrame, Role};
 use tungstenite::{Error, Message, WebSocket};
 
+use super::client::Client;
 use super::eventually::eventually;
 use super::server::Server;
 
@@ -61,4 +62,16 @@ impl WebSocketClient {
             Err(error) => panic!("{error} after {reason:?}"),
         })
     }
+}
+
+/// Opens a WebSocket by hand, so that nothing is read behind the back of the test.
+pub(crate) fn open_by_hand(server: &Server) -> Client {
+    let mut client = server.connect();
+    client.send(format!(
+        "GET / HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        server.address
+    ));
+    client.find_line("the end of the head", |line| line == "\r\n");
+    client
 }

@@ -1,9 +1,9 @@
 //! Hostile clients, while a well-behaved one works.
 
+mod abuse;
 mod attack;
 mod well_behaved;
 
-use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,6 +11,7 @@ use std::thread;
 use serde_json::Value;
 
 use self::well_behaved::WellBehaved;
+use super::print;
 use crate::harness::Project;
 use crate::harness::certificates::Authority;
 use crate::harness::eventually::{eventually, wait_until};
@@ -29,11 +30,6 @@ fn server() -> Server {
          ssl_key_file = \"server.key\"\nauth_timeout = \"1h\"\n",
     );
     Server::with(project, "")
-}
-
-/// Prints figures also when a test passes; libtest captures only what macros print.
-fn print(figures: &str) {
-    io::stdout().write_all(format!("{figures}\n").as_bytes()).unwrap();
 }
 
 /// The status once only the command that asks and this many others are connected.
@@ -90,6 +86,25 @@ fn server_survives_garbage_after_every_first_byte() {
 #[test]
 fn server_bounds_memory_for_a_client_that_never_reads() {
     under(attack::never_read);
+}
+
+/// Everything at once that a client can do to make a server hold much or answer much.
+#[test]
+fn server_bounds_memory_for_many_abuses_at_once() {
+    under(|server| {
+        let address = &*server.address;
+        let show = abuse::large_task(address);
+        thread::scope(|scope| {
+            scope.spawn(|| abuse::ping_without_reading(address));
+            scope.spawn(|| abuse::send_without_reading(address, &show.repeat(1_000)));
+            scope
+                .spawn(|| abuse::send_without_reading(address, &show.replace("show", "watch").repeat(1_000)));
+            scope.spawn(|| abuse::send_without_reading(address, &"?\n".repeat(100_000)));
+            scope.spawn(|| abuse::misspell_huge_names(address, 50));
+            scope.spawn(|| abuse::delay_in_huge_messages(address, 100));
+            scope.spawn(|| abuse::wait_and_hang_up(address, 50));
+        });
+    });
 }
 
 #[test]

@@ -4,29 +4,22 @@
 //! the variable it takes one minute. Each quarter of the time has a quiet half, in which one process lives,
 //! and a stormy one.
 
-mod checker;
-mod faults;
 mod figures;
-mod recorder;
-mod scenarios;
-mod web;
-mod wire;
 
-use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use fastrand::Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use self::faults::Faults;
 use self::figures::Figures;
-use self::recorder::Recorder;
+use super::faults::Faults;
+use super::recorder::{End, Recorder};
+use super::scenarios::{self, Scenario, repeat};
+use super::{checker, print, promises, web};
 use crate::harness::daemon::{Daemon, project_with};
 use crate::harness::eventually::eventually;
-use crate::harness::metrics::{assert_balanced, is_idle};
+use crate::harness::metrics::assert_balanced;
 use crate::harness::{variable, watchdog};
 
 /// Small limits: for retention, the size of a log, and how long a stop waits.
@@ -49,8 +42,6 @@ const LOGS_MOST: u64 = 5 << 10;
 /// what it held in the middle, and what one held at the end of the first.
 const GROWTH_MOST: u64 = 64 << 10;
 const QUARTERS: u32 = 4;
-
-type Scenario = fn(&Recorder, &mut Rng) -> Result<()>;
 
 #[test]
 #[ignore = "takes as many minutes as SOAK_MINUTES says, or one: cargo test --release --test main load::soak:: -- --ignored --nocapture"]
@@ -75,7 +66,7 @@ fn server_survives_a_mixed_load_with_restarts_and_kills() {
         }
         Soak::new(daemon, &recorder).run(time)
     });
-    let ledger = drained(&daemon);
+    let ledger = drained(&daemon, &recorder);
     recorder.recheck_recent();
     checker::check_all(&recorder).unwrap();
     print(&summary(&recorder, &ledger));
@@ -98,27 +89,6 @@ fn server_survives_a_mixed_load_with_restarts_and_kills() {
 fn minutes() -> Duration {
     let minutes = variable("SOAK_MINUTES").map_or(1.0, |minutes| minutes.parse().unwrap());
     Duration::from_secs_f64(60.0 * minutes)
-}
-
-/// Runs a client again and again, also after errors.
-fn repeat(recorder: &Recorder, name: &str, client: Scenario) {
-    let mut random = Rng::new();
-    while recorder.goes_on() {
-        let moment = recorder.now();
-        if let Err(error) = client(recorder, &mut random) {
-            recorder.failed(name, moment, &error);
-            scenarios::pause(recorder, Duration::from_millis(random.u64(10..100)));
-        }
-    }
-}
-
-/// Ends the clients, also when the test fails.
-struct End<'a>(&'a Recorder);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.is_over.store(true, Ordering::Relaxed);
-    }
 }
 
 /// The course of the test, in the thread that owns the server.
@@ -207,26 +177,10 @@ fn summary(recorder: &Recorder, ledger: &Value) -> String {
     )
 }
 
-/// Cancels the batches whose client was disconnected before it could seal them: their tasks would wait for
-/// ever.
-fn cancel_open_batches(client: &mut crate::harness::client::Client) {
-    let mut ask = |command: Value| client.send(format!("{command}\n")).json()["result"].take();
-    let waiting = ask(json!({ "command": "list", "state": "waiting", "limit": 1_000 }));
-    for task in waiting.as_array().unwrap() {
-        let batch = ask(json!({ "command": "show", "task": task["id"] }))["batch"].take();
-        if batch.is_u64() {
-            ask(json!({ "command": "cancel", "batch": batch }));
-        }
-    }
-}
-
 /// The ledger, once nothing waits or runs any more.
-fn drained(daemon: &Daemon) -> Value {
-    let mut client = daemon.client();
-    eventually("no task waits or runs", || {
-        cancel_open_batches(&mut client);
-        Some(client.status()["ledger"].take()).filter(is_idle)
-    })
+fn drained(daemon: &Daemon, recorder: &Recorder) -> Value {
+    promises::end_unsealed(recorder, &recorder.take_promises()).unwrap();
+    daemon.idle_ledger()
 }
 
 /// The figures once the descriptors of all connections are closed.
@@ -234,9 +188,4 @@ fn at_rest(daemon: &Daemon, descriptors: usize) -> Figures {
     eventually(&format!("no more than {descriptors} descriptors are open"), || {
         Some(Figures::of(daemon)).filter(|now| now.descriptors <= descriptors)
     })
-}
-
-/// Prints figures also when the test passes; libtest captures only what macros print.
-fn print(figures: &str) {
-    io::stdout().write_all(format!("{figures}\n").as_bytes()).unwrap();
 }

@@ -93,17 +93,17 @@ fn connections_report_silent_clients_as_idle() {
     let told = lister.until(&silent.address(), |_| true);
     let expected = json!({"protocol": null, "tls": false, "bytes_in": 0, "bytes_out": 0});
     assert!(expected.as_object().unwrap().iter().all(|(name, value)| told[name] == *value), "{told}");
-    assert_eq!(told["id"], 2);
+    assert_eq!(told["connection_id"], 2);
     lister.until(&silent.address(), |seen| seen["idle_ms"].as_u64() > Some(50));
     // The lister itself is not idle.
     let own = lister.all()[0].clone();
-    assert_eq!(own["id"], 1);
+    assert_eq!(own["connection_id"], 1);
     assert!(own["idle_ms"].as_u64() < own["connected_ms"].as_u64(), "{own}");
-    // The first byte may be one of HTTP; the second is not, and no line is complete yet.
+    // The first byte may be one of a method; the second is not, and no line is complete yet.
     silent.0.write_all(b"P").unwrap();
     let told = lister.until(&silent.address(), |seen| seen["bytes_in"] == 1);
     assert_eq!(told["protocol"], Value::Null);
-    silent.0.write_all(b"x").unwrap();
+    silent.0.write_all(b"{").unwrap();
     lister.until(&silent.address(), |seen| seen["bytes_in"] == 2 && seen["protocol"] == "lines");
 }
 
@@ -120,7 +120,7 @@ fn connections_omit_closed_clients() {
         drop((lines, web));
         wait_until("closed connections are not listed", || lister.all().len() == 1);
     }
-    assert_eq!(lister.all()[0]["id"], 1, "the lister itself has stayed");
+    assert_eq!(lister.all()[0]["connection_id"], 1, "the lister itself has stayed");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn connections_are_listed_in_pages() {
         let after = ids.last().copied().unwrap_or_default();
         let answer = lister.ask(&format!(",\"after\":{after},\"limit\":300"));
         let page = answer["result"].as_array().unwrap();
-        ids.extend(page.iter().map(|connection| connection["id"].as_u64().unwrap()));
+        ids.extend(page.iter().map(|connection| connection["connection_id"].as_u64().unwrap()));
         if page.len() < 300 {
             break;
         }

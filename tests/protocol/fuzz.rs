@@ -75,10 +75,9 @@ fn frames(random: &mut Rng) {
 
 fn openings(random: &mut Rng) {
     let bytes = Traffic::any(random).spoiled(random);
-    let told: Vec<_> =
-        (0..=bytes.len().min(16)).filter_map(|end| DetectedProtocol::detect(&bytes[..end])).collect();
+    let told: Vec<_> = (0..=bytes.len()).filter_map(|end| DetectedProtocol::detect(&bytes[..end])).collect();
     assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "a detected protocol stays");
-    assert!(bytes.len() < 8 || !told.is_empty(), "eight bytes suffice");
+    assert!(!bytes.contains(&b'\n') || !told.is_empty(), "a line suffices");
 }
 
 fn messages(random: &mut Rng) {
@@ -89,8 +88,8 @@ fn messages(random: &mut Rng) {
                 let _ = request.take::<u64>("task", "a number");
                 let _ = request.only(&[]);
             }
-            Ok(Message::Data(data)) => assert_eq!(data, line),
-            Ok(Message::Task(_) | Message::Help) | Err(_) => {}
+            Ok(Message::Data(data)) => assert!(line.ends_with(data)),
+            Ok(Message::Task(_) | Message::Help | Message::Empty) | Err(_) => {}
         }
     }
 }

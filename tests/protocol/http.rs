@@ -1,6 +1,7 @@
 //! HTTP as curl and plain sockets see it.
 
 mod curl;
+mod half_closed;
 mod limits;
 mod openapi;
 mod push_many;
@@ -37,7 +38,7 @@ fn post_task_returns_its_location() {
     assert_eq!(accepted.header("cache-control"), Some("no-store"));
     let story = curl(&server, &["/tasks/0"]).is(200).json();
     assert_eq!(
-        (&story["id"], &story["function"], &story["args"]),
+        (&story["task_id"], &story["function"], &story["args"]),
         (&json!(0), &json!("echo"), &json!("hello"))
     );
     curl(&server, &["-X", "POST", "/tasks/noop"]).is(202);
@@ -167,7 +168,7 @@ fn http_tasks_are_listed_cancelled_and_retried() {
     curl(&server, &["-X", "DELETE", "/tasks/1"]).is(409);
     let ids = |query: &str| -> Vec<Value> {
         let tasks = curl(&server, &[query]).is(200).json();
-        tasks.as_array().unwrap().iter().map(|task| task["id"].clone()).collect()
+        tasks.as_array().unwrap().iter().map(|task| task["task_id"].clone()).collect()
     };
     assert_eq!(ids("/tasks?state=cancelled"), [1]);
     assert_eq!(ids("/tasks?state=waiting&function=echo&queue=default"), [2, 0]);

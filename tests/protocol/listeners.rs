@@ -87,6 +87,22 @@ fn listener_rejection_is_readable_after_a_long_write() {
 }
 
 #[test]
+fn listener_of_http_waits_for_a_request_no_longer_than_for_its_header() {
+    let server = Server::with_settings(
+        "http_header_timeout = \"100ms\"\n[[listeners]]\nport = 0\nprotocols = [\"http\"]\n",
+    );
+    let address = address(&server, 1);
+    for beginning in [&b""[..], b"\r\n", b"FROB /tas"] {
+        let mut stream = tcp(&address);
+        stream.write_all(beginning).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.contains("unknown_protocol"), !beginning.is_empty(), "{answer:?}");
+    }
+    assert_eq!(server.status()["limits"]["http_header_timeout"], 3);
+}
+
+#[test]
 fn unix_socket_is_private_and_removed_at_the_end() {
     let project = Project::new();
     project.write("config/server.toml", "[[listeners]]\nhost = \"unix:runtime/deep/think.sock\"\n");
@@ -149,6 +165,38 @@ fn control_socket_is_exempt_from_max_connection() {
 }
 
 #[test]
+fn listener_behind_a_proxy_knows_the_client_from_its_header() {
+    let settings = "max_connection_per_address = 2\nauth_timeout = \"300ms\"\n[[listeners]]\nport = 0\nproxy_protocol = true\n";
+    let server = Server::with_settings(settings);
+    let address = address(&server, 1);
+    let text = "PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb";
+    let mut clients = [Client::connect(&address), Client::connect(&address)];
+    clients[0].send(format!("{text}{{\"command\":\"connections\"}}\n"));
+    assert_eq!(clients[0].json()["result"][0]["peer"], "192.0.2.1:56324");
+    clients[1].send(binary).send("{\"command\":\"connections\"}\n");
+    assert_eq!(clients[1].json()["result"][1]["peer"], "192.0.2.1:56324");
+    // The limit is that of the client, not of the proxy.
+    assert_eq!(Client::connect(&address).send(text).json()["code"], "too_many_connections");
+    let mut other = Client::connect(&address);
+    let healthy = other.send("PROXY UNKNOWN\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").line();
+    assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");
+    drop((clients, other));
+    for without in
+        ["{\"command\":\"connections\"}\n", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "PROXY TC"]
+    {
+        let mut client = Client::connect(&address);
+        let _ = client.stream().write_all(without.as_bytes());
+        let mut answer = String::new();
+        // It is closed, or reset with what was not read.
+        let _ = client.stream().read_to_string(&mut answer);
+        assert_eq!(answer, "", "{without}");
+    }
+    let limits = &server.status()["limits"];
+    assert_eq!((&limits["proxy_header"], &limits["auth_timeout"]), (&json!(2), &json!(1)), "{limits}");
+}
+
+#[test]
 fn invalid_listener_is_named() {
     for (settings, says) in [
         (
@@ -156,10 +204,14 @@ fn invalid_listener_is_named() {
             "config/server.toml:2: `listeners` has no setting `prot`; did you mean `port`?",
         ),
         ("[[listeners]]\nport = 1\nprotocols = [\"htp\"]\n", "not `htp`; did you mean `http`?"),
-        ("[[listeners]]\nhost = \"::1\"\n", "`listeners` need a `port`"),
-        ("[[listeners]]\nhost = \"unix:x\"\nport = 1\n", "need no `port` for a Unix socket"),
-        ("[[listeners]]\nport = 1\nprotocols = []\n", "need one of the `protocols`"),
-        ("[[listeners]]\nport = 1\nssl_cert_file = \"x\"\n", "both `ssl_cert_file` and `ssl_key_file`"),
+        ("[[listeners]]\nhost = \"::1\"\n", "`listeners` number 1: `port` is missing; 0 takes a free one"),
+        ("[[listeners]]\nhost = \"unix:x\"\nport = 1\n", "`port` is not for a Unix socket: remove it"),
+        ("[[listeners]]\nport = 1\nprotocols = []\n", "`protocols` must have at least one of lines"),
+        ("[[listeners]]\nport = 1\nssl_cert_file = \"x\"\n", "`ssl_cert_file` needs `ssl_key_file`"),
+        ("host = \"\"\n", ": `host` must not be empty"),
+        ("protocols = []\n", ": `protocols` must have at least one of lines"),
+        ("websocket_path = \"socket\"\n", "such as \"/socket\""),
+        ("websocket_protocols = [\"bearer.x\"]\n", "do not begin with \"bearer.\""),
         ("auth = \"token\"\n", "there are none: set `tokens_file`"),
         ("open_websocket_protocol = true\n", "write \"websocket\" among `protocols`"),
     ] {

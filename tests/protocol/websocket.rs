@@ -1,6 +1,5 @@
 //! WebSocket on the same port: its messages are the messages of any connection.
 
-use std::io::Read;
 use std::process::Command;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 
 use crate::harness::eventually::PATIENCE;
 use crate::harness::server::Server;
-use crate::harness::websocket::WebSocketClient;
+use crate::harness::websocket::{WebSocketClient, open_by_hand};
 use crate::harness::{Ran, installed, project_root};
 
 #[test]
@@ -131,11 +130,8 @@ fn stop_closes_websockets_with_1001_after_the_replies() {
 #[test]
 fn websocket_ping_unanswered_twice_closes_the_connection() {
     let server = Server::with_settings("websocket_ping_interval = \"20ms\"\n");
-    let peer = WebSocketClient::connect(&server);
     // Reads and never answers, as if the machine of the client had lost its power.
-    let mut seen = Vec::new();
-    peer.socket.get_ref().read_to_end(&mut seen).unwrap();
-    assert_eq!(seen, [0x89, 0, 0x89, 0], "two pings");
+    assert_eq!(open_by_hand(&server).rest_bytes(), [0x89, 0, 0x89, 0], "two pings");
     assert_eq!(server.status()["limits"]["websocket_ping_interval"], 1);
 }
 
@@ -222,6 +218,20 @@ fn websocket_subprotocol_may_carry_the_token() {
     peer.send(r#"{"command":"queues"}"#);
     assert_eq!(peer.json()["code"], "forbidden");
     assert!(open("think, bearer.quite-a-wrong-secret").is_err());
+}
+
+#[test]
+fn websocket_opens_at_the_path_and_with_the_subprotocol_of_the_settings() {
+    let server =
+        Server::with_settings("websocket_path = \"/socket\"\nwebsocket_protocols = [\"chat\", \"think\"]\n");
+    let open = |path: &str| {
+        let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "other, think, chat".parse().unwrap());
+        tungstenite::client(request, server.connect().into_stream()).ok().map(|(_, response)| response)
+    };
+    let response = open("/socket").expect("the path of the settings opens");
+    assert_eq!(response.headers()["sec-websocket-protocol"], "think");
+    assert!(open("/").is_none());
 }
 
 #[test]

@@ -20,6 +20,7 @@ use framework::store::sqlite::SqliteOptions;
 use framework::task::{Handlers, NewTask, TaskId};
 use framework::views::{AdminResult, Cancelled, ScheduleInfo, ScheduleNote, State, TaskSelector};
 
+use crate::harness::eventually::wait_until;
 use crate::harness::watchdog;
 
 /// Every store there is, empty.
@@ -64,6 +65,21 @@ async fn take_returns_tasks_in_id_order() {
         assert_eq!(ids(&store.take(0, 2).await), [0, 1]);
         assert_eq!(ids(&store.take(0, 2).await), [2]);
         assert!(store.take(0, 2).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn task_of_the_lowest_priority_runs_beside_a_stream_of_urgent_ones() {
+    let of = |priority| NewTask { priority, ..tasks(1).remove(0) };
+    for store in stores() {
+        let patient = store.push(vec![of(0)]).await.remove(0).unwrap().id;
+        let mut order = Vec::new();
+        for _ in 0..2 * StoreOptions::default().oldest_first_every {
+            store.push(vec![of(9)]).await;
+            order.extend(ids(&store.take(0, 1).await));
+        }
+        let turn = order.iter().position(|id| *id == patient).expect("it has its turn");
+        assert!(turn > 1, "urgent ones come before it: {order:?}");
     }
 }
 
@@ -120,7 +136,10 @@ async fn schedule_notes_accumulate() {
         let QueryResult::Schedules(stories) = store.query(Query::Schedules).await.unwrap() else { panic!() };
         let name = "daily".to_owned();
         let (seen_ms, fired_ms, task) = (Some(i64::MAX as u64), Some(9), Some(3));
-        assert_eq!(stories, [ScheduleInfo { name, seen_ms, fired_ms, task, paused: true }]);
+        assert_eq!(
+            stories,
+            [ScheduleInfo { name, seen_ms, fired_ms, task, paused: true, ..ScheduleInfo::default() }]
+        );
     }
 }
 
@@ -176,4 +195,33 @@ async fn memory_store_rejects_beyond_max_memory() {
         "a story as long as that is not kept"
     );
     assert!(store.push(vec![task(1_000)]).await[0].is_ok(), "there is room again");
+}
+
+#[tokio::test]
+async fn cancelled_batch_counts_the_tasks_that_stop_at_once() {
+    const WAITING: usize = 5;
+    for store in stores() {
+        for round in 0..20 {
+            let (name, function) = (String::new(), "test_shout".to_owned());
+            let open = AdminCommand::OpenBatch { name, function, then: None };
+            let Ok(AdminResult::Batch(batch)) = store.apply(open).await else { panic!("no batch") };
+            let mut new = tasks(WAITING + 1);
+            new.iter_mut().for_each(|task| task.extra_mut().batch = Some(batch));
+            store.push(new).await;
+            store.apply(AdminCommand::SealBatch(batch)).await.unwrap();
+            let lease = store.take(0, 1).await.remove(0);
+            let worker = {
+                let store = store.clone();
+                std::thread::spawn(move || {
+                    wait_until("it is cancelled", || lease.task.is_cancel_requested());
+                    let settled = store.settle(vec![settlement(&lease, Disposition::Cancelled)]);
+                    assert_eq!(futures_util::FutureExt::now_or_never(settled), Some(vec![true]));
+                })
+            };
+            store.apply(AdminCommand::Cancel(TaskSelector::Batch(batch))).await.unwrap();
+            worker.join().unwrap();
+            let Ok(QueryResult::Batch(info)) = store.query(Query::Batch(batch)).await else { panic!() };
+            assert_eq!((info.cancelled, info.total), (6, 6), "{}, round {round}: {info:?}", store.name());
+        }
+    }
 }

@@ -112,7 +112,7 @@ fn unwritable_queue_folder_is_named() {
 }
 
 /// A start in a mount namespace of its own, after this mount; `None` where mounting is not permitted.
-fn with_mount(project: &Project, mount: &str) -> Option<Command> {
+pub(super) fn with_mount(project: &Project, mount: &str) -> Option<Command> {
     let ways: [&[&str]; 2] = [&["--mount"], &["--map-root-user", "--mount"]];
     let way = ways.into_iter().find(|way| {
         let mut probe = Command::new("unshare");

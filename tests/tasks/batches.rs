@@ -33,7 +33,7 @@ fn task_batch_sends_a_file_and_runs_its_completion() {
     server.line_with("Batch 1 (users.ndjson) has ended: 1000 of 1000 done, 0 not");
     assert_eq!(counts(&server), (json!(1_001), json!(0), json!(0)));
     let story = server.think(&["task:show", "--batch", "1", "--json"]).exits(0).json();
-    assert_eq!((&story["state"], &story["then_task"]), (&json!("ended"), &json!(1_000)));
+    assert_eq!((&story["state"], &story["then_task_id"]), (&json!("ended"), &json!(1_000)));
     let text = server.think(&["task:batches"]).exits(0).stdout;
     assert!(text.contains("users.ndjson") && text.contains("ended"), "{text}");
 }
@@ -123,8 +123,50 @@ fn task_batch_names_mistakes_in_csv_lines() {
     std::fs::write(server.project.path("mails.csv"), unclosed).unwrap();
     let file = server.project.path("mails.csv");
     let ran = server.think(&["task:batch", "send_mail", file.to_str().unwrap()]).exits(1);
-    assert!(ran.stderr.contains("a quote is not closed"), "{ran:?}");
+    assert!(ran.stderr.contains("line 2: the quote that begins a value here is not closed"), "{ran:?}");
     assert_eq!(server.status()["ledger"]["done"], 0);
+}
+
+#[test]
+fn task_batch_takes_nothing_of_a_csv_file_with_a_wrong_quote() {
+    let server = Server::start();
+    for (row, said) in [
+        ("b@example.com,Hi,\"Hello", "line 3: the quote that begins a value here is not closed"),
+        ("b@example.com,Hi,\"Hello\" you", "line 3: there is text behind a closing quote"),
+    ] {
+        let rows = format!("to,title,content\na@example.com,Hi,Hello\n{row}\nc@example.com,Hi,Hello\n");
+        server.project.write("mails.csv", &rows);
+        let file = server.project.path("mails.csv");
+        for skip in [&[][..], &["--skip-bad"]] {
+            let ran = server.think(&[&["task:batch", "send_mail", file.to_str().unwrap()], skip].concat());
+            assert!(ran.exits(1).stderr.contains(said), "{said}");
+        }
+    }
+    assert_eq!(server.status()["ledger"]["accepted"], 0);
+}
+
+#[test]
+fn task_batch_reads_other_separators_and_asks_for_them() {
+    let server = Server::start();
+    let run = |file: &str, text: &str, options: &[&str]| {
+        server.project.write(file, text);
+        let file = server.project.path(file);
+        server.think(&[&["task:batch", "send_mail", file.to_str().unwrap()], options].concat())
+    };
+    let rows = "to;title;content\na@example.com;\"a; b\";Hello, you\n";
+    let ran = run("mails.csv", rows, &[]).exits(1);
+    assert!(
+        ran.stderr.contains("line 1: the header has a single column")
+            && ran.stderr.contains("--separator ';'")
+    );
+    run("mails.csv", rows, &["--separator", ";"]).exits(0);
+    run("mails.txt", rows, &["--separator=;"]).exits(0);
+    let tabs = rows.replace("a; b", "a b").replace(';', "\t");
+    run("mails.tsv", &tabs, &[]).exits(0);
+    run("mails.txt", &tabs, &["--separator", "tab"]).exits(0);
+    run("mails.csv", rows, &["--separator", "\""]).exits(2);
+    assert_eq!(server.think(&["task:show", "0", "--json"]).json()["args"]["title"], "a; b");
+    assert_eq!(server.status()["ledger"]["done"], 4);
 }
 
 #[test]

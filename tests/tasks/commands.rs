@@ -50,7 +50,12 @@ fn task_list_is_newest_first_and_paged() {
     server.think(&["task:send", "echo", "\"x\"", "--wait"]).exits(0);
     let ids = |arguments: &[&str]| {
         let ran = server.think(&[&["task:list", "--json"], arguments].concat()).exits(0);
-        ran.json().as_array().unwrap().iter().map(|task| task["id"].as_u64().unwrap()).collect::<Vec<_>>()
+        ran.json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|task| task["task_id"].as_u64().unwrap())
+            .collect::<Vec<_>>()
     };
     assert_eq!(ids(&[]), [3, 2, 1, 0]);
     assert_eq!(ids(&["--state", "waiting", "--limit", "2"]), [2, 1]);
@@ -69,7 +74,7 @@ fn task_list_joins_several_replies() {
     client.send(request.repeat(2_500)).send("{\"command\":\"status\"}\n").json();
     let ran = server.think(&["task:list", "--limit", "100000", "--json"]).exits(0);
     let all = ran.json();
-    let ids: Vec<_> = all.as_array().unwrap().iter().map(|task| task["id"].as_u64().unwrap()).collect();
+    let ids: Vec<_> = all.as_array().unwrap().iter().map(|task| task["task_id"].as_u64().unwrap()).collect();
     assert_eq!(ids, (0..2_500).rev().collect::<Vec<_>>());
 }
 
@@ -207,8 +212,31 @@ fn task_watch_exits_with_the_outcome() {
     assert!(ran.stderr.contains("done"), "{ran:?}");
     fail(&server);
     let ran = server.think(&["task:watch", "1", "--json"]).exits(1);
-    assert_eq!(ran.json()["state"], "failed");
-    assert!(ran.stderr.contains("attempt 1 failed") && ran.stderr.contains("task 1 failed"), "{ran:?}");
+    let lines: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed = lines.iter().find(|line| line["status"] == "attempt").unwrap();
+    assert_eq!((&failed["task_id"], &failed["attempt"]), (&json!(1), &json!(1)), "{ran:?}");
+    assert!(lines.iter().any(|line| line["status"] == "watching" && line["state"] == "failed"), "{ran:?}");
+    assert_eq!(lines.last().unwrap()["state"], "failed");
+    let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((&error["status"], &error["code"]), (&json!("error"), &json!("failed")), "{error}");
+}
+
+#[test]
+fn error_with_json_is_the_object_of_the_server() {
+    let server = Server::start();
+    let error = |arguments: &[&str], code: i32| -> Value {
+        let ran = server.think(&[arguments, &["--json"]].concat()).exits(code);
+        assert_eq!(ran.stdout, "");
+        serde_json::from_str(&ran.stderr).unwrap()
+    };
+    let unknown = error(&["task:send", "ehco", "\"x\""], 5);
+    let wire = server.connect().send("{\"function\":\"ehco\",\"args\":\"x\"}\n").json();
+    assert_eq!(unknown, wire);
+    assert_eq!(error(&["task:show", "7"], 5)["code"], "unknown_task");
+    assert_eq!(error(&["task:show", "seven"], 2)["code"], "usage");
+    assert_eq!(error(&["task:shwo", "7"], 2)["code"], "usage");
+    let away = server.project.think("task:status --json --address 127.0.0.1:1").exits(3).stderr;
+    assert_eq!(serde_json::from_str::<Value>(&away).unwrap()["code"], "not_running");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::process::make_fifo;
 use crate::harness::server::Server;
 use crate::harness::{Project, Ran};
 
@@ -106,7 +107,27 @@ fn task_send_rejects_invalid_options_before_sending() {
     refused("send_mail {} --dleay 1h", "a similar argument exists: '--delay'");
     refused("hello --dleay 1h", "a similar argument exists: '--delay'");
     refused("send_mail {} {}", "unexpected argument '{}'");
-    refused("--wait", "<FUNCTION|MESSAGE>");
+    refused("--wait", "<FUNCTION|JSON>");
+    refused("send_mail --to @/dev/zero", "reading /dev/zero: it is a device, not a regular file");
+    refused("send_mail --to @/tmp", "reading /tmp: it is a directory, not a regular file");
+}
+
+#[test]
+fn task_send_refuses_a_named_pipe_as_an_argument() {
+    let project = Project::new();
+    make_fifo(&project.path("pipe"));
+    let ran = project.think("task:send send_mail --content @pipe --to a@example.com").exits(2);
+    assert!(ran.stderr.contains("reading pipe: it is a named pipe, not a regular file"), "{ran:?}");
+    let ran = project.think("queue:check --file pipe").exits(2);
+    assert!(ran.stderr.contains("pipe is not a regular file"), "{ran:?}");
+}
+
+#[test]
+fn task_send_takes_a_value_that_begins_with_a_hyphen() {
+    let server = Server::start();
+    let mail = ["send_mail", "--title", "-5 degrees", "--to", "a@example.com", "--content", "- one\n- two"];
+    let args = json!({"to": "a@example.com", "title": "-5 degrees", "content": "- one\n- two"});
+    assert_eq!(send_args(&server, &mail), args);
 }
 
 #[test]
@@ -126,5 +147,9 @@ fn task_send_help_lists_the_arguments() {
     for way in ["task:send --wait send_mail --to a@example.com -h", "-h task:send send_mail"] {
         assert_eq!(think(way).exits(0).stdout, help, "{way}");
     }
-    assert!(help.starts_with(plain.trim_end()), "{help}");
+    let own = help.find("Arguments of send_mail:").unwrap();
+    assert!(own < help.find("\nOptions:").unwrap(), "the function's own arguments come first:\n{help}");
+    for line in plain.lines() {
+        assert!(help.contains(line), "no {line:?} in:\n{help}");
+    }
 }

@@ -125,3 +125,31 @@ fn task_run_here_does_not_affect_the_server() {
     server.project.think("task:run 0").exits(2);
     server.project.think("task:run 7 --here").exits(1);
 }
+
+#[test]
+fn attempts_beyond_the_setting_are_refused() {
+    let server = Server::with_settings("max_attempts = 5");
+    let mut client = server.connect();
+    let mut send = |attempts: u32| {
+        let request = format!("{{\"function\":\"echo\",\"args\":\"x\",\"attempts\":{attempts}}}\n");
+        client.send(request).json()
+    };
+    assert_eq!(send(5)["status"], "queued");
+    let refused = send(6);
+    assert_eq!(refused["code"], "bad_request");
+    assert!(refused["error"].as_str().unwrap().contains("from 1 to 5 (max_attempts)"), "{refused}");
+    let ran = Project::with_settings("max_attempts = 1").think("task:start --port 0").exits(1);
+    assert!(ran.stderr.contains("max_attempts is 1") && ran.stderr.contains("send_mail"), "{ran:?}");
+}
+
+#[test]
+fn result_beyond_the_output_buffer_is_an_error_and_the_connection_goes_on() {
+    let server = Server::with_settings("max_output_buffer = \"64KB\"");
+    let mut client = server.connect();
+    let request = json!({"id": 1, "function": "echo", "args": "x".repeat(200_000), "reply": "result"});
+    let reply = client.send(format!("{request}\n")).json();
+    assert_eq!((&reply["id"], &reply["code"]), (&json!(1), &json!("too_long")));
+    assert!(reply["error"].as_str().unwrap().contains("Task 0 is done"), "{reply}");
+    let small = "{\"id\":2,\"function\":\"noop\",\"args\":{},\"reply\":\"result\"}\n";
+    assert_eq!(client.send(small).json()["status"], "done");
+}

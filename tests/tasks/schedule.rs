@@ -40,7 +40,7 @@ fn schedule_of_each_second_makes_a_task_each_second() {
     let after = |seconds: u32| (times[0] + seconds) % DAY;
     assert_eq!(times, [times[0], after(1), after(2)]);
     let listed = server.think(&["schedule:list", "--json"]).exits(0).json();
-    assert!(listed[0]["last_task"].is_u64() && listed[0]["last"].is_string(), "{listed}");
+    assert!(listed[0]["last_task_id"].is_u64() && listed[0]["last"].is_string(), "{listed}");
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
 }
@@ -147,4 +147,63 @@ fn invalid_schedule_prevents_the_start() {
             assert!(ran.stderr.contains(says), "{command}: {ran:?}");
         }
     }
+}
+
+#[test]
+fn schedule_list_says_what_the_running_server_does_not_run_yet() {
+    let file = |hour: u32, more: &str| {
+        format!(
+            "[kept]\nfunction = \"echo\"\nargs = \"x\"\ncron = \"@yearly\"\n\
+            [changed]\nfunction = \"echo\"\nargs = \"x\"\ncron = \"0 {hour} * * *\"\n\
+            [{more}]\nfunction = \"echo\"\nargs = \"x\"\ncron = \"@monthly\"\n"
+        )
+    };
+    let server = Server::with(project(&file(9, "removed")), "");
+    let listed = server.think(&["schedule:list", "--json"]).exits(0).json();
+    assert!(listed.as_array().unwrap().iter().all(|schedule| schedule["loaded"] == true), "{listed}");
+    server.project.write("config/schedule.toml", &file(10, "new"));
+    let listed = server.think(&["schedule:list", "--json"]).exits(0).json();
+    let find =
+        |name: &str| listed.as_array().unwrap().iter().find(|schedule| schedule["name"] == name).unwrap();
+    assert_eq!((&find("kept")["loaded"], find("kept")["next"].as_array().unwrap().len()), (&true.into(), 3));
+    assert_eq!((&find("new")["loaded"], &find("new")["next"]), (&false.into(), &serde_json::json!([])));
+    let changed = find("changed");
+    let next = changed["next"][0].as_str().unwrap();
+    assert!(changed["loaded"] == false && next.contains("T09:00:00"), "the server's own time: {changed}");
+    assert_eq!(find("removed")["loaded"], false);
+    let shown = server.think(&["schedule:list"]).exits(0);
+    assert!(shown.stdout.contains("changed") && shown.stderr.contains("task:reload"), "{shown:?}");
+}
+
+/// A time zone file of one offset, nine hours before UTC.
+fn zone_file() -> Vec<u8> {
+    let block = |counts: [u32; 6]| {
+        let counts = counts.into_iter().flat_map(u32::to_be_bytes);
+        b"TZif2"
+            .iter()
+            .copied()
+            .chain([0; 15])
+            .chain(counts)
+            .chain([0, 0, 0x7e, 0x90, 0, 0])
+            .chain(*b"JST\0")
+            .collect::<Vec<_>>()
+    };
+    let counts = [0, 0, 0, 0, 1, 4];
+    [block(counts), block(counts), b"\nJST-9\n".to_vec()].concat()
+}
+
+#[test]
+fn schedule_time_zone_is_that_of_the_system_before_that_of_the_program() {
+    let schedule = |name: &str, zone: &str| {
+        format!("[{name}]\nfunction = \"echo\"\nargs = \"x\"\ncron = \"@daily\"\ntimezone = \"{zone}\"\n")
+    };
+    let project = project(&[schedule("a", "Europe/Berlin"), schedule("b", "Asia/Shanghai")].concat());
+    std::fs::create_dir_all(project.path("zones/Europe")).unwrap();
+    std::fs::write(project.path("zones/Europe/Berlin"), zone_file()).unwrap();
+    let mut command = project.command();
+    command.args(["schedule:list", "--json", "--address", NOBODY]).env("TZDIR", project.path("zones"));
+    let listed = Ran::of(&mut command).exits(0).json();
+    let next = |index: usize| listed[index]["next"][0].as_str().unwrap().to_owned();
+    assert!(next(0).ends_with("T00:00:00+09:00"), "the system's: {listed}");
+    assert!(next(1).ends_with("T00:00:00+08:00"), "the program's own: {listed}");
 }

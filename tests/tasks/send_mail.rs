@@ -128,6 +128,28 @@ fn send_mail_rejects_an_invalid_address_before_queueing() {
 }
 
 #[test]
+fn send_mail_names_every_recipient_in_ascii() {
+    let mail_server = MailServer::start(&[]);
+    let project = project(&mail_server, "tls = \"none\"");
+    let server = Server::with(project, "");
+    let mut client = server.connect();
+    let mut mail = mail("info@b\u{e4}ckerei-m\u{fc}ller.example");
+    mail["args"]["cc"] = json!(["bob@example.com"]);
+    mail["args"]["bcc"] = json!(["Eve <eve@example.com>"]);
+    mail["args"]["content"] = json!("two\rlines");
+    assert_eq!(ask(&mut client, &mail)["status"], "done");
+    mail["args"]["to"] = json!("j\u{f6}rg@example.com");
+    let refused = ask(&mut client, &mail);
+    assert_eq!(refused["code"], "bad_arguments", "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("the part before the @ is not ASCII"), "{refused}");
+
+    let seen = mail_server.finish();
+    let to = json!(["info@xn--bckerei-mller-bfb28a.example", "bob@example.com", "eve@example.com"]);
+    assert_eq!((seen.len(), &seen[0]["to"]), (1, &to));
+    assert_eq!(seen[0]["content"].as_str().unwrap().trim_end(), "two\r\nlines");
+}
+
+#[test]
 fn send_mail_timeout_does_not_mix_up_replies() {
     let mail_server = MailServer::start(&[]);
     let project = project(&mail_server, "tls = \"none\"\npool_size = 1");

@@ -2,11 +2,13 @@
 
 mod cancel;
 mod client;
+mod elsewhere;
 mod end_reporter;
 mod following;
 mod handlers;
 mod requests;
 mod requeue;
+mod stuck;
 mod worker_groups;
 
 use std::sync::Arc;
@@ -169,22 +171,6 @@ async fn timeout_ends_async_attempts_and_cancels_blocking_ones() {
         let error = failed(server.run(function, serde_json::json!(null)).await);
         assert!(error.contains("timeout of 20ms"), "{error}");
     }
-}
-
-#[tokio::test]
-async fn busy_loop_handler_delays_no_acknowledgement() {
-    let settings = ServerSettings { task_threads: 1, ..settings() };
-    let server = TestServer::with(settings, ()).await;
-    let gate = Gate::new();
-    let mut client = server.client().await;
-    client.send(&request("test_spin", gate.name())).await.unwrap();
-    gate.reached().await;
-    // The only task thread spins now; acknowledgements and status come all the same.
-    for _ in 0..100 {
-        client.send(&request("test_shout", serde_json::json!("x"))).await.unwrap();
-    }
-    assert_eq!(server.ledger().await.waiting, 100);
-    gate.open();
 }
 
 #[tokio::test]

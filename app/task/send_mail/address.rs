@@ -5,12 +5,17 @@ use std::fmt;
 use std::str::FromStr;
 
 use framework::schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use lettre::Address;
 use lettre::address::AddressError;
 use lettre::message::Mailbox;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-/// A mail address: `ada@example.com` or `Ada <ada@example.com>`.
+/// The length limit of the name in front of an address, in characters: it cannot be folded everywhere.
+const MAX_NAME: usize = 256;
+
+/// A mail address: `ada@example.com` or `Ada <ada@example.com>`. It is in ASCII, the domain in punycode, as
+/// every mail server understands it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MailAddress(Mailbox);
 
@@ -19,9 +24,9 @@ impl MailAddress {
         self.0.clone()
     }
 
-    /// The domain, if it is ASCII, as identifiers require.
-    pub(super) fn ascii_domain(&self) -> Option<&str> {
-        Some(self.0.email.domain()).filter(|domain| domain.is_ascii())
+    /// The domain, in ASCII.
+    pub(super) fn domain(&self) -> &str {
+        self.0.email.domain()
     }
 }
 
@@ -29,18 +34,21 @@ impl MailAddress {
 #[derive(Debug)]
 pub(super) struct BadAddress {
     text: String,
-    source: AddressError,
+    reason: &'static str,
 }
 
 impl fmt::Display for BadAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        let reason = match self.source {
-            AddressError::MissingParts => "the part before or after the @ is missing",
-            AddressError::InvalidUser => "the part before the @ is not valid",
-            AddressError::InvalidDomain => "the part after the @ is not a domain",
-            _ => "it is not of the form ada@example.com or Ada <ada@example.com>",
-        };
-        write!(formatter, "{:?} is not a mail address: {reason}", self.text)
+        write!(formatter, "{:?} is not a mail address: {}", self.text, self.reason)
+    }
+}
+
+fn reason(error: &AddressError) -> &'static str {
+    match error {
+        AddressError::MissingParts => "the part before or after the @ is missing",
+        AddressError::InvalidUser => "the part before the @ is not valid",
+        AddressError::InvalidDomain => "the part after the @ is not a domain",
+        _ => "it is not of the form ada@example.com or Ada <ada@example.com>",
     }
 }
 
@@ -48,7 +56,22 @@ impl FromStr for MailAddress {
     type Err = BadAddress;
 
     fn from_str(text: &str) -> Result<Self, BadAddress> {
-        text.parse().map(Self).map_err(|source| BadAddress { text: text.into(), source })
+        let bad = |reason| BadAddress { text: text.into(), reason };
+        let mailbox: Mailbox = text.parse().map_err(|error| bad(reason(&error)))?;
+        if !mailbox.email.user().is_ascii() {
+            return Err(bad("the part before the @ is not ASCII, which few mail servers accept"));
+        }
+        if mailbox.name.as_ref().is_some_and(|name| name.chars().count() > MAX_NAME) {
+            return Err(bad("the name is too long"));
+        }
+        let domain = mailbox.email.domain();
+        if domain.is_ascii() {
+            return Ok(Self(mailbox));
+        }
+        let invalid = || bad("the part after the @ is not a domain");
+        let domain = idna::domain_to_ascii_strict(domain).map_err(|_| invalid())?;
+        let email = Address::new(mailbox.email.user(), domain).map_err(|_| invalid())?;
+        Ok(Self(Mailbox::new(mailbox.name, email)))
     }
 }
 
@@ -96,5 +119,17 @@ mod tests {
             let json = serde_json::to_string(&address).unwrap();
             assert_eq!(serde_json::from_str::<MailAddress>(&json).unwrap(), address, "{json}");
         }
+    }
+
+    #[test]
+    fn domain_is_written_in_ascii() {
+        let address: MailAddress = "Ana <info@b\u{e4}ckerei-m\u{fc}ller.example>".parse().unwrap();
+        assert_eq!(address.to_string(), "Ana <info@xn--bckerei-mller-bfb28a.example>");
+    }
+
+    #[test]
+    fn part_before_the_at_has_to_be_ascii() {
+        let error = "j\u{f6}rg@example.com".parse::<MailAddress>().unwrap_err().to_string();
+        assert!(error.contains("the part before the @ is not ASCII"), "{error}");
     }
 }

@@ -1,8 +1,10 @@
 //! Writes mails to a folder, one .eml file each, for development.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use framework::files;
 use framework::prelude::*;
 use lettre::Message;
 
@@ -31,8 +33,9 @@ impl Folder {
 fn write(target: &Path, text: &[u8]) -> Result<()> {
     let unfinished = target.with_extension("unfinished");
     let folder = target.parent().expect("a file's name was joined to the folder's");
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&unfinished, text))
+    files::create_folder(folder)
+        .and_then(|()| files::private().write(true).truncate(true).open(&unfinished))
+        .and_then(|mut file| file.write_all(text))
         .and_then(|()| fs::rename(&unfinished, target))
         .inspect_err(|_| {
             // On a full disk, half a mail would take the space that another one needs.

@@ -3,8 +3,8 @@
 use framework::command::check_name;
 use framework::prelude::*;
 
-use super::make;
 use super::names::Names;
+use super::{make, may_overwrite, reject_existing};
 
 /// Generate a command
 ///
@@ -24,7 +24,13 @@ impl Execute for MakeCommand {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         check_name(&self.name).map_err(|error| Exit::Usage.error(error.to_string()))?;
         let names = Names::of(&self.name, "command");
-        make(app, output, "command", &names.module, &text(&self.name, &names.structure), self.force)
+        let registry = Registry::running(app).context("there is no console")?;
+        let file = format!("app/command/{}.rs", names.module);
+        let force = self.force || may_overwrite(app, output, &file)?;
+        if let Some(entry) = registry.get(&self.name) {
+            reject_existing("command", &self.name, (entry.file, entry.line), &file, force)?;
+        }
+        make(app, output, "command", &names.module, &text(&self.name, &names.structure), force)
     }
 }
 

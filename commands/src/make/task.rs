@@ -1,9 +1,10 @@
 //! `make:task NAME`: generates a task with its handler.
 
 use framework::prelude::*;
+use framework::task::Handlers;
 
-use super::make;
 use super::names::Names;
+use super::{make, may_overwrite, reject_existing};
 
 /// Generate a task with its handler
 ///
@@ -23,7 +24,12 @@ impl Execute for MakeTask {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         check(&self.name)?;
         let names = Names::of(&self.name, "task");
-        make(app, output, "task", &names.module, &text(&self.name, &names.structure), self.force)
+        let file = format!("app/task/{}.rs", names.module);
+        let force = self.force || may_overwrite(app, output, &file)?;
+        if let Some(handler) = Handlers::collect()?.get(&self.name) {
+            reject_existing("task", &self.name, (handler.file, handler.line), &file, force)?;
+        }
+        make(app, output, "task", &names.module, &text(&self.name, &names.structure), force)
     }
 }
 

@@ -1,14 +1,15 @@
 //! The client's settings, completed by the settings of this project's own server.
 
-use framework::client::{Address, Addresses, ClientSettings};
+use std::path::PathBuf;
+
+use framework::client::{Address, Addresses, ClientSettings, OwnProject};
 use framework::config::Config;
 use framework::prelude::*;
 use framework::server::ServerSettings;
-use framework::views::Protocol;
 
-/// The settings of config/client.toml. Without an address, they are for this project's own server, through
-/// its control socket if the first listener requires a token, TLS or a protocol that the client does not
-/// have.
+/// The settings of config/client.toml. Without an address, they are for this project's own server: through
+/// its control socket, which finds it whatever address it was started with; through its first listener if
+/// that cannot be opened, unless another project's server is found there.
 ///
 /// # Errors
 /// The problems with config/client.toml or config/server.toml.
@@ -18,16 +19,14 @@ pub(crate) fn settings(config: &Config) -> Result<ClientSettings> {
         return Ok(settings);
     }
     let server = config.section::<ServerSettings>()?;
-    let first = server.first_listener();
-    let is_closed = server.wants_token(&first) && settings.token.is_empty()
-        || first.speaks_tls_only() && !settings.tls
-        || !first.protocols.contains(&Protocol::Lines);
-    let control = control_socket(&server).filter(|_| is_closed);
-    let (tls, shared_store) =
-        if control.is_some() { (false, true) } else { (settings.tls, settings.shared_store) };
-    let addresses = control.into_iter().chain([address_of(&server)]);
-    let addresses = addresses.map(|address| address.rooted(config.root())).collect();
-    Ok(ClientSettings { address: Some(Addresses(addresses)), tls, shared_store, ..settings })
+    let control_socket = control_socket(config)?;
+    let control = control_socket.clone().map(Address::Unix);
+    let addresses = control.into_iter().chain([address_of(&server).rooted(config.root())]).collect();
+    let project = OwnProject { root: config.root().to_owned(), control_socket };
+    // Both addresses are those of one server.
+    let shared_store = true;
+    let address = Some(Addresses(addresses));
+    Ok(ClientSettings { address, shared_store, project: Some(project), ..settings })
 }
 
 /// The settings of config/client.toml for a server at these addresses, which may be another project's. The
@@ -37,7 +36,7 @@ pub(crate) fn settings(config: &Config) -> Result<ClientSettings> {
 /// The problems with config/client.toml or config/server.toml.
 pub(crate) fn settings_for(config: &Config, addresses: Addresses) -> Result<ClientSettings> {
     let settings = ClientSettings::read(config)?;
-    let control = control_socket(&config.section()?).map(|address| address.rooted(config.root()));
+    let control = control_socket(config)?.map(Address::Unix);
     let is_control = addresses.0.iter().all(|address| Some(address) == control.as_ref());
     Ok(ClientSettings { tls: settings.tls && !is_control, address: Some(addresses), ..settings })
 }
@@ -52,8 +51,13 @@ pub(crate) fn address_of(settings: &ServerSettings) -> Address {
     }
 }
 
-fn control_socket(server: &ServerSettings) -> Option<Address> {
-    server.control_listener()?.host.parse().ok()
+/// The path of this project's control socket; `None` if `control_socket` is empty.
+///
+/// # Errors
+/// The problems with config/server.toml.
+pub(crate) fn control_socket(config: &Config) -> Result<Option<PathBuf>> {
+    let server = config.section::<ServerSettings>()?;
+    Ok(server.control_listener().map(|_| config.root().join(&server.control_socket)))
 }
 
 #[cfg(test)]
@@ -61,17 +65,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_use_the_control_socket_if_the_first_listener_is_restricted() {
+    fn settings_name_the_control_socket_first_and_the_project() {
         let read = |variables: &[(&str, &str)]| {
             let settings = super::settings(&Config::at("/srv/app", variables.iter().copied())).unwrap();
-            settings.address.unwrap().0.iter().map(ToString::to_string).collect::<Vec<_>>()
+            let addresses = settings.address.unwrap().0;
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            (addresses, settings.project.map(|project| project.root))
         };
-        let both = ["unix:/srv/app/runtime/server.sock", "127.0.0.1:9501"];
-        let tokens = ("THINK_SERVER_TOKENS", "0123456789abcdef0123456789:send");
-        assert_eq!(read(&[tokens]), both);
-        assert_eq!(read(&[("THINK_SERVER_PROTOCOLS", "[\"http\"]")]), both);
-        assert_eq!(read(&[tokens, ("THINK_CLIENT_TOKEN", "0123456789abcdef0123456789")]), both[1..]);
-        assert_eq!(read(&[]), both[1..]);
+        let both = ["unix:/srv/app/runtime/server.sock", "127.0.0.1:9501"].map(str::to_owned);
+        let root = std::path::PathBuf::from("/srv/app");
+        assert_eq!(read(&[]), (both.to_vec(), Some(root)));
+        assert_eq!(read(&[("THINK_CLIENT_TOKEN", "0123456789abcdef0123456789")]).0, both);
+        assert_eq!(read(&[("THINK_CLIENT_ADDRESS", "a:1")]), (vec!["a:1".to_owned()], None));
     }
 
     #[test]
@@ -100,7 +105,8 @@ mod tests {
             ("THINK_CLIENT_CA_FILE", "config/ca.pem"),
         ];
         let settings = super::settings(&Config::at("/srv/app", variables)).unwrap();
-        assert_eq!(settings.address.unwrap().0, ["[::1]:7".parse().unwrap()]);
+        let expected = ["unix:/srv/app/runtime/server.sock", "[::1]:7"];
+        assert_eq!(settings.address.unwrap().0, expected.map(|address| address.parse().unwrap()));
         assert_eq!(settings.ca_file.unwrap(), std::path::PathBuf::from("/srv/app/config/ca.pem"));
         let variables = [("THINK_CLIENT_ADDRESS", "unix:run/a.sock,b:2")];
         let settings = super::settings(&Config::at("/srv/app", variables)).unwrap();

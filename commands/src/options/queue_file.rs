@@ -18,6 +18,9 @@ impl QueuePath {
     /// The path of the file.
     pub(crate) fn resolve(&self, app: &App) -> Result<PathBuf> {
         if let Some(file) = &self.file {
+            if file.metadata().is_ok_and(|found| !found.is_file()) {
+                return Err(Exit::Usage.error(format!("{} is not a regular file", file.display())));
+            }
             return Ok(file.clone());
         }
         let config = app.config()?;

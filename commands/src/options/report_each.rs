@@ -47,14 +47,17 @@ impl ItemReport {
                     self.exit = Exit::Failed;
                 }
                 match outcome {
-                    _ if self.json => self.items.push(json!({ "task": id, self.field: result })),
+                    _ if self.json => self.items.push(json!({ "task_id": id, self.field: result })),
                     ItemOutcome::Changed(text) => output.line(format_args!("task {id}: {text}")),
                     ItemOutcome::Unchanged(text) => output.error(format_args!("task {id}: {text}")),
                 }
             }
             Err(ClientError::Refused(refusal)) => {
                 if self.json {
-                    self.items.push(json!({ "task": id, "code": refusal.code, "error": refusal.message }));
+                    let mut item = serde_json::to_value(&refusal)?;
+                    item["task_id"] = id.into();
+                    item["status"] = "error".into();
+                    self.items.push(item);
                 } else {
                     output.error(format_args!("task {id}: {refusal}"));
                 }

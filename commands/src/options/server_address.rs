@@ -7,6 +7,7 @@ use framework::client::{Address, Addresses, Client, ClientError, ClientSettings}
 use framework::config::duration;
 use framework::prelude::*;
 use framework::server::ServerSettings;
+use framework::views::ServerStatus;
 
 use super::own_server;
 
@@ -15,12 +16,12 @@ use super::own_server;
 /// There is none for a token: every user of the machine can read a command line.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerAddress {
-    /// Address of the server; may be repeated for several servers [default: config/client.toml, or host and
-    /// port of config/server.toml]
+    /// Address of the server; may be repeated for several servers [default: config/client.toml, or this
+    /// project's own server]
     ///
     /// Also unix:PATH, or a comma-separated list. A token, if the server requires one, is read from
     /// config/client.toml or THINK_CLIENT_TOKEN, where it does not show up in the process list.
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(long, alias = "server", value_name = "HOST:PORT", value_delimiter = ',')]
     address: Vec<Address>,
     /// Timeout for connecting, such as 500ms or 5s [default: connect_timeout of config/client.toml]
     #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
@@ -28,14 +29,20 @@ pub(crate) struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// The first host and port, for a command that opens connections of its own.
-    pub(crate) fn resolve(&self, app: &App) -> Result<String> {
-        let addresses = self.settings(app)?.address.map(|Addresses(addresses)| addresses);
+    /// The first host and port, for a command that opens connections of its own to the server with this
+    /// status.
+    pub(crate) fn resolve(&self, app: &App, status: &ServerStatus) -> Result<String> {
+        let settings = self.settings(app)?;
+        let addresses = match settings.project {
+            // It may have been started with another port than that of the settings.
+            Some(_) => status.addresses.iter().filter_map(|listener| listener.address.parse().ok()).collect(),
+            None => settings.address.map(|Addresses(addresses)| addresses).unwrap_or_default(),
+        };
         let tcp = |address| match address {
             Address::Tcp(address) => Some(address),
             Address::Unix(_) => None,
         };
-        addresses.and_then(|addresses| addresses.into_iter().find_map(tcp)).ok_or_else(|| {
+        addresses.into_iter().find_map(tcp).ok_or_else(|| {
             Exit::Usage.error("this needs an address such as 127.0.0.1:9501: give one with --address")
         })
     }
@@ -66,7 +73,7 @@ impl ServerAddress {
     pub(crate) async fn connect_if_running(&self, app: &App) -> Result<Option<Client>> {
         match self.open(self.settings(app)?.without_retries()).await {
             Ok(client) => Ok(Some(client)),
-            Err(ClientError::NotRunning(_)) => Ok(None),
+            Err(ClientError::NotRunning(_) | ClientError::OtherProject { .. }) => Ok(None),
             // A server that has just stopped resets connections that it did not accept any more.
             Err(ClientError::Unreachable { source, .. }) if source.kind() == ErrorKind::ConnectionReset => {
                 Ok(None)
@@ -104,8 +111,10 @@ pub(crate) fn exit_error(error: ClientError) -> anyhow::Error {
         ClientError::NotRunning(_) => {
             Exit::NotRunning.error(format!("{error}; start one with: ./think task:start"))
         }
+        ClientError::LineEnd => Exit::Usage.error(error.to_string()),
+        ClientError::OtherProject { .. } => Exit::NotRunning.error(error.to_string()),
         ClientError::Unreachable { source, .. } => Exit::NotRunning.error(format!("{error}: {source}")),
-        ClientError::Refused(refusal) => Exit::Refused.error(refusal.to_string()),
+        ClientError::Refused(refusal) => Exit::Refused.error_with(refusal.to_string(), refusal),
         _ => error.into(),
     }
 }

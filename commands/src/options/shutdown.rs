@@ -6,7 +6,8 @@ use framework::client::Address;
 use framework::humantime::format_duration;
 use framework::prelude::*;
 
-use super::server_address::parse_duration;
+use super::own_server;
+use super::server_address::{ServerAddress, parse_duration};
 
 /// The grace period of running tasks, and the address of the server.
 #[derive(Debug, Clone, Args)]
@@ -23,6 +24,16 @@ pub(crate) struct ShutdownOptions {
 }
 
 impl ShutdownOptions {
+    /// The server: that of the address, or this project's own by its control socket alone, since another
+    /// project's server may have the port. If it has no control socket, its first listener is used.
+    pub(crate) fn server(&self, app: &App) -> Result<ServerAddress> {
+        let address = match &self.address {
+            Some(address) => Some(address.clone()),
+            None => own_server::control_socket(app.config()?)?.map(Address::Unix),
+        };
+        Ok(ServerAddress::at(address))
+    }
+
     /// The grace period in the form of the wire; `None` is the server's own.
     pub(crate) fn wire_value(&self) -> Option<String> {
         let grace = if self.now { Some(Duration::ZERO) } else { self.grace };

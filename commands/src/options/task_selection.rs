@@ -3,11 +3,12 @@
 use framework::client::{Client, ClientError};
 use framework::prelude::*;
 use framework::task::{BatchId, TaskId};
-use framework::views::TaskSelector;
+use framework::views::{ChangeKind, TaskSelector};
 use serde_json::json;
 
+use super::bulk_change::BulkChange;
 use super::report_each::{ItemOutcome, ItemReport};
-use super::server_address::exit_error;
+use super::server_address::ServerAddress;
 use crate::format::count_tasks;
 
 /// The options of a command that changes ended tasks.
@@ -39,7 +40,14 @@ pub(crate) enum BulkAction {
 
 impl TaskSelection {
     /// Applies an action, one by one for ids, else in one request, and prints the number of changed tasks.
-    pub(crate) async fn apply(self, action: BulkAction, client: &Client, output: &mut Output) -> Result<()> {
+    pub(crate) async fn apply(
+        self,
+        action: BulkAction,
+        client: &Client,
+        server: &ServerAddress,
+        app: &App,
+        output: &mut Output,
+    ) -> Result<()> {
         if !self.ids.is_empty() {
             let mut report = ItemReport::new(self.json, "tasks");
             for &id in &self.ids {
@@ -52,7 +60,9 @@ impl TaskSelection {
             Some(batch) => TaskSelector::Batch(batch),
             None => TaskSelector::Failed { queue: self.queue },
         };
-        let count = action.request(client, &selector).await.map_err(exit_error)?;
+        let queue = if let TaskSelector::Failed { queue } = &selector { queue.clone() } else { None };
+        let change = BulkChange { kind: action.kind(), batch: self.batch, queue };
+        let count = change.run(action.request(client, &selector), server, app, output).await?;
         if self.json {
             output.json(&json!({ "tasks": count }))?;
         } else {
@@ -67,6 +77,13 @@ impl BulkAction {
         match self {
             Self::Retry => client.retry(tasks).await,
             Self::Forget => client.forget(tasks).await,
+        }
+    }
+
+    fn kind(self) -> ChangeKind {
+        match self {
+            Self::Retry => ChangeKind::Retry,
+            Self::Forget => ChangeKind::Forget,
         }
     }
 

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use framework::prelude::*;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::server_address::parse_duration;
 
 /// The options of a command whose report can be repeated.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WatchOption {
-    /// Refresh until Ctrl-C: in place on a terminal, else one block after the other
+    /// Refresh until Ctrl-C: in place on a terminal, where the end of a long report is left out, else one
+    /// block after the other
     #[arg(long)]
     watch: bool,
     /// Refresh interval, such as 500ms or 10s
@@ -40,8 +42,13 @@ impl Refresh<'_> {
         if !self.options.watch {
             return;
         }
-        match (self.is_json, output.is_on_terminal()) {
-            (false, true) => output.text("\x1b[H\x1b[2J"),
+        match (self.is_json, output.has_screen()) {
+            (false, true) => {
+                if self.is_first {
+                    leave_screen_on_signals();
+                }
+                output.begin_screen();
+            }
             (false, false) if !self.is_first => output.line(""),
             _ => {}
         }
@@ -57,4 +64,22 @@ impl Refresh<'_> {
         tokio::time::sleep(self.options.every.max(MIN_INTERVAL)).await;
         true
     }
+}
+
+/// Ends the program on Ctrl-C and SIGTERM, whatever the command waits for, with the terminal as it was
+/// before.
+fn leave_screen_on_signals() {
+    tokio::spawn(async {
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return;
+        };
+        let code = tokio::select! {
+            _ = interrupt.recv() => 128 + SignalKind::interrupt().as_raw_value(),
+            _ = terminate.recv() => 128 + SignalKind::terminate().as_raw_value(),
+        };
+        Output::restore_screen();
+        std::process::exit(code);
+    });
 }

@@ -44,7 +44,7 @@ impl Execute for List {
                 ]
             })
             .collect();
-        output.table(["queue", "waiting", "delayed", "running", "weight", "rate", ""], &rows);
+        output.table(["queue", "waiting", "delayed", "running", "weight", "rate", "state"], &rows);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `queue:repair`: recovers what can be read of a damaged queue file.
 
+use framework::output::escape_control;
 use framework::prelude::*;
 use framework::store::sqlite::{LostRows, QueueLocked, RepairReport, repair};
 use serde_json::{Value, json};
@@ -8,8 +9,9 @@ use crate::options::queue_file::QueuePath;
 
 /// Repair a damaged queue file
 ///
-/// Copies what can be read to a new file, and keeps the old one beside it. Rows that cannot be read are
-/// listed, and the exit code is 1 if there are any. The server must not be running.
+/// Copies what can be read to a new file, and keeps the old one beside it. Rows that cannot be read, and
+/// tasks and functions that are damaged all the same, are listed, and the exit code is 1 if there are any.
+/// The server must not be running.
 #[derive(Args, Command)]
 #[command(name = "queue:repair")]
 struct Repair {
@@ -36,6 +38,10 @@ impl Execute for Repair {
         if !report.unread.is_empty() {
             return Err(Exit::Failed.error("some rows could not be read, and are only in the old file"));
         }
+        if !report.findings.is_empty() {
+            return Err(Exit::Failed
+                .error("what is named above stays damaged; the server sets it aside, tasks as failed"));
+        }
         Ok(())
     }
 }
@@ -44,6 +50,7 @@ fn print(report: &RepairReport, output: &mut Output) {
     let rows: Vec<_> =
         report.saved.iter().map(|(table, rows)| [(*table).to_owned(), rows.to_string()]).collect();
     output.table(["table", "rows saved"], &rows);
+    report.findings.iter().for_each(|finding| output.line(escape_control(finding)));
     if report.unread.is_empty() {
         return;
     }
@@ -62,6 +69,7 @@ fn as_json(report: &RepairReport) -> Value {
     json!({
         "kept": report.kept,
         "saved": saved.collect::<serde_json::Map<_, _>>(),
+        "findings": report.findings,
         "unread": report.unread.iter().map(unread).collect::<Vec<_>>(),
     })
 }

@@ -1,8 +1,13 @@
 //! `schedule:list`: the schedules with their last and next runs.
 
+use framework::output::escape_control;
 use framework::prelude::*;
-use framework::schedule::{Schedule, Schedules};
-use framework::task::{Handlers, MissedRunPolicy, OverlapPolicy, TaskId, now_ms};
+use framework::schedule::{Cron, Schedule, Schedules};
+use framework::server::{ServerSettings, register_kept};
+use framework::store::sqlite::QueueFile;
+use framework::task::{
+    HandlerInfo, Handlers, MissedRunPolicy, OverlapPolicy, RegisteredFunction, Registration, TaskId, now_ms,
+};
 use framework::views::ScheduleInfo;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,7 +17,8 @@ use crate::options::server_address::{ServerAddress, exit_error};
 /// List the schedules with their next runs
 ///
 /// Schedules come from config/schedule.toml and from functions with a cron. Times are in the schedule's own
-/// time zone. The last runs and the paused schedules are known only while a server is running.
+/// time zone. The last runs and the paused schedules are known only while a server is running, which says as
+/// well when each runs next: what has changed since its start comes into effect with task:reload.
 #[derive(Args, Command)]
 #[command(name = "schedule:list")]
 struct List {
@@ -28,13 +34,20 @@ struct List {
 
 impl Execute for List {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let schedules = Schedules::collect(app.config()?, &Handlers::collect()?)?;
+        let handlers = framework::functions::collect(app.config()?)?;
+        register_known(&handlers, app)?;
         let infos = match self.server.connect_if_running(app).await? {
-            Some(client) => Some(client.schedules().await.map_err(exit_error)?),
+            Some(client) => {
+                register(&handlers, client.functions(None).await.map_err(exit_error)?);
+                Some(client.schedules().await.map_err(exit_error)?)
+            }
             None => None,
         };
+        let schedules = Schedules::collect(app.config()?, &handlers)?;
         let lines = schedules.iter().map(|schedule| ScheduleRow::of(schedule, infos.as_deref(), self.next));
-        let lines: Vec<_> = lines.collect::<Result<_>>()?;
+        let mut lines = lines.collect::<Result<Vec<_>>>()?;
+        let removed = infos.iter().flatten().filter(|info| schedules.find(&info.name).is_err());
+        lines.extend(removed.filter_map(ScheduleRow::removed));
         if self.json {
             return Ok(output.json(&lines)?);
         }
@@ -44,6 +57,13 @@ impl Execute for List {
         }
         let rows: Vec<_> = lines.iter().flat_map(ScheduleRow::rows).collect();
         output.table(["schedule", "function", "cron", "timezone", "state", "last run", "next run"], &rows);
+        for line in lines.iter().filter(|line| line.error.is_some()) {
+            let error = escape_control(line.error.unwrap_or_default());
+            output.note(format_args!("{} has no task yet: {error}", line.name));
+        }
+        if lines.iter().any(|line| line.loaded == Some(false)) {
+            output.note("What is new, changed or removed comes into effect with ./think task:reload.");
+        }
         if infos.is_none() {
             output.note("No server is running: last runs and paused schedules are unknown.");
         }
@@ -56,43 +76,89 @@ impl Execute for List {
 struct ScheduleRow<'a> {
     name: &'a str,
     function: &'a str,
-    args: &'a RawValue,
+    args: Option<&'a RawValue>,
     queue: &'a str,
     cron: &'a str,
     timezone: &'a str,
     missed: MissedRunPolicy,
     overlap: OverlapPolicy,
     enabled: bool,
+    /// Whether the server runs it as it is written here; `null` without a server.
+    loaded: Option<bool>,
+    /// How it is not.
+    #[serde(skip)]
+    difference: &'static str,
     /// The place of its definition.
     from: String,
     /// `null` without a server, like the fields of the last run.
     paused: Option<bool>,
     last: Option<String>,
-    last_task: Option<TaskId>,
+    last_task_id: Option<TaskId>,
     next: Vec<String>,
+    /// Why there is no task for the last time yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 impl<'a> ScheduleRow<'a> {
-    fn of(schedule: &'a Schedule, infos: Option<&[ScheduleInfo]>, count: u8) -> Result<Self> {
+    fn of(schedule: &'a Schedule, infos: Option<&'a [ScheduleInfo]>, count: u8) -> Result<Self> {
         let info = infos.and_then(|infos| infos.iter().find(|info| info.name == schedule.name));
         let paused = infos.map(|_| info.is_some_and(|info| info.paused));
         let count = if paused == Some(true) { 0 } else { count.into() };
-        let times = std::iter::successors(schedule.next(now_ms()), |&time| schedule.next(time));
+        let difference = infos.map_or("", |_| difference(schedule, info));
+        let first = match infos {
+            Some(_) => info.and_then(|info| info.next_ms),
+            None => schedule.next(now_ms()),
+        };
+        let times =
+            std::iter::successors(first, |&time| schedule.next(time).filter(|_| difference.is_empty()));
         Ok(Self {
             name: &schedule.name,
-            function: schedule.handler.name,
-            args: serde_json::from_slice(&schedule.args)?,
+            function: &schedule.function,
+            args: Some(serde_json::from_slice(&schedule.args)?),
             queue: &schedule.queue,
             cron: schedule.cron.expression(),
             timezone: schedule.cron.timezone(),
             missed: schedule.missed,
             overlap: schedule.overlap,
             enabled: schedule.enabled,
+            loaded: infos.map(|_| difference.is_empty()),
+            difference,
             from: schedule.origin.to_string(),
             paused,
             last: info.and_then(|info| info.fired_ms).map(|time| schedule.cron.show(time)),
-            last_task: info.and_then(|info| info.task),
+            last_task_id: info.and_then(|info| info.task),
             next: times.take(count).map(|time| schedule.cron.show(time)).collect(),
+            error: info.and_then(|info| info.error.as_deref()),
+        })
+    }
+
+    /// A schedule that the server still runs although it is not written any more.
+    fn removed(info: &'a ScheduleInfo) -> Option<Self> {
+        let (function, cron, timezone) =
+            (info.function.as_deref()?, info.cron.as_deref()?, info.timezone.as_deref()?);
+        let shown = |time: Option<u64>| {
+            let cron = Cron::new(cron, timezone).ok()?;
+            time.map(|time| cron.show(time))
+        };
+        Some(Self {
+            name: &info.name,
+            function,
+            args: None,
+            queue: "",
+            cron,
+            timezone,
+            missed: MissedRunPolicy::default(),
+            overlap: OverlapPolicy::default(),
+            enabled: true,
+            loaded: Some(false),
+            difference: "removed",
+            from: String::new(),
+            paused: Some(info.paused),
+            last: shown(info.fired_ms),
+            last_task_id: info.task,
+            next: shown(info.next_ms).into_iter().collect(),
+            error: info.error.as_deref(),
         })
     }
 
@@ -101,7 +167,7 @@ impl<'a> ScheduleRow<'a> {
         let state = match (self.enabled, self.paused) {
             (false, _) => "off",
             (true, Some(true)) => "paused",
-            (true, _) => "",
+            (true, _) => self.difference,
         };
         let last = self.last.clone().unwrap_or_default();
         let next = self.next.first().cloned().unwrap_or_default();
@@ -115,4 +181,34 @@ impl<'a> ScheduleRow<'a> {
         }
         rows
     }
+}
+
+/// Makes the functions known that workers have registered, as far as the queue file has them.
+fn register_known(handlers: &Handlers, app: &App) -> Result<()> {
+    let config = app.config()?;
+    let path = config.section::<ServerSettings>()?.queue_path(config);
+    if path.exists() {
+        let known = QueueFile::open(path).and_then(|file| file.functions());
+        register_kept(known.unwrap_or_default(), handlers);
+    }
+    Ok(())
+}
+
+/// Makes the functions known that workers have registered with the server, which checks their arguments
+/// itself.
+fn register(handlers: &Handlers, functions: Vec<HandlerInfo>) {
+    for HandlerInfo { name, queue, .. } in functions.into_iter().filter(|function| function.registered) {
+        let registration = Registration { name, queue: Some(queue), ..Registration::default() };
+        handlers.register(RegisteredFunction::new(registration, Box::new(|_| Ok(()))));
+    }
+}
+
+/// How the server runs another schedule than the one that is written.
+fn difference(schedule: &Schedule, info: Option<&ScheduleInfo>) -> &'static str {
+    let Some(info) = info.filter(|info| info.cron.is_some()) else { return "new" };
+    let running = [&info.function, &info.cron, &info.timezone].map(Option::as_deref);
+    let cron = &schedule.cron;
+    let written = [schedule.function.as_str(), cron.expression(), cron.timezone()].map(Some);
+    // One that is written as off has no next run.
+    if running == written && (schedule.enabled || info.next_ms.is_none()) { "" } else { "changed" }
 }

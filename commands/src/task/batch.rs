@@ -6,6 +6,7 @@ mod csv;
 mod ndjson;
 mod piece;
 pub(super) mod progress_bar;
+mod quotes;
 mod reader;
 mod upload;
 
@@ -15,7 +16,6 @@ use std::path::PathBuf;
 use framework::client::Request;
 use framework::prelude::*;
 use framework::server::ServerSettings;
-use framework::task::Handlers;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -29,8 +29,9 @@ use crate::options::server_address::ServerAddress;
 /// Send a file of tasks as one batch
 ///
 /// Each line of the file is the arguments of one task as JSON (NDJSON); or each row of a CSV file, whose
-/// header names the arguments. No task runs before the whole file is accepted. Then the progress is shown
-/// until the batch has ended; the exit code is 0 if all of its tasks are done.
+/// header names the arguments. A quote that is not closed is an error, and text behind a closing quote too.
+/// No task runs before the whole file is accepted. Then the progress is shown until the batch has ended; the
+/// exit code is 0 if all of its tasks are done.
 #[derive(Args, Command)]
 #[command(name = "task:batch")]
 struct Batch {
@@ -38,9 +39,13 @@ struct Batch {
     function: String,
     /// The file, or `-` for standard input
     file: PathBuf,
-    /// Read the file as CSV [default: if its name ends in .csv]
+    /// Read the file as CSV [default: if its name ends in .csv or .tsv]
     #[arg(long)]
     csv: bool,
+    /// Separator of the columns of a CSV file: one character, or `tab` [default: a comma; a tab in a .tsv
+    /// file]
+    #[arg(long, value_name = "CHARACTER", value_parser = parse_separator)]
+    separator: Option<u8>,
     /// Name of the batch [default: the name of the file]
     #[arg(long)]
     name: Option<String>,
@@ -75,10 +80,10 @@ impl Execute for Batch {
         let mut interrupt = progress_bar::catch_interrupt()?;
         let pieces = reader::read(Form {
             path: self.file.clone(),
-            csv: self.csv || self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")),
+            separator: self.separator(),
             limit: settings.package_max_length.saturating_sub(ENVELOPE),
-            handler: Handlers::collect()?.find(&self.function).ok(),
-        })?;
+            handler: framework::functions::collect(app.config()?)?.find(&self.function).ok(),
+        });
         let upload = Upload {
             client: self.server.connect(app).await?,
             pieces,
@@ -94,11 +99,23 @@ impl Execute for Batch {
         }
         output.note(format_args!("batch {}: {} accepted", sealed.batch, count_tasks(sealed.accepted)));
         let client = self.server.client_for(app, RETRY_TIME)?;
-        BatchDisplay { batch: sealed.batch, json: self.json }.run(&client, &mut interrupt, output).await
+        let display = BatchDisplay { batch: sealed.batch, json: self.json, events: false };
+        display.run(&client, &mut interrupt, output).await
     }
 }
 
 impl Batch {
+    /// The separator of the columns; `None` for JSON lines.
+    fn separator(&self) -> Option<u8> {
+        let ends_in =
+            |ending: &str| self.file.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending));
+        let by_name = match (ends_in("tsv"), self.csv || ends_in("csv")) {
+            (true, _) => Some(b'\t'),
+            (false, is_csv) => is_csv.then_some(b','),
+        };
+        self.separator.or(by_name)
+    }
+
     fn request(&self) -> Request {
         let mut request = Request::new(Some(self.function.clone()), RawValue::NULL.to_owned());
         request.queue.clone_from(&self.queue);
@@ -113,10 +130,19 @@ impl Batch {
 
     fn print_detached(&self, batch: u64, accepted: u64, bad: &BadLines, output: &mut Output) -> Result<()> {
         if self.json {
-            output.json(&json!({ "batch": batch, "total": accepted, "skipped": bad.count }))?;
+            output.json(&json!({ "batch_id": batch, "total": accepted, "skipped": bad.count }))?;
         } else {
             output.line(batch);
         }
         Ok(())
+    }
+}
+
+fn parse_separator(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [b'"' | b'\n' | b'\r'] => Err("it cannot be a quote or a line end".to_owned()),
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err("it must be one ASCII character, or tab".to_owned()),
     }
 }

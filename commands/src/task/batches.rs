@@ -36,6 +36,7 @@ impl Execute for Batches {
             .map(|batch| {
                 let state = match batch.state {
                     BatchState::Open => "open".to_owned(),
+                    BatchState::Abandoned => "cancelling".to_owned(),
                     BatchState::Running => format!("{:.0}%", percent(&batch)),
                     BatchState::Ended => "ended".to_owned(),
                 };

@@ -3,6 +3,7 @@
 mod baseline;
 mod load;
 mod noop;
+mod remote;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
 use self::load::{Load, Measured};
+use self::remote::BenchWorker;
 use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
 
 /// Measure throughput and latency of the server
@@ -46,6 +48,13 @@ struct Bench {
     /// With --echo: let the bare server write every request to a file in runtime/ and sync it
     #[arg(long, requires = "echo")]
     sync: bool,
+    /// Who runs the tasks: the server, or one worker outside of it, for a server that was started with
+    /// --workers 0
+    #[arg(long, value_name = "WHO", default_value = "server")]
+    workers: BenchWorkers,
+    /// With --workers remote: how many tasks the worker may hold
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    credit: u32,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -53,14 +62,27 @@ struct Bench {
     server: ServerAddress,
 }
 
+/// Who runs the tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BenchWorkers {
+    Server,
+    Remote,
+}
+
 impl Execute for Bench {
     const BLOCK: Option<&'static str> = Some("server");
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        let address = self.server.resolve(app)?;
         let mut client = self.server.connect(app).await?;
-        let before = client.status().await.map_err(exit_error)?.ledger;
+        let status = client.status().await.map_err(exit_error)?;
+        let worker = match self.workers {
+            BenchWorkers::Server => None,
+            BenchWorkers::Remote => {
+                Some(BenchWorker::start(app, self.server.connect(app).await?, &status, self.credit)?)
+            }
+        };
+        let (address, before) = (self.server.resolve(app, &status)?, status.ledger);
         let mut echo = None;
         if self.echo {
             echo = Some(measure(self.echo_load(), threads, Some(self.bare_server(app)?)).await?);
@@ -71,6 +93,9 @@ impl Execute for Bench {
         let measured = measure(load, threads, None).await?;
         let after = drained(&mut client, &before).await?;
         let took = begin.elapsed();
+        if let Some(worker) = worker {
+            worker.finish().await?;
+        }
         let report = BenchReport::new(&self, &measured, &before, &after, took, echo.as_ref());
         if self.json {
             output.json(&report)?;
@@ -224,7 +249,7 @@ impl BenchReport {
         took: Duration,
         echo: Option<&Measured>,
     ) -> Self {
-        let ended = after.ended() - before.ended();
+        let ended = after.ended().saturating_sub(before.ended());
         let acknowledged = per_second(measured.answered, measured.elapsed);
         Self {
             connections: bench.connections,

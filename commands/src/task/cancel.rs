@@ -2,17 +2,22 @@
 
 use framework::prelude::*;
 use framework::task::{BatchId, TaskId};
-use framework::views::Cancelled;
+use framework::views::{Cancelled, ChangeKind};
 use serde_json::json;
 
 use crate::format::count_tasks;
+use crate::options::bulk_change::BulkChange;
 use crate::options::report_each::{ItemOutcome, ItemReport};
-use crate::options::server_address::{ServerAddress, exit_error};
+use crate::options::server_address::ServerAddress;
 
 /// Cancel tasks, or a batch
 ///
 /// A waiting task is cancelled at once. A running one is aborted; a blocking one is only asked to stop, and
 /// goes on until its handler checks for it. The output says which of these happened.
+///
+/// Many tasks of a batch are cancelled in steps, between which other tasks are sent and run. Ctrl-C ends it
+/// after a step: what is cancelled by then stays so, and the rest runs. A batch that was not sealed is always
+/// cancelled as a whole, also if the server dies meanwhile: none of its tasks runs.
 #[derive(Args, Command)]
 #[command(name = "task:cancel")]
 struct Cancel {
@@ -33,9 +38,10 @@ impl Execute for Cancel {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
         if let Some(batch) = self.batch {
-            let count = client.cancel_batch(batch).await.map_err(exit_error)?;
+            let cancel = BulkChange { kind: ChangeKind::Cancel, batch: Some(batch), queue: None };
+            let count = cancel.run(client.cancel_batch(batch), &self.server, app, output).await?;
             if self.json {
-                output.json(&json!({ "batch": batch, "tasks": count }))?;
+                output.json(&json!({ "batch_id": batch, "tasks": count }))?;
             } else {
                 output.line(format_args!("batch {batch}: {} cancelled", count_tasks(count)));
             }

@@ -1,6 +1,6 @@
 //! `task:check`: checks that this program can decode the waiting tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use framework::output::escape_control;
 use framework::prelude::*;
@@ -55,6 +55,7 @@ struct CompatibilityReport {
 struct Reason {
     count: u64,
     /// The first task with this reason.
+    #[serde(rename = "task_id")]
     task: TaskId,
 }
 
@@ -62,7 +63,7 @@ impl Execute for Check {
     const BLOCK: Option<&'static str> = Some("server");
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let handlers = Handlers::collect()?;
+        let handlers = framework::functions::collect(app.config()?)?;
         let report = CompatibilityReport::of(&self.queue.open(app)?, &handlers)?;
         if self.json {
             output.json(&report)?;
@@ -86,11 +87,16 @@ impl Execute for Check {
 impl CompatibilityReport {
     fn of(file: &QueueFile, handlers: &Handlers) -> Result<Self> {
         let mut report = Self::default();
-        report.waiting = file.waiting(|task| report.add(handlers, &task))?;
+        let registered = file.functions()?.into_iter().map(|function| function.name).collect();
+        report.waiting = file.waiting(|task| report.add(handlers, &registered, &task))?;
         Ok(report)
     }
 
-    fn add(&mut self, handlers: &Handlers, task: &WaitingTask) {
+    /// A task of a function that workers have registered waits for one of them.
+    fn add(&mut self, handlers: &Handlers, registered: &BTreeSet<String>, task: &WaitingTask) {
+        if handlers.get(&task.function).is_none() && registered.contains(&task.function) {
+            return;
+        }
         let fits = handlers.find(&task.function).and_then(|handler| handler.check(task.args.as_bytes()));
         let Err(refusal) = fits else { return };
         self.incompatible += 1;

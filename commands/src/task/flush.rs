@@ -1,14 +1,20 @@
 //! `task:flush`: cancels all waiting tasks.
 
 use framework::prelude::*;
+use framework::views::ChangeKind;
 use serde_json::json;
 
 use crate::format::count_tasks;
+use crate::options::bulk_change::BulkChange;
 use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Cancel all waiting tasks of a queue, or of all queues
 ///
 /// Only their number in the ledger is kept. Asks for confirmation; without a terminal, use --force.
+///
+/// Many tasks are cancelled in steps, between which others are sent and run; tasks that come later are not
+/// concerned. Ctrl-C ends it after a step: what is cancelled by then stays so. If the server dies meanwhile,
+/// it goes on when it starts again.
 #[derive(Args, Command)]
 #[command(name = "task:flush")]
 struct Flush {
@@ -40,7 +46,8 @@ impl Execute for Flush {
                 return Err(Exit::Failed.error("no task was cancelled; --force skips the confirmation"));
             }
         }
-        let count = client.flush(self.queue.as_deref()).await.map_err(exit_error)?;
+        let flush = BulkChange { kind: ChangeKind::Flush, batch: None, queue: self.queue.clone() };
+        let count = flush.run(client.flush(self.queue.as_deref()), &self.server, app, output).await?;
         if self.json {
             output.json(&json!({ "tasks": count }))?;
         } else {

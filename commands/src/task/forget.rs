@@ -7,7 +7,8 @@ use crate::options::task_selection::{BulkAction, TaskSelection};
 
 /// Delete ended tasks with their results, errors and logs
 ///
-/// The ledger still counts them.
+/// The ledger still counts them. Many tasks are deleted in steps; Ctrl-C ends it after a step. If the server
+/// dies meanwhile, it goes on when it starts again.
 #[derive(Args, Command)]
 #[command(name = "task:forget")]
 struct Forget {
@@ -20,6 +21,6 @@ struct Forget {
 impl Execute for Forget {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
-        self.tasks.apply(BulkAction::Forget, &client, output).await
+        self.tasks.apply(BulkAction::Forget, &client, &self.server, app, output).await
     }
 }

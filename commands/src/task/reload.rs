@@ -1,20 +1,20 @@
 //! `task:reload`: replaces the running server by a new process, without downtime.
 
-use framework::client::{Address, ReloadProgress};
+use framework::client::ReloadProgress;
 use framework::prelude::*;
 use framework::views::{ReloadPhase, ReloadStatus};
 
-use super::stop::{RunningDisplay, control_socket};
-use crate::options::server_address::{ServerAddress, exit_error};
+use super::running_display::RunningDisplay;
+use crate::options::server_address::exit_error;
 use crate::options::shutdown::ShutdownOptions;
 
 /// Reload program and settings without downtime
 ///
 /// The server starts its program again with its options. The new process checks the settings and every
 /// waiting task; running tasks end, and new ones are accepted but wait; then the new process takes over the
-/// sockets and the queue. No connection is refused, and pending results are still delivered. If the new
-/// process fails, or a running task exceeds the grace period, the old process goes on, and the reason is
-/// printed.
+/// sockets and the queue. No connection is refused, and results that come within max_wait_time are still
+/// delivered. If the new process fails, or a running task exceeds the grace period, the old process goes on,
+/// and the reason is printed.
 #[derive(Args, Command)]
 #[command(name = "task:reload")]
 struct Reload {
@@ -24,13 +24,13 @@ struct Reload {
 
 impl Execute for Reload {
     const BLOCK: Option<&'static str> = Some("server");
+    const RESERVED: bool = true;
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         // The new process would find the same problems.
         app.config()?.check_all()?;
         let grace = self.options.wire_value();
-        let address = self.options.address.map_or_else(|| control_socket(app).map(Address::Unix), Ok)?;
-        let client = ServerAddress::at(Some(address)).connect(app).await?;
+        let client = self.options.server(app)?.connect(app).await?;
         let mut progress = client.reload(grace.as_deref()).await.map_err(exit_error)?;
         let status = follow(&mut progress, output).await?;
         match (status.new_pid, status.error) {

@@ -18,6 +18,7 @@ struct Restart {
 
 impl Execute for Restart {
     const BLOCK: Option<&'static str> = Some("server");
+    const RESERVED: bool = true;
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let config = app.config()?;

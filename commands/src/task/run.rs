@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use framework::output::{escape_control, escape_json};
 use framework::prelude::*;
-use framework::task::{Handlers, TaskId};
+use framework::task::TaskId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -42,7 +42,7 @@ struct RunReport<'a> {
 impl Execute for Run {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let id = self.id;
-        let handlers = Arc::new(Handlers::collect()?);
+        let handlers = Arc::new(framework::functions::collect(app.config()?)?);
         let task = self.queue.open(app)?.task(id)?;
         let task =
             task.ok_or_else(|| anyhow!("there is no task {id} in the queue file, or it is no longer kept"))?;

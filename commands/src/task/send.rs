@@ -1,37 +1,42 @@
 //! `task:send`: sends a task to the server.
 
+mod message;
 mod no_wait;
 mod options;
 
 use std::ffi::OsString;
-use std::io::Read;
 use std::time::Duration;
 
 use framework::clap::Command as Described;
-use framework::client::{Client, ClientError, Request, TaskEnd};
+use framework::client::{Client, ClientError, Request, TaskEnd, TaskHandle};
 use framework::output::{escape_control, escape_json};
 use framework::prelude::*;
-use framework::protocol::{Reply, Status};
+use framework::protocol::{ErrorCode, Reply, Status};
 use framework::task::TaskId;
+use framework::views::State;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
+use self::message::Message;
 use self::options::NamedArguments;
 use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
 
 /// Send a task to the server, and print its id
 ///
-/// The arguments of the function are JSON, or options, as in task:send send_mail --to ada@example.com
-/// --content @body.txt, where @FILE is the content of a file; --help after the function's name lists them. A
-/// JSON object without a function is sent to the server's default_function. Any other text is sent as a raw
-/// line, and the reply is printed. `-` is standard input.
+/// Names a function, and its arguments: as options, as in task:send send_mail --to ada@example.com --content
+/// @body.txt, where @FILE is the content of a file (--help after the function's name lists them); as JSON; or
+/// as plain text, if the function takes one text, as in task:send echo hello.
+///
+/// JSON without a function, as in task:send '{"to":"ada@example.com","content":"Hi"}', is the arguments of
+/// the server's default_function. With --raw, the text is sent as a line as it is, and the reply is printed.
+/// `-` is standard input.
 #[derive(Args, Command)]
 #[command(name = "task:send")]
 struct SendCommand {
-    /// Name of the function, or the message to send
-    #[arg(value_name = "FUNCTION|MESSAGE")]
+    /// Name of the function, or JSON for the server's default_function
+    #[arg(value_name = "FUNCTION|JSON")]
     message: String,
-    /// Arguments of the function as JSON, or `-`
+    /// Arguments of the function as JSON or plain text, or `-`
     args: Option<String>,
     #[command(flatten)]
     named: NamedArguments,
@@ -45,6 +50,9 @@ struct SendCommand {
     /// --connect-timeout, a warning is printed.
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
+    /// Send the text as a line as it is, and print the reply
+    #[arg(long)]
+    raw: bool,
     /// Delay before the task runs, such as 10m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     delay: Option<Duration>,
@@ -54,7 +62,7 @@ struct SendCommand {
     /// Expire the task if it has not started by then: a time, or a duration such as 1h
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
-    /// Idempotency key: a second task with the same key is not created again
+    /// Idempotency key: a second task of the function with the same key is not created again
     #[arg(long)]
     key: Option<String>,
     /// Concurrency key: limits how many tasks with the same key run at once
@@ -87,7 +95,7 @@ struct SendCommand {
 
 impl Execute for SendCommand {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        match self.message()? {
+        match Message::of(&self, app).await? {
             message if self.no_wait => self.send_no_wait(message, app, output).await,
             Message::Raw(line) => {
                 self.reject_options()?;
@@ -97,8 +105,8 @@ impl Execute for SendCommand {
                 let client = self.server.connect(app).await?;
                 match self.wait {
                     None => {
-                        let task = client.send(&*request).await.map_err(exit_error)?;
-                        self.print_queued(task.id(), output)
+                        let task = client.send(&*request).await.map_err(|error| self.send_error(error))?;
+                        self.print_queued(&task, output)
                     }
                     Some(limit) => self.send_and_wait(client, &request, limit, output).await,
                 }
@@ -106,8 +114,8 @@ impl Execute for SendCommand {
         }
     }
 
-    fn augment(command: Described, words: &[OsString]) -> Described {
-        options::augment(command, words)
+    async fn augment(command: Described, words: &[OsString], app: &App) -> Result<Described> {
+        options::augment(command, words, app).await
     }
 }
 
@@ -116,6 +124,10 @@ impl Execute for SendCommand {
 struct SendReport {
     task_id: TaskId,
     status: Status,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<State>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,36 +136,11 @@ struct SendReport {
 
 impl SendReport {
     fn new(task_id: TaskId, status: Status) -> Self {
-        Self { task_id, status, result: None, error: None }
+        Self { task_id, status, duplicate: false, state: None, result: None, error: None }
     }
-}
-
-/// The message that the command line describes.
-enum Message {
-    Task(Box<Request>),
-    Raw(Vec<u8>),
 }
 
 impl SendCommand {
-    fn message(&self) -> Result<Message> {
-        let function = || Some(self.message.clone());
-        let request = match (&self.args, self.named.is_empty()) {
-            (Some(args), true) => self.request(function(), json(&read_argument(args)?)?),
-            (None, false) => self.request(function(), to_raw_value(&self.named.complete(&self.message)?)?),
-            (Some(_), false) => {
-                return Err(Exit::Usage.error("give the arguments either as JSON or as options, not both"));
-            }
-            (None, true) => {
-                let message = read_argument(&self.message)?;
-                if !message.trim_ascii_start().starts_with(b"{") {
-                    return Ok(Message::Raw(message));
-                }
-                self.request(None, json(&message)?)
-            }
-        };
-        Ok(Message::Task(Box::new(request)))
-    }
-
     fn request(&self, function: Option<String>, args: Box<RawValue>) -> Request {
         let mut request = Request::new(function, args);
         request.delay = self.delay;
@@ -189,8 +176,8 @@ impl SendCommand {
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(Exit::Usage.error(format!(
-                "{option} needs a task, and text without a function is sent as a raw line: \
-                 name the function, as in task:send echo '\"hello\"' {option}"
+                "{option} needs a task, and --raw sends a line of text: name the function, as in task:send echo hello \
+                 {option}"
             ))),
             None => Ok(()),
         }
@@ -203,10 +190,10 @@ impl SendCommand {
         limit: Option<Duration>,
         output: &mut Output,
     ) -> Result<()> {
-        let mut task = client.send(request).awaited().await.map_err(exit_error)?;
+        let mut task = client.send(request).awaited().await.map_err(|error| self.send_error(error))?;
         let id = task.id();
         if !self.json {
-            self.print_queued(id, output)?;
+            self.print_queued(&task, output)?;
             output.flush();
         }
         let end = match limit {
@@ -228,12 +215,26 @@ impl SendCommand {
             Some(TaskEnd::Expired(error)) => self.fail(id, Status::Expired, "expired", error, output),
             None => {
                 if self.json {
-                    self.print_queued(id, output)?;
+                    self.print_queued(&task, output)?;
                 }
                 let limit = limit.unwrap_or_default().as_secs_f64();
                 Err(Exit::Failed
                     .error(format!("task {id} has not ended after {limit} s; it is still queued or running")))
             }
+        }
+    }
+
+    /// The error of a task that was not accepted. Who wrote a text where the name of a function stands may
+    /// have meant to send that text.
+    fn send_error(&self, error: ClientError) -> anyhow::Error {
+        match &error {
+            ClientError::Refused(refusal)
+                if refusal.code == ErrorCode::UnknownFunction && self.args.is_none() =>
+            {
+                let text = format!("{refusal} With --raw, the text itself is sent as a line.");
+                Exit::Refused.error_with(text, refusal)
+            }
+            _ => exit_error(error),
         }
     }
 
@@ -244,14 +245,27 @@ impl SendCommand {
         Err(Exit::Failed.error(format!("task {id} {verb}: {error}")))
     }
 
-    fn print_queued(&self, id: TaskId, output: &mut Output) -> Result<()> {
+    fn print_queued(&self, task: &TaskHandle, output: &mut Output) -> Result<()> {
+        let (id, state) = (task.id(), task.duplicate());
         if self.json {
-            output.json(&SendReport::new(id, Status::Queued))?;
-        } else {
-            output.line(id);
+            output.json(&SendReport {
+                duplicate: state.is_some(),
+                state,
+                ..SendReport::new(id, Status::Queued)
+            })?;
+            return Ok(());
+        }
+        output.line(id);
+        if let Some(state) = state {
+            output.note(format_args!("The key belongs to task {id} already, which is {}.", state.name()));
         }
         Ok(())
     }
+}
+
+/// Whether the text is JSON for the default function: no name of a function begins like that.
+fn is_json(text: &str) -> bool {
+    text == "-" || text.trim_start().starts_with(['{', '[', '"'])
 }
 
 /// Adds the unit to a bare number, which is seconds, as everywhere on the command line.
@@ -262,32 +276,8 @@ fn with_unit(time: &str) -> String {
     }
 }
 
-/// Parses the arguments, and removes line breaks: a request is one line.
-fn json(args: &[u8]) -> Result<Box<RawValue>> {
-    let not_json = |error| Exit::Usage.error(format!("the arguments are not JSON: {error}"));
-    let value: &RawValue = serde_json::from_slice(args).map_err(not_json)?;
-    if value.get().contains(['\n', '\r']) {
-        return Ok(to_raw_value(&serde_json::from_slice::<serde_json::Value>(args)?)?);
-    }
-    Ok(value.to_owned())
-}
-
-/// Returns the argument, or for `-` all of standard input.
-fn read_argument(argument: &str) -> Result<Vec<u8>> {
-    if argument != "-" {
-        return Ok(argument.as_bytes().to_vec());
-    }
-    let mut input = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut input).context("reading standard input")?;
-    Ok(input)
-}
-
-async fn send_raw(client: Client, text: &[u8], output: &mut Output) -> Result<()> {
-    let mut line = text.to_vec();
-    if !line.ends_with(b"\n") {
-        line.push(b'\n');
-    }
-    let reply = client.send_raw(&line).await.map_err(exit_error)?;
+async fn send_raw(client: Client, text: &str, output: &mut Output) -> Result<()> {
+    let reply = client.send_line(text.as_bytes()).await.map_err(exit_error)?;
     for line in String::from_utf8_lossy(&reply).lines() {
         let error = serde_json::from_str::<Reply>(line).ok().filter(|reply| reply.code.is_some());
         if let Some(error) = error {

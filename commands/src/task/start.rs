@@ -6,24 +6,23 @@ pub(super) mod pid_file;
 mod process;
 mod reload;
 mod sd_notify;
-mod signals;
+pub(super) mod signals;
 mod supervisor;
 
 use std::sync::Arc;
 
 use framework::config::{Config, Section};
-use framework::log::{Format, Logging};
+use framework::log::{Format, Logging, tracing};
 use framework::output::Verbosity;
 use framework::prelude::*;
 use framework::server::ServerSettings;
-use framework::task::Handlers;
 
 use self::process::{LaunchOptions, ServerProcess, take_pid_file};
 use self::reload::TAKEOVER_FLAG;
 use self::reload::child_side::OldProcess;
 use self::reload::fd_channel::FdChannel;
 use self::sd_notify::Notifier;
-use self::signals::Signals;
+use self::signals::{Inherited, Signals};
 use self::supervisor::link::SupervisorLink;
 
 /// Start the task server
@@ -67,6 +66,7 @@ struct Start {
 }
 
 impl Execute for Start {
+    const OWN_LOG: bool = true;
     const BLOCK: Option<&'static str> = Some("server");
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
@@ -89,6 +89,7 @@ impl Start {
         let config = app.config()?;
         config.check_all()?;
         let settings = self.settings(config.section()?)?;
+        settings.check_files(config)?;
         if self.watch {
             return dev::run(config, &self.restart_arguments(), output).await;
         }
@@ -100,12 +101,17 @@ impl Start {
             daemon::detach()?;
         }
         let channel = self.supervised.then(FdChannel::from_stdin).transpose()?;
-        let signals = Signals::listen(channel.map(SupervisorLink::new))?;
+        let inherited = if self.detached { Inherited::Replace } else { Inherited::Keep };
+        let signals = Signals::listen(channel.map(SupervisorLink::new), inherited)?;
         let notifier = Notifier::start()?;
         // In a takeover the old process still has it.
         let pid_file = if self.takeover { None } else { take_pid_file(&settings, config)? };
         let log = logging(&settings, config, output.verbosity()).start()?;
-        let handlers = Arc::new(Handlers::collect()?);
+        output.redirect_remarks(log.console());
+        if let Err(error) = config.restrict_runtime() {
+            tracing::warn!("runtime/ can be opened by other users: {error}");
+        }
+        let handlers = Arc::new(framework::functions::collect(config)?);
         let launch = self.launch_options(output);
         let mut process =
             ServerProcess { app, config, settings, handlers, launch, signals, log, pid_file, output };

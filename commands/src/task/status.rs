@@ -5,7 +5,10 @@ use std::time::Duration;
 use framework::humantime::format_duration;
 use framework::output::escape_control;
 use framework::prelude::*;
-use framework::views::{Ledger, OpenFiles, Percentiles, ServerStatus, Workers};
+use framework::task::now_ms;
+use framework::views::{
+    Ledger, OpenFiles, Percentiles, ProgramInfo, ServerStatus, UnservedFunction, Workers,
+};
 
 use crate::facts::print_fact;
 use crate::format::format_millis;
@@ -30,6 +33,7 @@ struct ShowStatus {
 
 impl Execute for ShowStatus {
     const BLOCK: Option<&'static str> = Some("server");
+    const RESERVED: bool = true;
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
@@ -67,7 +71,7 @@ fn describe(status: &ServerStatus, output: &mut Output) {
         ("address", status.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         ("store", format!("{}, durability {}", status.store, status.durability.name())),
         ("threads", format!("{} io, {} task", threads.io, threads.task)),
-        ("task workers", format!("{} busy, {} idle of {}", workers.busy, workers.idle, workers.total)),
+        ("task workers", task_workers(workers)),
         (
             "connections",
             format!(
@@ -77,17 +81,54 @@ fn describe(status: &ServerStatus, output: &mut Output) {
         ),
         ("open files", files(&status.open_files)),
         ("oldest waiting", oldest),
-        ("accepted", format!("{}/s over the last 10 s", rates.accepted_per_second)),
-        ("finished", format!("{}/s over the last 10 s", rates.finished_per_second)),
+        ("accepted", rate(rates.accepted_per_second, status.uptime_ms)),
+        ("finished", rate(rates.finished_per_second, status.uptime_ms)),
         ("waited", percentiles(&status.waiting_ms)),
         ("ran", percentiles(&status.running_ms)),
     ];
+    for UnservedFunction { function, since_ms, .. } in &status.unserved {
+        let silence = Duration::from_secs(now_ms().saturating_sub(*since_ms) / 1_000);
+        let value = format!(
+            "{function} now, although tasks wait; the last worker has gone {} ago",
+            format_duration(silence)
+        );
+        lines.push(("nobody runs", value));
+    }
+    for program in &status.programs {
+        lines.push(("program", describe_program(program)));
+    }
+    if status.stopping {
+        lines.insert(0, ("stopping", "no task is accepted; running tasks may finish".to_owned()));
+    }
+    if let Some(warning) = &status.storage_warning {
+        lines.insert(0, ("storage warning", warning.clone()));
+    }
     if let Some(error) = &status.storage_error {
         lines.insert(0, ("storage error", format!("no task is accepted: {error}")));
     }
     for (name, value) in lines {
         print_fact(name, escape_control(&value), output);
     }
+}
+
+/// A program of config/workers.toml in one line, such as `php worker.php: 4 of 4 run, 0 restarts`.
+fn describe_program(program: &ProgramInfo) -> String {
+    let ProgramInfo { name, count, running, restarts, .. } = program;
+    let end = program.last_exit.as_ref().map(|end| format!(" (last: {end})")).unwrap_or_default();
+    let error = program.error.as_ref().map(|error| format!("; it cannot be started: {error}"));
+    format!("{name}: {running} of {count} run, {restarts} restarts{end}{}", error.unwrap_or_default())
+}
+
+fn task_workers(workers: &Workers) -> String {
+    match workers.total {
+        0 => "none here: tasks run on workers elsewhere, see task:workers".to_owned(),
+        total => format!("{} busy, {} idle of {total}", workers.busy, workers.idle),
+    }
+}
+
+/// A rate with the time that it was measured over.
+fn rate(per_second: f64, uptime_ms: u64) -> String {
+    format!("{per_second}/s over the last {} s", uptime_ms.div_ceil(1000).clamp(1, 10))
 }
 
 /// The number of open files and its limit, such as `31 of 20000`.
@@ -117,13 +158,13 @@ fn queues(status: &ServerStatus, output: &mut Output) {
         .iter()
         .map(|(name, depth)| {
             let [waiting, delayed, running] =
-                [depth.waiting, depth.delayed, depth.running].map(|count| count.to_string());
+                [depth.waiting + depth.parked, depth.delayed, depth.running].map(|count| count.to_string());
             let paused = if depth.paused { "paused" } else { "" };
             [name.clone(), waiting, delayed, running, paused.to_owned()]
         })
         .collect();
     output.line("");
-    output.table(["queue", "waiting", "delayed", "running", ""], &rows);
+    output.table(["queue", "waiting", "delayed", "running", "state"], &rows);
 }
 
 /// The worker groups, if there is more than one.

@@ -1,23 +1,23 @@
 //! `task:stop`: graceful shutdown of the task server.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use framework::client::{Address, ClientError, ShutdownProgress};
-use framework::humantime::format_duration;
+use framework::client::{ClientError, ShutdownProgress};
 use framework::prelude::*;
+use framework::protocol::ErrorCode;
 use framework::server::ServerSettings;
 use framework::views::{ShutdownPhase, ShutdownStatus};
 use rustix::process::Signal;
 
+use super::running_display::RunningDisplay;
 use super::start::daemon::PID_FILE;
-use super::start::pid_file::{Holder, PidFile};
+use super::start::pid_file::{Holder, PidFile, owner_of};
+use super::start::signals::{bit, ignored_by};
 use crate::format::count_tasks;
-use crate::options::server_address::{ServerAddress, exit_error};
+use crate::options::own_server;
+use crate::options::server_address::exit_error;
 use crate::options::shutdown::ShutdownOptions;
 
 /// Stop the task server (graceful shutdown)
@@ -33,6 +33,7 @@ struct Stop {
 
 impl Execute for Stop {
     const BLOCK: Option<&'static str> = Some("server");
+    const RESERVED: bool = true;
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         stop(app, &self.options, output).await.map(|_| ())
@@ -46,16 +47,16 @@ pub(super) async fn stop(
     output: &mut Output,
 ) -> Result<Option<ShutdownStatus>> {
     // By its control socket: another project's server may have the port.
-    let (is_here, address) = match &options.address {
-        Some(address) => (false, address.clone()),
-        None => (true, Address::Unix(control_socket(app)?)),
-    };
-    let client = match ServerAddress::at(Some(address)).connect_if_running(app).await {
+    let is_here = options.address.is_none();
+    let client = match options.server(app)?.connect_if_running(app).await {
         Ok(Some(client)) => client,
         Ok(None) if is_here => return stop_by_signal(app, options, output).await.map(|()| None),
         Ok(None) => return Err(Exit::NotRunning.error("no task server is running at this address")),
         Err(error) if is_here && kind(error.downcast_ref()) == Some(ErrorKind::PermissionDenied) => {
-            return Err(foreign_owner(app)?);
+            return Err(match own_server::control_socket(app.config()?)? {
+                Some(socket) => foreign_owner(&socket, &pid_file(app)?),
+                None => error,
+            });
         }
         Err(error) if is_here && error.downcast_ref().is_some_and(is_disconnected) => {
             return stop_after_disconnect(app, options, output).await.map(|()| None);
@@ -66,6 +67,13 @@ pub(super) async fn stop(
         Ok(mut progress) => follow(&mut progress, output).await,
         Err(error) if is_here && is_disconnected(&error) => {
             stop_after_disconnect(app, options, output).await.map(|()| None)
+        }
+        // It is stopping already, with the grace period of the first request.
+        Err(ClientError::Refused(refusal)) if is_here && refusal.code == ErrorCode::ShuttingDown => {
+            if PidFile::holder(&pid_file(app)?).is_none() {
+                return Err(exit_error(ClientError::Refused(refusal)));
+            }
+            stop_by_signal(app, options, output).await.map(|()| None)
         }
         Err(error) => Err(exit_error(error)),
     }
@@ -111,31 +119,6 @@ fn show(status: &ShutdownStatus, display: &mut RunningDisplay, output: &mut Outp
     }
 }
 
-/// The display of the running tasks that a shutdown or reload waits for.
-#[derive(Default)]
-pub(super) struct RunningDisplay {
-    shown: BTreeMap<String, u64>,
-}
-
-impl RunningDisplay {
-    /// Shows the running tasks: in place on a terminal, elsewhere when they have changed.
-    pub(super) fn show(&mut self, grace_ms: u64, running: &BTreeMap<String, u64>, output: &mut Output) {
-        if running.is_empty() {
-            return;
-        }
-        let counts: Vec<_> =
-            running.iter().map(|(function, count)| format!("{count} of {function}")).collect();
-        let grace = format_duration(Duration::from_secs(grace_ms.div_ceil(1000)));
-        let text = format!("Waiting up to {grace} for running tasks: {}", counts.join(", "));
-        if output.is_interactive() {
-            output.redraw(text);
-        } else if self.shown != *running {
-            self.shown.clone_from(running);
-            output.note(text);
-        }
-    }
-}
-
 /// Stops a server that does not listen: it is starting or stopping, or listens elsewhere.
 async fn stop_by_signal(app: &App, options: &ShutdownOptions, output: &mut Output) -> Result<()> {
     let path = pid_file(app)?;
@@ -143,9 +126,12 @@ async fn stop_by_signal(app: &App, options: &ShutdownOptions, output: &mut Outpu
         let stale = if path.exists() { format!("; {} is stale", path.display()) } else { String::new() };
         return Err(Exit::NotRunning.error(format!("no task server is running{stale}")));
     };
-    output.note(format_args!("The task server with {holder} is not listening; sending it a signal to stop."));
-    // SIGQUIT is always graceful, however often it is sent.
-    holder.signal(Signal::QUIT)?;
+    output
+        .note(format_args!("The task server with {holder} accepts no request to stop; sending it a signal."));
+    // SIGQUIT is always graceful, however often it is sent; a server that was started by a script in its
+    // background may ignore it.
+    let is_heeded = holder.pid().is_none_or(|pid| ignored_by(&pid.to_string()) & bit(Signal::QUIT) == 0);
+    holder.signal(if is_heeded { Signal::QUIT } else { Signal::TERM })?;
     if options.is_immediate() {
         holder.signal(Signal::TERM)?;
     }
@@ -155,7 +141,7 @@ async fn stop_by_signal(app: &App, options: &ShutdownOptions, output: &mut Outpu
 }
 
 /// Waits until the process releases its pid file, which it does at its very end.
-async fn wait_released(path: &std::path::Path, holder: Holder) {
+async fn wait_released(path: &Path, holder: Holder) {
     const POLL_INTERVAL: Duration = Duration::from_millis(20);
     while PidFile::holder(path).is_some_and(|current| current.pid() == holder.pid()) {
         tokio::time::sleep(POLL_INTERVAL).await;
@@ -191,11 +177,10 @@ async fn stop_after_disconnect(app: &App, options: &ShutdownOptions, output: &mu
 }
 
 /// The error for a control socket that belongs to another user.
-fn foreign_owner(app: &App) -> Result<anyhow::Error> {
-    let (socket, pid_file) = (control_socket(app)?, pid_file(app)?);
-    let owner = fs::metadata(&socket).map_or(0, |metadata| metadata.uid());
+fn foreign_owner(socket: &Path, pid_file: &Path) -> anyhow::Error {
+    let owner = owner_of(socket);
     let socket = socket.display();
-    let error = match PidFile::holder(&pid_file) {
+    let error = match PidFile::holder(pid_file) {
         Some(holder) => format!(
             "the task server with {holder} belongs to another user (uid {owner}), who alone may stop it: permission \
              denied on {socket}"
@@ -204,13 +189,7 @@ fn foreign_owner(app: &App) -> Result<anyhow::Error> {
             "{socket} belongs to another user (uid {owner}), who alone may stop a task server that listens there"
         ),
     };
-    Ok(Exit::Failed.error(error))
-}
-
-/// The path of this project's control socket.
-pub(super) fn control_socket(app: &App) -> Result<PathBuf> {
-    let config = app.config()?;
-    Ok(config.root().join(config.section::<ServerSettings>()?.control_socket))
+    Exit::Failed.error(error)
 }
 
 fn pid_file(app: &App) -> Result<PathBuf> {

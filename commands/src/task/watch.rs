@@ -1,18 +1,20 @@
 //! `task:watch`: follows a task, or a batch, to its end.
 
+mod changes;
+
 use std::time::Duration;
 
 use framework::client::{Client, ClientError, TaskEnd, TaskEvent, TaskEvents};
-use framework::output::{escape_control, escape_json};
+use framework::output::escape_json;
 use framework::prelude::*;
 use framework::protocol::ErrorCode;
-use framework::task::{BatchId, LogLine, Progress, TaskId};
+use framework::task::{BatchId, TaskId};
 use framework::views::{State, TaskDetails};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use self::changes::Shown;
 use super::batch::progress_bar::{BatchDisplay, RETRY_TIME, catch_interrupt, note_disconnected};
-use crate::format::{format_millis, format_timestamp};
 use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Follow a task, or a batch, to its end
@@ -29,7 +31,7 @@ struct Watch {
     /// Follow this batch instead
     #[arg(long, value_name = "ID")]
     batch: Option<BatchId>,
-    /// Print JSON, for programs: all details, at the end
+    /// Print JSON, for programs: a line for each event, and all details at the end
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -45,7 +47,9 @@ impl Execute for Watch {
         match (self.id, self.batch) {
             (Some(id), _) => WatchTask { id, json: self.json }.run(&client, output).await,
             (None, Some(batch)) => {
-                BatchDisplay { batch, json: self.json }.run(&client, &mut catch_interrupt()?, output).await
+                BatchDisplay { batch, json: self.json, events: self.json }
+                    .run(&client, &mut catch_interrupt()?, output)
+                    .await
             }
             (None, None) => Err(Exit::Usage.error("give the id of a task, or --batch and the id of a batch")),
         }
@@ -65,7 +69,9 @@ impl WatchTask {
         if self.json {
             match &end.details {
                 Some(details) => output.json(details)?,
-                None => output.json(&json!({ "id": self.id, "state": end.state, "result": end.result }))?,
+                None => {
+                    output.json(&json!({ "task_id": self.id, "state": end.state, "result": end.result }))?
+                }
             }
         } else if let Some(result) = end.result.as_ref().filter(|result| result.get() != "null") {
             output.line(escape_json(result.get()));
@@ -103,7 +109,14 @@ impl WatchTask {
                 Err(error) => return Err(exit_error(error)),
             };
             if let Some(details) = &details {
-                shown.update(details, output);
+                for change in shown.update(details) {
+                    if self.json {
+                        output.json(&change.event(self.id))?;
+                    } else {
+                        change.print(output);
+                    }
+                }
+                output.flush();
             }
             if let Some(TaskEvent::Ended(end)) = event {
                 return Ok(End::of(end, details));
@@ -140,57 +153,5 @@ fn past_tense(state: State) -> &'static str {
         State::Cancelled => "was cancelled",
         State::Expired => "expired",
         _ => "failed",
-    }
-}
-
-/// The part of the task's details that was printed already.
-#[derive(Default)]
-struct Shown {
-    state: Option<(State, u32)>,
-    attempts: usize,
-    progress: Option<Progress>,
-    last: Option<LogLine>,
-}
-
-impl Shown {
-    /// Prints what is new.
-    fn update(&mut self, details: &TaskDetails, output: &mut Output) {
-        let task = &details.summary;
-        for attempt in details.history.iter().skip(self.attempts) {
-            if let Some(error) = &attempt.error {
-                let took =
-                    attempt.ran_ms.map(|ms| format!(" after {}", format_millis(ms))).unwrap_or_default();
-                output.note(format_args!(
-                    "attempt {} failed{took}: {}",
-                    attempt.number,
-                    escape_control(error)
-                ));
-            }
-        }
-        self.attempts = details.history.len();
-        self.print_progress(details, output);
-        let state = (task.state, task.attempts);
-        if self.state.replace(state) != Some(state) {
-            let due = task.due_ms.filter(|_| task.state == State::Waiting);
-            let due = due.map(|due| format!(", due {}", format_timestamp(due))).unwrap_or_default();
-            output.note(format_args!("{}{due}", task.state.name()));
-        }
-    }
-
-    fn print_progress(&mut self, details: &TaskDetails, output: &mut Output) {
-        let log = &details.notes.log;
-        // Lines have no numbers, and only the end of the log is kept: those after the last line printed are
-        // new.
-        let last = self.last.as_ref().and_then(|last| log.iter().rposition(|line| line == last));
-        for line in log.iter().skip(last.map_or(0, |last| last + 1)) {
-            output.note(format_args!("  {}", escape_control(&line.text)));
-        }
-        self.last = log.back().cloned().or(self.last.take());
-        if self.progress != details.notes.progress {
-            self.progress.clone_from(&details.notes.progress);
-            if let Some(progress) = &self.progress {
-                output.note(format_args!("{:>3.0}% {}", progress.percent, escape_control(&progress.text)));
-            }
-        }
     }
 }

@@ -2,8 +2,8 @@
 
 use framework_protocol::task::{BatchId, HandlerInfo, TaskId};
 use framework_protocol::views::{
-    AdminResult, BatchInfo, Cancelled, ConnectionInfo, Filter, QueueInfo, ScheduleInfo, ServerStatus,
-    TaskDetails, TaskSelector, TaskSummary,
+    AdminResult, BatchInfo, Cancelled, ChangeId, ChangeInfo, ConnectionInfo, Filter, QueueInfo, ScheduleInfo,
+    ServerStatus, TaskDetails, TaskSelector, TaskSummary, WorkerInfo,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,22 @@ impl Client {
     /// When `limit` is 0 or above 1000, or the token lacks the scope `inspect`.
     pub async fn connections(&self, after: Option<u64>, limit: usize) -> Result<Vec<ConnectionInfo>> {
         self.query("connections", json!({ "after": after, "limit": limit })).await
+    }
+
+    /// The workers outside of the server that are connected, in the order of their names.
+    ///
+    /// # Errors
+    /// When the token lacks the scope `inspect`.
+    pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        self.query("workers", json!({})).await
+    }
+
+    /// Gives the workers of this name no further tasks; the number of them.
+    ///
+    /// # Errors
+    /// When there is none of this name, or the token lacks the scope `admin`.
+    pub async fn drain_worker(&self, name: &str) -> Result<u64> {
+        self.change("drain", json!({ "worker": name })).await
     }
 
     /// All details of a task.
@@ -90,6 +106,23 @@ impl Client {
     /// When there is no such queue.
     pub async fn flush(&self, queue: Option<&str>) -> Result<u64> {
         self.change_tasks("flush", json!({ "queue": queue })).await
+    }
+
+    /// The changes of many tasks that are under way, the oldest first. The connection of a change is busy
+    /// until its end: this needs another client.
+    ///
+    /// # Errors
+    /// When the connection fails, or the token lacks the scope `inspect`.
+    pub async fn changes(&self) -> Result<Vec<ChangeInfo>> {
+        self.query("changes", json!({})).await
+    }
+
+    /// Lets a change of many tasks end soon; what is changed by then stays so.
+    ///
+    /// # Errors
+    /// When there is no such change any more, or it has to be carried to its end.
+    pub async fn stop_change(&self, change: ChangeId) -> Result<()> {
+        self.change("stop_change", json!({ "change": change })).await.map(|_: AdminResult| ())
     }
 
     /// The queues and their depths.

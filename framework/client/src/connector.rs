@@ -15,6 +15,7 @@ use crate::address::{Address, Addresses};
 use crate::connection::{Connection, Stream};
 use crate::dedicated::DedicatedConnection;
 use crate::error::{ClientError, Result};
+use crate::project::OwnProject;
 use crate::settings::ClientSettings;
 use crate::tls::Tls;
 
@@ -31,6 +32,7 @@ pub(crate) struct Connector {
     names: Vec<String>,
     tls: Option<Tls>,
     token: Secret,
+    project: Option<OwnProject>,
     timeout: Duration,
     max_reply_length: usize,
     /// The index of the address to try first.
@@ -61,6 +63,7 @@ impl Connector {
             addresses,
             tls: Tls::read(settings)?,
             token: settings.token.clone(),
+            project: settings.project.clone(),
             timeout: settings.connect_timeout,
             max_reply_length: settings.max_reply_length,
             preferred: AtomicUsize::new(0),
@@ -124,10 +127,24 @@ impl Connector {
             }
         }
         let error = match worst {
-            Some(ClientError::NotRunning(_)) | None => ClientError::NotRunning(self.names.join(", ")),
+            Some(ClientError::NotRunning(_)) | None => ClientError::NotRunning(self.public_names()),
             Some(error) => error,
         };
         Err(Unreachable { error, is_final })
+    }
+
+    /// The addresses that a server would have been found at, without the control socket if there are others.
+    fn public_names(&self) -> String {
+        let is_public = |at: &usize| !self.is_control(&self.addresses[*at]);
+        let mut names: Vec<_> = (0..self.names.len()).filter(is_public).map(|at| &*self.names[at]).collect();
+        if names.is_empty() {
+            names.extend(self.names.iter().map(String::as_str));
+        }
+        names.join(", ")
+    }
+
+    fn is_control(&self, address: &Address) -> bool {
+        self.project.as_ref().is_some_and(|project| project.is_control(address))
     }
 
     /// Tries the next address first from now on, because the one of this index has failed.
@@ -160,12 +177,21 @@ impl Connector {
             (io::ErrorKind::PermissionDenied, _) => ClientError::io(name, error),
             _ => ClientError::unreachable(name, error),
         })?;
+        if self.is_control(address) {
+            return Ok(Connection::new(stream, at, name, self.max_reply_length));
+        }
         let stream = match &self.tls {
             Some(tls) => Box::new(tls.wrap(stream, address).await?),
             None => stream,
         };
-        let connection = Connection::new(stream, at, name, self.max_reply_length);
-        if self.token.is_empty() { Ok(connection) } else { authenticate(connection, &self.token).await }
+        let mut connection = Connection::new(stream, at, name, self.max_reply_length);
+        if !self.token.is_empty() {
+            connection = authenticate(connection, &self.token).await?;
+        }
+        match &self.project {
+            Some(project) => project.check(connection).await,
+            None => Ok(connection),
+        }
     }
 }
 

@@ -36,6 +36,12 @@ pub enum ClientError {
     /// A web server listens there, or the web port of a task server.
     #[error("an HTTP server that is no task server listens on {0}: check the address")]
     Http(String),
+    /// The server is not that of the project that is meant.
+    #[error(
+        "the server on {address} belongs to another project ({root}); to use it all the same, name its address \
+         with --address, or as `address` in config/client.toml"
+    )]
+    OtherProject { address: String, root: String },
     /// The server replied like one that expects an encrypted connection.
     #[error("the server on {0} speaks TLS: set tls = true and ca_file in config/client.toml")]
     WantsTls(String),
@@ -44,6 +50,9 @@ pub enum ClientError {
         "the server on {0} does not speak TLS: set tls = false in config/client.toml, or check the address"
     )]
     NotTls(String),
+    /// A line of raw text would be several lines.
+    #[error("a line of text cannot contain a line end: what follows it would be another request")]
+    LineEnd,
     /// A setting of the client is invalid; the text names it and says what to do.
     #[error("{0}")]
     Settings(String),
@@ -76,6 +85,10 @@ impl ClientError {
 
     pub(crate) fn unreachable(address: &str, source: io::Error) -> Self {
         Self::Unreachable { address: address.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn other_project(address: &str, root: impl Into<String>) -> Self {
+        Self::OtherProject { address: address.to_owned(), root: root.into() }
     }
 
     /// A time limit was exceeded.

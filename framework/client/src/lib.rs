@@ -72,9 +72,10 @@
 //! growing pauses. A request that has left is sent again only if that is harmless: when it changes nothing,
 //! or when it has an idempotency key. A task that is sent without a key gets one, unless
 //! `auto_idempotency_keys` is off; so it is accepted once, however often it is sent, for as long as the
-//! server remembers keys (`idempotency_window`, a day by default). If it cannot be known whether a request
-//! was accepted, the error is [`ClientError::Unknown`]. Waits and event streams, also those of batches,
-//! survive a restart of the server.
+//! server remembers the key (`idempotency_window`, a day by default, but no longer than it keeps the task
+//! after its end). If it cannot be known whether a request was accepted, the error is
+//! [`ClientError::Unknown`]. Waits and event streams, also those of batches, survive a restart of the
+//! server.
 //!
 //! Dropping a future at any point leaks nothing: a request that has not left is not sent, and the reply to
 //! one that has is thrown away. The task itself goes on; [`Client::cancel`] ends it.
@@ -84,10 +85,11 @@ mod outcome;
 mod error;
 mod replies;
 mod address;
-mod settings;
-mod tls;
 mod connection;
 mod dedicated;
+mod project;
+mod settings;
+mod tls;
 mod connector;
 mod channel;
 mod pool;
@@ -100,6 +102,7 @@ mod admin;
 mod control;
 mod pipeline;
 mod no_wait;
+mod worker;
 
 pub use address::{Address, Addresses};
 pub use client::Client;
@@ -109,7 +112,9 @@ pub use events::{BatchEvent, BatchEvents, Event, EventStream, TaskEvent, TaskEve
 pub use no_wait::NoWaitOutcome;
 pub use outcome::TaskEnd;
 pub use pipeline::{Pipeline, RejectedTask};
+pub use project::OwnProject;
 pub use request::{IntoRequest, Request};
 pub use send::SendBuilder;
 pub use settings::ClientSettings;
 pub use task_handle::TaskHandle;
+pub use worker::{WorkerOptions, WorkerStop};

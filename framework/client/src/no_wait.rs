@@ -55,6 +55,22 @@ impl Client {
         sending.error().map_or(outcome, Err)
     }
 
+    /// Sends a line of text in the same way.
+    ///
+    /// # Errors
+    /// Those of [`Client::send_raw_no_wait`]; [`ClientError::LineEnd`] when the text has several lines.
+    pub async fn send_line_no_wait(&self, text: &[u8]) -> Result<NoWaitOutcome> {
+        self.send_raw_no_wait(single_line(text)?).await
+    }
+
+    /// Sends a line of text, and reads all that comes back, as [`Client::send_raw`] does.
+    ///
+    /// # Errors
+    /// When the connection fails; [`ClientError::LineEnd`] when the text has several lines.
+    pub async fn send_line(&self, text: &[u8]) -> Result<Vec<u8>> {
+        self.send_raw(&[single_line(text)?, b"\n"].concat()).await
+    }
+
     /// Sends bytes as they are, closes the sending side, and reads all that comes back, up to
     /// `max_reply_length`.
     ///
@@ -82,6 +98,12 @@ impl Client {
         let ended = ended.unwrap_or(Ok(NoWaitOutcome::Silent));
         Ok((sending, sent.and(ended).map_err(ClientError::after_sending)))
     }
+}
+
+/// The text without the line end at its end.
+fn single_line(text: &[u8]) -> Result<&[u8]> {
+    let line = text.strip_suffix(b"\n").unwrap_or(text);
+    if line.contains(&b'\n') { Err(ClientError::LineEnd) } else { Ok(line) }
 }
 
 /// A connection that is closed for sending once everything is written.

@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::connection::{BLOCK, Connection, Step};
 use crate::error::{ClientError, Result};
 use crate::replies;
-use crate::request::{Envelope, Request};
+use crate::request::{Envelope, Request, blank_line_ends};
 
 /// The number of requests, and of bytes of their arguments, that may be without a reply.
 const IN_FLIGHT_MAX: usize = 4_096;
@@ -142,7 +142,9 @@ impl Pipeline {
         output.extend_from_slice(&self.head);
         output.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
         output.extend_from_slice(b",\"args\":");
+        let begin = output.len();
         output.extend_from_slice(args);
+        blank_line_ends(&mut output[begin..]);
         output.extend_from_slice(b"}\n");
     }
 

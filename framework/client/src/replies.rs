@@ -1,6 +1,7 @@
 //! Reads replies: a line, the id of an accepted task, the result of a command, the end of a task.
 
 use framework_protocol::task::TaskId;
+use framework_protocol::views::State;
 use framework_protocol::{Reply, RequestError, Status};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -32,6 +33,11 @@ pub(crate) fn foreign(address: &str, received: &[u8]) -> ClientError {
             ClientError::unexpected_line(address, shown.trim_end())
         }
     }
+}
+
+/// The state of the earlier task whose key a request has, if its reply names one.
+pub(crate) fn duplicate_state(reply: &Reply) -> Option<State> {
+    reply.state.as_ref().filter(|_| reply.duplicate)?.parse().ok()
 }
 
 /// The id of the task that the reply accepts.

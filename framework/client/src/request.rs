@@ -28,7 +28,8 @@ pub struct Request {
     /// The latest time at which it starts: a span such as `1h`, or a time as in `at`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// The idempotency key, 1 to 256 bytes: a second task with it is the first one again.
+    /// The idempotency key, 1 to 256 bytes: a second task of the function with it is the first one
+    /// again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The concurrency key, 1 to 256 bytes: tasks that share it take turns.
@@ -115,9 +116,20 @@ impl Request {
         let mut line = Vec::with_capacity(128 + self.args.get().len());
         serde_json::to_writer(&mut line, &Envelope { id, reply, auto_key, request: self })
             .expect("a vector takes every byte, and requests are plain structs");
-        line.push(b'\n');
+        close_line(&mut line);
         line
     }
+}
+
+/// Ends a line of JSON. Line ends within it are white space, because strings hold none unescaped; they become
+/// spaces, as what follows them would be a request of its own.
+pub(crate) fn close_line(json: &mut Vec<u8>) {
+    blank_line_ends(json);
+    json.push(b'\n');
+}
+
+pub(crate) fn blank_line_ends(json: &mut [u8]) {
+    json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
 }
 
 /// A request with the fields that the client adds.

@@ -109,7 +109,7 @@ impl<'a> SendBuilder<'a> {
         self.with(|request| request.expires = Some(time.into()))
     }
 
-    /// The idempotency key, 1 to 256 bytes: a second task with it is the first one again.
+    /// The idempotency key, 1 to 256 bytes: a second task of the function with it is the first one again.
     pub fn key(self, key: impl Into<String>) -> Self {
         self.with(|request| request.key = Some(key.into()))
     }
@@ -170,9 +170,10 @@ impl<'a> SendBuilder<'a> {
         let mut pending = self.client.pool.send(request).await;
         let reply = pending.reply().await?;
         let pinned_address = pending.pinned_address();
+        let duplicate = replies::duplicate_state(&reply);
         let id = replies::accepted(reply).map_err(ClientError::Refused)?;
         let pending = (self.reply == ReplyMode::Both).then_some(pending);
-        Ok(TaskHandle::new(self.client.clone(), id, pinned_address, pending))
+        Ok(TaskHandle::new(self.client.clone(), id, duplicate, pinned_address, pending))
     }
 }
 

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Addresses;
 use crate::error::ClientError;
+use crate::project::OwnProject;
 
 /// The settings of a client: addresses, credentials, limits and time limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientSettings {
-    /// The server's address; of several, the next one is used when one cannot be reached. `None`: the host
-    /// and the port of the section `server`.
+    /// The server's address; of several, the next one is used when one cannot be reached. `None`:
+    /// 127.0.0.1:9501; the commands take the project's own server instead.
     pub address: Option<Addresses>,
     /// Whether all addresses lead to the same tasks, because they are one server's or these share a store.
     /// Otherwise a request that one server may have accepted is not sent to another.
@@ -55,8 +56,11 @@ pub struct ClientSettings {
     #[serde(with = "duration")]
     pub retry_time: Duration,
     /// Whether a task that is sent without a key gets one of its own, so that it can be sent again without
-    /// running twice; as long as the server remembers it (its `idempotency_window`).
+    /// running twice; as long as the server remembers it (its `idempotency_window`) and keeps the task.
     pub auto_idempotency_keys: bool,
+    /// The project whose own server is meant; a server of another one is refused. `None`: any server.
+    #[serde(skip)]
+    pub project: Option<OwnProject>,
 }
 
 impl Default for ClientSettings {
@@ -78,6 +82,7 @@ impl Default for ClientSettings {
             reply_timeout: Duration::from_secs(30),
             retry_time: Duration::from_secs(30),
             auto_idempotency_keys: true,
+            project: None,
         }
     }
 }

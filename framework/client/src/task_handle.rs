@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use framework_protocol::task::TaskId;
+use framework_protocol::views::State;
 use serde::de::DeserializeOwned;
 
 use crate::channel::RequestKind;
@@ -18,6 +19,7 @@ use crate::replies;
 pub struct TaskHandle {
     client: Client,
     id: TaskId,
+    duplicate: Option<State>,
     /// The index of the only address whose server knows it.
     pinned_address: Option<usize>,
     /// The request that waits for its end.
@@ -29,15 +31,21 @@ impl TaskHandle {
     pub(crate) fn new(
         client: Client,
         id: TaskId,
+        duplicate: Option<State>,
         pinned_address: Option<usize>,
         pending: Option<PendingRequest>,
     ) -> Self {
-        Self { client, id, pinned_address, pending, ended: None }
+        Self { client, id, duplicate, pinned_address, pending, ended: None }
     }
 
     /// The id of the task; ids rise and are never reused.
     pub fn id(&self) -> TaskId {
         self.id
+    }
+
+    /// The state in which the task was already, when its key belongs to an earlier one.
+    pub fn duplicate(&self) -> Option<State> {
+        self.duplicate
     }
 
     /// Waits for its end, also over restarts of the server that take no longer than `retry_time`. Nothing is

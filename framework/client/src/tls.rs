@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use framework_console::files;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -46,8 +47,9 @@ impl Tls {
         let config = match (&settings.certificate_file, &settings.key_file) {
             (Some(certificate), Some(key)) => {
                 let chain = certificates("certificate_file", certificate)?;
-                let secret =
-                    PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("key_file", key, error))?;
+                let secret = files::read_secret(key).map_err(|error| unusable("key_file", key, error))?;
+                let secret = PrivateKeyDer::from_pem_slice(&secret);
+                let secret = secret.map_err(|error| unusable("key_file", key, error))?;
                 let configured = builder.with_client_auth_cert(chain, secret);
                 configured.map_err(|error| unusable("key_file", key, error))?
             }

@@ -77,6 +77,11 @@ impl App {
         Ok(self.config.get_or_init(|| config))
     }
 
+    /// The project's configuration, if the command has located it.
+    pub(crate) fn located(&self) -> Option<&Config> {
+        self.config.get()
+    }
+
     /// Prompts to the user at the terminal.
     pub fn input(&self) -> &Input {
         &self.input

@@ -2,7 +2,9 @@
 
 mod parse_args;
 mod exit;
+mod listener;
 mod name;
+mod plugin;
 mod registry;
 
 use std::ffi::OsString;
@@ -10,10 +12,14 @@ use std::future::Future;
 
 use anyhow::Result;
 use clap::ArgMatches;
+use clap::builder::StyledStr;
 pub use exit::{Exit, ExitError};
 use futures_util::future::{BoxFuture, FutureExt, ready};
+pub(crate) use listener::listeners;
+pub use listener::{CommandListener, ListenerRegistration};
 pub use name::{BadName, check_name};
 pub use parse_args::{ParseArgs, ViaClap};
+pub use plugin::Plugin;
 pub use registry::{NotFound, Registry, RegistryError};
 
 use crate::app::App;
@@ -30,14 +36,38 @@ pub trait Execute: Sized + Send {
     /// `task:start` stands under the heading `task: server`. `None` is the group's own block.
     const BLOCK: Option<&'static str> = None;
 
+    /// Whether the command keeps its name if another one claims it: then that one does not run. Otherwise
+    /// neither of them does.
+    const RESERVED: bool = false;
+
+    /// Whether the command runs only once at a time in a project. While it runs, a second one ends with
+    /// [`Exit::AlreadyRunning`].
+    const ISOLATED: bool = false;
+
+    /// What to use instead of this command, such as ``"use `demo:greet`"``, if it is deprecated: it still
+    /// runs, with a warning, and help and list say so.
+    const DEPRECATED: Option<&'static str> = None;
+
+    /// Whether the command starts a log of its own. For all others, `-v` shows what the program traces with
+    /// the level `info`, `-vv` with `debug`, and `-vvv` all of it, on stderr.
+    const OWN_LOG: bool = false;
+
     /// Runs the command. An error is printed with its causes and ends the program with exit code 1, or with
     /// the one that the error carries (see [`Exit::error`]).
     fn execute(self, app: &App, output: &mut Output) -> impl Future<Output = Result<()>> + Send;
 
     /// Adds options that depend on the words behind the command's name, for parsing and for help; by default
     /// none. The names of the command's own and of the global options are taken.
-    fn augment(command: clap::Command, _words: &[OsString]) -> clap::Command {
-        command
+    ///
+    /// # Errors
+    /// When the words cannot be read without options that are not to be had. It ends the program like an
+    /// error of [`Execute::execute`].
+    fn augment(
+        command: clap::Command,
+        _words: &[OsString],
+        _app: &App,
+    ) -> impl Future<Output = Result<clap::Command>> + Send {
+        ready(Ok(command))
     }
 }
 
@@ -60,9 +90,36 @@ pub struct CommandEntry {
     pub line: u32,
     /// The block of its group in `list`: [`Execute::BLOCK`].
     pub block: Option<&'static str>,
+    /// Whether it keeps its name: [`Execute::RESERVED`].
+    pub reserved: bool,
+    /// Whether only one runs at a time: [`Execute::ISOLATED`].
+    pub isolated: bool,
+    /// What to use instead: [`Execute::DEPRECATED`].
+    pub deprecated: Option<&'static str>,
+    /// Whether it starts its own log: [`Execute::OWN_LOG`].
+    pub own_log: bool,
+    /// The arguments that a person is asked for.
+    pub asks: &'static [Ask],
+    /// Texts of the help whose line ends matter: that of the command, and those of arguments by their ids.
+    help: &'static [(&'static str, &'static str)],
     describe: fn(clap::Command) -> clap::Command,
-    augment: fn(clap::Command, &[OsString]) -> clap::Command,
+    augment: Augment,
     run: for<'a> fn(&ArgMatches, &'a App, &'a mut Output) -> BoxFuture<'a, Result<()>>,
+}
+
+/// [`Execute::augment`] of a command.
+type Augment = for<'a> fn(clap::Command, &'a [OsString], &'a App) -> BoxFuture<'a, Result<clap::Command>>;
+
+/// An argument that a person at a terminal is asked for if the command line lacks it: `#[ask]`, or
+/// `#[ask("Password:", secret)]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// The id of the argument, which is the name of the field.
+    pub argument: &'static str,
+    /// The question; by default the argument's help.
+    pub question: Option<&'static str>,
+    /// Whether the answer is not shown.
+    pub secret: bool,
 }
 
 /// The wrapper through which `inventory` collects entries.
@@ -78,18 +135,65 @@ impl CommandEntry {
         file: &'static str,
         line: u32,
     ) -> Self {
-        let (describe, augment) = (C::describe, C::augment);
-        Self { name, package, file, line, block: C::BLOCK, describe, augment, run: run::<C, Via> }
+        let (describe, augment): (_, Augment) = (C::describe, augment::<C>);
+        let (block, reserved) = (C::BLOCK, C::RESERVED);
+        let (isolated, deprecated, own_log) = (C::ISOLATED, C::DEPRECATED, C::OWN_LOG);
+        let run = run::<C, Via>;
+        Self {
+            name,
+            package,
+            file,
+            line,
+            block,
+            reserved,
+            isolated,
+            deprecated,
+            own_log,
+            asks: &[],
+            help: &[],
+            describe,
+            augment,
+            run,
+        }
+    }
+
+    /// Sets the arguments that a person is asked for: `#[ask]` on a field.
+    #[must_use]
+    pub const fn with_asks(self, asks: &'static [Ask]) -> Self {
+        Self { asks, ..self }
+    }
+
+    /// Sets texts of the help: that of the command, whose id is empty, and those of arguments by their ids.
+    #[must_use]
+    pub const fn with_help(self, help: &'static [(&'static str, &'static str)]) -> Self {
+        Self { help, ..self }
     }
 
     /// The command with its description, arguments and options, for clap.
     pub fn describe(&self) -> clap::Command {
-        (self.describe)(clap::Command::new(self.name))
+        let command = (self.describe)(clap::Command::new(self.name));
+        let command = self.help.iter().fold(command, |command, (id, text)| match *id {
+            "" => command.long_about(*text),
+            id => command.mut_args(|arg| if arg.get_id() == id { arg.long_help(*text) } else { arg }),
+        });
+        let Some(instead) = self.deprecated else { return command };
+        let remark = |text: Option<&StyledStr>| text.map(|text| format!("{text} (deprecated: {instead})"));
+        let (short, long) = (remark(command.get_about()), remark(command.get_long_about()));
+        let command = command.about(short.unwrap_or_else(|| format!("Deprecated: {instead}")));
+        if let Some(long) = long { command.long_about(long) } else { command }
     }
 
     /// Adds the options that depend on the words behind the name.
-    pub(crate) fn augment(&self, command: clap::Command, words: &[OsString]) -> clap::Command {
-        (self.augment)(command, words)
+    ///
+    /// # Errors
+    /// Those of [`Execute::augment`].
+    pub(crate) async fn augment(
+        &self,
+        command: clap::Command,
+        words: &[OsString],
+        app: &App,
+    ) -> Result<clap::Command> {
+        (self.augment)(command, words, app).await
     }
 
     pub(crate) fn run<'a>(
@@ -105,6 +209,14 @@ impl CommandEntry {
     pub fn place(&self) -> String {
         format!("{}:{}", self.file, self.line)
     }
+}
+
+fn augment<'a, C: Execute + 'static>(
+    command: clap::Command,
+    words: &'a [OsString],
+    app: &'a App,
+) -> BoxFuture<'a, Result<clap::Command>> {
+    Box::pin(C::augment(command, words, app))
 }
 
 fn run<'a, C: Execute + ParseArgs<Via> + 'static, Via>(

@@ -20,22 +20,30 @@ mod section;
 mod serde_messages;
 mod systemd;
 pub mod size;
+mod user;
 
-use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, fs, io};
 
 use anyhow::{Context, Result};
 pub use did_you_mean::did_you_mean;
 use environment::Environment;
+pub use environment::NOT_FOR_PROGRAMS;
 pub use problem::{Origin, Problem, Problems};
 pub use provenance::Provenance;
 pub use read::Setting;
 pub use registry::SectionEntry;
+use root::Root;
+use rustix::process::geteuid;
 pub use secret::Secret;
 pub use section::Section;
 pub use systemd::Systemd;
+pub use user::{program_folders, user_folder, user_shell};
 pub use validation::{Invalid, Validator};
+
+use crate::files;
 
 /// The sources of settings: the project's root and the environment of the process. Cheap to clone.
 #[derive(Clone)]
@@ -45,21 +53,24 @@ pub struct Config {
 
 struct Sources {
     root: PathBuf,
+    /// Whoever owns the files of settings, they are read.
+    trusts_files: bool,
     environment: Environment,
 }
 
 impl Config {
     /// Locates the project and reads the environment of the process, once.
     ///
-    /// The root is `THINK_ROOT` if it is set, else the nearest directory, upwards from the current one and
-    /// then from the program's own file, that holds `config/` and also `app/` or a file `think`.
+    /// The root is `THINK_ROOT` if it is set, else that of the launcher, else the nearest directory, upwards
+    /// from the current one and then from the program's own file, that holds `config/` and also `app/` or a
+    /// file `think`.
     ///
     /// # Errors
-    /// When there is no such directory, or a `THINK_` variable is not UTF-8.
+    /// When there is no such directory, when it is another user's, or a `THINK_` variable is not UTF-8.
     pub fn locate() -> Result<Self> {
         let environment = Environment::of_process()?;
-        let root = root::find(&root::RootHints::of_process())?;
-        Ok(Self { sources: Arc::new(Sources { root, environment }) })
+        let Root { path: root, is_explicit: trusts_files } = root::find(&root::RootHints::of_process())?;
+        Ok(Self { sources: Arc::new(Sources { root, trusts_files, environment }) })
     }
 
     /// A configuration of the given root with these variables only, for tests.
@@ -68,7 +79,7 @@ impl Config {
         environment: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
         let environment = Environment::of(environment);
-        Self { sources: Arc::new(Sources { root: root.into(), environment }) }
+        Self { sources: Arc::new(Sources { root: root.into(), trusts_files: true, environment }) }
     }
 
     /// The project's root directory.
@@ -76,20 +87,53 @@ impl Config {
         &self.sources.root
     }
 
-    /// The directory `runtime/{sub}` of the project, created when missing; `""` is `runtime/` itself.
+    /// Reads a file of settings.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no regular file, or belongs neither to this user nor to root nor to the
+    /// owner of the project; `THINK_ROOT` trusts whoever it is.
+    fn read_file(&self, name: &str) -> io::Result<String> {
+        let path = self.root().join(name);
+        if !self.sources.trusts_files {
+            let owner = fs::metadata(&path)?.uid();
+            let folders = [self.root().to_owned(), self.root().join("config")];
+            let is_of_project =
+                folders.iter().any(|folder| fs::metadata(folder).is_ok_and(|found| found.uid() == owner));
+            if owner != 0 && owner != geteuid().as_raw() && !is_of_project {
+                let message =
+                    format!("it belongs to another user (uid {owner}), who is not the owner of the project");
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+            }
+        }
+        files::read_text(&path)
+    }
+
+    /// The directory `runtime/{sub}` of the project, created for its owner alone when missing; `""` is
+    /// `runtime/` itself.
     ///
     /// # Errors
     /// When it cannot be created.
     pub fn runtime(&self, sub: &str) -> Result<PathBuf> {
         let mut directory = self.root().join("runtime");
         directory.extend(Path::new(sub));
-        std::fs::create_dir_all(&directory).with_context(|| {
+        files::create_folder(&directory).with_context(|| {
             format!(
                 "creating {}: make it writable, or set THINK_ROOT to another project",
                 directory.display()
             )
         })?;
         Ok(directory)
+    }
+
+    /// Takes `runtime/` and what is in it away from all but its owner, whatever has created it.
+    ///
+    /// # Errors
+    /// When something in it belongs to another user.
+    pub fn restrict_runtime(&self) -> io::Result<()> {
+        match files::restrict_folder(&self.root().join("runtime")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
     }
 
     /// The settings of one section. Every call reads the file: keep the result.
@@ -145,7 +189,6 @@ impl fmt::Debug for Config {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::fs;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use serde::{Deserialize, Serialize};

@@ -3,8 +3,14 @@
 mod output;
 mod globals;
 mod help;
+mod hyphens;
+mod ask;
+mod backtrace;
+mod complete;
 mod parse;
+mod isolation;
 mod panic;
+mod run;
 mod report;
 mod tester;
 
@@ -15,20 +21,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+pub use complete::{Candidate, ValueSource, complete};
 pub use globals::global_options;
-pub use help::help;
+pub use help::print_help;
 pub use output::CommandOutput;
 pub use tester::Tester;
 
-use self::help::help_for;
+use self::globals::Globals;
+use self::help::print_command;
 use self::parse::{Invocation, Request};
 use crate::app::{App, Program, Provided};
-use crate::command::{CommandEntry, CommandMeta, Exit, Registry, RegistryError};
+use crate::command::{CommandEntry, CommandMeta, Exit, Registry};
 use crate::input::Input;
-use crate::output::{ColorChoice, Output};
+use crate::output::{ColorChoice, Output, Verbosity};
 
 /// The command that runs when the command line names none.
 const DEFAULT_COMMAND: &str = "list";
+
+/// The verbosity from which on an error is printed with its backtrace.
+const BACKTRACES: Verbosity = Verbosity::Verbose(2);
 
 /// A console program: all commands that registered themselves, and those that were added by hand.
 ///
@@ -100,30 +111,39 @@ impl Console {
     }
 
     /// Every command of this console.
-    ///
-    /// # Errors
-    /// When two commands share a name or an alias: both places are named.
-    pub fn registry(&self) -> Result<Registry, RegistryError> {
+    pub fn registry(&self) -> Registry {
         Registry::of(Registry::registered().chain(self.added.iter().copied()))
     }
 
     /// Runs the command line of the process.
     pub fn run(self) -> ExitCode {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-        let invocation = self.read(&arguments);
-        let globals = invocation.globals;
-        let mut output = Output::terminal(globals.verbosity(), globals.color_choice());
-        let input = if globals.no_interaction { Input::none() } else { Input::terminal() };
-        let exit = match runtime() {
+        let (exit, mut output) = match runtime() {
             Ok(runtime) => {
-                let exit = runtime.block_on(self.perform(invocation, input, &mut output));
+                let ended = runtime.block_on(self.run_at_terminal(&arguments));
                 // A command that left a blocking thread behind must not hold up the end of the program.
                 runtime.shutdown_background();
-                exit
+                ended
             }
-            Err(error) => report::failure(&error, &mut output),
+            Err(error) => {
+                let globals = Globals::default();
+                let mut output = Output::terminal(globals.verbosity(), globals.color_choice());
+                (report::failure(&error, false, &mut output), output)
+            }
         };
         finish(exit, &mut output).into()
+    }
+
+    async fn run_at_terminal(&self, arguments: &[OsString]) -> (Exit, Output) {
+        let invocation = self.read(arguments).await;
+        let globals = invocation.globals;
+        if globals.verbosity() >= BACKTRACES {
+            backtrace::capture();
+        }
+        let mut output = Output::terminal(globals.verbosity(), globals.color_choice());
+        let input = if globals.no_interaction { Input::none() } else { Input::terminal() };
+        let exit = self.perform(invocation, input, &mut output).await;
+        (exit, output)
     }
 
     /// Runs a command from code, also from within another command, and captures its output.
@@ -135,45 +155,62 @@ impl Console {
         arguments: impl IntoIterator<Item = A>,
     ) -> CommandOutput {
         let arguments = std::iter::once(name.into()).chain(arguments.into_iter().map(Into::into));
-        self.call_with_input(arguments.collect(), Input::none()).await
+        self.call_with_input(arguments.collect(), Input::none(), None).await
     }
 
-    async fn call_with_input(&self, arguments: Vec<OsString>, input: Input) -> CommandOutput {
-        let invocation = self.read(&arguments);
+    async fn call_with_input(
+        &self,
+        arguments: Vec<OsString>,
+        input: Input,
+        columns: Option<usize>,
+    ) -> CommandOutput {
+        let invocation = self.read(&arguments).await;
         let globals = invocation.globals;
         let input = if globals.no_interaction { Input::none() } else { input };
         let colors = if globals.ansi == Some(true) { ColorChoice::Always } else { ColorChoice::Never };
         let mut output = Output::captured(globals.verbosity(), colors);
+        if let Some(columns) = columns {
+            output.set_columns(columns);
+        }
         let exit = self.perform(invocation, input, &mut output).await;
         let printed = output.into_captured();
         CommandOutput { exit, stdout: printed.stdout, stderr: printed.stderr }
     }
 
-    fn read(&self, arguments: &[OsString]) -> Invocation {
-        match self.registry() {
-            Ok(registry) => Invocation::read(registry, &self.program, arguments),
-            Err(error) => Invocation::failed(error.into()),
-        }
+    async fn read(&self, arguments: &[OsString]) -> Invocation {
+        let registry = self.registry();
+        // The options of a command may depend on the configuration; there are no prompts yet.
+        let app = self.app(registry.clone(), Input::none());
+        Invocation::read(registry, &app, arguments).await
     }
 
     async fn perform(&self, invocation: Invocation, input: Input, output: &mut Output) -> Exit {
+        for problem in invocation.registry.problems() {
+            output.warn(problem);
+        }
+        let json = invocation.json;
         match self.try_perform(invocation, input, output).await {
             Ok(()) => Exit::Success,
-            Err(error) => report::failure(&error, output),
+            Err(error) => report::failure(&error, json, output),
         }
     }
 
     async fn try_perform(&self, invocation: Invocation, input: Input, output: &mut Output) -> Result<()> {
         let Invocation { registry, request, .. } = invocation;
-        match request? {
-            Request::Version => output.line(format_args!("{} {}", self.program.name, self.program.version)),
-            Request::Help(entry, words) => output.help(&help_for(&self.program, entry, &words)),
-            Request::Run(entry, matches) => {
-                let app = self.app(registry, input);
-                panic::catch_panic(entry.run(&matches, &app, output)).await?;
+        let (entry, matches) = match request? {
+            Request::Version => {
+                output.line(format_args!("{} {}", self.program.name, self.program.version));
+                return Ok(());
             }
-        }
-        Ok(())
+            Request::Help(command) => {
+                print_command(*command, output);
+                return Ok(());
+            }
+            Request::Plugin(plugin, words) => return plugin.run(&words, output),
+            Request::Run(entry, matches) => (entry, matches),
+            Request::Ask(incomplete) => (incomplete.entry, incomplete.complete(&input, output)?),
+        };
+        run::run(entry, &matches, &self.app(registry, input), output).await
     }
 
     fn app(&self, registry: Registry, input: Input) -> App {

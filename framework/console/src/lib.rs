@@ -7,6 +7,7 @@ extern crate self as framework;
 
 pub mod output;
 pub mod input;
+pub mod files;
 pub mod config;
 pub mod log;
 pub mod app;

@@ -13,12 +13,13 @@ mod rotation;
 mod task_scope;
 mod text;
 
-use std::io;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use buffer::{LogBuffer, WriterThread};
+use buffer::{ConsoleWriter, LogBuffer, WriterThread};
 use clap::ValueEnum;
 use file::LogFile;
 use json::Json;
@@ -30,13 +31,14 @@ pub use task_scope::{TaskScope, with_task};
 use text::Text;
 #[doc(hidden)]
 pub use tracing;
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing::{Dispatch, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, fmt as lines};
+
+use crate::output::NoteWriter;
 
 /// The target of the application's lines.
 pub const APP_LOG: &str = "app_log";
@@ -63,7 +65,8 @@ pub struct Logging {
     pub rotation: Rotation,
     /// The number of rotated files that are kept.
     pub keep: usize,
-    /// The size of the buffer of the file, in bytes; lines beyond it are dropped and counted.
+    /// The sizes of the buffers of the file and of stderr, in bytes; lines beyond them are dropped and
+    /// counted.
     pub max_buffer: usize,
 }
 
@@ -82,9 +85,20 @@ impl Default for Logging {
     }
 }
 
+/// The time that the last lines of a file, or of stderr, may take at the end of the process.
+const FILE_PATIENCE: Duration = Duration::from_secs(5);
+const STDERR_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The log of a process; dropping it writes what is buffered.
-#[must_use = "the log file is written as long as the guard lives"]
-pub struct LogGuard(Option<WriterThread>);
+///
+/// Stderr has a thread of its own, whether the log goes there or to a file, so that a terminal that stands
+/// still (Ctrl-S) or a pipe that nobody reads stops nothing else.
+#[must_use = "the log is written as long as the guard lives"]
+pub struct LogGuard {
+    file: Option<WriterThread>,
+    console: LogBuffer,
+    _console_thread: WriterThread,
+}
 
 /// The least severe level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
@@ -138,27 +152,28 @@ impl Logging {
     /// # Errors
     /// When the file cannot be opened, or logging has been started already.
     pub fn start(self) -> Result<LogGuard> {
-        let (buffer, writer_thread) = self.open()?.unzip();
-        let writer = match buffer.clone() {
-            Some(buffer) => BoxMakeWriter::new(Arc::new(buffer)),
-            None => BoxMakeWriter::new(io::stderr),
-        };
-        tracing::subscriber::set_global_default(self.subscriber(writer)).context("starting the log")?;
+        let (buffer, file) = self.open()?.unzip();
+        let (console, console_thread) = self.buffer(LogFile::stderr(), STDERR_PATIENCE)?;
+        let buffer = buffer.unwrap_or_else(|| console.clone());
+        let subscriber = self.subscriber(Arc::new(buffer.clone()));
+        tracing::subscriber::set_global_default(subscriber).context("starting the log")?;
         if self.outcomes && self.level >= Level::Info {
             outcome_lines::log_outcomes(self.format, buffer);
         }
-        Ok(LogGuard(writer_thread))
+        Ok(LogGuard { file, console, _console_thread: console_thread })
     }
 
     fn open(&self) -> Result<Option<(LogBuffer, WriterThread)>> {
         let Some(path) = &self.file else { return Ok(None) };
-        let file = LogFile::open(path, self.rotation, self.keep)?;
+        self.buffer(LogFile::open(path, self.rotation, self.keep)?, FILE_PATIENCE).map(Some)
+    }
+
+    fn buffer(&self, file: LogFile, patience: Duration) -> Result<(LogBuffer, WriterThread)> {
         let format = self.format;
-        LogBuffer::open(file, self.max_buffer, move |text| match format {
+        LogBuffer::open(file, self.max_buffer, patience, move |text| match format {
             Format::Text => text::own_line(text),
             Format::Json => json::own_line(text),
         })
-        .map(Some)
     }
 
     fn subscriber<W>(&self, writer: W) -> Box<dyn Subscriber + Send + Sync>
@@ -185,25 +200,42 @@ impl Logging {
     }
 }
 
+/// What a command traces, as notes on stderr: with `-v` from the level `info` on, with `-vv` from `debug`,
+/// and with `-vvv` all.
+pub(crate) fn notes_subscriber(verbose: u8, notes: NoteWriter) -> Dispatch {
+    let level = match verbose {
+        0 | 1 => Level::Info,
+        2 => Level::Debug,
+        _ => Level::Trace,
+    };
+    let logging = Logging { level, ..Logging::default() };
+    Dispatch::new(logging.subscriber(move || notes.clone()))
+}
+
 impl LogGuard {
     /// Whether the log goes to a file.
     pub fn is_file(&self) -> bool {
-        self.0.is_some()
+        self.file.is_some()
     }
 
     /// Reopens the file by its name, as after logrotate has moved it.
     pub fn reopen(&self) {
-        self.0.iter().for_each(WriterThread::reopen);
+        self.file.iter().for_each(WriterThread::reopen);
     }
 
-    /// Waits until every line so far is written, or counted as lost.
+    /// A writer to stderr that never waits, and keeps the order of its lines and those of the log.
+    pub fn console(&self) -> impl Write + Send + Sync + 'static {
+        ConsoleWriter(self.console.clone())
+    }
+
+    /// Waits until every line so far is in the file, or counted as lost; for a few seconds at most.
     pub fn flush(&self) {
-        self.0.iter().for_each(WriterThread::flush);
+        self.file.iter().for_each(WriterThread::flush);
     }
 
     /// Redirects the process's own stdout and stderr to the file, also after a rotation.
     pub fn take_streams(&self) {
-        self.0.iter().for_each(WriterThread::take_streams);
+        self.file.iter().for_each(WriterThread::take_streams);
     }
 }
 

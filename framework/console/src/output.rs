@@ -1,8 +1,16 @@
 //! The only printer: results go to stdout, everything else to stderr.
 
+mod definitions;
 mod escape;
+mod paint;
+mod progress;
+mod show;
 mod sink;
+mod styled_table;
 mod table;
+mod terminal;
+mod text;
+mod tree;
 
 use std::fmt::Display;
 use std::io;
@@ -13,8 +21,17 @@ use serde::Serialize;
 
 pub(crate) use self::escape::EscapeControl;
 pub use self::escape::{escape_control, escape_json};
+pub use self::paint::{Link, Paint};
+use self::progress::Bars;
+pub use self::progress::Progress;
+pub(crate) use self::show::NoteWriter;
 pub use self::sink::Captured;
-use self::sink::Sink;
+use self::sink::{SharedSink, Sink};
+pub use self::styled_table::{Align, Table, TableStyle};
+use self::terminal::Terminal;
+pub(crate) use self::terminal::is_ci;
+pub use self::text::wrap;
+pub use self::tree::Tree;
 
 /// The amount of output beside the results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,15 +54,47 @@ pub enum Style {
     Good,
     Warning,
     Bad,
+    /// The tag `<info>` of `markup!`.
+    Info,
+    /// The tag `<comment>` of `markup!`.
+    Comment,
+    /// The tag `<question>` of `markup!`.
+    Question,
+    /// The tag `<error>` of `markup!`.
+    Error,
+    /// The tag `<highlight>` of `markup!`.
+    Highlight,
+    /// The tag `<warning>` of `markup!`.
+    Alert,
+}
+
+impl Style {
+    const ALL: [Self; 12] = [
+        Self::Heading,
+        Self::Name,
+        Self::Muted,
+        Self::Good,
+        Self::Warning,
+        Self::Bad,
+        Self::Info,
+        Self::Comment,
+        Self::Question,
+        Self::Error,
+        Self::Highlight,
+        Self::Alert,
+    ];
 }
 
 impl From<Style> for anstyle::Style {
     fn from(style: Style) -> Self {
         match style {
-            Style::Heading | Style::Warning => AnsiColor::Yellow.on_default(),
-            Style::Name | Style::Good => AnsiColor::Green.on_default(),
+            Style::Heading | Style::Warning | Style::Comment => AnsiColor::Yellow.on_default(),
+            Style::Name | Style::Good | Style::Info => AnsiColor::Green.on_default(),
             Style::Muted => Self::new().dimmed(),
-            Style::Bad => AnsiColor::Red.on_default(),
+            Style::Bad | Style::Highlight => AnsiColor::Red.on_default(),
+            Style::Question => AnsiColor::Black.on(AnsiColor::Cyan),
+            Style::Error => AnsiColor::White.on(AnsiColor::Red),
+            Style::Alert => AnsiColor::Black.on(AnsiColor::Yellow),
         }
     }
 }
@@ -55,9 +104,14 @@ impl From<Style> for anstyle::Style {
 /// Results are buffered, and written at the latest when the command ends or prints to stderr, so that the
 /// order of the two streams is kept. A reader that closes its end (`| head -1`) is no error: the rest is
 /// discarded.
+///
+/// A text may come from anywhere. What a terminal would obey (escape sequences, other control characters but
+/// line ends and tabs, changes of the writing direction) is shown as `\u{1b}` and the like, on every stream;
+/// colours come from [`Output::style`] alone.
 pub struct Output {
     results: Sink,
-    remarks: Sink,
+    remarks: SharedSink,
+    bars: Option<Bars>,
     verbosity: Verbosity,
 }
 
@@ -67,17 +121,33 @@ impl Output {
     /// [`ColorChoice::Auto`] colours what goes to a terminal, as `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and
     /// `TERM` allow.
     pub fn terminal(verbosity: Verbosity, colors: ColorChoice) -> Self {
-        Self { results: Sink::stdout(colors), remarks: Sink::stderr(colors), verbosity }
+        Self::new(Sink::stdout(colors), Sink::stderr(colors), verbosity)
     }
 
     /// An output that keeps what is printed, for tests and for commands that are called from code.
     pub fn captured(verbosity: Verbosity, colors: ColorChoice) -> Self {
-        Self { results: Sink::memory(colors), remarks: Sink::memory(colors), verbosity }
+        Self::new(Sink::memory(colors), Sink::memory(colors), verbosity)
+    }
+
+    fn new(results: Sink, remarks: Sink, verbosity: Verbosity) -> Self {
+        Self { results, remarks: SharedSink::new(remarks), bars: None, verbosity }
+    }
+
+    /// Lays a captured output out for a terminal with so many columns.
+    pub(crate) fn set_columns(&mut self, columns: usize) {
+        self.results.set_columns(columns);
+        self.remarks.lock().set_columns(columns);
+    }
+
+    /// Writes notes, warnings and errors through `writer` from now on, instead of to stderr itself; a
+    /// captured output goes on capturing them.
+    pub fn redirect_remarks(&mut self, writer: impl io::Write + Send + Sync + 'static) {
+        self.remarks.lock().redirect(Box::new(writer));
     }
 
     /// The text printed so far; empty unless the output is a captured one.
-    pub fn into_captured(self) -> Captured {
-        Captured { stdout: self.results.into_text(), stderr: self.remarks.into_text() }
+    pub fn into_captured(mut self) -> Captured {
+        Captured { stdout: self.results.take_text(), stderr: self.remarks.lock().take_text() }
     }
 
     pub fn verbosity(&self) -> Verbosity {
@@ -89,24 +159,39 @@ impl Output {
         self.results.is_closed()
     }
 
-    /// Whether the results go to a terminal.
-    pub fn is_on_terminal(&self) -> bool {
-        self.results.terminal
+    /// The width of the results in columns, from 40 to 200: that of the terminal, or `COLUMNS`; `None` if
+    /// nothing limits it.
+    pub fn width(&self) -> Option<usize> {
+        self.results.width()
+    }
+
+    /// The width of notes in columns, for progress bars.
+    pub fn note_width(&self) -> usize {
+        self.remarks.lock().width().unwrap_or(80)
     }
 
     /// Prints one line of the result.
     pub fn line(&mut self, text: impl Display) {
-        self.results.write(format_args!("{text}\n"));
+        self.write_result(format_args!("{text}\n"));
     }
 
     /// Prints a piece of the result without a line end.
     pub fn text(&mut self, text: impl Display) {
-        self.results.write(format_args!("{text}"));
+        self.write_result(format_args!("{text}"));
+    }
+
+    fn write_result(&mut self, text: std::fmt::Arguments) {
+        let Self { results, bars, .. } = self;
+        match bars {
+            Some(bars) if results.terminal != Terminal::None => bars.suspend(|| results.write(text)),
+            _ => results.write(text),
+        }
     }
 
     /// Prints help that clap rendered, in colour if the results are.
-    pub fn help(&mut self, text: &clap::builder::StyledStr) {
-        if self.results.colored { self.text(text.ansi()) } else { self.text(text) }
+    pub(crate) fn help(&mut self, text: &clap::builder::StyledStr) {
+        let text = if self.results.colored { text.ansi().to_string() } else { text.to_string() };
+        self.results.write_raw(&text);
     }
 
     /// Prints a result for programs: one line of JSON, without control characters.
@@ -117,14 +202,6 @@ impl Output {
         let text = serde_json::to_string(value)?;
         self.line(escape_json(&text));
         Ok(())
-    }
-
-    /// Prints rows under headings in aligned columns, numbers to the right. Cells are escaped.
-    pub fn table<const N: usize>(&mut self, headings: [&str; N], rows: &[[String; N]]) {
-        let heading = self.style(Style::Heading);
-        for line in table::lines(headings, rows, heading) {
-            self.line(line);
-        }
     }
 
     /// Prints a note to stderr; not with `-q`.
@@ -149,43 +226,34 @@ impl Output {
 
     /// Prints an error to stderr, escaped, also with `-q`.
     pub fn error(&mut self, text: impl Display) {
+        self.end_screen();
         self.labelled(Verbosity::Quiet, Style::Bad, "error: ", text);
     }
 
-    /// Whether notes go to a terminal, so that it makes sense to [`Output::redraw`] one.
-    pub fn is_interactive(&self) -> bool {
-        self.remarks.terminal && self.verbosity >= Verbosity::Normal
-    }
-
-    /// Replaces the line drawn before, such as a progress bar; prints nothing unless the output is
-    /// interactive.
-    ///
-    /// An empty text clears the line, which is needed before anything else is printed.
-    pub fn redraw(&mut self, text: impl Display) {
-        if self.is_interactive() {
-            self.results.flush();
-            self.remarks.write(format_args!("\r\x1b[2K{text}"));
-            self.remarks.flush();
-        }
+    /// Prints an error for programs to stderr: one line of JSON.
+    pub(crate) fn error_object(&mut self, value: &serde_json::Value) {
+        self.end_screen();
+        let text = value.to_string();
+        self.write_remark(format_args!("{}\n", escape_json(&text)));
     }
 
     /// Prints a question to stderr, without a line end.
     pub(crate) fn ask(&mut self, question: impl Display) {
         self.results.flush();
-        self.remarks.write(format_args!("{question} "));
-        self.remarks.flush();
+        let mut remarks = self.remarks.lock();
+        remarks.write(format_args!("{question} "));
+        remarks.flush();
     }
 
-    /// The colours of `style` in the results: `format_args!("{style}{text}{style:#}")`; plain without
-    /// colours.
-    pub fn style(&self, style: Style) -> anstyle::Style {
-        self.results.style(style)
+    /// The colours of `style`: `format_args!("{style}{text}{style:#}")`; nothing on a stream without colours.
+    pub fn style(&self, style: Style) -> Paint {
+        Paint(style)
     }
 
     /// Hands everything to the operating system.
     pub fn flush(&mut self) {
         self.results.flush();
-        self.remarks.flush();
+        self.remarks.lock().flush();
     }
 
     /// Flushes at the end of a command.
@@ -193,31 +261,43 @@ impl Output {
     /// # Errors
     /// When the results could not be written, as on a full disk. A reader that closed its end is no error.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.end_screen();
         self.flush();
         self.results.take_error().map_or(Ok(()), Err)
     }
 
     fn remark(&mut self, from: Verbosity, style: Option<Style>, text: impl Display) {
         if self.verbosity >= from {
-            let style = style.map(|style| self.remarks.style(style)).unwrap_or_default();
-            self.write_remark(format_args!("{style}{text}{style:#}\n"));
+            match style.map(Paint) {
+                Some(paint) => self.write_remark(format_args!("{paint}{text}{paint:#}\n")),
+                None => self.write_remark(format_args!("{text}\n")),
+            }
         }
     }
 
     /// Only the label is coloured: errors and warnings are long.
     fn labelled(&mut self, from: Verbosity, style: Style, label: &str, text: impl Display) {
         if self.verbosity >= from {
-            let style = self.remarks.style(style);
-            let text = text.to_string();
-            let lines: Vec<_> = text.split('\n').map(escape_control).collect();
-            self.write_remark(format_args!("{style}{label}{style:#}{}\n", lines.join("\n")));
+            let paint = Paint(style);
+            self.write_remark(format_args!("{paint}{label}{paint:#}{text}\n"));
         }
     }
 
     fn write_remark(&mut self, text: std::fmt::Arguments) {
+        if self.results.rows.is_some() && self.remarks.lock().terminal != Terminal::None {
+            // Both are the same screen, whose end must not be passed.
+            return self.results.write(text);
+        }
         self.results.flush();
-        self.remarks.write(text);
-        self.remarks.flush();
+        let write = || {
+            let mut remarks = self.remarks.lock();
+            remarks.write(text);
+            remarks.flush();
+        };
+        match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
     }
 }
 
@@ -260,6 +340,31 @@ mod tests {
         assert!(
             printed(Verbosity::Normal, ColorChoice::Always).stderr.contains("\x1b[31merror: \x1b[0mbroken")
         );
+    }
+
+    #[test]
+    fn every_kind_of_text_is_escaped_but_for_the_colours_of_the_program() {
+        let bad = "a\u{1b}[2J\u{9b}\r\u{202e}\u{fdd0}\u{1b}[31m";
+        let shown = "a\\u{1b}[2J\\u{9b}\\r\\u{202e}\\u{fdd0}\\u{1b}[31m";
+        for colors in [ColorChoice::Always, ColorChoice::Never] {
+            let mut output = Output::captured(Verbosity::Verbose(1), colors);
+            let name = output.style(Style::Name);
+            output.line(format_args!("{name}{bad}{name:#}"));
+            output.text(format_args!("{name}{bad}\n"));
+            output.table([bad], &[[bad.to_owned()]]);
+            output.note(bad);
+            output.detail(bad);
+            output.success(bad);
+            output.warn(bad);
+            output.error(bad);
+            output.ask(bad);
+            let Captured { stdout, stderr } = output.into_captured();
+            let printed = stdout + &stderr;
+            assert_eq!(printed.matches(shown).count(), 10, "{printed:?}");
+            let own = ["\u{1b}[32m", "\u{1b}[33m", "\u{1b}[31m", "\u{1b}[2m", "\u{1b}[0m"];
+            let rest = own.iter().fold(printed, |rest, own| rest.replace(own, ""));
+            assert!(!rest.contains(['\u{1b}', '\u{9b}', '\r', '\u{202e}', '\u{fdd0}']), "{rest:?}");
+        }
     }
 
     #[test]

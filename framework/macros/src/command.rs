@@ -1,7 +1,10 @@
 //! `#[derive(Command)]`: validates the name, and submits an entry to the registry.
 
+mod asks;
+mod docs;
+
 use proc_macro2::TokenStream;
-use quote::quote_spanned;
+use quote::{quote, quote_spanned};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, Lit, LitStr, Meta, MetaNameValue, Result, Token};
 
@@ -16,6 +19,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         )
     })?;
     check(&name)?;
+    let texts = docs::formatted(input).into_iter().map(|(field, text)| quote!((#field, #text)));
+    let asks = asks::asks(input)?;
     Ok(quote_spanned! { command.span() =>
         impl ::framework::command::CommandMeta for #command {
             const ENTRY: &'static ::framework::command::CommandEntry = {
@@ -24,7 +29,9 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     ::core::env!("CARGO_PKG_NAME"),
                     ::core::file!(),
                     ::core::line!(),
-                );
+                )
+                .with_help(&[#(#texts),*])
+                .with_asks(&[#(#asks),*]);
                 &ENTRY
             };
         }

@@ -53,7 +53,9 @@ fn settings(options: &Options) -> TokenStream {
     let backoff = options.backoff.map(duration).map(|backoff| quote!(backoff: #backoff,));
     let blocking = options.blocking.then(|| quote!(blocking: true,));
     let concurrency = options.concurrency.map(|concurrency| quote!(concurrency: #concurrency,));
-    quote!(#queue #priority #attempts #timeout #backoff #blocking #concurrency)
+    let retention = options.retention.map(duration);
+    let retention = retention.map(|time| quote!(retention: ::core::option::Option::Some(#time),));
+    quote!(#queue #priority #attempts #timeout #backoff #blocking #concurrency #retention)
 }
 
 fn duration(duration: Duration) -> TokenStream {

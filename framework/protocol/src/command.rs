@@ -8,13 +8,13 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::error::RequestError;
+use crate::error::{RequestError, ShownName};
 
 /// A JSON object with `"command"`. The code that knows the command takes the other fields out one by one.
 #[derive(Debug)]
 pub struct CommandRequest<'a> {
     pub command: Cow<'a, str>,
-    /// Echoed in the reply; any JSON scalar.
+    /// Echoed in the reply; any JSON scalar of at most 256 bytes.
     pub id: Option<&'a RawValue>,
     /// The fields that were not taken yet.
     fields: Vec<(Cow<'a, str>, Field<'a>)>,
@@ -32,7 +32,8 @@ enum Field<'a> {
 impl<'a> CommandRequest<'a> {
     /// A command with its fields, without an `id`. No field may be given twice.
     pub fn new(command: &'a str, fields: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
-        let fields = fields.into_iter().map(|(name, value)| (name.into(), Field::Value(value))).collect();
+        let fields = fields.into_iter().map(|(name, value)| (own_name(name.into()), Field::Value(value)));
+        let fields = fields.collect();
         Self { command: command.into(), id: None, fields }
     }
 
@@ -46,7 +47,7 @@ impl<'a> CommandRequest<'a> {
         let mut names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(RequestError::bad_request(format!("The field \"{}\" stands twice.", pair[0])));
+            return Err(RequestError::bad_request(format!("The field {} stands twice.", ShownName(pair[0]))));
         }
         let id = extract(&mut fields, "id");
         let command = extract(&mut fields, "command");
@@ -89,8 +90,8 @@ impl<'a> CommandRequest<'a> {
         match self.take(name, expected)? {
             Some(value) => Ok(value),
             None => Err(RequestError::bad_request(format!(
-                "The command \"{}\" needs \"{name}\", {expected}.",
-                self.command
+                "The command {} needs \"{name}\", {expected}.",
+                ShownName(&self.command)
             ))),
         }
     }
@@ -103,9 +104,18 @@ impl<'a> CommandRequest<'a> {
         let Some((name, _)) = self.fields.iter().find(|(name, _)| !known.contains(&&**name)) else {
             return Ok(());
         };
-        let refusal =
-            RequestError::bad_request(format!("The command \"{}\" has no field \"{name}\".", self.command));
+        let (command, field) = (ShownName(&self.command), ShownName(name));
+        let refusal = RequestError::bad_request(format!("The command {command} has no field {field}."));
         Err(refusal.suggesting(name, known.iter().copied().chain(["command", "id"])))
+    }
+}
+
+/// The name by which a field is looked up: `task_id` and `batch_id`, as in replies, are `task` and `batch`.
+fn own_name(name: Cow<'_, str>) -> Cow<'_, str> {
+    match &*name {
+        "task_id" => "task".into(),
+        "batch_id" => "batch".into(),
+        _ => name,
     }
 }
 
@@ -133,7 +143,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'de>, M::Error> {
                 let mut fields = Vec::new();
                 while let Some((TextField(name), value)) = map.next_entry()? {
-                    fields.push((name, value));
+                    fields.push((own_name(name), value));
                 }
                 Ok(Object(fields))
             }
@@ -163,6 +173,14 @@ mod tests {
         let mut request = CommandRequest::new("show", [("task", Value::from(7)), ("queue", Value::Null)]);
         assert_eq!(request.need("task", "a task's id"), Ok(7));
         assert_eq!(request.take::<String>("queue", "a string"), Ok(None));
+    }
+
+    #[test]
+    fn ids_have_the_names_that_they_have_in_replies() {
+        assert_eq!(read(r#"{"task_id":7,"command":"show"}"#).need("task", "a task's id"), Ok(7));
+        assert_eq!(read(r#"{"batch_id":7,"command":"batch"}"#).need("batch", "a batch's id"), Ok(7));
+        let twice = CommandRequest::read(br#"{"command":"show","task":1,"task_id":2}"#).unwrap_err();
+        assert_eq!(twice.to_string(), "The field \"task\" stands twice.");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The error of a request: a code for programs, a sentence for people, and a suggestion if a known name is
 //! near.
 
+use std::fmt;
+
 use framework_console::config::did_you_mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,8 +25,12 @@ pub enum ErrorCode {
     UnknownQueue,
     /// There is no task, batch or schedule of this name, or it is not kept any more.
     UnknownTask,
+    /// The idempotency key belongs to a task with other arguments.
+    KeyConflict,
     /// The request makes no sense in the present state of its subject.
     Conflict,
+    /// Other workers have registered the function with another schema of its arguments.
+    SchemaConflict,
     /// The disk is full: nothing is accepted until there is room.
     StorageFull,
     /// The disk failed: nothing is accepted until an operator has checked it and restarted the server.
@@ -49,6 +55,36 @@ pub enum ErrorCode {
     Internal,
 }
 
+/// The longest message of an error, and of one that serde wrote, in bytes: clients choose names in it.
+const MESSAGE_MAX: usize = 4096;
+const SERDE_MESSAGE_MAX: usize = 512;
+/// The letters of a client's name that a message shows.
+const NAME_MAX: usize = 64;
+
+/// A name that a client chose, cut for a message: `"aaaa.."`, in quotes.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownName<'a>(pub &'a str);
+
+impl fmt::Display for ShownName<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self.0.char_indices().nth(NAME_MAX) {
+            Some((end, _)) => write!(formatter, "\"{}..\"", &self.0[..end]),
+            None => write!(formatter, "\"{}\"", self.0),
+        }
+    }
+}
+
+/// The text, without its middle if it is longer than `limit` bytes.
+fn without_middle(text: String, limit: usize) -> String {
+    if text.len() <= limit {
+        return text;
+    }
+    let is_boundary = |index: &usize| text.is_char_boundary(*index);
+    let head = (0..=limit / 2).rev().find(is_boundary).unwrap_or(0);
+    let tail = (text.len() - limit / 2..=text.len()).find(is_boundary).unwrap_or(text.len());
+    format!("{} .. {}", &text[..head], &text[tail..])
+}
+
 /// A request that was not accepted: nothing of it was queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}{}", self.suggestion.as_deref().map(|near| format!(" Did you mean \"{near}\"?")).unwrap_or_default())]
@@ -68,12 +104,18 @@ pub struct RequestError {
 
 impl RequestError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), suggestion: None, retry_after_ms: None }
+        let message = without_middle(message.into(), MESSAGE_MAX);
+        Self { code, message, suggestion: None, retry_after_ms: None }
     }
 
     /// A request that is malformed.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::BadRequest, message)
+    }
+
+    /// A message that was meant as JSON and is none: names the place where it breaks.
+    pub(crate) fn broken_json(error: &serde_json::Error) -> Self {
+        Self::bad_request(format!("The message is no valid JSON: {error}."))
     }
 
     /// A message that exceeds a limit of the server.
@@ -96,6 +138,7 @@ impl RequestError {
         } else {
             None
         };
+        let message = without_middle(message, SERDE_MESSAGE_MAX);
         let message = format!("The arguments do not fit the function \"{function}\": {message}.");
         Self { suggestion, ..Self::new(ErrorCode::BadArguments, message) }
     }
@@ -132,6 +175,8 @@ impl RequestError {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::Error as _;
+
     use super::*;
 
     #[test]
@@ -141,6 +186,16 @@ mod tests {
             refusal.suggesting("ehco", ["echo"]).to_string(),
             "There is no function \"ehco\". Did you mean \"echo\"?"
         );
+    }
+
+    #[test]
+    fn message_shows_the_beginning_of_a_huge_name() {
+        let huge = "\u{e4}".repeat(1 << 20);
+        assert_eq!(ShownName(&huge).to_string(), format!("\"{}..\"", "\u{e4}".repeat(64)));
+        let error = serde_json::Error::custom(format!("unknown field `{huge}`, expected `to` at line 1"));
+        let refusal = RequestError::bad_arguments("mail", &error);
+        assert!(refusal.message.len() < 700 && refusal.message.ends_with("expected `to` at line 1."));
+        assert!(RequestError::bad_request(huge).message.len() <= 4096 + 4);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Line framing (Workerman's Text, telnet): a message ends with `\n`; a trailing `\r` is dropped.
 
 use bytes::Bytes;
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter, memmem, memrchr};
 
 /// Cuts a stream of bytes into lines, in whatever pieces it arrives.
 ///
@@ -77,15 +77,35 @@ impl LineDecoder {
 }
 
 impl MessageBatch {
-    /// The lines without their ends; a last line without an end counts too.
+    /// The lines without their ends, and without the commands of a telnet client before them; a last line
+    /// without an end counts too.
     pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         let unfinished = (!bytes.is_empty() && bytes.last() != Some(&b'\n')).then_some(bytes.len());
         memchr_iter(b'\n', bytes).chain(unfinished).map(move |end| {
             let line = &bytes[start..end];
             start = end + 1;
-            line.strip_suffix(b"\r").unwrap_or(line)
+            skip_telnet(line.strip_suffix(b"\r").unwrap_or(line))
         })
+    }
+}
+
+/// The line without the telnet commands at its beginning (RFC 854), with which clients such as PuTTY open.
+fn skip_telnet(mut line: &[u8]) -> &[u8] {
+    while let Some(rest) = skip_command(line) {
+        line = rest;
+    }
+    line
+}
+
+/// The line after one telnet command: a negotiation, a subnegotiation, or a single command.
+fn skip_command(line: &[u8]) -> Option<&[u8]> {
+    match line {
+        // The byte order mark of UTF-16, whose letters have a zero.
+        [0xff, 0xfe, _, 0, ..] => None,
+        [0xff, 251..=254, _, rest @ ..] | [0xff, 241..=249, rest @ ..] => Some(rest),
+        [0xff, 250, ..] => memmem::find(line, &[0xff, 240]).map(|end| &line[end + 2..]),
+        _ => None,
     }
 }
 
@@ -116,6 +136,15 @@ mod tests {
         assert_eq!(texts(&lines.feed(b"\n")), ["abcd"]);
         assert!(lines.feed(b"abcde").overflow);
         assert_eq!(texts(&lines.feed(b"fgh\nok\n")), ["ok"]);
+    }
+
+    #[test]
+    fn lines_begin_after_the_commands_of_a_telnet_client() {
+        let putty =
+            b"\xff\xfb\x1f\xff\xfb\x20\xff\xfa\x18\0xterm\xff\xf0\xff\xf1hello\r\n\xff\xf4\xff\xfd\x06\n";
+        assert_eq!(MessageBatch::lines(putty).collect::<Vec<_>>(), [&b"hello"[..], b""]);
+        let data = [&b"\xff\xfb"[..], b"\xff\xfa\x18", b"\xff\xff", b"a\xff\xfb\x01", b"\xff\xfe{\0\"\0"];
+        assert_eq!(MessageBatch::lines(&data.join(&b'\n')).collect::<Vec<_>>(), data, "no whole command");
     }
 
     #[test]

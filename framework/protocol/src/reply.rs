@@ -6,12 +6,13 @@ use serde_json::value::RawValue;
 use strum::IntoStaticStr;
 
 use crate::error::{ErrorCode, RequestError};
+use crate::state::State;
 
 /// The status of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// The task is accepted.
+    /// The task is accepted, now or, as a duplicate, earlier.
     Queued,
     /// The task has ended with a result.
     Done,
@@ -35,6 +36,16 @@ pub enum Status {
     Ok,
     /// The request was refused: nothing was accepted.
     Error,
+    /// A task for a worker to run.
+    Task,
+    /// The ends that a worker has reported are settled.
+    Settled,
+    /// A worker does not hold a lease any more.
+    Stale,
+    /// A worker is to stop an attempt.
+    Cancel,
+    /// A worker is to take no further tasks.
+    Quiet,
 }
 
 /// The failures that an accepted task survives.
@@ -57,6 +68,19 @@ impl Durability {
     }
 }
 
+/// A task for a worker, as it is written.
+#[derive(Debug)]
+pub struct TaskMessage<'a> {
+    pub task_id: u64,
+    pub function: &'a str,
+    pub attempt: u32,
+    pub timeout_ms: Option<u64>,
+    pub accepted_ms: u64,
+    /// No other attempt follows if this one fails.
+    pub is_last: bool,
+    pub args: &'a [u8],
+}
+
 /// Writes replies. Every method appends one line.
 #[derive(Debug)]
 pub struct ReplyWriter<'a> {
@@ -75,6 +99,14 @@ impl<'a> ReplyWriter<'a> {
             Durability::Async => b",\"status\":\"queued\",\"durability\":\"async\"}\n",
             Durability::Fsync => b",\"status\":\"queued\",\"durability\":\"fsync\"}\n",
         });
+    }
+
+    /// `{"id":..,"task_id":12,"status":"queued","duplicate":true,"state":"failed","durability":"fsync"}`: the
+    /// key belongs to an earlier task, which is in this state.
+    pub fn duplicate(self, id: Option<&str>, task_id: u64, state: State, durability: Durability) {
+        let reply =
+            self.about(id, task_id, Status::Queued).raw(b",\"duplicate\":true,\"state\":").json(&state);
+        reply.raw(b",\"durability\":").json(&durability).raw(b"}\n");
     }
 
     /// Writes the reply `{"id":..,"task_id":12,"status":"done","result":..}`.
@@ -136,6 +168,46 @@ impl<'a> ReplyWriter<'a> {
         self.open(id).raw(b"\"status\":\"ok\",\"result\":").json(result).raw(b"}\n");
     }
 
+    /// `{"status":"task","lease":"..","task_id":12,"function":"..","attempt":1,"timeout_ms":..,
+    /// "accepted_ms":..,"args":..}`: a task for a worker; with `"last":true` when no other attempt follows if
+    /// this one fails. The name of the lease is written by `lease` and needs no escapes.
+    pub fn task(self, lease: impl FnOnce(&mut Vec<u8>), task: &TaskMessage) {
+        let reply = self.raw(b"{\"status\":\"task\",\"lease\":\"");
+        lease(reply.buffer);
+        let reply = reply.raw(b"\"").number(",\"task_id\":", task.task_id);
+        let reply = reply.raw(b",\"function\":").json(&task.function);
+        let reply = reply.number(",\"attempt\":", task.attempt.into()).raw(b",\"timeout_ms\":");
+        let reply = match task.timeout_ms {
+            Some(timeout_ms) => reply.number("", timeout_ms),
+            None => reply.raw(b"null"),
+        };
+        let reply = reply.number(",\"accepted_ms\":", task.accepted_ms);
+        let reply = if task.is_last { reply.raw(b",\"last\":true") } else { reply };
+        reply.raw(b",\"args\":").raw(task.args).raw(b"}\n");
+    }
+
+    /// `{"id":..,"status":"settled","stale":["..",..]}`: the ends of a worker are settled, but for those of
+    /// leases that it does not hold.
+    pub fn settled(self, id: Option<&str>, stale: &[String]) {
+        self.open(id).raw(b"\"status\":\"settled\",\"stale\":").json(&stale).raw(b"}\n");
+    }
+
+    /// `{"id":..,"status":"stale","lease":".."}`: the worker does not hold the lease.
+    pub fn stale(self, id: Option<&str>, lease: &str) {
+        self.open(id).raw(b"\"status\":\"stale\",\"lease\":").json(&lease).raw(b"}\n");
+    }
+
+    /// `{"status":"cancel","lease":"..","why":"timeout"}`: the worker is to stop the attempt.
+    pub fn cancel(self, lease: &str, why: &str) {
+        let reply = self.raw(b"{\"status\":\"cancel\",\"lease\":").json(&lease);
+        reply.raw(b",\"why\":").json(&why).raw(b"}\n");
+    }
+
+    /// `{"status":"quiet","why":"shutdown"}`: the worker gets no further tasks.
+    pub fn quiet(self, why: &str) {
+        self.raw(b"{\"status\":\"quiet\",\"why\":").json(&why).raw(b"}\n");
+    }
+
     fn open(self, id: Option<&str>) -> Self {
         match id {
             Some(id) => self.raw(b"{\"id\":").raw(id.as_bytes()).raw(b","),
@@ -177,7 +249,10 @@ pub struct Reply {
     /// The result of a handler or a command. A result of `null` is `None`.
     #[serde(default)]
     pub result: Option<Box<RawValue>>,
-    /// The state of a task that is followed.
+    /// Whether the key of the task belongs to an earlier one, which `task_id` is.
+    #[serde(default)]
+    pub duplicate: bool,
+    /// The state of a task that is followed, or that a duplicate names.
     #[serde(default)]
     pub state: Option<String>,
     /// The counts of a batch that is followed.
@@ -227,6 +302,11 @@ mod tests {
         assert_eq!(
             written(|reply| reply.queued(id, 12, Durability::Fsync)),
             "{\"id\":\"a\",\"task_id\":12,\"status\":\"queued\",\"durability\":\"fsync\"}\n"
+        );
+        assert_eq!(
+            written(|reply| reply.duplicate(None, 12, State::Failed, Durability::Async)),
+            "{\"task_id\":12,\"status\":\"queued\",\"duplicate\":true,\"state\":\"failed\",\
+             \"durability\":\"async\"}\n"
         );
         assert_eq!(
             written(|reply| reply.done(None, 0, b"[1]")),

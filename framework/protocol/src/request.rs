@@ -1,5 +1,6 @@
 //! One message as a request: a task, a command, a call for help, or raw data.
 
+mod intent;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -13,10 +14,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use self::intent::{data, names_a_request};
 pub use self::value::TimeSpec;
-use self::value::{FieldValue, key, moment, names, number, read, span, text, when};
+use self::value::{FieldValue, backoff, key, moment, names, number, read, span, text, when};
 use crate::command::CommandRequest;
-use crate::error::RequestError;
+use crate::error::{RequestError, ShownName};
+
+/// The most attempts that the settings may allow a task.
+pub const ATTEMPTS_MAX: u32 = 1_000_000;
+/// The byte order mark of UTF-8, with which some editors begin a file.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The longest `id`, in bytes of JSON: it is kept while a client waits.
+const ID_MAX: usize = 256;
+
+/// The command that exchanges a token for rights, which also begins a line `auth SECRET`.
+pub const AUTH: &str = "auth";
 
 /// A parsed message, borrowed from its bytes.
 #[derive(Debug)]
@@ -27,6 +39,8 @@ pub enum Message<'a> {
     Command(CommandRequest<'a>),
     /// A single `?`.
     Help,
+    /// Nothing, or white space.
+    Empty,
     /// Raw data: what is none of the others.
     Data(&'a [u8]),
 }
@@ -38,7 +52,7 @@ pub struct TaskRequest<'a> {
     pub function: Option<Cow<'a, str>>,
     /// The handler's arguments as JSON; `None` and `null` suit a handler without arguments.
     pub args: Option<&'a RawValue>,
-    /// Echoed in every reply to this request; any JSON scalar.
+    /// Echoed in every reply to this request; any JSON scalar of at most 256 bytes.
     pub id: Option<&'a RawValue>,
     pub reply: Option<ReplyMode>,
     pub queue: Option<Cow<'a, str>>,
@@ -101,18 +115,30 @@ pub struct ParseError<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Parses one message. Only an object that names a `function` or a `command` can be malformed; everything
-    /// else is data.
+    /// Parses one message; a byte order mark before it is skipped. Only what was meant as JSON can be
+    /// malformed: an object that names a `function` or a `command`, an array, and UTF-16. Everything else is
+    /// data, except `auth SECRET`: a token never becomes data, whenever and wherever it is shown.
     ///
     /// # Errors
-    /// When a field is unknown, repeated, or of the wrong type.
+    /// When the JSON is broken, or a field is unknown, repeated, or of the wrong type.
     pub fn parse(line: &'a [u8]) -> Result<Self, ParseError<'a>> {
+        let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         match line.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(b'{') => {}
             Some(b'?') if line.trim_ascii() == b"?" => return Ok(Self::Help),
-            _ => return Ok(Self::Data(line)),
+            Some(b'a' | b'A') => {
+                return Ok(bare_token(line).map_or(Self::Data(line), |token| Self::Command(auth(token))));
+            }
+            Some(_) => return data(line).map_err(|refusal| ParseError { refusal, id: None }),
+            None => return Ok(Self::Empty),
         }
-        let Ok(fields) = serde_json::from_slice::<Fields>(line) else { return Ok(Self::Data(line)) };
+        let fields = match serde_json::from_slice::<Fields>(line) {
+            Ok(fields) => fields,
+            Err(error) if names_a_request(line) => {
+                return Err(ParseError { refusal: RequestError::broken_json(&error), id: None });
+            }
+            Err(_) => return Ok(Self::Data(line)),
+        };
         let id = fields.id;
         let read = match (fields.function, fields.command) {
             (Some(function), None) => fields.task(function).map(Self::Task),
@@ -120,8 +146,19 @@ impl<'a> Message<'a> {
             (_, Some(_)) => CommandRequest::read(line).and_then(check_id).map(Self::Command),
             (None, None) => Ok(Self::Data(line)),
         };
-        read.map_err(|refusal| ParseError { refusal, id: id.filter(|id| is_scalar(id)) })
+        read.map_err(|refusal| ParseError { refusal, id: id.filter(|id| is_echoed(id)) })
     }
+}
+
+/// The token of a line `auth SECRET`.
+fn bare_token(line: &[u8]) -> Option<&[u8]> {
+    let (word, token) = line.trim_ascii().split_at_checked(AUTH.len())?;
+    let is_auth = word.eq_ignore_ascii_case(AUTH.as_bytes()) && token.first()?.is_ascii_whitespace();
+    is_auth.then(|| token.trim_ascii())
+}
+
+fn auth<'a>(token: &[u8]) -> CommandRequest<'a> {
+    CommandRequest::new(AUTH, [("token", Value::from(String::from_utf8_lossy(token)))])
 }
 
 fn check_id(request: CommandRequest) -> Result<CommandRequest, RequestError> {
@@ -129,16 +166,16 @@ fn check_id(request: CommandRequest) -> Result<CommandRequest, RequestError> {
 }
 
 fn scalar(id: Option<&RawValue>) -> Result<(), RequestError> {
-    match id {
-        Some(id) if !is_scalar(id) => {
-            Err(RequestError::bad_request("\"id\" must be a string, a number, true, false or null."))
-        }
-        _ => Ok(()),
+    if id.is_none_or(is_echoed) {
+        return Ok(());
     }
+    let expected = "a string, a number, true, false or null, of at most";
+    Err(RequestError::bad_request(format!("\"id\" must be {expected} {ID_MAX} bytes.")))
 }
 
-fn is_scalar(value: &RawValue) -> bool {
-    !value.get().starts_with(['{', '['])
+/// True for an `id` that replies repeat: a scalar within the bound.
+fn is_echoed(value: &RawValue) -> bool {
+    !value.get().starts_with(['{', '[']) && value.get().len() <= ID_MAX
 }
 
 /// The fields as raw values: whether they matter is known only once all of them were seen.
@@ -223,7 +260,7 @@ impl<V> Options<V> {
             "key" => ("key", &mut self.key),
             "concurrency_key" => ("concurrency_key", &mut self.concurrency_key),
             "backoff" => ("backoff", &mut self.backoff),
-            "batch" => ("batch", &mut self.batch),
+            "batch" | "batch_id" => ("batch", &mut self.batch),
             "then" => ("then", &mut self.then),
             _ => return None,
         })
@@ -238,7 +275,7 @@ impl<'a, V: FieldValue<'a>> Options<V> {
             queue: text("queue", "a string", self.queue)?,
             priority: number("priority", 0, 9, self.priority)?,
             due: self.due()?,
-            attempts: number("attempts", 1, u32::MAX, self.attempts)?,
+            attempts: number("attempts", 1, ATTEMPTS_MAX, self.attempts)?,
             timeout: span("timeout", self.timeout)?,
             extra: self.extra()?,
             ..TaskRequest::default()
@@ -263,7 +300,7 @@ impl<'a, V: FieldValue<'a>> Options<V> {
             expires: when("expires", self.expires)?,
             key: key("key", self.key)?,
             concurrency_key: key("concurrency_key", self.concurrency_key)?,
-            backoff: span("backoff", self.backoff)?,
+            backoff: backoff(self.backoff)?,
             batch: read("batch", "the number of a batch", self.batch)?,
             then: names("then", self.then)?,
         })))
@@ -288,7 +325,7 @@ impl<'a> TaskRequest<'a> {
 }
 
 fn unknown_field(name: &str) -> RequestError {
-    RequestError::bad_request(format!("A request has no field \"{name}\".")).suggesting(name, FIELDS)
+    RequestError::bad_request(format!("A request has no field {}.", ShownName(name))).suggesting(name, FIELDS)
 }
 
 impl<'a> Fields<'a> {

@@ -1,4 +1,8 @@
 //! Reports of a server to its clients: tasks, batches, queues, schedules, connections, and the server itself.
+//!
+//! A thing has one name on the wire, over HTTP and in what commands print: `task_id`, `batch_id`,
+//! `connection_id`;
+//! `state` is where a task or a batch stands, and `status` what a reply says.
 
 mod admin;
 mod control;
@@ -6,12 +10,15 @@ mod counts;
 mod listeners;
 mod status;
 mod tasks;
+mod workers;
 
-pub use admin::{AdminResult, Cancelled, ScheduleNote, TaskSelector};
+pub use crate::state::State;
+pub use admin::{AdminResult, Cancelled, ChangeId, ChangeInfo, ChangeKind, ScheduleNote, TaskSelector};
 pub use control::{ReloadPhase, ReloadStatus, ShutdownPhase, ShutdownStatus};
 pub use counts::{Ledger, QueueDepth};
 pub use listeners::{Auth, ConnectionInfo, ListenAddress, Protocol};
-pub use status::{Connections, OpenFiles, Percentiles, Rates, ServerStatus, Threads, Workers};
+pub use status::{Connections, OpenFiles, Percentiles, ProjectInfo, Rates, ServerStatus, Threads, Workers};
 pub use tasks::{
-    AttemptInfo, BatchInfo, BatchState, Filter, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
+    AttemptInfo, BatchInfo, BatchState, Filter, QueueInfo, ScheduleInfo, TaskDetails, TaskSummary,
 };
+pub use workers::{FunctionRecord, ProgramInfo, UnservedFunction, WorkerInfo};

@@ -5,10 +5,13 @@
 #[cfg(test)]
 extern crate self as framework;
 
+mod arguments;
+mod processes;
 pub mod schedule;
 pub mod store;
 pub mod rules;
 pub mod server;
+pub mod functions;
 
 /// What `#[derive(Task)]` names in this crate's own tests.
 #[cfg(test)]

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 pub use cron::Cron;
 use framework_console::config::Origin;
-use framework_protocol::task::{Handler, MissedRunPolicy, NewTask, OverlapPolicy};
-use framework_protocol::{ErrorCode, RequestError};
+use framework_protocol::task::{Handlers, MissedRunPolicy, NewTask, OverlapPolicy, TaskId};
+use framework_protocol::{ErrorCode, RequestError, TaskRequest};
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 pub use settings::{Arguments, Expression, ScheduleEntry, ScheduleSettings, Timezone};
 
 /// The most missed runs that are made up for.
@@ -23,10 +24,14 @@ const ON_TIME_MS: u64 = 60_000;
 #[derive(Debug)]
 pub struct Schedule {
     pub name: String,
-    pub handler: &'static Handler,
-    /// The arguments, as JSON that fits the handler.
+    /// The name of the function, which a worker outside of this program may be to register yet.
+    pub function: String,
+    /// The arguments, as JSON; they fit a handler of this program.
     pub args: Bytes,
+    /// The queue of the tasks, as far as that is known.
     pub queue: Arc<str>,
+    /// The queue that the settings name.
+    own_queue: Option<Box<str>>,
     pub cron: Cron,
     pub missed: MissedRunPolicy,
     pub overlap: OverlapPolicy,
@@ -59,15 +64,31 @@ impl Schedule {
     }
 
     /// The task of the run at `time_ms`. Its key contains the time, so that pushing it twice makes one task.
-    pub fn at(&self, time_ms: u64) -> NewTask {
-        let mut task = self.now();
-        task.extra_mut().key = Some(self.key(time_ms).into());
-        task
+    ///
+    /// `repeated_after` is the last task before the clock was set back, if it was: the times that come once
+    /// more have keys of their own.
+    ///
+    /// # Errors
+    /// As for [`Schedule::now`].
+    pub fn at(
+        &self,
+        handlers: &Handlers,
+        time_ms: u64,
+        repeated_after: Option<TaskId>,
+    ) -> Result<NewTask, RequestError> {
+        let mut task = self.now(handlers)?;
+        let key = self.key(time_ms);
+        let key = repeated_after.map_or(key.clone(), |task| format!("{key}/after-{task}"));
+        task.extra_mut().key = Some(key.into());
+        Ok(task)
     }
 
     /// A task for a run by hand, without a key.
-    pub fn now(&self) -> NewTask {
-        NewTask { queue: self.queue.clone(), ..NewTask::with_defaults(self.handler, self.args.clone()) }
+    ///
+    /// # Errors
+    /// No worker has registered the function yet, or the arguments do not fit what it has registered.
+    pub fn now(&self, handlers: &Handlers) -> Result<NewTask, RequestError> {
+        request(handlers, &self.function, &self.args, self.own_queue.as_deref())
     }
 
     /// The key of the run at `time_ms`, such as `schedule/morning_mail/2026-12-01T01:00:00Z`. It is in UTC,
@@ -79,17 +100,44 @@ impl Schedule {
     }
 }
 
+/// The task that a client would get with these arguments, in this queue or that of the function.
+fn request(
+    handlers: &Handlers,
+    function: &str,
+    args: &[u8],
+    queue: Option<&str>,
+) -> Result<NewTask, RequestError> {
+    let args: &RawValue =
+        serde_json::from_slice(args).map_err(|error| RequestError::bad_arguments(function, &error))?;
+    let request = TaskRequest {
+        function: Some(function.into()),
+        args: Some(args),
+        queue: queue.map(Into::into),
+        ..TaskRequest::default()
+    };
+    NewTask::from_request(handlers, &request, None)
+}
+
 /// All schedules of a program, by name.
 #[derive(Debug, Default)]
-pub struct Schedules(Vec<Schedule>);
+pub struct Schedules {
+    all: Vec<Schedule>,
+    unknown: Vec<String>,
+}
 
 impl Schedules {
     pub fn iter(&self) -> impl Iterator<Item = &Schedule> {
-        self.0.iter()
+        self.all.iter()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
+    }
+
+    /// A sentence for each schedule that makes no tasks yet, since its function is not known, or its
+    /// arguments do not fit what a worker has registered.
+    pub fn unknown(&self) -> &[String] {
+        &self.unknown
     }
 
     /// The schedule called `name`.
@@ -97,10 +145,10 @@ impl Schedules {
     /// # Errors
     /// `unknown_task` if there is none, with the similar name.
     pub fn find(&self, name: &str) -> Result<&Schedule, RequestError> {
-        let found = self.0.binary_search_by(|schedule| schedule.name.as_str().cmp(name));
-        found.map(|index| &self.0[index]).map_err(|_| {
+        let found = self.all.binary_search_by(|schedule| schedule.name.as_str().cmp(name));
+        found.map(|index| &self.all[index]).map_err(|_| {
             RequestError::new(ErrorCode::UnknownTask, format!("There is no schedule \"{name}\"."))
-                .suggesting(name, self.0.iter().map(|schedule| schedule.name.as_str()))
+                .suggesting(name, self.all.iter().map(|schedule| schedule.name.as_str()))
         })
     }
 }

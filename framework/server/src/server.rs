@@ -12,6 +12,7 @@
 //! burns CPU delays no acknowledgement.
 
 mod access;
+mod caught;
 mod connection;
 mod connections;
 mod context;
@@ -22,6 +23,7 @@ mod frontend;
 mod handle;
 mod http;
 mod intake;
+mod leases;
 mod listener;
 mod metrics;
 mod notifier;
@@ -45,6 +47,7 @@ mod waiters;
 mod websocket;
 mod worker;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use access::Scope;
@@ -56,7 +59,7 @@ pub use events::{ConsoleEvents, DynEvents, Events, Finished, events_of};
 use framework_console::config::Config;
 use framework_console::log::log_panics;
 use framework_protocol::task::{AttemptContext, Handlers};
-use framework_protocol::views::Threads;
+use framework_protocol::views::{FunctionRecord, Threads};
 use frontend::Frontend;
 pub use handle::{ServerHandle, ShutdownReport};
 use intake::Intake;
@@ -68,13 +71,16 @@ pub use peer::Peer;
 use runtime::ThreadPool;
 use scheduler::Scheduler;
 use service::{Service, VerbTable};
-pub use settings::{ListenerSettings, QueueRate, ServerSettings};
+pub use settings::{ListenerSettings, QueueRate, RetentionTime, ServerSettings};
 pub use takeover::control::ReloadControl;
 use takeover::relay::import_waiters;
 pub use takeover::sockets::InheritedSocket;
 use takeover::sockets::InheritedSockets;
 pub use takeover::{DrainingServer, Handover, PendingWaiter, PreparedHandover};
 use tokio::task::JoinHandle;
+use worker::programs::{self, WorkerPrograms};
+use worker::remote::{KeptFunctions, RemoteLimits};
+pub use worker::runner::HandlerRunner;
 use worker::{WorkerResources, Workers};
 
 use crate::schedule::Schedules;
@@ -103,19 +109,20 @@ impl Server {
     ///
     /// # Errors
     /// As there, and when the settings name no listener for a socket of the service manager.
-    pub async fn start_from(self, handover: Handover) -> Result<ServerHandle> {
+    pub async fn start_from(mut self, handover: Handover) -> Result<ServerHandle> {
         log_panics();
-        metrics::raise_limit(self.settings.max_connection);
-        let schedules = check(&self.settings, &self.config, &self.handlers)?;
+        self.settings.max_connection = metrics::raise_limit(self.settings.max_connection);
+        let kept = KeptFunctions::read(&*self.store, &self.handlers).await;
+        let CheckedStart { schedules, unknown } = check(&self.settings, &self.config, &self.handlers)?;
+        unknown.iter().for_each(|unknown| tracing::warn!("{unknown}"));
         let Handover { sockets, awaited, line } = handover;
+        let programs = WorkerPrograms::new(&self.settings, &self.config)?;
         let metrics = self.metrics();
         let blocking = metrics.groups.iter().map(|group| group.count).sum();
         let io = ThreadPool::new("io", self.settings.worker_num, 0)?;
         let tasks = ThreadPool::new("task", self.settings.task_threads, blocking)?;
         let listeners = self.bind(&io, &metrics, sockets).await?;
-        let default_function = self.settings.default_function.clone();
-        let intake =
-            Intake::new(self.store.clone(), self.handlers.clone(), default_function, metrics.clone());
+        let intake = Intake::new(self.store.clone(), self.handlers.clone(), &self.settings, metrics.clone());
         let scheduler =
             Scheduler::open(schedules, intake.clone(), self.store.clone(), Clock::machine()).await?;
         self.events.start().await.context("on_start")?;
@@ -125,17 +132,23 @@ impl Server {
             Some(stream) => Some(relay(&io, &replies, awaited, stream).await?),
             None => None,
         };
-        let mut workers = Workers::spawn(tasks, self.resources(&replies), &metrics, replies.clone());
+        let mut workers =
+            Workers::spawn(tasks, self.resources(&replies, programs), &metrics, replies.clone())?;
+        let remote = workers.remote();
+        remote.restore(kept).await;
         let control = Control::new(&self.store, self.settings.max_wait_time);
         let service = Service {
             verbs: VerbTable::new(verbs::ALL),
             intake,
+            remote,
+            programs: workers.programs(),
             store: self.store.clone(),
             waiters: replies.waiters.clone(),
             subscriptions: replies.subscriptions.clone(),
             scheduler: Arc::new(scheduler),
             metrics: metrics.clone(),
             control: control.clone(),
+            root: resolved(self.config.root()),
             addresses: listeners.iter().map(|listener| listener.policy.describe()).collect(),
         };
         let context = SessionContext::new(&self.settings, self.events, metrics, Arc::new(service));
@@ -166,7 +179,7 @@ impl Server {
             .await?
     }
 
-    fn resources(&self, replies: &ReplyTargets) -> WorkerResources {
+    fn resources(&self, replies: &ReplyTargets, programs: WorkerPrograms) -> WorkerResources {
         let (config, handlers) = (self.config.clone(), self.handlers.clone());
         let sink = replies.subscriptions.clone();
         WorkerResources {
@@ -174,8 +187,16 @@ impl Server {
             events: self.events.clone(),
             attempts: Arc::new(AttemptContext { config, handlers, sink }),
             lease: self.settings.policy().lease,
+            retries: self.settings.retry_limits(),
+            remote: RemoteLimits::new(&self.settings),
+            programs,
         }
     }
+}
+
+/// The path without symbolic links.
+fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Subscribes to the tasks that clients of an old process wait for, within the I/O runtime, and reports their
@@ -198,13 +219,27 @@ async fn relay(
 /// The first one that does not fit, with its place.
 pub fn check_start(settings: &ServerSettings, config: &Config, handlers: &Arc<Handlers>) -> Result<()> {
     check(settings, config, handlers)?;
+    programs::check(settings, config)?;
     listener::check(settings, config)
 }
 
-fn check(settings: &ServerSettings, config: &Config, handlers: &Arc<Handlers>) -> Result<Schedules> {
-    settings.check_queues(handlers).context("config/server.toml")?;
-    if let Some(name) = &settings.default_function {
-        handlers.find(name).context("default_function in config/server.toml")?;
-    }
-    Schedules::collect(config, handlers)
+/// Makes the functions known that workers have registered, as the file of a queue has them. A server does so
+/// when it starts.
+pub fn register_kept(kept: Vec<FunctionRecord>, handlers: &Handlers) {
+    KeptFunctions::register(kept, handlers);
+}
+
+/// Settings that fit each other and the functions.
+struct CheckedStart {
+    schedules: Schedules,
+    /// A sentence for each name in the settings that nobody knows yet: a worker may register it.
+    unknown: Vec<String>,
+}
+
+fn check(settings: &ServerSettings, config: &Config, handlers: &Handlers) -> Result<CheckedStart> {
+    let mut unknown = settings.check_queues(handlers).context("config/server.toml")?;
+    unknown.extend(settings.check_functions(handlers).context("config/server.toml")?);
+    let schedules = Schedules::collect(config, handlers)?;
+    unknown.extend(schedules.unknown().iter().cloned());
+    Ok(CheckedStart { schedules, unknown })
 }

@@ -1,13 +1,17 @@
 //! The stores, where accepted tasks are kept until they have ended, and for a while after.
 
 mod admin;
+mod changes;
 mod clock;
 mod due_heap;
+mod idempotency;
 mod index;
 mod memory;
 mod options;
 mod query;
 mod ready_queues;
+mod refusals;
+mod retention;
 pub mod sqlite;
 mod stats;
 mod view_parts;
@@ -25,10 +29,14 @@ use framework_protocol::views::{AdminResult, BatchInfo, State};
 use framework_protocol::{Durability, RequestError};
 use futures_util::future::BoxFuture;
 pub use memory::Memory;
-pub use options::{Rate, StoreOptions, WorkerGroup};
+pub use options::{Rate, RemoteScope, StoreOptions, WorkerGroup};
 pub use query::{Query, QueryResult};
 pub use sqlite::Sqlite;
 pub use stats::StoreStats;
+
+/// The attempts of a task that are kept in its history: the first ones, and the last ones before the latest.
+const FIRST_ATTEMPTS: u32 = 10;
+const LAST_ATTEMPTS: u32 = 40;
 
 /// The place where tasks are kept. Every verb takes a batch, and is atomic for each task of it.
 ///
@@ -42,8 +50,9 @@ pub trait Store: Send + Sync + 'static {
     /// The failures that an accepted task survives.
     fn durability(&self) -> Durability;
 
-    /// Accepts tasks; each gets its id, in the order given, or is refused on its own. A task whose `key` was
-    /// seen within the window is not accepted again: it gets the id of the first one.
+    /// Accepts tasks; each gets its id, in the order given, or is refused on its own. A task whose function
+    /// and `key` an earlier one had is not accepted again: it gets the id of that, or is refused when its
+    /// arguments are others. A key is remembered for the window, and as long as its task is kept.
     ///
     /// Accepted tasks are as durable as [`Store::durability`] says when this returns, and can be taken;
     /// callers that sleep in [`Store::ready`] may be woken only by [`Store::wake_workers`].
@@ -69,12 +78,29 @@ pub trait Store: Send + Sync + 'static {
     fn ready(&self, group: usize) -> BoxFuture<'_, bool>;
 
     /// Leases up to `limit` due tasks of the group, in the order of work; none if there are none. A lease
-    /// ends after [`StoreOptions::lease`] unless it is renewed, and the task can be taken again.
+    /// that is not renewed within [`StoreOptions::lease`] ends at the next [`Store::renew`], and the task can
+    /// be taken again.
     ///
     /// Must not be cancelled: a lease taken and dropped is a task that nobody runs.
     fn take(&self, group: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
 
-    /// Prolongs leases by [`StoreOptions::lease`] from now; `false` for one that is not held any more.
+    /// Waits likewise for a task within one of these scopes, whose functions are not among
+    /// [`StoreOptions::local_functions`].
+    fn ready_remote(&self, scopes: Arc<[RemoteScope]>) -> BoxFuture<'_, bool>;
+
+    /// Leases likewise up to `limit` due tasks within the scope. The end of the process is no crash of
+    /// theirs: [`Lease::begin`] has no effect.
+    fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
+
+    /// Notes what is run elsewhere at the moment: all tasks that are not within these scopes, and whose
+    /// functions are not among [`StoreOptions::local_functions`], count as parked.
+    fn serve_remote(&self, scopes: Vec<RemoteScope>);
+
+    /// Prolongs leases by [`StoreOptions::lease`] from now, and then ends all that were not renewed in time;
+    /// `false` for one that is not held any more.
+    ///
+    /// Whoever holds leases calls this at least twice within the duration of one, also when it holds none at
+    /// the moment. A process that stood still, and renews all of its own when it goes on, loses none.
     fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>>;
 
     /// Applies the dispositions of leased tasks, and accepts the tasks that follow them in the same
@@ -84,13 +110,19 @@ pub trait Store: Send + Sync + 'static {
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>>;
 
     /// Carries out a command of administration; durable when this returns.
+    ///
+    /// Many tasks are changed in steps, by turns with pushes, and each step leaves all counts true:
+    /// [`Query::Changes`] tells how far a change is, and [`AdminCommand::StopChange`] ends it. Tasks that are
+    /// accepted after the call are not concerned. In a store that survives its process, the change goes on
+    /// when this is dropped, and in the next process if this one dies.
     fn apply(&self, command: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>>;
 
     /// Waits for tasks that ended without a settlement: cancelled while they waited, expired, or failed
     /// because their process died. Each is returned once, to one caller. May be cancelled at any time.
     fn next_terminated(&self) -> BoxFuture<'_, Vec<TerminatedTask>>;
 
-    /// Answers a query, which sees everything that happened before it.
+    /// Answers a query, which sees everything that happened before it; of many tasks that expire together,
+    /// some may end a little later.
     fn query(&self, query: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>>;
 
     /// Counts the tasks by where they are, all at one moment.
@@ -117,8 +149,9 @@ pub trait Rules: Debug + Send + Sync + 'static {
     /// The task that follows the end of a batch.
     fn batch_ended(&self, batch: &BatchInfo) -> Option<NewTask>;
 
-    /// The fate of a task after its `crashes`th attempt whose end nobody saw, for this reason.
-    fn attempt_lost(&self, crashes: u32, reason: &str) -> LostAttempt;
+    /// The fate of a task after its `crashes`th attempt whose end nobody saw, for this reason; `was_alone` if
+    /// no other was running that can be the cause.
+    fn attempt_lost(&self, crashes: u32, was_alone: bool, reason: &str) -> LostAttempt;
 
     /// The concurrency key of waiting tasks with so many crashes, and how many of these may run at once.
     fn crash_concurrency(&self, crashes: u32) -> Option<(&'static str, u32)>;
@@ -137,8 +170,15 @@ pub enum LostAttempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     pub id: TaskId,
-    /// `false` when this is the id of an earlier task with the same key.
-    pub is_new: bool,
+    /// The state of the earlier task with the same key, whose id this is then.
+    pub duplicate: Option<State>,
+}
+
+impl Accepted {
+    /// Whether it is a task of its own.
+    pub fn is_new(&self) -> bool {
+        self.duplicate.is_none()
+    }
 }
 
 /// The right to run one attempt of a task.
@@ -153,6 +193,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// A lease of a task that is in no store of this process.
+    pub(crate) fn elsewhere(task: Arc<TaskRecord>, attempt: u32, token: LeaseToken) -> Self {
+        Self { task, attempt, token, marker: RunningMarker::default() }
+    }
+
     /// Notes that the attempt begins, until it is settled: should the process die from now on, it is counted
     /// as a crash of the task. A task that is only leased has not run.
     pub fn begin(&self) {
@@ -213,6 +258,9 @@ pub enum Disposition {
     Retry { pause: Duration, error: String },
     /// It waits as before; the attempt does not count.
     Requeue,
+    /// Nobody saw the end of the attempt, for this reason: it counts as a crash of the task, whose fate the
+    /// [`Rules`] decide.
+    Lost(String),
     /// It waits outside of its queue, because this process does not contain its function; the attempt does
     /// not count. A later process that recovers the task leases it again.
     Park,

@@ -1,10 +1,12 @@
 """Writes an authority's certificate, and what it has signed for a server and for a client, into a directory."""
 
+import os
 import pathlib
 import sys
 
 import trustme
 
+os.umask(0o077)
 directory = pathlib.Path(sys.argv[1])
 authority = trustme.CA()
 authority.cert_pem.write_to_path(directory / "authority.pem")

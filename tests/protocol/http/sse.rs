@@ -21,6 +21,7 @@ impl EventClient {
         client.send(format!("GET {path} HTTP/1.1\r\n{head}\r\n\r\n"));
         let response = Response::from(&mut client).is(200);
         assert_eq!(response.header("content-type"), Some("text/event-stream"));
+        assert_eq!(response.header("x-accel-buffering"), Some("no"));
         Self { client }
     }
 

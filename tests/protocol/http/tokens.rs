@@ -17,7 +17,7 @@ fn bearer_token_allows_what_its_scopes_name() {
     curl(&server, &["-H", "Authorization: Bearer wrong-0123456789abcdef", "/status"]).is(401);
     let sender = "Authorization: Bearer sender-0123456789abcdef";
     curl(&server, &["-H", sender, "--json", "\"x\"", "/tasks/echo?wait=60s"]).is(200);
-    curl(&server, &["-H", sender, "/tasks/0"]).is(200);
+    curl(&server, &["-H", sender, "/tasks/0"]).is(403);
     let forbidden = curl(&server, &["-H", sender, "/status"]).is(403).json();
     assert!(forbidden["detail"].as_str().unwrap().contains("\"inspect\""), "{forbidden}");
     curl(&server, &["-H", sender, "-X", "DELETE", "/tasks/0"]).is(403);

@@ -165,10 +165,28 @@ impl Player {
         }
     }
 
+    /// Waits until no change of many tasks is under way.
+    pub(super) async fn changes_end(&self) -> Result<()> {
+        let begin = std::time::Instant::now();
+        loop {
+            let changes = match self.opened.store().query(Query::Changes).await {
+                Ok(QueryResult::Changes(changes)) => changes,
+                other => bail!("the changes under way are {other:?}"),
+            };
+            if changes.is_empty() {
+                return Ok(());
+            }
+            ensure!(begin.elapsed() < PATIENCE, "these changes do not end: {changes:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Takes over from the store what is not specified.
     pub(super) async fn settle_doubts(&mut self) -> Result<()> {
-        // Reading the counts lets the store process what is due.
+        // Reading the counts lets the store process what is due, and a renewal ends the leases that are over.
         self.opened.store().counts().await;
+        self.opened.store().renew(Vec::new()).await;
+        self.changes_end().await?;
         let steady = self.reference.steady();
         let running = self.reference.in_state(State::Running);
         let overdue = running.filter(|(_, sheet)| sheet.lease.is_some_and(|lease| lease.until <= steady));

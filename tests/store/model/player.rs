@@ -18,8 +18,9 @@ use super::reference::{Reference, Sheet, When};
 use super::steps::{Settled, Step};
 use super::stores::Opened;
 
-/// The number of crashes after which a task has failed.
-pub(super) const CRASHES_MAX: u32 = 2;
+/// The numbers of crashes after which a task has failed that ran alone, or among others.
+pub(super) const CRASHES_ALONE_MAX: u32 = 2;
+pub(super) const CRASHES_MAX: u32 = 4;
 
 /// A store and its reference model.
 pub(super) struct Player {
@@ -28,12 +29,14 @@ pub(super) struct Player {
     /// The model as it was before each step since the last one that is certainly on the disk.
     pub(super) unsure: Vec<Reference>,
     pub(super) leases: BTreeMap<TaskId, Lease>,
+    /// Whether the change that is played was begun in the last process, which has not answered it.
+    pub(super) is_cut: bool,
 }
 
 impl Player {
     pub(super) fn new(opened: Opened) -> Self {
         let reference = Reference::new(opened.clock.clone(), opened.policy.clone(), opened.handlers.clone());
-        Self { opened, reference, unsure: Vec::new(), leases: BTreeMap::new() }
+        Self { opened, reference, unsure: Vec::new(), leases: BTreeMap::new(), is_cut: false }
     }
 
     /// Plays a step and checks everything that can be seen afterwards.
@@ -49,6 +52,7 @@ impl Player {
             Step::Renew(leases) => self.renew(leases).await?,
             Step::Advance(time) => self.opened.clock.advance(*time),
             Step::SetWall(wall_ms) => self.opened.clock.set(*wall_ms),
+            Step::CutShort(change) => self.cut_short(change).await?,
             Step::Restart { crash } => self.restart(*crash).await?,
             change => self.change(change).await?,
         }
@@ -69,12 +73,23 @@ impl Player {
         ensure!(answers.len() == drafts.len(), "{} answers to {} tasks", answers.len(), drafts.len());
         let mut some = false;
         for (draft, answer) in drafts.iter().zip(answers) {
-            some |= matches!(answer, Ok(Accepted { is_new: true, .. }));
+            some |= matches!(&answer, Ok(accepted) if accepted.is_new());
             match answer {
-                Ok(Accepted { id, is_new: true }) => self.accepted(id, draft)?,
-                Ok(Accepted { id, is_new: false }) => {
-                    let known = draft.key.and_then(|key| self.reference.known(key));
+                Ok(Accepted { id, duplicate: None }) => self.accepted(id, draft)?,
+                Ok(Accepted { id, duplicate: Some(state) }) => {
+                    let known = self.reference.known(draft);
                     ensure!(known == Some(id), "{draft:?} became task {id}, and should be {known:?}");
+                    let first = &self.reference.tasks[&id];
+                    ensure!(
+                        first.draft.args == draft.args,
+                        "{draft:?} became task {id} with other arguments"
+                    );
+                    ensure!(first.state == state, "task {id} is {:?}, not {state:?}", first.state);
+                }
+                Err(refusal) if refusal.code == ErrorCode::KeyConflict => {
+                    let first = self.reference.known(draft).map(|id| &self.reference.tasks[&id]);
+                    let is_other = first.is_some_and(|first| first.draft.args != draft.args);
+                    ensure!(is_other, "{draft:?} was refused: {refusal}");
                 }
                 Err(refusal) => self.refused(draft, drafts.len(), refusal.code)?,
             }
@@ -86,9 +101,9 @@ impl Player {
     }
 
     fn accepted(&mut self, id: TaskId, draft: &Draft) -> Result<()> {
-        let known = draft.key.and_then(|key| self.reference.known(key));
-        // It is not specified whether the key of a forgotten task is forgotten, too.
-        let is_kept = |id: &TaskId| !self.reference.tasks[id].is_forgotten;
+        let known = self.reference.known(draft);
+        // The key of a task that retention has removed is forgotten, too.
+        let is_kept = |id: &TaskId| !self.reference.may_be_gone(&self.reference.tasks[id]);
         ensure!(!known.is_some_and(|id| is_kept(&id)), "the key of {draft:?} was seen before");
         ensure!(self.waiting().0 < self.reference.policy.limit, "task {id} was accepted beyond the limit");
         if let Some(batch) = draft.batch {
@@ -219,6 +234,7 @@ impl Player {
                 sheet.is_in_order = false;
                 Vec::new()
             }
+            Disposition::Lost(_) => unreachable!("no step settles a lease so"),
             Disposition::Requeue | Disposition::Park => {
                 sheet.state = State::Waiting;
                 sheet.is_returned = true;
@@ -239,7 +255,7 @@ impl Player {
         sheet.crashes += 1;
         sheet.may_expire = true;
         sheet.error = None;
-        if sheet.crashes < CRASHES_MAX && !lease.is_cancelled {
+        if sheet.crashes < CRASHES_ALONE_MAX && !lease.is_cancelled {
             return Vec::new();
         }
         self.reference.unreported_ends.insert(id, true);

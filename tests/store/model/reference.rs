@@ -22,8 +22,8 @@ pub(super) struct Reference {
     pub(super) tasks: BTreeMap<TaskId, Sheet>,
     pub(super) batches: BTreeMap<BatchId, Batch>,
     pub(super) paused: BTreeSet<&'static str>,
-    /// The task of each key, and since when by the wall clock.
-    pub(super) keys: BTreeMap<&'static str, (TaskId, u64)>,
+    /// The task of each function's keys, and since when by the wall clock.
+    pub(super) keys: BTreeMap<(&'static str, &'static str), (TaskId, u64)>,
     /// The counts of accepted and ended tasks, including forgotten ones.
     pub(super) ended: Ledger,
     /// Tasks that ended without a worker and are not reported yet; `false` for those that need not be.
@@ -152,7 +152,7 @@ impl Reference {
         self.next_id = id + 1;
         self.ended.accepted += 1;
         if let Some(key) = draft.key {
-            self.keys.insert(key, (id, self.wall_ms()));
+            self.keys.insert((draft.function, key), (id, self.wall_ms()));
         }
         if let Some(batch) = draft.batch.and_then(|batch| self.batches.get_mut(&batch)) {
             batch.total += 1;
@@ -181,10 +181,11 @@ impl Reference {
         self.tasks.insert(id, sheet);
     }
 
-    /// The first task with this key, as long as the key is remembered.
-    pub(super) fn known(&self, key: &str) -> Option<TaskId> {
-        let (id, since) = self.keys.get(key)?;
-        (self.wall_ms() < since + self.policy.idempotency_window.as_millis() as u64).then_some(*id)
+    /// The first task with this function and key, as long as the key is remembered.
+    pub(super) fn known(&self, draft: &Draft) -> Option<TaskId> {
+        let (id, since) = self.keys.get(&(draft.function, draft.key?))?;
+        let is_remembered = self.wall_ms() < since + self.policy.idempotency_window.as_millis() as u64;
+        (is_remembered && !self.tasks.get(id)?.is_forgotten).then_some(*id)
     }
 
     /// A task ends; gives the tasks that the store accepts because of it.
@@ -220,7 +221,8 @@ impl Reference {
     /// A batch whose last task has ended is over, and its completion runs.
     pub(super) fn complete(&mut self, id: BatchId) -> Option<Draft> {
         let batch = self.batches.get_mut(&id)?;
-        if batch.state != BatchState::Running || batch.ended() < batch.total {
+        let may_end = matches!(batch.state, BatchState::Running | BatchState::Abandoned);
+        if !may_end || batch.ended() < batch.total {
             return None;
         }
         batch.state = BatchState::Ended;
@@ -273,10 +275,10 @@ impl Reference {
         }
     }
 
-    /// `true` if its batch is still open, which holds it back.
+    /// `true` if its batch is still open, or was abandoned, which holds it back.
     pub(super) fn is_held(&self, sheet: &Sheet) -> bool {
         let batch = sheet.draft.batch.and_then(|batch| self.batches.get(&batch));
-        batch.is_some_and(|batch| batch.state == BatchState::Open)
+        batch.is_some_and(|batch| matches!(batch.state, BatchState::Open | BatchState::Abandoned))
     }
 
     /// Processes everything that has become due or has expired.
@@ -323,12 +325,23 @@ impl Reference {
     /// `true` if an ended task may have been removed by retention.
     pub(super) fn may_be_gone(&self, sheet: &Sheet) -> bool {
         let Some(at) = sheet.end_ms else { return sheet.is_forgotten };
+        let class = |sheet: &Sheet| {
+            let own = self.policy.function_retention.get(sheet.draft.function);
+            (own.map(|_| sheet.draft.function), sheet.state == State::Failed)
+        };
         // It is not specified which of those that ended together is older.
-        let newer = self.tasks.values().filter(|other| other.end_ms.is_some_and(|end| end >= at)).count() - 1;
+        let is_newer =
+            |other: &&Sheet| class(other) == class(sheet) && other.end_ms.is_some_and(|end| end >= at);
+        let newer = self.tasks.values().filter(is_newer).count() - 1;
+        let (time, count) = match sheet.state {
+            State::Failed => (self.policy.failed_retention_time, self.policy.failed_retention_count),
+            _ => (self.policy.retention_time, self.policy.retention_count),
+        };
+        let time = *self.policy.function_retention.get(sheet.draft.function).unwrap_or(&time);
         sheet.is_forgotten
             || sheet.was_in_excess
-            || newer >= self.policy.retention_count
-            || self.wall_ms() >= at + self.policy.retention_time.as_millis() as u64
+            || newer >= count
+            || self.wall_ms() >= at + time.as_millis() as u64
     }
 }
 

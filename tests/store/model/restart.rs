@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use framework::views::State;
 
+use super::admin_steps::begin;
 use super::drafts::Draft;
-use super::player::{CRASHES_MAX, Player};
+use super::player::{CRASHES_ALONE_MAX, CRASHES_MAX, Player};
 use super::reference::{Reference, When};
 use super::steps::{Settled, Step};
 use framework::store::Disposition;
@@ -40,6 +41,26 @@ impl Player {
         }
     }
 
+    /// Begins a change that the process does not live to answer; the next one goes on with it.
+    pub(super) async fn cut_short(&mut self, change: &Step) -> Result<()> {
+        self.return_all().await?;
+        begin(&**self.opened.store(), change);
+        self.is_sure();
+        let at_the_end = self.reference.clone();
+        self.leases.clear();
+        self.opened.restart(false);
+        let follow = self.reference.resume(&at_the_end, self.opened.clock.clone());
+        self.arrive(follow).await?;
+        self.changes_end().await?;
+        self.is_cut = true;
+        let changed = Box::pin(self.change(change)).await;
+        self.is_cut = false;
+        changed?;
+        // The process that has ended may have been the one that reported them.
+        self.reference.unreported_ends.values_mut().for_each(|is_owed| *is_owed = false);
+        self.check_all().await
+    }
+
     async fn return_all(&mut self) -> Result<()> {
         let settled = |(id, lease): (_, &framework::store::Lease)| Settled {
             task: id,
@@ -59,6 +80,7 @@ impl Player {
         let mut follow = self.reference.resume(at_the_end, self.opened.clock.clone());
         follow.extend(self.reference.wake());
         self.arrive(follow).await?;
+        self.settle_doubts().await?;
         self.check_all().await
     }
 }
@@ -84,11 +106,14 @@ impl Reference {
             sheet.is_returned = false;
         }
         let running: Vec<_> = self.in_state(State::Running).map(|(id, _)| id).collect();
-        running.into_iter().flat_map(|id| self.died(id, at_the_end)).collect()
+        let ended = |id: &u64| at_the_end.tasks.get(id).is_none_or(|sheet| sheet.state != State::Running);
+        let has_begun = |id: &u64| self.tasks[id].lease.is_some_and(|lease| lease.has_begun);
+        let was_alone = running.iter().filter(|id| has_begun(id) && !ended(id)).count() == 1;
+        running.into_iter().flat_map(|id| self.died(id, was_alone, at_the_end)).collect()
     }
 
     /// The process died while it held a lease on this task.
-    fn died(&mut self, id: u64, at_the_end: &Self) -> Vec<Draft> {
+    fn died(&mut self, id: u64, was_alone: bool, at_the_end: &Self) -> Vec<Draft> {
         let was_settled = at_the_end.tasks.get(&id).is_none_or(|sheet| sheet.state != State::Running);
         let sheet = self.tasks.get_mut(&id).expect("it ran");
         let lease = sheet.lease.take().expect("it ran");
@@ -109,7 +134,7 @@ impl Reference {
         }
         sheet.crashes += 1;
         sheet.has_begun = true;
-        if sheet.crashes < CRASHES_MAX {
+        if sheet.crashes < if was_alone { CRASHES_ALONE_MAX } else { CRASHES_MAX } {
             return Vec::new();
         }
         sheet.error = None;

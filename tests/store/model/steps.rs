@@ -35,6 +35,8 @@ pub(super) enum Step {
     Advance(Duration),
     /// Sets the wall clock.
     SetWall(u64),
+    /// This change is begun, and the process ends before it is answered.
+    CutShort(Box<Step>),
     /// The process is killed or ends properly, and another one starts.
     Restart {
         crash: bool,
@@ -64,6 +66,7 @@ pub(super) struct Flavour {
     pub(super) admin: bool,
     pub(super) leases: bool,
     pub(super) restarts: bool,
+    pub(super) cuts: bool,
 }
 
 impl Flavour {
@@ -82,6 +85,28 @@ impl Flavour {
             admin: random.bool(),
             leases: random.u8(..3) == 0,
             restarts,
+            cuts: false,
+        }
+    }
+
+    /// A schedule in which changes of many tasks are cut short.
+    pub(super) fn of_cuts() -> Self {
+        let (batches, admin, chains, concurrency) = (true, true, true, true);
+        let (delays, jumps, expiry, keys, pauses, leases) = (true, false, false, false, false, false);
+        let (restarts, cuts) = (true, true);
+        Self {
+            delays,
+            jumps,
+            expiry,
+            keys,
+            concurrency,
+            batches,
+            chains,
+            pauses,
+            admin,
+            leases,
+            restarts,
+            cuts,
         }
     }
 }
@@ -108,6 +133,7 @@ impl Choice<'_> {
                 45..50 => self.begin(),
                 50..70 => self.settle(),
                 70..74 => self.renew().filter(|_| leases),
+                70..82 if self.flavour.cuts => self.cut_short(),
                 74..82 => Some(self.advance()),
                 82..85 if jumps => Some(self.jump()),
                 85..89 if admin => Some(self.admin()),
@@ -121,6 +147,22 @@ impl Choice<'_> {
                 return step;
             }
         }
+    }
+
+    fn cut_short(&mut self) -> Option<Step> {
+        let batches: Vec<_> = self.reference.batches.keys().copied().collect();
+        let batch = self.random.choice(batches);
+        let queue = Some(self.queue()).filter(|_| self.random.bool());
+        let failed = TaskSelector::Failed { queue: queue.map(str::to_owned) };
+        let change = match self.random.u8(..6) {
+            0 => Step::Cancel(TaskSelector::Batch(batch?)),
+            1 => Step::Retry(TaskSelector::Batch(batch?)),
+            2 => Step::Retry(failed),
+            3 => Step::Forget(failed),
+            4 => Step::Flush(queue),
+            _ => Step::Seal(self.open_batch()?),
+        };
+        Some(Step::CutShort(Box::new(change)))
     }
 
     fn queue(&mut self) -> &'static str {
@@ -148,6 +190,7 @@ impl Choice<'_> {
         }
         if self.flavour.keys && self.random.u8(..3) == 0 {
             draft.key = Some(["k1", "k2", "k3"][self.random.usize(..3)]);
+            draft.args = self.random.u8(..2).to_string();
         }
         if self.flavour.batches && self.random.bool() {
             draft.batch = self.open_batch();

@@ -4,10 +4,12 @@ use std::fs;
 use std::sync::Arc;
 
 use framework::protocol::Durability;
-use framework::store::sqlite::SqliteOptions;
+use framework::store::sqlite::{QueueLocked, SqliteOptions};
 use framework::store::{Clock, Memory, Sqlite, Store, StoreOptions};
 use framework::task::Handlers;
 use tempfile::TempDir;
+
+use crate::harness::eventually::eventually;
 
 /// The kind of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,13 @@ impl Opened {
                 // Power stays on here; power_cut.rs is about that.
                 let opening =
                     SqliteOptions { durability: Durability::Async, clock, ..SqliteOptions::at(file) };
-                Arc::new(Sqlite::open(opening, policy, handlers).unwrap())
+                let open = || match Sqlite::open(opening.clone(), policy.clone(), handlers.clone()) {
+                    Ok(store) => Some(store),
+                    // A child that another test forks has the lock, too, until it runs its program.
+                    Err(error) if error.downcast_ref::<QueueLocked>().is_some() => None,
+                    Err(error) => panic!("{error:#}"),
+                };
+                Arc::new(eventually("the queue is unlocked", open))
             }
         });
     }

@@ -78,7 +78,11 @@ impl Reference {
                 continue;
             }
             let (mine, its) = (sheet.draft.priority, before.draft.priority);
-            ensure!(its <= mine, "task {id} was taken before task {other}, which is more urgent: {before:?}");
+            let may_be_oldest = self.policy.oldest_first_every > 0;
+            ensure!(
+                its <= mine || may_be_oldest,
+                "task {id} was taken before task {other}, which is more urgent: {before:?}"
+            );
             let is_like = its == mine && sheet.is_in_order && before.is_in_order;
             if is_like {
                 // Requeued tasks come first, in an order that is not specified.

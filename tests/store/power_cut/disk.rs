@@ -30,6 +30,8 @@ struct State {
     room: Option<usize>,
     /// Whether syncs fail.
     fails_to_sync: bool,
+    /// The name of a file that cannot be written.
+    unwritable: Option<String>,
     /// Syncs report success without doing anything.
     fakes_syncs: bool,
 }
@@ -49,6 +51,7 @@ pub(super) enum DiskError {
     Off,
     Full,
     NotSynced,
+    NotWritten,
 }
 
 impl Disk {
@@ -64,6 +67,7 @@ impl Disk {
             fuse: None,
             room: None,
             fails_to_sync: false,
+            unwritable: None,
             fakes_syncs: false,
         };
         Self { state: Mutex::new(state), is_off: AtomicBool::new(false), went_off: Notify::new() }
@@ -102,6 +106,11 @@ impl Disk {
     /// Has every sync fail from now on, or none.
     pub(crate) fn fail_to_sync(&self, fails: bool) {
         self.state().fails_to_sync = fails;
+    }
+
+    /// Has every write to the files whose names end so fail from now on; none without a name.
+    pub(crate) fn fail_to_write(&self, name: Option<&str>) {
+        self.state().unwritable = name.map(str::to_owned);
     }
 
     /// Leaves space for this many more bytes, or without a bound.
@@ -178,6 +187,9 @@ impl Disk {
 
     pub(super) fn write(&self, file: &File, offset: usize, bytes: &[u8]) -> Result<(), DiskError> {
         self.change(|state| {
+            if state.is_unwritable(file) {
+                return Err(DiskError::NotWritten);
+            }
             let mut content = file.content();
             let more = (offset + bytes.len()).saturating_sub(content.len());
             drop(content);
@@ -265,6 +277,11 @@ impl State {
         for file in self.files.values() {
             file.has_synced_name.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn is_unwritable(&self, file: &File) -> bool {
+        let Some(end) = &self.unwritable else { return false };
+        self.files.iter().any(|(name, other)| name.ends_with(end) && std::ptr::eq(&**other, file))
     }
 
     fn size(&self) -> usize {

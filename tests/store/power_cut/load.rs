@@ -20,26 +20,27 @@ use framework::store::Settlement;
 use framework::store::Sqlite;
 use framework::store::Store;
 use framework::store::StoreOptions;
-use framework::store::sqlite::SqliteOptions;
 use framework::task::{Handlers, NewTask, TaskId};
 use framework::views::{AdminResult, Cancelled, Filter, State, TaskSelector};
 
 use tokio::sync::Notify;
 
+use super::Survive;
 use super::disk::Disk;
-use super::vfs::{Mounted, VFS};
+use super::machine::Machine;
 
 /// The bound on every reply.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A queue on a disk, and the knowledge of its clients.
 pub(super) struct Load {
-    directory: tempfile::TempDir,
-    mounted: Option<Mounted>,
-    handlers: Arc<Handlers>,
+    machine: Machine,
     durability: Durability,
     random: Rng,
     known: RefCell<BTreeMap<TaskId, Known>>,
+    /// The tasks that a cancel was sent for. One that runs may end before it stops; if a power cut undoes
+    /// that end, it is cancelled after it.
+    cancel_requested: RefCell<BTreeSet<TaskId>>,
     /// Notified when new tasks are acknowledged.
     acknowledged: Notify,
 }
@@ -61,34 +62,27 @@ impl Load {
     }
 
     pub(super) fn on(disk: Disk, seed: u64, durability: Durability, handlers: &Arc<Handlers>) -> Self {
-        let directory = tempfile::TempDir::new().unwrap();
         Self {
-            mounted: Some(Mounted::at(directory.path(), disk)),
-            directory,
-            handlers: handlers.clone(),
+            machine: Machine::with(disk, handlers),
             durability,
             random: Rng::with_seed(seed),
             known: RefCell::default(),
+            cancel_requested: RefCell::default(),
             acknowledged: Notify::new(),
         }
     }
 
     pub(super) fn disk(&self) -> Arc<Disk> {
-        self.mounted.as_ref().expect("there always is a disk").disk.clone()
+        self.machine.disk()
     }
 
     pub(super) fn open(&self, clock: Clock) -> anyhow::Result<Sqlite> {
-        let opening = SqliteOptions {
-            durability: self.durability,
-            clock,
-            vfs: Some(VFS.to_owned()),
-            ..SqliteOptions::at(self.directory.path().join("queue.db"))
-        };
-        Sqlite::open(opening, StoreOptions::default(), self.handlers.clone())
+        self.machine.open(self.durability, clock, StoreOptions::default())
     }
+}
 
-    /// Works until the power is cut, starts again, and checks the store.
-    pub(super) async fn survive(&mut self) -> Result<(), String> {
+impl Survive for Load {
+    async fn survive(&mut self) -> Result<(), String> {
         let disk = self.disk();
         // Now and then it is cut while the queue is being opened.
         let is_early = self.random.u8(..10) == 0;
@@ -110,13 +104,12 @@ impl Load {
         self.start_again();
         self.check().await
     }
+}
 
+impl Load {
     /// The next process finds what the cut has left.
     pub(super) fn start_again(&mut self) {
-        let left = self.disk().after_power_cut(&mut self.random);
-        // Unmounts first: a directory has only one disk.
-        self.mounted = None;
-        self.mounted = Some(Mounted::at(self.directory.path(), left));
+        self.machine.start_again(&mut self.random);
     }
 
     /// Clients that push, workers that settle, and a client that cancels, until the power is cut.
@@ -183,7 +176,7 @@ impl Load {
     fn task(&self, random: &RefCell<Rng>) -> NewTask {
         let text = "x".repeat(random.borrow_mut().usize(..400));
         let args = Bytes::from(format!("\"{text}\""));
-        NewTask::from_json(&self.handlers, Some("test_shout"), args).unwrap()
+        NewTask::from_json(self.machine.handlers(), Some("test_shout"), args).unwrap()
     }
 
     async fn settle_on(&self, store: &Sqlite, disk: &Disk, random: &RefCell<Rng>) {
@@ -239,6 +232,7 @@ impl Load {
             };
             let Some(id) = id else { continue };
             let settled = self.settled();
+            self.cancel_requested.borrow_mut().insert(id);
             let answer = store.apply(AdminCommand::Cancel(TaskSelector::Task(id))).await;
             if answer == Ok(AdminResult::Cancelled(Cancelled::AtOnce)) && !disk.is_off() {
                 let mut known = self.known.borrow_mut();
@@ -267,7 +261,10 @@ impl Load {
             let state = states.get(id).copied();
             let is_so = match known {
                 Known::Waiting => state.is_some(),
-                Known::Settled(end) => state.is_some_and(|state| state == *end || state == State::Waiting),
+                Known::Settled(end) => state.is_some_and(|state| {
+                    let may_be_cancelled = self.cancel_requested.borrow().contains(id);
+                    state == *end || state == State::Waiting || state == State::Cancelled && may_be_cancelled
+                }),
                 Known::Sure(end) => state == Some(*end),
             };
             if !is_so {

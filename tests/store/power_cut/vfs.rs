@@ -139,6 +139,7 @@ fn code_of(done: Result<(), DiskError>, failed: c_int) -> c_int {
     match done {
         Ok(()) => ffi::SQLITE_OK,
         Err(DiskError::Full) => ffi::SQLITE_FULL,
+        Err(DiskError::NotWritten) => ffi::SQLITE_IOERR_WRITE,
         Err(DiskError::NotSynced) => ffi::SQLITE_IOERR_FSYNC,
         Err(DiskError::Off) => failed,
     }

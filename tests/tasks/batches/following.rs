@@ -83,7 +83,7 @@ fn batch_watch_reports_the_state_and_the_end_with_its_task() {
     seal(&server);
     let end = last_state(|| client.json());
     assert_eq!(end, execute(&server, r#"{"command":"batch","batch":1}"#)["result"]);
-    assert_eq!((&end["state"], &end["done"], &end["then_task"]), (&json!("ended"), &json!(3), &json!(3)));
+    assert_eq!((&end["state"], &end["done"], &end["then_task_id"]), (&json!("ended"), &json!(3), &json!(3)));
     let (mut late, first) = watcher(&server);
     assert_eq!((&first, last_state(|| late.json())), (&end, end.clone()));
     assert_eq!(
@@ -125,7 +125,7 @@ fn batch_sealed_without_tasks_ends_also_in_frames() {
     assert_eq!(client.json()["status"], "watching");
     seal(&server);
     let end = last_state(|| client.json());
-    assert_eq!((&end["total"], &end["then_task"]), (&json!(0), &json!(0)));
+    assert_eq!((&end["total"], &end["then_task_id"]), (&json!(0), &json!(0)));
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn batch_cancelled_before_its_seal_ends_without_completion() {
             (&end["cancelled"], &end["total"], &end["done"]),
             (&json!(tasks), &json!(tasks), &json!(0))
         );
-        assert_eq!((&end["then"], &end["then_task"]), (&Value::Null, &Value::Null));
+        assert_eq!((&end["then"], &end["then_task_id"]), (&Value::Null, &Value::Null));
     }
 }
 
@@ -170,13 +170,15 @@ fn batch_watch_counts_retried_tasks_back() {
     let mut command = server.project.command();
     command.args(["task:watch", "--batch", "1", "--json", "--address", &server.address]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let progress = Lines::of(child.stderr.take().unwrap());
-    assert!(progress.line().contains("50% 1 of 2, 1 failed"));
+    let events = Lines::of(child.stdout.take().unwrap());
+    let first: Value = serde_json::from_str(&events.line()).unwrap();
+    assert_eq!((&first["status"], &first["batch"]["failed"]), (&json!("watching"), &json!(1)));
     execute(&server, r#"{"command":"resume","queue":"default"}"#);
     assert_eq!(last_state(|| client.json())["failed"], 1);
-    let story = Ran::finish(child).exits(1).json();
+    let error = Ran::finish(child).exits(1).stderr;
+    let story: Value = serde_json::from_str(events.rest().last().unwrap()).unwrap();
     assert_eq!((&story["done"], &story["failed"], &story["state"]), (&json!(1), &json!(1), &json!("ended")));
-    progress.line_with("1 failed, 0 cancelled, 0 expired; ./think task:list --batch 1");
+    assert!(error.contains("1 failed, 0 cancelled, 0 expired; ./think task:list --batch 1"), "{error}");
 }
 
 #[test]
@@ -187,8 +189,9 @@ fn task_watch_batch_succeeds_when_all_tasks_are_done() {
     seal(&server);
     let ran = server.think(&["task:watch", "--batch", "1"]).exits(0);
     assert!(ran.stdout.starts_with("batch 1: 4 of 4 tasks done"), "{ran:?}");
-    let story = server.think(&["task:watch", "--batch", "1", "--json"]).exits(0).json();
-    assert_eq!(story["then_task"], 4, "the task made of its end is waited for, too");
+    let lines = server.think(&["task:watch", "--batch", "1", "--json"]).exits(0).stdout;
+    let story: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(story["then_task_id"], 4, "the task made of its end is waited for, too");
     assert_eq!(server.think(&["task:show", "4", "--json"]).exits(0).json()["state"], "done");
     server.think(&["task:watch", "--batch", "2"]).exits(5);
     server.think(&["task:watch", "1", "--batch", "1"]).exits(2);

@@ -50,6 +50,10 @@ impl Gate {
         self.open.send_replace(true);
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
     /// Reports that a handler has reached the gate.
     pub(crate) fn reach(&self) {
         self.reached.send_replace(true);

@@ -93,7 +93,7 @@ impl Kind {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("there are: {}", choices.join(", ")),
             }),
-            Shape::List(item) => item.parse(word),
+            Shape::List(item) => item.parse(word).or_else(|error| whole_list(word).ok_or(error)),
             Shape::Json(what) => {
                 let value = serde_json::from_str::<Value>(word)
                     .map_err(|error| format!("it is not JSON: {error}"))?;
@@ -154,6 +154,11 @@ fn consts(schema: &Value) -> Option<Vec<&Value>> {
         (Some(one), _) => Some(vec![one]),
         (None, several) => several.map(|several| several.iter().collect()),
     }
+}
+
+/// A list that is written as JSON.
+fn whole_list(word: &str) -> Option<Value> {
+    serde_json::from_str(word).ok().filter(Value::is_array)
 }
 
 fn integer(word: &str, minimum: Option<&Value>, maximum: Option<&Value>) -> Result<Value, String> {

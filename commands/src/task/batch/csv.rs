@@ -1,14 +1,13 @@
 //! Reads a CSV file with a header: each row is the arguments of one task.
 
-use std::cell::Cell;
-use std::io::{self, Read};
-use std::rc::Rc;
+use std::io::Read;
 
 use csv::{ByteRecord, ReaderBuilder};
 use framework::prelude::*;
 
 use super::columns::Columns;
 use super::piece::{Closed, Form, Writer};
+use super::quotes::Checked;
 
 /// The number of bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -16,20 +15,23 @@ const CHUNK: usize = 256 * 1024;
 /// Reads to the end of the file, or until the receiver is gone.
 ///
 /// # Errors
-/// When the file cannot be read, its header is not valid, or a row does not end within the limit.
-pub(super) fn read(input: impl Read, form: &Form, writer: &mut Writer) -> Result<()> {
-    let since_row = Rc::new(Cell::new(0));
-    let bounded = Bounded { input, since_row: since_row.clone(), limit: form.limit + 2 * CHUNK };
-    let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(CHUNK).from_reader(bounded);
-    let mut columns = Columns::new(reader.byte_headers()?, form.handler)?;
+/// When the file cannot be read, its header is not valid, a quote stands where none may stand, or a row
+/// does not end within the limit.
+pub(super) fn read(input: impl Read, separator: u8, form: &Form, writer: &mut Writer) -> Result<()> {
+    // A row that is a little too long is refused by its number.
+    let input = Checked::new(input, separator, form.limit + CHUNK);
+    let mut reader = ReaderBuilder::new();
+    reader.flexible(true).delimiter(separator).buffer_capacity(CHUNK);
+    let mut reader = reader.from_reader(input);
+    let header = reader.byte_headers().map_err(cause)?;
+    check_separator(header, separator)?;
+    let mut columns = Columns::new(header, form.handler)?;
     let mut record = ByteRecord::new();
     loop {
-        let read = reader.read_byte_record(&mut record);
-        let line = record.position().map_or(0, csv::Position::line);
-        if !read.with_context(|| format!("the row after line {line}"))? {
+        if !reader.read_byte_record(&mut record).map_err(cause)? {
             return Ok(());
         }
-        since_row.set(0);
+        let line = record.position().map_or(0, csv::Position::line);
         if add_row(&record, line, form.limit, &mut columns, writer).is_err() {
             return Ok(());
         }
@@ -57,21 +59,27 @@ fn add_row(
     }
 }
 
-/// An input that fails when a row does not end: otherwise an unclosed quote would fill the memory.
-struct Bounded<R> {
-    input: R,
-    since_row: Rc<Cell<usize>>,
-    limit: usize,
+/// The error of the file itself, which names the line.
+fn cause(error: csv::Error) -> anyhow::Error {
+    if !error.is_io_error() {
+        return error.into();
+    }
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error.into(),
+        _ => anyhow!("the file cannot be read"),
+    }
 }
 
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.since_row.get() > self.limit {
-            let message = "it is too long (package_max_length); perhaps a quote is not closed";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        let count = self.input.read(buffer)?;
-        self.since_row.set(self.since_row.get() + count);
-        Ok(count)
+/// Refuses a header that is separated by something else, as the exports of many spreadsheets are.
+fn check_separator(header: &ByteRecord, separator: u8) -> Result<()> {
+    let only = if header.len() == 1 { &header[0] } else { b"" };
+    let others = [(b';', "';'"), (b'\t', "tab"), (b',', "','")];
+    match others.iter().find(|(other, _)| *other != separator && only.contains(other)) {
+        Some((_, name)) => bail!(
+            "line 1: the header has a single column, {}; perhaps the columns are separated otherwise: \
+             --separator {name}",
+            String::from_utf8_lossy(only)
+        ),
+        None => Ok(()),
     }
 }

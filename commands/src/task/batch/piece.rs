@@ -30,7 +30,8 @@ pub(super) struct PieceLine {
 /// The format of the file.
 pub(super) struct Form {
     pub(super) path: PathBuf,
-    pub(super) csv: bool,
+    /// The separator of the columns of a CSV file; `None` for JSON lines.
+    pub(super) separator: Option<u8>,
     /// The length limit of a line, in bytes.
     pub(super) limit: usize,
     /// The handler whose types decide which values of a CSV file are numbers, if this program has it.
@@ -44,6 +45,8 @@ pub(super) type Pieces = mpsc::Receiver<Result<Piece>>;
 pub(super) struct Writer {
     piece: Piece,
     pieces: mpsc::Sender<Result<Piece>>,
+    /// Whether a piece was passed on already.
+    is_begun: bool,
 }
 
 /// The error that the receiver of the pieces is gone.
@@ -53,7 +56,7 @@ pub(super) struct Closed;
 impl Writer {
     pub(super) fn new() -> (Self, Pieces) {
         let (sender, pieces) = mpsc::channel(AHEAD);
-        (Self { piece: Piece::default(), pieces: sender }, pieces)
+        (Self { piece: Piece::default(), pieces: sender, is_begun: false }, pieces)
     }
 
     /// The buffer that the next arguments are appended to.
@@ -74,9 +77,11 @@ impl Writer {
         self.pass_on(PIECE)
     }
 
-    /// Passes on the rest of the file, and the error that ended it.
+    /// Passes on the rest of the file, and the error that ended it. If nothing was passed on before, the
+    /// error alone is: then no batch is opened.
     pub(super) fn finish(mut self, read: Result<()>) {
-        let is_open = self.piece.lines.is_empty() || self.pass_on(0).is_ok();
+        let is_empty = self.piece.lines.is_empty() || read.is_err() && !self.is_begun;
+        let is_open = is_empty || self.pass_on(0).is_ok();
         if let (Err(error), true) = (read, is_open) {
             // Without a receiver, nobody needs the error.
             let _ = self.pieces.blocking_send(Err(error));
@@ -89,6 +94,7 @@ impl Writer {
         if self.piece.bytes.len() + LINE * self.piece.lines.len() < from {
             return Ok(());
         }
+        self.is_begun = true;
         self.pieces.blocking_send(Ok(std::mem::take(&mut self.piece))).map_err(|_| Closed)
     }
 }

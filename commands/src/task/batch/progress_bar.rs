@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use framework::client::{BatchEvent, Client, ClientError, TaskEnd, TaskEvent};
 use framework::prelude::*;
-use framework::protocol::ErrorCode;
+use framework::protocol::{ErrorCode, Status};
 use framework::task::{BatchId, TaskId};
 use framework::views::BatchInfo;
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::format::{count_tasks, format_millis, percent};
@@ -14,13 +15,17 @@ use crate::options::server_address::exit_error;
 
 /// The time that the client waits for a server that is away, as during a restart.
 pub(crate) const RETRY_TIME: Duration = Duration::from_secs(60);
-/// The width of the bar, in characters.
+/// The width of the bar in characters, in a terminal that has room for it.
 const WIDTH: usize = 30;
+/// A shorter bar shows nothing.
+const LEAST_WIDTH: usize = 6;
 
 /// The display of a batch.
 pub(crate) struct BatchDisplay {
     pub(crate) batch: BatchId,
     pub(crate) json: bool,
+    /// Whether each event is printed as a line of JSON.
+    pub(crate) events: bool,
 }
 
 impl BatchDisplay {
@@ -41,8 +46,10 @@ impl BatchDisplay {
             result = self.follow(client, output) => result,
             () = interrupted(interrupt) => {
                 output.redraw("");
-                let hint = format!("batch {batch} goes on; ./think task:watch --batch {batch} shows its progress");
-                return Err(Exit::Interrupted.error(hint));
+                output.note(format_args!(
+                    "Batch {batch} goes on; ./think task:watch --batch {batch} shows its progress."
+                ));
+                return Err(Exit::Interrupted.silent());
             }
         };
         output.redraw("");
@@ -52,13 +59,14 @@ impl BatchDisplay {
     async fn follow(&self, client: &Client, output: &mut Output) -> Result<BatchInfo> {
         let mut bar = Bar { begin: Instant::now(), shown: 0 };
         let mut events = client.follow_batch(self.batch).await.map_err(exit_error)?;
-        bar.draw(events.latest(), output);
+        self.show(events.latest(), Status::Watching, &mut bar, output)?;
         while let Some(event) = events.next().await.map_err(exit_error)? {
             match event {
                 BatchEvent::Disconnected(_) => note_disconnected(output),
-                BatchEvent::Progress(batch) | BatchEvent::Reconnected(batch) | BatchEvent::Ended(batch) => {
-                    bar.draw(&batch, output)
+                BatchEvent::Progress(batch) | BatchEvent::Reconnected(batch) => {
+                    self.show(&batch, Status::Progress, &mut bar, output)?;
                 }
+                BatchEvent::Ended(batch) => self.show(&batch, Status::Ended, &mut bar, output)?,
             }
         }
         let batch = events.latest().clone();
@@ -66,6 +74,16 @@ impl BatchDisplay {
             self.follow_completion_task(client, task, &batch, output).await?;
         }
         Ok(batch)
+    }
+
+    fn show(&self, batch: &BatchInfo, status: Status, bar: &mut Bar, output: &mut Output) -> Result<()> {
+        if self.events {
+            output.json(&json!({ "status": status, "batch": batch }))?;
+            output.flush();
+        } else {
+            bar.draw(batch, output);
+        }
+        Ok(())
     }
 
     /// Waits for the end of the completion task.
@@ -164,9 +182,14 @@ impl Bar {
         let percent = percent(batch);
         let text = format!("{percent:>3.0}% {} of {}{}", batch.ended(), batch.total, failures(batch));
         if output.is_interactive() {
-            let full = (percent / 100.0 * WIDTH as f64) as usize;
-            let bar: String = (0..WIDTH).map(|at| if at < full { '#' } else { '.' }).collect();
-            return output.redraw(format_args!("[{bar}] {text}{}", self.time_left(batch)));
+            let text = format!("{text}{}", self.time_left(batch));
+            let room = output.note_width().saturating_sub(text.len() + "[]  ".len()).min(WIDTH);
+            if room < LEAST_WIDTH {
+                return output.redraw(text);
+            }
+            let full = (percent / 100.0 * room as f64) as usize;
+            let bar: String = (0..room).map(|at| if at < full { '#' } else { '.' }).collect();
+            return output.redraw(format_args!("[{bar}] {text}"));
         }
         let tenths = (percent / 10.0) as u64;
         if tenths > self.shown {

@@ -9,26 +9,21 @@ use framework::prelude::*;
 use super::piece::{Form, Pieces, Writer};
 use super::{csv, ndjson};
 
-/// Opens the file and begins to read it.
-///
-/// # Errors
-/// When it cannot be opened.
-pub(super) fn read(form: Form) -> Result<Pieces> {
-    let context = format!("reading {}", form.path.display());
-    let input: Box<dyn Read + Send> = if form.path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(&form.path).with_context(|| context.clone())?)
-    };
+/// Begins to read the file; the error of one that cannot be opened comes with the pieces.
+pub(super) fn read(form: Form) -> Pieces {
     let (mut writer, pieces) = Writer::new();
-    // Not awaited: reading from a terminal or a pipe may never end, and nothing is lost with the thread.
+    // Not awaited: opening a named pipe, and reading from it or a terminal, may never end; nothing is lost
+    // with the thread.
     tokio::task::spawn_blocking(move || {
-        let read = if form.csv {
-            csv::read(input, &form, &mut writer)
-        } else {
-            ndjson::read(input, &form, &mut writer)
-        };
-        writer.finish(read.context(context));
+        let read = open(&form.path).and_then(|input| match form.separator {
+            Some(separator) => csv::read(input, separator, &form, &mut writer),
+            None => ndjson::read(input, &form, &mut writer),
+        });
+        writer.finish(read.with_context(|| format!("reading {}", form.path.display())));
     });
-    Ok(pieces)
+    pieces
+}
+
+fn open(path: &Path) -> Result<Box<dyn Read>> {
+    if path == Path::new("-") { Ok(Box::new(io::stdin())) } else { Ok(Box::new(File::open(path)?)) }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use framework::files;
 use memchr::memchr_iter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,8 +55,8 @@ async fn serve(mut stream: TcpStream, file: Option<Arc<File>>) -> Result<()> {
 pub(super) fn file(folder: &Path) -> Result<Arc<File>> {
     let path = folder.join("bench.tmp");
     let create = || {
-        std::fs::create_dir_all(folder)?;
-        let file = File::create(&path)?;
+        files::create_folder(folder)?;
+        let file = files::private().write(true).truncate(true).open(&path)?;
         std::fs::remove_file(&path).map(|()| file)
     };
     create().map(Arc::new).with_context(|| format!("writing {}", path.display()))

@@ -4,22 +4,20 @@ use framework::client::NoWaitOutcome;
 use framework::prelude::*;
 use serde_json::json;
 
-use super::{Message, SendCommand};
+use super::SendCommand;
+use super::message::Message;
 use crate::options::server_address::exit_error;
 
 impl SendCommand {
     /// Sends the message without waiting for the acknowledgement.
     pub(super) async fn send_no_wait(self, message: Message, app: &App, output: &mut Output) -> Result<()> {
-        if let Message::Raw(text) = &message {
+        if let Message::Raw(_) = &message {
             self.reject_options()?;
-            if text.is_empty() {
-                return Err(Exit::Usage.error("the message is empty"));
-            }
         }
         let client = self.server.connect(app).await?;
         let outcome = match &message {
             Message::Task(request) => client.send_no_wait(&**request).await,
-            Message::Raw(text) => client.send_raw_no_wait(text).await,
+            Message::Raw(text) => client.send_line_no_wait(text.as_bytes()).await,
         };
         let (outcome, address) = (outcome.map_err(exit_error)?, client.address());
         if self.json {

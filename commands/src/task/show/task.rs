@@ -31,7 +31,7 @@ pub(super) fn print(details: &TaskDetails, output: &mut Output) {
             ("due", task.due_ms.map(format_timestamp)),
             ("expires", details.expires_ms.map(format_timestamp)),
             ("ended", task.ended_ms.map(format_timestamp)),
-            ("waits for", task.parked.then(|| "a server that contains its function".to_owned())),
+            ("waits for", task.parked.then(|| "somebody who runs its function".to_owned())),
             ("attempts", Some(attempts)),
             (
                 "crashes",
@@ -40,7 +40,13 @@ pub(super) fn print(details: &TaskDetails, output: &mut Output) {
         ],
         output,
     );
+    let mut last = 0;
     for attempt in &details.history {
+        if attempt.number > last + 1 {
+            let (from, to) = (last + 1, attempt.number - 1);
+            output.line(format_args!("\nattempts {from} to {to} are not kept"));
+        }
+        last = attempt.number;
         print_attempt(attempt, output);
     }
     print_progress(details, output);

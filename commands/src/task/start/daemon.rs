@@ -1,6 +1,7 @@
 //! A server in the background: how it is started, detaches from its terminal, and reports that it is ready.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -8,6 +9,7 @@ use std::thread;
 use framework::config::Config;
 use framework::output::Verbosity;
 use framework::prelude::*;
+use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
 /// The option of a process that is the server in the background.
@@ -32,6 +34,7 @@ pub(crate) const PID_FILE: &str = "runtime/server.pid";
 pub(crate) fn launch(config: &Config, arguments: &[String], output: &mut Output) -> Result<()> {
     let program = program()?;
     output.flush();
+    keep_descriptors();
     let mut child = Command::new(&program)
         .args(arguments)
         .arg(DETACHED)
@@ -58,6 +61,21 @@ pub(crate) fn launch(config: &Config, arguments: &[String], output: &mut Output)
             let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
             Err(failure(status, &stderr, output))
         }
+    }
+}
+
+/// Keeps the descriptors that this process has inherited to itself: a server that held the lock or the pipe
+/// of a script would hold it for days.
+#[expect(unsafe_code, reason = "inherited descriptors are known by their numbers alone")]
+fn keep_descriptors() {
+    // On Linux a link to /proc/self/fd; where there is neither, nothing can be done.
+    let Ok(entries) = std::fs::read_dir("/dev/fd") else { return };
+    let numbers: Vec<RawFd> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // SAFETY: it is used for one call that changes a flag, which fails if it is not open any more.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = fcntl_setfd(descriptor, FdFlags::CLOEXEC);
     }
 }
 

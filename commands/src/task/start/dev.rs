@@ -14,7 +14,7 @@ use self::build::{Build, BuildResult};
 use self::project::Project;
 use self::watch::{Changes, ProjectWatcher};
 use super::daemon::verbosity;
-use super::signals::Signals;
+use super::signals::{Inherited, Signals};
 use super::supervisor::{Supervisor, SupervisorEvent};
 
 /// Runs a server with these arguments until it ends, and reloads it whenever the program or its settings
@@ -25,7 +25,7 @@ use super::supervisor::{Supervisor, SupervisorEvent};
 pub(super) async fn run(config: &Config, arguments: &[String], output: &mut Output) -> Result<()> {
     let project = Project::at(config.root())?;
     let mut watcher = ProjectWatcher::start(&project)?;
-    let mut signals = Signals::listen(None)?;
+    let mut signals = Signals::listen(None, Inherited::Keep)?;
     project.describe(output);
     let mut supervisor = start_server(&project, arguments, output)?;
     // Changes since the launcher began to build this program.

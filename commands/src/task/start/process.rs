@@ -14,7 +14,7 @@ use framework::prelude::*;
 use framework::protocol::Durability;
 use framework::server::{
     DrainingServer, Handover, InheritedSocket, Server, ServerHandle, ServerSettings, ShutdownReport,
-    check_start,
+    check_start, register_kept,
 };
 use framework::store::sqlite::QueueFile;
 use framework::task::Handlers;
@@ -28,6 +28,7 @@ use super::reload::replace::{Outcome, PreparedReplacement, Replacement, Supervis
 use super::sd_notify::Notifier;
 use super::signals::Signals;
 use super::supervisor::{Supervisor, SupervisorChannel};
+use crate::format::count_tasks;
 use crate::task::check::check_waiting;
 
 /// Everything that the process of a server has beside the server.
@@ -111,10 +112,15 @@ impl ServerProcess<'_> {
         old_process: &mut OldProcess,
         reload_due: &AtomicBool,
     ) -> Result<Handover> {
-        check_start(&self.settings, self.config, &self.handlers)?;
         let queue_file = self.queue_file();
-        if let Some(file) = queue_file.as_ref().filter(|file| file.exists()) {
-            check_waiting(&QueueFile::open(file)?, &self.handlers)?;
+        let file = queue_file.as_ref().filter(|file| file.exists());
+        let file = file.map(QueueFile::open).transpose()?;
+        if let Some(file) = &file {
+            register_kept(file.functions()?, &self.handlers);
+        }
+        check_start(&self.settings, self.config, &self.handlers)?;
+        if let Some(file) = file {
+            check_waiting(&file, &self.handlers)?;
         }
         let request_reload = || reload_due.store(true, Ordering::Relaxed);
         let (handover, supervisor) = tokio::select! {
@@ -158,6 +164,9 @@ impl ServerProcess<'_> {
         let address = addresses.map(ToString::to_string).collect::<Vec<_>>().join(" and ");
         if let Some(supervisor) = self.signals.supervisor_mut() {
             supervisor.report_serving().await;
+        }
+        if !self.settings.runs_tasks() {
+            tracing::info!("no task runs in this server (task_worker_num = 0): workers elsewhere run them");
         }
         let is_first = old_process.is_none() && !self.launch.is_takeover;
         if let Some(old_process) = old_process {
@@ -353,11 +362,12 @@ impl ServerProcess<'_> {
         match stopped {
             ShutdownReport { remaining: 0, .. } => self.note("All tasks have ended."),
             ShutdownReport { remaining, durable: true } => {
-                self.note(format!("Left for the next start: {remaining} tasks."))
+                self.note(format!("Left for the next start: {}.", count_tasks(remaining)))
             }
             ShutdownReport { remaining, durable: false } => {
                 let lost = format!(
-                    "lost, because the memory store does not keep what has not ended: {remaining} tasks"
+                    "lost, because the memory store does not keep what has not ended: {}",
+                    count_tasks(remaining)
                 );
                 return Err(Exit::Failed.error(lost));
             }

@@ -1,4 +1,5 @@
 //! The signals of a server process, and the end of its supervisor, which counts like one.
+#![expect(unsafe_code, reason = "real-time signals have no names")]
 
 use std::future::poll_fn;
 use std::task::{self, Poll, Waker};
@@ -11,11 +12,26 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use super::supervisor::link::SupervisorLink;
 
 /// In the order in which they are handled when several have come. SIGQUIT is what `task:stop` sends where it
-/// cannot connect: however often it comes, it never means "at once". SIGUSR1 reloads, as in Workerman and
-/// Swoole.
-const HANDLED: [Signal; 5] = [Signal::QUIT, Signal::INT, Signal::TERM, Signal::HUP, Signal::USR1];
+/// cannot connect: however often it comes, it never means "at once". SIGUSR1 and SIGUSR2 reload, as in
+/// Workerman and Swoole, and the first real-time signal opens the log file anew, as in Swoole.
+const HANDLED: [Signal; 7] =
+    [Signal::QUIT, Signal::INT, Signal::TERM, Signal::HUP, Signal::USR1, Signal::USR2, REOPEN_LOG];
+/// Signals that would end a process that does not handle them, and mean nothing to this one.
+const IGNORED: [Signal; 8] = [
+    Signal::PIPE,
+    Signal::ALARM,
+    Signal::VTALARM,
+    Signal::PROF,
+    Signal::IO,
+    Signal::POWER,
+    Signal::STKFLT,
+    Signal::XCPU,
+];
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+const REOPEN_LOG: Signal = real_time(*REAL_TIME.start());
 
-/// The handled signals. None is lost from the moment this exists, also one that comes during the start.
+/// The signals of this process. None that is handled is lost from the moment this exists, also one that comes
+/// during the start.
 pub(super) struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
     supervisor: Option<SupervisorLink>,
@@ -23,11 +39,28 @@ pub(super) struct Signals {
     _file_size: Option<unix::Signal>,
 }
 
+/// The treatment of signals that were ignored when the process began, as SIGHUP is under `nohup`, and SIGINT
+/// and SIGQUIT in a background job of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inherited {
+    /// They stay ignored.
+    Keep,
+    /// They are handled like the others: a server in the background has left the terminal and its script.
+    Replace,
+}
+
 impl Signals {
-    pub(super) fn listen(supervisor: Option<SupervisorLink>) -> Result<Self> {
+    /// # Errors
+    /// The system refuses to let this process handle a signal.
+    pub(super) fn listen(supervisor: Option<SupervisorLink>, inherited: Inherited) -> Result<Self> {
+        let ignored = if inherited == Inherited::Keep { ignored_by("self") } else { 0 };
+        let is_free = |number: &Signal| ignored & bit(*number) == 0;
         let listen = |number: Signal| signal(SignalKind::from_raw(number.as_raw()));
         let stream = |number| Ok((number, listen(number).context("listening for signals")?));
-        let streams = HANDLED.into_iter().map(stream).collect::<Result<_>>()?;
+        let mut streams = HANDLED.into_iter().filter(is_free).map(stream).collect::<Result<Vec<_>>>()?;
+        // A C library may keep some of these for itself.
+        let others = IGNORED.into_iter().chain(REAL_TIME.skip(1).map(real_time)).filter(is_free);
+        streams.extend(others.filter_map(|number| Some((number, listen(number).ok()?))));
         Ok(Self { streams, supervisor, _file_size: listen(Signal::XFSZ).ok() })
     }
 
@@ -80,12 +113,14 @@ impl Signals {
                 }
             };
             match signal {
-                Signal::USR1 => request_reload(),
+                Signal::USR1 | Signal::USR2 => request_reload(),
                 Signal::HUP if log.is_file() => {
                     log.reopen();
                     reload_credentials();
                 }
-                _ => return,
+                REOPEN_LOG => log.reopen(),
+                Signal::QUIT | Signal::INT | Signal::TERM | Signal::HUP => return,
+                other => tracing::warn!("the signal {other:?} is ignored"),
             }
         }
     }
@@ -99,11 +134,30 @@ impl Signals {
             };
             match signal {
                 Signal::INT | Signal::TERM => return,
-                Signal::HUP => log.reopen(),
+                Signal::HUP | REOPEN_LOG => log.reopen(),
                 _ => {}
             }
         }
     }
+}
+
+/// The signals that a process ignores, a bit each; none where the system does not say. `process` is a pid, or
+/// `self`.
+pub(in crate::task) fn ignored_by(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// The bit of a signal in [`ignored_by`].
+pub(in crate::task) fn bit(signal: Signal) -> u64 {
+    1 << (signal.as_raw() - 1)
+}
+
+const fn real_time(number: i32) -> Signal {
+    // SAFETY: it is one of `REAL_TIME`, all of which are valid signals; the system refuses a handler for one
+    // that its C library has reserved.
+    unsafe { Signal::from_raw_unchecked(number) }
 }
 
 async fn recv(streams: &mut [(Signal, unix::Signal)]) -> Signal {

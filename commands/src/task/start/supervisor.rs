@@ -182,7 +182,7 @@ impl Supervisor {
 
     /// Sends a signal to the newest server that still runs.
     fn forward(&mut self, signal: Signal) {
-        if signal == RELOAD && !self.is_serving {
+        if matches!(signal, RELOAD | Signal::USR2) && !self.is_serving {
             // A process that still starts would be killed by it.
             self.is_reload_due = true;
             return;

@@ -228,3 +228,6 @@ impl ChannelState {
         DriverState { unanswered: self.unanswered, is_closing: self.is_closing }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,11 @@
 use std::borrow::Cow;
 use std::process::ExitCode;
 
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::input::InputError;
+
 /// The exit codes of every command. They are part of the interface: scripts may rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -32,13 +37,44 @@ impl Exit {
     /// # assert!(stop().is_err());
     /// ```
     pub fn error(self, reason: impl Into<Cow<'static, str>>) -> anyhow::Error {
-        ExitError { exit: self, reason: Some(reason.into()) }.into()
+        ExitError { exit: self, reason: Some(reason.into()), facts: Map::new() }.into()
+    }
+
+    /// The same, with an object for programs: its fields, such as a `code` of its own, stand in the error
+    /// that
+    /// `--json` prints.
+    pub fn error_with(self, reason: impl Into<Cow<'static, str>>, facts: &impl Serialize) -> anyhow::Error {
+        let facts = match serde_json::to_value(facts) {
+            Ok(Value::Object(facts)) => facts,
+            _ => Map::new(),
+        };
+        ExitError { exit: self, reason: Some(reason.into()), facts }.into()
     }
 
     /// An error that ends the program with this exit code without being printed: the command has printed the
     /// reason itself.
     pub fn silent(self) -> anyhow::Error {
-        ExitError { exit: self, reason: None }.into()
+        ExitError { exit: self, reason: None, facts: Map::new() }.into()
+    }
+
+    /// The `code` of an error with this exit code and no other one, as `--json` prints it.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Success | Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NotRunning => "not_running",
+            Self::AlreadyRunning => "already_running",
+            Self::Refused => "refused",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    fn of_input(error: &InputError) -> Option<Self> {
+        match error {
+            InputError::Interrupted => Some(Self::Interrupted),
+            InputError::NoAnswer { .. } => Some(Self::Usage),
+            InputError::Unreadable(_) => None,
+        }
     }
 
     /// The exit code that an error carries, at any depth; [`Exit::Failed`] without one.
@@ -47,7 +83,8 @@ impl Exit {
             .chain()
             .find_map(|cause| match cause.downcast_ref::<ExitError>() {
                 Some(error) => Some(error.exit),
-                None => cause.is::<clap::Error>().then_some(Self::Usage),
+                None if cause.is::<clap::Error>() => Some(Self::Usage),
+                None => cause.downcast_ref::<InputError>().and_then(Self::of_input),
             })
             .unwrap_or(Self::Failed)
     }
@@ -65,11 +102,24 @@ impl From<Exit> for ExitCode {
 pub struct ExitError {
     exit: Exit,
     reason: Option<Cow<'static, str>>,
+    facts: Map<String, Value>,
 }
 
 impl ExitError {
     pub(crate) fn is_silent(&self) -> bool {
         self.reason.is_none()
+    }
+
+    /// The error as `--json` prints it, and as the server writes it:
+    /// `{"status":"error","code":..,"error":..}`.
+    pub(crate) fn object(error: &anyhow::Error, text: String) -> Value {
+        let exit = Exit::of(error);
+        let mut object = json!({ "status": "error", "code": exit.code(), "error": text });
+        let facts = error.chain().find_map(|cause| cause.downcast_ref::<Self>()).map(|error| &error.facts);
+        for (name, value) in facts.into_iter().flatten() {
+            object[name.as_str()] = value.clone();
+        }
+        object
     }
 }
 

@@ -9,6 +9,23 @@ use super::problem::{Origin, Problems};
 
 const PREFIX: &str = "THINK_";
 pub(super) const ROOT: &str = "THINK_ROOT";
+/// Set by the launcher for the process that it becomes: its pid, a colon, and the root that it stands in.
+pub(super) const LAUNCHER: &str = "THINK_LAUNCHER";
+
+/// Set by a server for the programs that it starts; in them they are no settings.
+const OF_SERVER: [&str; 6] =
+    ["THINK_SERVER", "THINK_WORKER", "THINK_FUNCTION", "THINK_TASK_ID", "THINK_ATTEMPT", "THINK_DEADLINE"];
+/// What a program that a server starts has no use for: secrets of the server, and its service manager.
+pub const NOT_FOR_PROGRAMS: [&str; 8] = [
+    "THINK_SERVER_TOKENS",
+    LAUNCHER,
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
 
 /// A section and its keys.
 pub(super) struct Known {
@@ -16,7 +33,7 @@ pub(super) struct Known {
     pub(super) keys: fn() -> Vec<String>,
 }
 
-/// Every `THINK_` variable but `THINK_ROOT`, read once.
+/// Every `THINK_` variable but those that name the root, read once. An empty one counts as unset.
 pub(super) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
@@ -29,6 +46,7 @@ impl Environment {
                 continue;
             }
             match value.into_string() {
+                Ok(value) if value.is_empty() => None,
                 Ok(value) => variables.insert(name, value),
                 Err(_) => bail!("{name}: its value is not UTF-8"),
             };
@@ -37,7 +55,7 @@ impl Environment {
     }
 
     pub(super) fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let settings = variables.into_iter().filter(|(name, _)| is_setting(name));
+        let settings = variables.into_iter().filter(|(name, value)| is_setting(name) && !value.is_empty());
         Self(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
@@ -72,7 +90,7 @@ pub(super) fn variable(section: &str, key: &str) -> String {
 }
 
 fn is_setting(name: &str) -> bool {
-    name.starts_with(PREFIX) && name != ROOT
+    name.starts_with(PREFIX) && name != ROOT && name != LAUNCHER && !OF_SERVER.contains(&name)
 }
 
 fn key_of<'a>(name: &'a str, section: &str) -> Option<&'a str> {
@@ -107,7 +125,20 @@ mod tests {
 
     fn stray(name: &str) -> String {
         let known = [Known { name: "sample", keys: || vec!["port".to_owned()] }];
-        Environment::of([(name, "")]).strays(&["sample"], &known).to_string()
+        Environment::of([(name, "1")]).strays(&["sample"], &known).to_string()
+    }
+
+    #[test]
+    fn empty_variable_counts_as_unset() {
+        let environment = Environment::of([("THINK_SAMPLE_PORT", ""), ("THINK_SAMPEL_PORT", "")]);
+        assert!(environment.of_section("sample", &["sample"]).is_empty());
+        assert!(environment.strays(&["sample"], &[]).to_string().is_empty());
+    }
+
+    #[test]
+    fn variable_of_a_program_that_a_server_starts_is_no_setting() {
+        let environment = Environment::of(OF_SERVER.map(|name| (name, "1")));
+        assert!(environment.strays(&["sample"], &[]).to_string().is_empty());
     }
 
     #[test]

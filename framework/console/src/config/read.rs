@@ -1,8 +1,7 @@
 //! Reads one section: its file and its variables over its defaults.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -48,7 +47,7 @@ pub(super) fn read<S: Section>(
     check: impl FnOnce(&S) -> Result<(), Invalid>,
 ) -> Result<Reading<S>, Problems> {
     let name = format!("config/{}.toml", S::NAME);
-    let file = fs::read_to_string(config.root().join(&name));
+    let file = config.read_file(&name);
     let mut reader = Reader::<S>::new();
     match &file {
         Ok(text) => reader.file(&name, text),
@@ -93,10 +92,14 @@ impl<'text, S: Section> Reader<'text, S> {
     }
 
     fn table(&mut self, name: &str, text: &str, table: DeTable<'text>) {
-        for (key, value) in table {
+        let mut keys = BTreeSet::new();
+        for (key, value) in entries::<S>(table) {
             let place = |span| Origin::Line(name.to_owned(), position(text, span).0);
             let (span, key) = (key.span(), key.into_inner());
-            if let Err(message) = self.names.check_key(&key, value.get_ref().is_table()) {
+            if !keys.insert(key.clone()) {
+                let message = format!("[{key}] and [{}.{key}] are the same: remove one of them", S::NAME);
+                self.problems.add(place(span), message);
+            } else if let Err(message) = self.names.check_key(&key, value.get_ref().is_table()) {
                 self.problems.add(place(span), message);
             } else if let Err(error) = alone::<S>(&key, &value) {
                 // A list or table may be wrong in one of its later lines.
@@ -154,6 +157,23 @@ impl<'text, S: Section> Reader<'text, S> {
     }
 }
 
+/// The entries of a file. The tables of a section of tables may also stand below its own name, such as
+/// `[functions.resize]`.
+fn entries<S: Section>(table: DeTable<'_>) -> impl Iterator<Item = (Spanned<Cow<'_, str>>, Entry<'_>)> {
+    let is_table = |value: &Entry| value.get_ref().is_table();
+    table.into_iter().flat_map(move |(key, value)| {
+        let is_own = S::TABLE.is_some() && *key.get_ref() == S::NAME;
+        let holds_tables = |own: &DeTable| own.values().all(is_table);
+        match value.get_ref() {
+            DeValue::Table(own) if is_own && holds_tables(own) => match value.into_inner() {
+                DeValue::Table(own) => own.into_iter().collect(),
+                _ => Vec::new(),
+            },
+            _ => vec![(key, value)],
+        }
+    })
+}
+
 fn deserialize<S: Section>(table: DeTable<'_>) -> Result<S, Error> {
     S::deserialize(toml::Deserializer::from(Spanned::new(0..0, table)))
 }
@@ -163,8 +183,10 @@ fn alone<S: Section>(key: &str, value: &Entry<'_>) -> Result<(), Error> {
     deserialize::<S>(DeTable::from_iter([(key, value.clone())])).map(drop)
 }
 
-/// Reads the value of a variable: a string as it is, and any other type as TOML.
+/// Reads the value of a variable: a string as it is, and any other type as TOML. Two quotes are the empty
+/// string, since an empty variable counts as unset.
 fn from_text<'text, S: Section>(key: &str, text: &'text str) -> Result<Entry<'text>, Error> {
+    let text = if text == "\"\"" { "" } else { text };
     let string = Spanned::new(0..0, DeValue::String(Cow::Borrowed(text)));
     let Err(not_a_string) = alone::<S>(key, &string) else { return Ok(string) };
     let Ok(value) = DeValue::parse(text) else { return Err(not_a_string) };
@@ -278,7 +300,7 @@ mod tests {
     #[test]
     fn invalid_value_names_its_origin() {
         assert_eq!(
-            problems("\nport = 0", &[("THINK_SAMPLE_NAME", "")]),
+            problems("\nport = 0", &[("THINK_SAMPLE_NAME", "\"\"")]),
             [
                 "config/sample.toml:2: `port` must be from 1 to 65535, not 0",
                 "THINK_SAMPLE_NAME: `name` must not be empty",

@@ -15,7 +15,7 @@ use crate::log::{PanicReport, capture_panics, take_panic};
 pub(super) async fn catch_panic(command: impl Future<Output = Result<()>>) -> Result<()> {
     let mut command = pin!(AssertUnwindSafe(command).catch_unwind());
     let result = poll_fn(|context| capture_panics(|| command.as_mut().poll(context))).await;
-    result.unwrap_or_else(|payload| Err(error(take_panic(&*payload))))
+    result.unwrap_or_else(|payload| Err(error(take_panic(payload))))
 }
 
 fn error(report: PanicReport) -> anyhow::Error {

@@ -1,15 +1,25 @@
 //! Prints the error of a command that failed.
 
+use std::backtrace::BacktraceStatus;
 use std::fmt::Write as _;
 
+use super::BACKTRACES;
 use crate::command::{Exit, ExitError};
+use crate::input::InputError;
 use crate::output::Output;
 
-/// Prints the error with its causes, and returns the exit code.
-pub(super) fn failure(error: &anyhow::Error, output: &mut Output) -> Exit {
-    let silent = error.downcast_ref::<ExitError>().is_some_and(ExitError::is_silent);
-    if !silent {
-        output.error(text(error));
+/// Prints the error with its causes, for programs as an object, and returns the exit code.
+pub(super) fn failure(error: &anyhow::Error, as_json: bool, output: &mut Output) -> Exit {
+    let is_interrupted = matches!(error.downcast_ref(), Some(InputError::Interrupted));
+    let silent = is_interrupted || error.downcast_ref::<ExitError>().is_some_and(ExitError::is_silent);
+    match (silent, as_json) {
+        (true, _) => {}
+        (false, true) => output.error_object(&ExitError::object(error, text(error))),
+        (false, false) => output.error(text(error)),
+    }
+    let has_place = Exit::of(error) != Exit::Usage && error.backtrace().status() == BacktraceStatus::Captured;
+    if !silent && has_place && output.verbosity() >= BACKTRACES {
+        output.detail(error.backtrace());
     }
     Exit::of(error)
 }
@@ -46,11 +56,25 @@ mod tests {
     #[test]
     fn failure_prints_nothing_for_a_silent_error_and_keeps_its_exit_code() {
         let mut output = Output::captured(Default::default(), Default::default());
-        assert_eq!(failure(&Exit::Refused.silent(), &mut output), Exit::Refused);
+        assert_eq!(failure(&Exit::Refused.silent(), false, &mut output), Exit::Refused);
         assert_eq!(output.into_captured().stderr, "");
         let error = Err::<(), _>(Exit::NotRunning.error("no server")).context("sending").unwrap_err();
         let mut output = Output::captured(Default::default(), Default::default());
-        assert_eq!(failure(&error, &mut output), Exit::NotRunning);
+        assert_eq!(failure(&error, false, &mut output), Exit::NotRunning);
         assert_eq!(output.into_captured().stderr, "error: sending\n  because: no server\n");
+    }
+
+    #[test]
+    fn failure_is_one_object_for_programs() {
+        let printed = |error: anyhow::Error| {
+            let mut output = Output::captured(Default::default(), Default::default());
+            failure(&error, true, &mut output);
+            output.into_captured().stderr
+        };
+        let usage = "{\"code\":\"usage\",\"error\":\"no \\u009bname\",\"status\":\"error\"}\n";
+        assert_eq!(printed(Exit::Usage.error("no \u{9b}name")), usage);
+        let facts = serde_json::json!({"code": "busy", "error": "Full.", "retry_after_ms": 100});
+        let busy = "{\"code\":\"busy\",\"error\":\"Full.\",\"retry_after_ms\":100,\"status\":\"error\"}\n";
+        assert_eq!(printed(Exit::Refused.error_with("Full. Later.", &facts)), busy);
     }
 }

@@ -29,11 +29,12 @@ use crate::input::Input;
 pub struct Tester {
     console: Console,
     input: String,
+    columns: Option<usize>,
 }
 
 impl Tester {
     pub fn new(console: Console) -> Self {
-        Self { console, input: String::new() }
+        Self { console, input: String::new(), columns: None }
     }
 
     /// Sets the project's root.
@@ -47,6 +48,13 @@ impl Tester {
     #[must_use]
     pub fn with_input(mut self, input: impl Into<String>) -> Self {
         self.input = input.into();
+        self
+    }
+
+    /// Lays the output out as for a terminal with so many columns; without it, nothing is wrapped.
+    #[must_use]
+    pub fn columns(mut self, columns: usize) -> Self {
+        self.columns = Some(columns);
         self
     }
 
@@ -68,7 +76,11 @@ impl Tester {
         let input = Input::scripted(self.input.clone());
         // A thread of its own, so that it works from an asynchronous test.
         let call = || {
-            runtime().expect("a runtime for the test").block_on(self.console.call_with_input(words, input))
+            runtime().expect("a runtime for the test").block_on(self.console.call_with_input(
+                words,
+                input,
+                self.columns,
+            ))
         };
         thread::scope(|scope| scope.spawn(call).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -71,6 +71,42 @@ command!("test:root" Root {} (self, app, output) {
     Ok(())
 });
 
+/// Does something
+///
+/// In one
+/// of these ways:
+/// - the first
+/// - the second
+///
+///     think test:ways one
+#[derive(Args, framework::Command)]
+#[command(name = "test:ways", before_help = "Before it.", after_help = "After it.")]
+struct Ways {
+    /// The way
+    ///
+    /// 1. one
+    /// 2. two
+    way: Option<String>,
+}
+
+impl Execute for Ways {
+    async fn execute(self, _app: &App, _output: &mut Output) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn help_keeps_the_lines_of_lists_and_the_texts_around_it() {
+    let help = run("help test:ways").stdout + &run("test:ways -h").stdout;
+    for part in [
+        "Before it.\n\nDoes something\n\nIn one of these ways:\n- the first\n- the second\n\n    think test:ways one\n",
+        "1. one\n          2. two\n",
+        "\n\nAfter it.\n",
+    ] {
+        assert!(help.contains(part), "no {part:?} in:\n{help}");
+    }
+}
+
 fn run(line: &str) -> super::CommandOutput {
     Tester::new(Console::new()).run(line)
 }
@@ -133,6 +169,15 @@ fn option_of_the_command_wins_over_the_global_one() {
 }
 
 #[test]
+fn verbose_names_the_time_and_the_project_of_every_command() {
+    let tester = Tester::new(Console::new()).root("/srv/shop");
+    tester.run("test:root -v").assert_success().assert_stderr_contains("test:root took ");
+    tester.run("test:root -v").assert_success().assert_stderr_contains(" in /srv/shop\n");
+    tester.run("test:fail -v").assert_exit(Exit::Failed).assert_stderr_contains("test:fail took ");
+    assert_eq!(tester.run("test:root").stderr, "");
+}
+
+#[test]
 fn root_can_be_set() {
     Tester::new(Console::new())
         .root("/srv/shop")
@@ -176,15 +221,27 @@ impl CommandMeta for Twin {
 fn command_can_be_added_by_hand_even_if_it_registered_itself() {
     let console = Console::new().command::<ByHand>().command::<Say>();
     Tester::new(console).run("hand:say hi").assert_success().assert_stdout_eq("hi\n");
-    assert!(Registry::collect().unwrap().find("hand:say").is_err());
+    assert!(Registry::collect().find("hand:say").is_err());
 }
 
 #[test]
-fn duplicate_names_stop_every_start() {
+fn duplicate_name_is_a_warning_everywhere_and_an_error_of_that_name() {
     let tester = Tester::new(Console::new().command::<Twin>());
+    let places = "console/tests.rs:";
     tester
-        .run("test:own")
-        .assert_exit(Exit::Failed)
-        .assert_stderr_contains("console/tests.rs:")
+        .run("-n test:own")
+        .assert_success()
+        .assert_stderr_contains("warning: two commands are named \"test:say\": ")
+        .assert_stderr_contains(places)
         .assert_stderr_contains("shop/say.rs:1; rename one of them");
+    tester
+        .run("test:say hi")
+        .assert_exit(Exit::Failed)
+        .assert_stderr_contains("error: two commands are named");
+}
+
+#[test]
+fn value_that_begins_with_a_hyphen_needs_no_escape() {
+    run("test:say a '-5 degrees' b").assert_success().assert_stdout_eq("a -5 degrees b\n");
+    run("test:say -x").assert_exit(Exit::Usage).assert_stderr_contains("unexpected argument '-x'");
 }

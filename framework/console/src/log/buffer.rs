@@ -1,21 +1,23 @@
-//! The buffer between logging threads and the thread that writes the file.
+//! The buffer between logging threads and the thread that writes the file, or stderr.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
 use super::file::LogFile;
 
-/// Lines of many threads in one order. Adding a line never waits for the disk.
+/// Lines of many threads in one order. Adding a line never waits for the disk or a terminal.
 #[derive(Clone)]
 pub(super) struct LogBuffer(Arc<Inner>);
 
 struct Inner {
     /// The size in bytes beyond which lines are dropped and counted.
     capacity: usize,
+    /// The time that the last lines may take to be written.
+    patience: Duration,
     state: Mutex<BufferState>,
     /// Notified when there is work for the writer thread.
     work: Condvar,
@@ -31,6 +33,8 @@ struct BufferState {
     is_closed: bool,
     /// Whether the writer thread is writing lines that it has taken.
     is_writing: bool,
+    /// Whether the writer thread has ended.
+    has_ended: bool,
 }
 
 /// An action on the file, before the next lines are written.
@@ -40,7 +44,8 @@ enum FlushRequest {
     TakeStreams,
 }
 
-/// The thread that writes the file; dropping it writes the rest.
+/// The thread that writes; dropping it writes the rest, as far as that takes no longer than the buffer's
+/// patience.
 pub(super) struct WriterThread {
     buffer: LogBuffer,
     thread: Option<JoinHandle<()>>,
@@ -48,13 +53,17 @@ pub(super) struct WriterThread {
 
 impl LogBuffer {
     /// Starts the writer thread; `own_line` formats a line of the log about itself.
+    ///
+    /// # Errors
+    /// The system refuses to start a thread.
     pub(super) fn open(
         file: LogFile,
         capacity: usize,
+        patience: Duration,
         own_line: impl Fn(&str) -> Vec<u8> + Send + 'static,
     ) -> Result<(Self, WriterThread)> {
         let (state, work, done) = (Mutex::default(), Condvar::new(), Condvar::new());
-        let buffer = Self(Arc::new(Inner { capacity, state, work, done }));
+        let buffer = Self(Arc::new(Inner { capacity, patience, state, work, done }));
         let writer = buffer.clone();
         let thread = thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(file, own_line));
         let thread = thread.context("starting the thread that writes the log")?;
@@ -81,11 +90,15 @@ impl LogBuffer {
         self.0.work.notify_one();
     }
 
+    /// Waits until every line so far is written, or counted as lost, and no longer than the patience.
     fn flush(&self) {
-        let mut state = self.state();
-        while state.has_work() || state.is_writing {
-            state = self.0.done.wait(state).expect("no code panics while holding the state of the log");
-        }
+        drop(self.wait_while(|state| state.has_work() || state.is_writing));
+    }
+
+    fn wait_while(&self, is_busy: impl Fn(&BufferState) -> bool) -> MutexGuard<'_, BufferState> {
+        let is_busy = |state: &mut BufferState| is_busy(state) && !state.has_ended;
+        let waited = self.0.done.wait_timeout_while(self.state(), self.0.patience, is_busy);
+        waited.expect("no code panics while holding the state of the log").0
     }
 
     fn run(self, mut file: LogFile, own_line: impl Fn(&str) -> Vec<u8>) {
@@ -112,6 +125,8 @@ impl LogBuffer {
             lines.clear();
             lines.shrink_to(1 << 20);
         }
+        self.state().has_ended = true;
+        self.0.done.notify_all();
     }
 
     /// Waits for work and takes it: the lines, the number of dropped ones, and a request; `None` once the
@@ -149,6 +164,28 @@ impl Write for &LogBuffer {
     }
 }
 
+/// The text that a command prints to stderr beside the log: with the log's lines as long as there is a thread
+/// that writes these, and directly afterwards, unless stderr stood still by then.
+pub(super) struct ConsoleWriter(pub(super) LogBuffer);
+
+impl Write for ConsoleWriter {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let state = self.0.state();
+        let (is_closed, has_ended) = (state.is_closed, state.has_ended);
+        drop(state);
+        match (is_closed, has_ended) {
+            (false, _) => self.0.add(text),
+            (true, true) => io::stderr().write_all(text)?,
+            (true, false) => {}
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl WriterThread {
     pub(super) fn reopen(&self) {
         self.buffer.request(FlushRequest::Reopen);
@@ -168,7 +205,10 @@ impl Drop for WriterThread {
     fn drop(&mut self) {
         self.buffer.state().is_closed = true;
         self.buffer.0.work.notify_one();
-        // A panic of the thread has been reported by the panic hook.
-        let _ = self.thread.take().map(JoinHandle::join);
+        // A thread that waits for a disk or a reader which stands still ends with the process.
+        if self.buffer.wait_while(|_| true).has_ended {
+            // A panic of the thread has been reported by the panic hook.
+            let _ = self.thread.take().map(JoinHandle::join);
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! The log file: appended to, rotated when it is due, reopened on request.
+//! The log file: appended to, rotated when it is due, reopened on request; or stderr in its place.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,13 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use super::Rotation;
+use crate::files;
 
 /// A file of whole lines. Lines that cannot be written are counted, and the number is logged when there is
 /// room.
 pub(super) struct LogFile {
     path: PathBuf,
-    file: File,
+    stream: Stream,
     size: u64,
     written: SystemTime,
     /// Whether the file is neither a device nor a pipe, which are never rotated.
@@ -27,6 +28,12 @@ pub(super) struct LogFile {
     /// Whether the process's own stdout and stderr are redirected to the file.
     streams: bool,
     lost: LostLines,
+}
+
+enum Stream {
+    File(File),
+    /// The process's own, wherever that leads.
+    Stderr,
 }
 
 /// The lines lost since the last successful write.
@@ -42,9 +49,20 @@ impl LogFile {
     /// # Errors
     /// When the file cannot be opened, or its directory cannot be made.
     pub(super) fn open(path: &Path, rotation: Rotation, keep: usize) -> Result<Self> {
-        let mut file = Self {
+        let mut file = Self::of(Stream::File(open(path)?), path, rotation, keep);
+        file.inspect();
+        Ok(file)
+    }
+
+    /// Stderr, which is neither rotated nor reopened.
+    pub(super) fn stderr() -> Self {
+        Self::of(Stream::Stderr, Path::new("/dev/stderr"), Rotation::None, 0)
+    }
+
+    fn of(stream: Stream, path: &Path, rotation: Rotation, keep: usize) -> Self {
+        Self {
             path: path.to_owned(),
-            file: open(path)?,
+            stream,
             size: 0,
             written: SystemTime::now(),
             is_regular: false,
@@ -53,9 +71,7 @@ impl LogFile {
             is_stuck: false,
             streams: false,
             lost: LostLines::default(),
-        };
-        file.inspect();
-        Ok(file)
+        }
     }
 
     /// Redirects stdout and stderr to the file, from now on.
@@ -72,7 +88,7 @@ impl LogFile {
         now: SystemTime,
         own_line: impl Fn(&str) -> Vec<u8>,
     ) {
-        self.lost.add(dropped, "the disk is too slow");
+        self.lost.add(dropped, self.stream.slowness());
         if self.is_regular && self.rotation.is_due(self.size, text.len(), self.written, now) {
             let rotated = self.rotate();
             let was_stuck = std::mem::replace(&mut self.is_stuck, rotated.is_err());
@@ -101,7 +117,10 @@ impl LogFile {
     /// # Errors
     /// When it cannot be opened; the open file then stays in use.
     pub(super) fn reopen(&mut self) -> Result<()> {
-        self.file = open(&self.path)?;
+        if let Stream::Stderr = self.stream {
+            return Ok(());
+        }
+        self.stream = Stream::File(open(&self.path)?);
         self.inspect();
         self.lost.is_torn = false;
         self.redirect_streams().context("redirecting stdout and stderr to the log file")
@@ -109,7 +128,7 @@ impl LogFile {
 
     /// Reads type, size and age of the open file.
     fn inspect(&mut self) {
-        let metadata = self.file.metadata().ok();
+        let metadata = self.stream.metadata();
         self.size = metadata.as_ref().map_or(0, Metadata::len);
         self.is_regular = metadata.as_ref().is_some_and(Metadata::is_file);
         let written = metadata.and_then(|metadata| metadata.modified().ok());
@@ -120,7 +139,7 @@ impl LogFile {
     fn append(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut written = 0;
         while written < bytes.len() {
-            match self.file.write(&bytes[written..]) {
+            match self.stream.write(&bytes[written..]) {
                 Ok(0) => return Err(self.torn(bytes, written, io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
                     written += count;
@@ -146,7 +165,7 @@ impl LogFile {
     fn rotate(&mut self) -> Result<()> {
         // Another process that writes to the file may have rotated it already.
         let is_ours = fs::metadata(&self.path).is_ok_and(|there| {
-            self.file.metadata().is_ok_and(|ours| (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
+            self.stream.metadata().is_some_and(|ours| (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
         });
         if is_ours {
             for number in (1..self.keep).rev().filter(|number| self.rotated_path(*number).exists()) {
@@ -168,11 +187,35 @@ impl LogFile {
     }
 
     fn redirect_streams(&self) -> io::Result<()> {
-        if self.streams {
-            rustix::stdio::dup2_stdout(&self.file)?;
-            rustix::stdio::dup2_stderr(&self.file)?;
+        if let (true, Stream::File(file)) = (self.streams, &self.stream) {
+            rustix::stdio::dup2_stdout(file)?;
+            rustix::stdio::dup2_stderr(file)?;
         }
         Ok(())
+    }
+}
+
+impl Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Stderr => io::stderr().write(bytes),
+        }
+    }
+
+    fn metadata(&self) -> Option<Metadata> {
+        match self {
+            Self::File(file) => file.metadata().ok(),
+            Self::Stderr => None,
+        }
+    }
+
+    /// Why lines are lost that came faster than they were written.
+    fn slowness(&self) -> &'static str {
+        match self {
+            Self::File(_) => "the disk is too slow",
+            Self::Stderr => "nobody has read them in time",
+        }
     }
 }
 
@@ -193,15 +236,16 @@ fn count_lines(text: &[u8]) -> u64 {
 /// writers.
 fn open(path: &Path) -> Result<File> {
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)
+        files::create_folder(directory)
             .with_context(|| format!("creating the directory of the log file {}", path.display()))?;
     }
-    let file = OpenOptions::new().append(true).create(true).open(path);
+    let file = files::private().append(true).open(path);
     file.with_context(|| format!("opening the log file {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::time::Duration;
 
     use super::*;
@@ -320,11 +364,13 @@ mod tests {
     fn lost_lines_are_counted_and_logged_once_there_is_room() {
         let folder = Folder::new("full");
         let mut file = folder.file(Rotation::None, 7);
-        let fine =
-            std::mem::replace(&mut file.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let fine = std::mem::replace(
+            &mut file.stream,
+            Stream::File(OpenOptions::new().write(true).open("/dev/full").unwrap()),
+        );
         write(&mut file, "one\ntwo\n", SystemTime::now());
         write(&mut file, "three\n", SystemTime::now());
-        file.file = fine;
+        file.stream = fine;
         write(&mut file, "four\n", SystemTime::now());
         write(&mut file, "five\n", SystemTime::now());
         let text = folder.read("server.log");

@@ -1,7 +1,6 @@
 //! Log lines of ended tasks, formatted in batches.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -15,8 +14,7 @@ static OUTCOMES: OnceLock<OutcomeLines> = OnceLock::new();
 /// The log of ended tasks.
 pub struct OutcomeLines {
     format: Format,
-    /// `None` is stderr.
-    buffer: Option<LogBuffer>,
+    buffer: LogBuffer,
 }
 
 /// A task that has ended.
@@ -36,7 +34,7 @@ pub fn outcomes() -> Option<&'static OutcomeLines> {
     OUTCOMES.get()
 }
 
-pub(super) fn log_outcomes(format: Format, buffer: Option<LogBuffer>) {
+pub(super) fn log_outcomes(format: Format, buffer: LogBuffer) {
     // Logging starts once: the first call wins.
     let _ = OUTCOMES.set(OutcomeLines { format, buffer });
 }
@@ -53,13 +51,7 @@ impl OutcomeLines {
             };
             line.expect("writing to a string cannot fail");
         }
-        match &self.buffer {
-            Some(buffer) => buffer.add(lines.as_bytes()),
-            None => {
-                // A closed stderr loses lines, and there is nowhere to report it.
-                let _ = io::stderr().write_all(lines.as_bytes());
-            }
-        }
+        self.buffer.add(lines.as_bytes());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +26,7 @@ pub struct PanicReport {
     pub backtrace: Option<String>,
 }
 
-/// Logs every panic from now on as an error, instead of printing it to stderr.
+/// Logs every panic from now on as an error, instead of printing it to stderr, as long as errors are logged.
 pub fn log_panics() {
     IS_LOGGING.store(true, Ordering::Relaxed);
     install();
@@ -42,11 +42,18 @@ pub fn capture_panics<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Takes the report of the panic that this thread has just caught with `payload`.
-pub fn take_panic(payload: &dyn Any) -> PanicReport {
+/// Takes the report of the panic that this thread has just caught with `payload`, which is dropped; a panic
+/// of that drop goes no further.
+pub fn take_panic(payload: Box<dyn Any + Send>) -> PanicReport {
     // Without the hook there is none.
-    let report = || PanicReport { place: None, message: message(payload).to_owned(), backtrace: None };
-    LAST.take().unwrap_or_else(report)
+    let report = || PanicReport { place: None, message: message(&*payload).to_owned(), backtrace: None };
+    let report = LAST.take().unwrap_or_else(report);
+    if let Err(another) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        LAST.take();
+        // Its drop may panic again.
+        std::mem::forget(another);
+    }
+    report
 }
 
 /// Restores the state from before a call, also after a panic.
@@ -65,7 +72,7 @@ fn install() {
         panic::set_hook(Box::new(move |info| {
             let report = PanicReport::new(info, IS_CAPTURING.get());
             if !IS_CAPTURING.get() {
-                if IS_LOGGING.load(Ordering::Relaxed) {
+                if is_logged() {
                     let place = report.place.as_deref().unwrap_or("an unknown place");
                     tracing::error!("panic at {place}: {}", report.message);
                 } else {
@@ -75,6 +82,11 @@ fn install() {
             LAST.set(Some(report));
         }));
     });
+}
+
+/// Whether a panic is logged now: without a log, as in a test, it is printed.
+fn is_logged() -> bool {
+    IS_LOGGING.load(Ordering::Relaxed) && tracing::enabled!(tracing::Level::ERROR)
 }
 
 impl PanicReport {
@@ -92,4 +104,34 @@ impl PanicReport {
 fn message(payload: &dyn Any) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Level, Logging};
+
+    #[test]
+    fn panic_is_logged_only_while_errors_are() {
+        log_panics();
+        let is_logged_at = |level| {
+            let subscriber = Logging { level, ..Logging::default() }.subscriber(std::io::sink);
+            tracing::subscriber::with_default(subscriber, is_logged)
+        };
+        assert!(!is_logged() && is_logged_at(Level::Error) && !is_logged_at(Level::Off));
+    }
+
+    #[test]
+    fn take_panic_survives_a_payload_that_panics() {
+        struct Nested(u8);
+        impl Drop for Nested {
+            fn drop(&mut self) {
+                if let Some(rest) = self.0.checked_sub(1) {
+                    panic::panic_any(Self(rest));
+                }
+            }
+        }
+        let payload = panic::catch_unwind(|| panic::panic_any(Nested(2))).unwrap_err();
+        assert_eq!(take_panic(payload).message, "no message");
+    }
 }

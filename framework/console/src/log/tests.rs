@@ -1,6 +1,6 @@
 //! Tests of the formats and levels of the log.
 
-use std::io::Write;
+use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fmt, thread};

@@ -53,10 +53,12 @@ impl<W: Write> Write for EscapeControl<W> {
     }
 }
 
-/// Whether a terminal acts on the character instead of showing it.
-fn is_control(character: char) -> bool {
+/// Whether a terminal acts on the character instead of showing it, or other characters are shown in another
+/// order because of it.
+pub(super) fn is_control(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

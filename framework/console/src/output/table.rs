@@ -2,21 +2,29 @@
 
 use std::borrow::Cow;
 
-use super::escape_control;
+use super::text::{cut, width};
+use super::{Paint, escape_control};
 
 const GAP: &str = "  ";
+/// The width that a column of text keeps in a narrow terminal.
+const MIN_WIDTH: usize = 12;
 
-/// Formats the lines of a table, the headings first.
+/// Formats the lines of a table, the headings first. In a terminal that is too narrow, long texts are cut; if
+/// that is not enough, each row becomes a block of named values.
 pub(super) fn lines<const N: usize>(
     headings: [&str; N],
     rows: &[[String; N]],
-    heading: anstyle::Style,
+    heading: Paint,
+    width: Option<usize>,
 ) -> Vec<String> {
     // A cell comes from anywhere: a line end or an escape sequence in it must not break the table.
     let rows: Vec<[Cow<str>; N]> =
         rows.iter().map(|row| row.each_ref().map(|cell| escape_control(cell))).collect();
-    let columns: [Column; N] =
+    let mut columns: [Column; N] =
         std::array::from_fn(|index| Column::of(headings[index], rows.iter().map(|row| &*row[index])));
+    if width.is_some_and(|width| !shrink(&mut columns, width)) {
+        return blocks(headings, &rows, heading);
+    }
     let head = format!("{heading}{}{heading:#}", join(&columns, headings));
     std::iter::once(head)
         .chain(rows.iter().map(|row| join(&columns, row.each_ref().map(|cell| &**cell))))
@@ -25,22 +33,38 @@ pub(super) fn lines<const N: usize>(
 
 struct Column {
     width: usize,
+    /// The width below which it is not cut.
+    least: usize,
     numeric: bool,
 }
 
 impl Column {
     fn of<'a>(heading: &str, cells: impl Iterator<Item = &'a str>) -> Self {
-        let mut column = Self { width: width(heading), numeric: false };
+        let mut column = Self { width: width(heading), least: 0, numeric: false };
         for (index, cell) in cells.enumerate() {
             column.width = column.width.max(width(cell));
             column.numeric = (index == 0 || column.numeric) && cell.parse::<f64>().is_ok();
         }
-        column
+        let least = if column.numeric { column.width } else { width(heading).max(MIN_WIDTH) };
+        Self { least: least.min(column.width), ..column }
     }
 
     fn padding(&self, cell: &str) -> String {
-        " ".repeat(self.width - width(cell))
+        " ".repeat(self.width.saturating_sub(width(cell)))
     }
+}
+
+/// Makes the widest columns narrower until the table fits; `false` if it does not.
+fn shrink(columns: &mut [Column], width: usize) -> bool {
+    let total = |columns: &[Column]| {
+        columns.iter().map(|column| column.width).sum::<usize>() + GAP.len() * (columns.len().max(1) - 1)
+    };
+    while total(columns) > width {
+        let wide = columns.iter_mut().filter(|column| column.width > column.least);
+        let Some(widest) = wide.max_by_key(|column| column.width) else { return false };
+        widest.width -= 1;
+    }
+    true
 }
 
 fn join<const N: usize>(columns: &[Column; N], cells: [&str; N]) -> String {
@@ -49,21 +73,38 @@ fn join<const N: usize>(columns: &[Column; N], cells: [&str; N]) -> String {
         if !line.is_empty() {
             line.push_str(GAP);
         }
-        let padding = column.padding(cell);
-        line.push_str(&if column.numeric { padding + cell } else { cell.to_owned() + &padding });
+        let cell = cut(cell, column.width);
+        let padding = column.padding(&cell);
+        line.push_str(&if column.numeric { padding + &cell } else { cell.into_owned() + &padding });
     }
     line.truncate(line.trim_end().len());
     line
 }
 
-/// The number of columns that `text` takes on a terminal.
-fn width(text: &str) -> usize {
-    unicode_width::UnicodeWidthStr::width(text)
+/// A block for each row: its values that are there, each behind its heading.
+fn blocks<const N: usize>(headings: [&str; N], rows: &[[Cow<str>; N]], heading: Paint) -> Vec<String> {
+    let names = headings.iter().map(|name| width(name)).max().unwrap_or_default();
+    let line = |(name, value): (&str, &Cow<str>)| {
+        let padding = " ".repeat(names - width(name));
+        format!("{heading}{name}{heading:#}{padding}{GAP}{value}")
+    };
+    let block = |row: &[Cow<str>; N]| {
+        let values = headings.into_iter().zip(row).filter(|(_, value)| !value.is_empty());
+        values.map(line).collect::<Vec<_>>()
+    };
+    let mut lines = Vec::new();
+    for row in rows {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.extend(block(row));
+    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::output::{ColorChoice, Output, Verbosity};
+    use crate::output::{ColorChoice, Output, Paint, Style, Verbosity};
 
     fn table<const N: usize>(headings: [&str; N], rows: &[[&str; N]]) -> String {
         let mut output = Output::captured(Verbosity::Normal, ColorChoice::Never);
@@ -83,6 +124,28 @@ mod tests {
     #[test]
     fn table_counts_a_wide_character_as_two_columns() {
         assert_eq!(table(["a", "b"], &[["队列", "x"], ["q", "y"]]), "a     b\n队列  x\nq     y\n");
+    }
+
+    fn narrow<const N: usize>(headings: [&str; N], row: [&str; N], width: usize) -> Vec<String> {
+        super::lines(headings, &[row.map(str::to_owned)], Paint(Style::Heading), Some(width)).split_off(1)
+    }
+
+    #[test]
+    fn table_cuts_long_texts_to_the_width_of_the_terminal() {
+        let row = ["1", "a task with a long name", "an even longer text of it"];
+        assert_eq!(
+            narrow(["id", "name", "text"], row, 40),
+            [" 1  a task with a lo\u{2026}  an even longer t\u{2026}"]
+        );
+        assert_eq!(super::cut("\u{961f}\u{5217}\u{961f}", 5), "\u{961f}\u{5217}\u{2026}");
+    }
+
+    #[test]
+    fn table_becomes_blocks_where_it_cannot_fit() {
+        let row = ["1", "a task with a long name", "", "an even longer text of it"];
+        let lines = narrow(["id", "name", "state", "text"], row, 20);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].ends_with("an even longer text of it"), "{lines:?}");
     }
 
     #[test]

@@ -102,9 +102,14 @@ fn cron(option: &ParseNestedMeta) -> Result<LitStr> {
     Ok(literal)
 }
 
-/// Whether the numbers and names of a field are valid; steps (`/2`) and counts (`#2`) are ignored.
+/// Whether the numbers, names and steps of a field are valid; counts (`#2`) are ignored.
 fn is_valid_field(field: &str, numbers: &std::ops::RangeInclusive<u32>, names: &str) -> bool {
+    let count = numbers.end() - numbers.start() + 1;
     field.split(',').all(|part| {
+        let step = part.split_once('/').map(|(_, step)| step.parse::<u32>());
+        if step.is_some_and(|step| step.is_ok_and(|step| step > count)) {
+            return false;
+        }
         let part = part.split(['/', '#']).next().unwrap_or_default().trim_start_matches('+');
         part.split('-').all(|end| {
             let end = end.to_ascii_lowercase();
@@ -165,6 +170,7 @@ mod tests {
                 && fits(5, "5L")
                 && fits(5, "7")
         );
+        assert!(fits(5, "fri-mon") && fits(1, "*/60") && !fits(1, "*/61") && !fits(2, "0-23/25"));
         assert!(!fits(1, "60") && !fits(3, "0") && !fits(4, "mon") && !fits(5, "mon-fry") && !fits(2, ""));
     }
 }

@@ -8,7 +8,7 @@ use syn::{Attribute, Error, Ident, LitInt, LitStr, Result, Token};
 
 use super::cron_spec::CronSpec;
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "name",
     "queue",
     "priority",
@@ -17,11 +17,16 @@ const KNOWN: [&str; 12] = [
     "backoff",
     "blocking",
     "concurrency",
+    "retention",
     "cron",
     "timezone",
     "missed",
     "overlap",
 ];
+
+/// The bounds of requests, which hold for functions as well.
+const ATTEMPTS_MAX: u32 = 1_000_000;
+const BACKOFF_MAX: Duration = Duration::from_secs(49 * 24 * 60 * 60);
 
 /// The options in `#[task(..)]`; `None` is the default.
 pub(super) struct Options {
@@ -33,6 +38,7 @@ pub(super) struct Options {
     pub(super) backoff: Option<Duration>,
     pub(super) blocking: bool,
     pub(super) concurrency: Option<u32>,
+    pub(super) retention: Option<Duration>,
     pub(super) cron: CronSpec,
 }
 
@@ -48,6 +54,7 @@ impl Options {
             backoff: None,
             blocking: false,
             concurrency: None,
+            retention: None,
             cron: CronSpec::default(),
         };
         let mut seen = Vec::new();
@@ -79,12 +86,13 @@ impl Options {
             Some("attempts") => {
                 self.attempts = Some(integer(
                     option,
-                    1..=u32::MAX,
-                    "attempts must be 1 or more, the first attempt included",
+                    1..=ATTEMPTS_MAX,
+                    "attempts must be 1 to 1000000, the first attempt included",
                 )?);
             }
             Some("timeout") => self.timeout = Some(duration(option, "timeout")?),
-            Some("backoff") => self.backoff = Some(duration(option, "backoff")?),
+            Some("backoff") => self.backoff = Some(backoff(option)?),
+            Some("retention") => self.retention = Some(duration(option, "retention")?),
             Some("concurrency") => {
                 let rule = "concurrency must be 1 or more: the number of tasks of one concurrency_key that run at once";
                 self.concurrency = Some(integer(option, 1..=u32::MAX, rule)?);
@@ -142,6 +150,13 @@ where
     let literal: LitInt = option.value()?.parse().map_err(|error| Error::new(error.span(), rule))?;
     let number = literal.base10_parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| Error::new(literal.span(), rule))
+}
+
+fn backoff(option: &ParseNestedMeta) -> Result<Duration> {
+    match duration(option, "backoff")? {
+        pause if pause > BACKOFF_MAX => Err(option.error("backoff must be at most 49 days")),
+        pause => Ok(pause),
+    }
 }
 
 fn duration(option: &ParseNestedMeta, name: &str) -> Result<Duration> {

@@ -28,12 +28,63 @@ fn task_with_null_as_function_means_the_default() {
 
 #[test]
 fn message_without_function_is_data_whatever_its_other_fields_hold() {
-    let lines =
-        ["hello", "", "{", "{}", "[1]", r#"{"priority":"high","to":"x","id":{}}"#, "\u{0}\u{ff}", "??"];
-    for line in lines {
+    for line in [
+        "hello",
+        "{",
+        "{}",
+        "[12:00] [info] started",
+        r#"{"to":"the function: x"#,
+        r#"{"priority":"high","to":"x","id":{}}"#,
+        "\u{0}\u{ff}",
+        "??",
+    ] {
         assert!(matches!(Message::parse(line.as_bytes()), Ok(Message::Data(_))), "{line:?}");
     }
-    assert!(matches!(Message::parse(b"{\"function\":\"\xff\"}"), Ok(Message::Data(_))));
+}
+
+#[test]
+fn message_of_white_space_is_empty() {
+    for line in ["", " \t\r", "\u{feff}"] {
+        assert!(matches!(Message::parse(line.as_bytes()), Ok(Message::Empty)), "{line:?}");
+    }
+}
+
+#[test]
+fn byte_order_mark_is_no_part_of_the_message() {
+    assert_eq!(task("\u{feff}{\"function\":\"f\"}").function.as_deref(), Some("f"));
+    assert!(matches!(Message::parse(b"\xef\xbb\xbfhello"), Ok(Message::Data(b"hello"))));
+}
+
+#[test]
+fn broken_request_is_refused_with_the_place_where_it_breaks() {
+    for (line, place) in [
+        (&b"{\"function\":\"send_mail\",\"args\":{\"to\":\"x\",}}"[..], "line 1 column 42"),
+        (b"{\"function\":\"\xff\"}", "line 1 column 1"),
+        (b"{\"function\":\"f\"} {\"function\":\"f\"}", "trailing characters at line 1 column 18"),
+        (b"{\"a\":1, \"command\" : ", "EOF"),
+        (b"{'function':'f'}", "column 2"),
+        (b"{function:f}", "column 2"),
+        (b"[{\"function\":\"f\"},", "EOF"),
+        (b"[1, 2]", "not an array"),
+        (b"[]", "not an array"),
+        (b"\xff\xfe{\0\"\0", "UTF-16"),
+        (b"\xfe\xff\0{\0\"", "UTF-16"),
+    ] {
+        let refusal = Message::parse(line).expect_err("it is refused").refusal;
+        assert_eq!(refusal.code, ErrorCode::BadRequest);
+        assert!(refusal.message.contains(place), "{refusal}");
+    }
+}
+
+#[test]
+fn id_is_bounded_and_not_repeated_beyond_its_bound() {
+    let request = |name: &str, length| format!(r#"{{"{name}":"f","id":"{}"}}"#, "x".repeat(length));
+    for name in ["function", "command"] {
+        assert!(Message::parse(request(name, 254).as_bytes()).is_ok(), "with its quotes 256 bytes");
+        let line = request(name, 255);
+        let refused = Message::parse(line.as_bytes()).expect_err("it is refused");
+        assert!(refused.refusal.message.contains("256 bytes") && refused.id.is_none(), "{refused:?}");
+    }
 }
 
 #[test]
@@ -91,10 +142,15 @@ fn parse_names_the_field_with_a_wrong_value() {
         (r#"{"function":"f","delay":1,"at":"2026-12-01T09:00:00Z"}"#, "not both"),
         (r#"{"function":"f","at":"2026-12-01T09:00:00"}"#, "\"at\""),
         (r#"{"function":"f","at":1796086800000}"#, "\"at\""),
+        (r#"{"function":"f","at":"9999-12-31T00:00:00Z"}"#, "before 9999-12-30T22:00:00Z"),
+        (r#"{"function":"f","expires":"9999-12-31T00:00:00-08:00"}"#, "before 9999-12-30T22:00:00Z"),
+        (r#"{"function":"f","at":"2026-02-30T00:00:00Z"}"#, "with its offset"),
         (r#"{"function":"f","expires":"soon"}"#, "\"expires\""),
         (r#"{"function":"f","key":""}"#, "\"key\""),
         (r#"{"function":"f","concurrency_key":5}"#, "\"concurrency_key\""),
         (r#"{"function":"f","backoff":-1}"#, "\"backoff\""),
+        (r#"{"function":"f","backoff":"50days"}"#, "\"backoff\" must be at most 49 days"),
+        (r#"{"function":"f","attempts":4294967295}"#, "from 1 to 1000000"),
         (r#"{"function":"f","batch":-1}"#, "\"batch\""),
         (r#"{"function":"f","then":[1]}"#, "\"then\""),
         (r#"{"function":"f","reply":"maybe"}"#, "\"reply\""),
@@ -112,6 +168,8 @@ fn parse_bounds_keys_and_chains() {
     let key = |length| format!(r#"{{"function":"f","key":"{}"}}"#, "k".repeat(length));
     assert_eq!(task(&key(256)).extra.unwrap().key.unwrap().len(), 256);
     assert!(refused(&key(257)).message.contains("1 to 256 bytes"));
+    let internal = r#"{"function":"f","concurrency_key":"\u0000quarantine"}"#;
+    assert!(refused(internal).message.contains("without control characters"));
     let then = |count| format!(r#"{{"function":"f","then":[{}]}}"#, vec!["\"g\""; count].join(","));
     assert_eq!(task(&then(16)).extra.unwrap().then.len(), 16);
     assert!(refused(&then(17)).message.contains("up to 16"));

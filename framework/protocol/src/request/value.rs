@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use framework_console::config::duration;
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -18,8 +19,14 @@ const THEN_MAX: usize = 16;
 /// The longest time span: a century. Beyond it a time is a mistake, and would overflow elsewhere.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
+/// The longest backoff.
+const BACKOFF_MAX: Duration = Duration::from_secs(49 * 24 * 60 * 60);
+
 const SPAN: &str = "seconds, or a text such as \"90s\" or \"1h 30m\", and at most 100 years";
 const MOMENT: &str = "a date and time with its offset, such as \"2026-12-01T09:00:00+08:00\"";
+
+/// The range of moments that are represented, whatever their offset.
+const RANGE: &str = "before 9999-12-30T22:00:00Z, and not before -9999-01-02T01:59:59Z";
 
 /// A time span from now on, or a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +79,16 @@ pub(super) fn text<'a>(
     Ok(read::<TextValue<'a>>(name, expected, value)?.map(|text| text.0))
 }
 
-/// A key: not empty, and bounded, for the store remembers it.
+/// A key: not empty, and bounded, for the store remembers it. Files and terminals have trouble with control
+/// characters.
 pub(super) fn key<'a>(
     name: &str,
     value: Option<impl FieldValue<'a>>,
 ) -> Result<Option<Cow<'a, str>>, RequestError> {
-    let expected = "a string of 1 to 256 bytes";
+    let expected = "a string of 1 to 256 bytes without control characters";
+    let is_key = |key: &str| (1..=KEY_MAX).contains(&key.len()) && !key.contains(char::is_control);
     match text(name, expected, value)? {
-        Some(key) if key.is_empty() || key.len() > KEY_MAX => Err(must_be(name, expected)),
+        Some(key) if !is_key(&key) => Err(must_be(name, expected)),
         key => Ok(key),
     }
 }
@@ -130,13 +139,21 @@ pub(super) fn span<'a>(
     span.duration().map(Some).ok_or_else(|| must_be(name, SPAN))
 }
 
+/// A pause that doubles: it is kept in milliseconds, in a small number.
+pub(super) fn backoff<'a>(value: Option<impl FieldValue<'a>>) -> Result<Option<Duration>, RequestError> {
+    match span("backoff", value)? {
+        Some(pause) if pause > BACKOFF_MAX => Err(must_be("backoff", "at most 49 days")),
+        pause => Ok(pause),
+    }
+}
+
 /// A point in time, in milliseconds since 1970.
 pub(super) fn moment<'a>(
     name: &str,
     value: Option<impl FieldValue<'a>>,
 ) -> Result<Option<u64>, RequestError> {
     let Some(text) = text(name, MOMENT, value)? else { return Ok(None) };
-    milliseconds(&text).map(Some).ok_or_else(|| must_be(name, MOMENT))
+    milliseconds(&text).map(Some).ok_or_else(|| no_moment(name, &text, MOMENT))
 }
 
 /// A time span, or a point in time.
@@ -154,7 +171,17 @@ pub(super) fn when<'a>(
         Span::Seconds(_) => None,
     };
     let when = moment.map(TimeSpec::At).or_else(|| span.duration().map(TimeSpec::After));
-    when.map(Some).ok_or_else(|| must_be(name, &expected))
+    when.map(Some).ok_or_else(|| match &span {
+        Span::Text(text) => no_moment(name, text, &expected),
+        Span::Seconds(_) => must_be(name, &expected),
+    })
+}
+
+/// The error for a text that is no moment, or one beyond those that can be represented.
+fn no_moment(name: &str, text: &str, expected: &str) -> RequestError {
+    let is_date =
+        Pieces::parse(text).is_ok_and(|pieces| pieces.time().is_some() && pieces.offset().is_some());
+    must_be(name, if is_date { RANGE } else { expected })
 }
 
 /// A time before 1970 counts as 1970: both are in the past.

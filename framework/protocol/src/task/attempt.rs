@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use framework_console::config::Config;
@@ -102,6 +103,11 @@ impl Attempt {
         &self.task.new.args
     }
 
+    /// The longest that the attempt may take; `None` is for ever.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.task.new.timeout
+    }
+
     /// The program's configuration.
     pub fn config(&self) -> &Config {
         &self.context.config
@@ -111,14 +117,14 @@ impl Attempt {
     /// [`TEXT_MAX`](super::TEXT_MAX) bytes. The last one is kept with the task; clients that watch it get
     /// each.
     pub fn progress(&self, percent: f64, text: impl fmt::Display) {
-        let progress = self.task.update_progress(|log| log.progress(percent, &text.to_string()).clone());
+        let progress = self.task.report_progress(percent, &text.to_string());
         self.context.sink.progress(self.id(), &progress);
     }
 
     /// Adds a line to the task's log, cut at [`TEXT_MAX`](super::TEXT_MAX) bytes. The last
     /// [`LINES_MAX`](super::LINES_MAX) are kept with the task; clients that watch it get each.
     pub fn log(&self, text: impl fmt::Display) {
-        let line = self.task.update_progress(|log| log.line(self.number, &text.to_string()).clone());
+        let line = self.task.report_line(self.number, &text.to_string());
         self.context.sink.line(self.id(), &line);
     }
 

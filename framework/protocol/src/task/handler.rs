@@ -1,22 +1,17 @@
-//! The code registered under a name that runs tasks, and the registry of all of it.
+//! The code registered under a name that runs tasks.
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use anyhow::{Result, bail};
-use bytes::Bytes;
-use framework_console::log::with_task;
+use framework_console::log::{take_panic, with_task};
 use futures_util::future::BoxFuture;
-use rustc_hash::FxHashMap;
 use schemars::Schema;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error};
 
 use super::attempt::Attempt;
-use super::new_task::NewTask;
 use super::outcome::{Outcome, Retry};
-use super::panic::caught;
 use super::task_type::{Handle, HandleBlocking, Task, TaskOptions};
-use crate::error::{ErrorCode, RequestError};
+use crate::error::RequestError;
 
 /// A registered handler: `#[derive(Task)]` submits one per task.
 #[derive(Debug)]
@@ -26,9 +21,34 @@ pub struct Handler {
     pub package: &'static str,
     pub file: &'static str,
     pub line: u32,
-    check: fn(&[u8]) -> serde_json::Result<()>,
-    start: for<'a> fn(&'a Attempt) -> BoxFuture<'a, Outcome>,
-    schema: fn() -> Schema,
+    code: Code,
+}
+
+/// How the tasks of a handler are checked and run.
+#[derive(Debug, Clone, Copy)]
+enum Code {
+    /// By a type of this program.
+    Compiled {
+        check: fn(&[u8]) -> serde_json::Result<()>,
+        start: for<'a> fn(&'a Attempt) -> BoxFuture<'a, Outcome>,
+        schema: fn() -> Schema,
+    },
+    Declared(&'static dyn DeclaredCode),
+}
+
+/// A function that is declared in the settings, and no type of this program.
+pub trait DeclaredCode: Debug + Send + Sync {
+    /// Checks that `args` fit the function.
+    ///
+    /// # Errors
+    /// What does not fit, and where.
+    fn check(&self, args: &[u8]) -> Result<(), RequestError>;
+
+    /// The JSON Schema of the arguments.
+    fn schema(&self) -> Schema;
+
+    /// Runs one attempt. What it has started ends when the future is dropped.
+    fn start<'a>(&'static self, attempt: &'a Attempt) -> BoxFuture<'a, Outcome>;
 }
 
 inventory::collect!(Handler);
@@ -51,14 +71,29 @@ impl Handler {
         start: for<'a> fn(&'a Attempt) -> BoxFuture<'a, Outcome>,
     ) -> Self {
         let check = decodes::<T>;
-        Self { name: T::NAME, options: T::OPTIONS, package, file, line, check, start, schema: T::schema }
+        let code = Code::Compiled { check, start, schema: T::schema };
+        Self { name: T::NAME, options: T::OPTIONS, package, file, line, code }
+    }
+
+    /// The handler of a function that is declared at this line of a file of settings.
+    pub const fn declared(
+        name: &'static str,
+        options: TaskOptions,
+        file: &'static str,
+        line: u32,
+        code: &'static dyn DeclaredCode,
+    ) -> Self {
+        Self { name, options, package: "", file, line, code: Code::Declared(code) }
     }
 
     /// The JSON Schema (draft 2020-12) of the arguments, as a client writes them. It is made anew each time.
     ///
     /// `x-aliases` of a property lists further names that it is read by.
     pub fn schema(&self) -> Schema {
-        (self.schema)()
+        match self.code {
+            Code::Compiled { schema, .. } => schema(),
+            Code::Declared(code) => code.schema(),
+        }
     }
 
     /// Checks that `args` fit the handler's type. They are decoded again when the handler runs: what is kept
@@ -67,7 +102,12 @@ impl Handler {
     /// # Errors
     /// The error names the field, and the near one where a name was misspelled.
     pub fn check(&self, args: &[u8]) -> Result<(), RequestError> {
-        self.decode(args).map_err(|error| RequestError::bad_arguments(self.name, &error))
+        match self.code {
+            Code::Compiled { check, .. } => {
+                check(args).map_err(|error| RequestError::bad_arguments(self.name, &error))
+            }
+            Code::Declared(code) => code.check(args),
+        }
     }
 
     /// Does the same as [`Handler::check`], with the decoder's own error.
@@ -75,20 +115,44 @@ impl Handler {
     /// # Errors
     /// The error has the line and the column in `args`.
     pub fn decode(&self, args: &[u8]) -> serde_json::Result<()> {
-        (self.check)(args)
+        match self.code {
+            Code::Compiled { check, .. } => check(args),
+            Code::Declared(code) => {
+                code.check(args).map_err(|error| serde_json::Error::custom(error.message))
+            }
+        }
     }
 
     pub(super) fn start<'a>(&self, attempt: &'a Attempt) -> BoxFuture<'a, Outcome> {
-        (self.start)(attempt)
+        match self.code {
+            Code::Compiled { start, .. } => start(attempt),
+            Code::Declared(code) => code.start(attempt),
+        }
     }
 }
 
+/// A type may have code of its own to read and to drop its values, which is no reason to end a connection.
 fn decodes<T: DeserializeOwned>(args: &[u8]) -> serde_json::Result<()> {
-    serde_json::from_slice::<T>(args).map(drop)
+    let decode = AssertUnwindSafe(|| from_args::<T>(args).map(drop));
+    let panicked = |payload| Err(serde_json::Error::custom(take_panic(payload).message));
+    catch_unwind(decode).unwrap_or_else(panicked)
+}
+
+/// Decodes arguments. No arguments are `null` or `{}`: a type that takes one of them is given it for the
+/// other, as a unit struct, and a struct whose fields all have defaults.
+fn from_args<T: DeserializeOwned>(args: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(args).or_else(|error| {
+        let other: &[u8] = match args.trim_ascii() {
+            b"null" => b"{}",
+            [b'{', inner @ .., b'}'] if inner.trim_ascii().is_empty() => b"null",
+            _ => return Err(error),
+        };
+        serde_json::from_slice(other).map_err(|_| error)
+    })
 }
 
 fn decode<T: Task>(attempt: &Attempt) -> Result<T, Outcome> {
-    serde_json::from_slice(attempt.args()).map_err(|error| {
+    from_args(attempt.args()).map_err(|error| {
         Outcome::failed(RequestError::bad_arguments(T::NAME, &error).to_string(), Retry::Never)
     })
 }
@@ -114,115 +178,10 @@ fn run_blocking<T: HandleBlocking>(attempt: &Attempt) -> BoxFuture<'_, Outcome> 
         Err(outcome) => outcome,
     };
     // Caught on its own thread, which alone knows where the panic happened.
-    let run = move || with_task(task, || catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(caught));
+    let caught = |run| catch_unwind(AssertUnwindSafe(run)).map_err(take_panic);
+    let run = move || with_task(task, || caught(run).unwrap_or_else(Outcome::panicked));
     Box::pin(async {
         let stopped = || Outcome::failed("The server stopped before the attempt began.", Retry::Backoff);
         tokio::task::spawn_blocking(run).await.unwrap_or_else(|_| stopped())
     })
-}
-
-/// The handlers by name.
-#[derive(Debug, Default)]
-pub struct Handlers {
-    by_name: FxHashMap<&'static str, RegisteredHandler>,
-}
-
-/// A handler with the names that its tasks share.
-#[derive(Debug)]
-pub(super) struct RegisteredHandler {
-    pub(super) handler: &'static Handler,
-    function: Arc<str>,
-    queue: Arc<str>,
-}
-
-impl RegisteredHandler {
-    /// A task with the handler's own options; `args` are not checked.
-    pub(super) fn task(&self, args: Bytes) -> NewTask {
-        NewTask::with_options(self.function.clone(), self.queue.clone(), &self.handler.options, args)
-    }
-}
-
-impl Handlers {
-    /// Every handler that a `#[derive(Task)]` in this program registered.
-    ///
-    /// # Errors
-    /// When two handlers have one name: both places are named.
-    pub fn collect() -> Result<Self> {
-        inventory::iter::<Handler>.into_iter().try_fold(Self::default(), Self::with)
-    }
-
-    /// Adds a handler by hand, where registration before `main` is not to be had.
-    ///
-    /// # Errors
-    /// When its name is taken: both places are named.
-    pub fn with(mut self, handler: &'static Handler) -> Result<Self> {
-        let Handler { name, file, line, .. } = handler;
-        let queue = handler.options.queue;
-        let known = self.by_name.values().find(|other| *other.queue == *queue);
-        let queue = known.map_or_else(|| queue.into(), |other| other.queue.clone());
-        let registered = RegisteredHandler { handler, function: (*name).into(), queue };
-        if let Some(RegisteredHandler { handler: other, .. }) = self.by_name.insert(name, registered) {
-            bail!("two handlers are named \"{name}\": {}:{} and {file}:{line}", other.file, other.line);
-        }
-        Ok(self)
-    }
-
-    /// The handler of a function, if this program contains it.
-    pub fn get(&self, function: &str) -> Option<&'static Handler> {
-        self.by_name.get(function).map(|registered| registered.handler)
-    }
-
-    /// # Errors
-    /// When there is no handler of this name; the error suggests the nearest one.
-    pub fn find(&self, name: &str) -> Result<&'static Handler, RequestError> {
-        self.registered(name).map(|registered| registered.handler)
-    }
-
-    pub(super) fn registered(&self, name: &str) -> Result<&RegisteredHandler, RequestError> {
-        self.by_name.get(name).ok_or_else(|| {
-            RequestError::new(ErrorCode::UnknownFunction, format!("There is no function \"{name}\"."))
-                .suggesting(name, self.by_name.keys().copied())
-        })
-    }
-
-    /// A task of a function with the function's own options, or, if this program does not contain it, with
-    /// [`TaskOptions::DEFAULT`]; `args` are not checked.
-    pub fn task(&self, function: &str, args: Bytes) -> NewTask {
-        match self.by_name.get(function) {
-            Some(registered) => registered.task(args),
-            None => NewTask::without_handler(function, args),
-        }
-    }
-
-    /// # Errors
-    /// When no handler belongs to a queue of this name; the error suggests the nearest one.
-    pub fn queue(&self, name: &str) -> Result<&'static str, RequestError> {
-        self.queues().find(|queue| *queue == name).ok_or_else(|| {
-            RequestError::new(ErrorCode::UnknownQueue, format!("There is no queue \"{name}\"."))
-                .suggesting(name, self.queues())
-        })
-    }
-
-    /// Does the same as [`Handlers::queue`], and gives the name as its tasks share it.
-    pub(super) fn shared_queue(&self, name: &str) -> Result<Arc<str>, RequestError> {
-        match self.by_name.values().find(|registered| *registered.queue == *name) {
-            Some(registered) => Ok(registered.queue.clone()),
-            None => self.queue(name).map(Into::into),
-        }
-    }
-
-    /// The queues of all handlers, and `default`; some of them more than once.
-    pub fn queues(&self) -> impl Iterator<Item = &'static str> {
-        self.by_name
-            .values()
-            .map(|registered| registered.handler.options.queue)
-            .chain([TaskOptions::DEFAULT.queue])
-    }
-
-    /// All handlers in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = &'static Handler> {
-        let mut all: Vec<_> = self.by_name.values().map(|registered| registered.handler).collect();
-        all.sort_by_key(|handler| handler.name);
-        all.into_iter()
-    }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{BatchId, Due, Handler, Handlers, Task, TaskOptions};
 use crate::error::RequestError;
+use crate::one_line::{into_one_line, one_line};
 use crate::request::{ExtraFields, TaskRequest};
 
 /// A task that is checked and complete, but not accepted yet.
@@ -19,7 +20,7 @@ use crate::request::{ExtraFields, TaskRequest};
 pub struct NewTask {
     /// The name of its function.
     pub function: Arc<str>,
-    /// JSON, valid and checked against the handler's type.
+    /// JSON in one line, valid and checked against the handler's type.
     pub args: Bytes,
     pub queue: Arc<str>,
     /// 0 to 9; 9 is taken first.
@@ -30,7 +31,8 @@ pub struct NewTask {
     pub attempts: u32,
     /// The longest an attempt may take; `None` is for ever.
     pub timeout: Option<Duration>,
-    /// The mean pause after the first failed attempt; it doubles with every further one, up to an hour.
+    /// The mean pause after the first failed attempt; it doubles with every further one, up to a bound of the
+    /// server.
     pub backoff_ms: u32,
     /// How many tasks of one `concurrency_key` may run at once, this one among them.
     pub concurrency: u32,
@@ -60,10 +62,11 @@ impl NewTask {
     /// When no handler belongs to `T`, or `task` does not serialize to JSON.
     pub fn of<T: Task>(handlers: &Handlers, task: &T) -> Result<Self, RequestError> {
         let args = serde_json::to_vec(task).map_err(|error| RequestError::bad_arguments(T::NAME, &error))?;
-        Ok(handlers.registered(T::NAME)?.task(args.into()))
+        Ok(handlers.compiled(T::NAME)?.task(into_one_line(args)))
     }
 
-    /// A task from a client's request; `page` is the memory that `request` borrows from.
+    /// A task from a client's request. It owns all that it keeps, so that a task that waits does not hold the
+    /// message it came in.
     ///
     /// # Errors
     /// When the function or the queue is unknown, or the arguments do not fit the handler.
@@ -71,24 +74,22 @@ impl NewTask {
         handlers: &Handlers,
         request: &TaskRequest,
         default_function: Option<&str>,
-        page: &Bytes,
     ) -> Result<Self, RequestError> {
         let name =
             request.function.as_deref().or(default_function).ok_or_else(RequestError::no_default_function)?;
-        let registered = handlers.registered(name)?;
-        let handler = registered.handler;
+        let function = handlers.function(name)?;
         let args = match request.args {
             Some(args) if args.get() != "null" => {
-                handler.check(args.get().as_bytes())?;
-                page.slice_ref(args.get().as_bytes())
+                function.check(args.get().as_bytes())?;
+                one_line(args.get().as_bytes())
             }
             // A struct without fields reads `null`, and one whose fields are all optional `{}`.
-            _ if handler.check(b"null").is_ok() => Bytes::from_static(b"null"),
-            _ => handler.check(b"{}").map(|()| Bytes::from_static(b"{}"))?,
+            _ if function.check(b"null").is_ok() => Bytes::from_static(b"null"),
+            _ => function.check(b"{}").map(|()| Bytes::from_static(b"{}"))?,
         };
-        let mut task = registered.task(args);
+        let mut task = function.task(args);
         if let Some(queue) = &request.queue {
-            task.queue = handlers.shared_queue(queue)?;
+            task.queue = handlers.queue_for(&function, queue)?;
         }
         task.priority = request.priority.unwrap_or(task.priority);
         task.due = request.due.map_or(task.due, Due::from);
@@ -101,14 +102,14 @@ impl NewTask {
         Ok(task)
     }
 
-    /// A task of `function` (usually the configured default) from raw JSON.
+    /// A task of `function` (usually the configured default) from raw JSON, which is copied.
     ///
     /// # Errors
     /// When the function is none or unknown, or `args` is not JSON or does not fit the handler.
     pub fn from_json(handlers: &Handlers, function: Option<&str>, args: Bytes) -> Result<Self, RequestError> {
-        let registered = handlers.registered(function.ok_or_else(RequestError::no_default_function)?)?;
-        registered.handler.check(&args)?;
-        Ok(registered.task(args))
+        let function = handlers.function(function.ok_or_else(RequestError::no_default_function)?)?;
+        function.check(&args)?;
+        Ok(function.task(one_line(&args)))
     }
 
     /// A task of a handler with the handler's own options; `args` are not checked. Those of
@@ -152,6 +153,11 @@ impl NewTask {
         Duration::from_millis(u64::from(self.backoff_ms))
     }
 
+    /// The memory of what its sender chose, in bytes.
+    pub fn memory(&self) -> usize {
+        self.args.len() + self.extra.as_ref().map_or(0, |extra| extra.memory())
+    }
+
     pub fn batch(&self) -> Option<BatchId> {
         self.extra.as_ref()?.batch
     }
@@ -168,9 +174,15 @@ fn whole_ms(pause: Duration) -> u32 {
 }
 
 impl ExtraOptions {
+    fn memory(&self) -> usize {
+        let keys = [&self.key, &self.concurrency_key].into_iter().flatten();
+        let names = self.then.iter().map(|name| size_of::<Box<str>>() + name.len());
+        size_of::<Self>() + keys.map(|key| key.len()).chain(names).sum::<usize>()
+    }
+
     fn from_request(handlers: &Handlers, request: &ExtraFields) -> Result<Box<Self>, RequestError> {
         for function in &request.then {
-            handlers.find(function)?;
+            handlers.function(function)?;
         }
         Ok(Box::new(Self {
             expires: request.expires.map(Due::from),

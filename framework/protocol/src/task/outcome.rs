@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::one_line::into_one_line;
+
 /// The outcome of an attempt.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -67,7 +69,8 @@ fn to_json<T: Serialize>(value: &T) -> serde_json::Result<Bytes> {
             return Ok(Bytes::from_static(b"null"));
         }
     }
-    serde_json::to_vec(value).map(Bytes::from)
+    // A handler may return raw JSON with line ends.
+    serde_json::to_vec(value).map(into_one_line)
 }
 
 impl From<anyhow::Error> for Failure {
@@ -128,6 +131,13 @@ mod tests {
         assert_eq!(failure.retry, Retry::Never);
         let later = retry_after(Duration::from_secs(5), anyhow!("busy"));
         assert_eq!(Failure::from(later).retry, Retry::After(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn outcome_of_raw_json_is_one_line() {
+        let raw = serde_json::value::RawValue::from_string("{\n  \"a\": 1\n}".to_owned()).unwrap();
+        let Outcome::Done(result) = Outcome::from_result(Ok(raw)) else { panic!("it is a result") };
+        assert_eq!(result, "{\"a\":1}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::follow_ups::FollowUps;
-use super::{Due, NewTask, ProgressLog, TaskId};
+use super::{Due, LogLine, NewTask, Progress, ProgressLog, TaskId};
 
 /// An accepted task.
 pub struct TaskRecord {
@@ -159,6 +159,16 @@ impl TaskRecord {
     /// Changes the progress or the log lines.
     pub fn update_progress<T>(&self, change: impl FnOnce(&mut ProgressLog) -> T) -> T {
         change(&mut self.progress_mut().log)
+    }
+
+    /// Notes the progress that the handler reports; see [`Attempt::progress`](super::Attempt::progress).
+    pub fn report_progress(&self, percent: f64, text: &str) -> Progress {
+        self.update_progress(|log| log.progress(percent, text).clone())
+    }
+
+    /// Notes a log line of an attempt; see [`Attempt::log`](super::Attempt::log).
+    pub fn report_line(&self, attempt: u32, text: &str) -> LogLine {
+        self.update_progress(|log| log.line(attempt, text).clone())
     }
 
     pub(super) fn update_follow_ups<T>(&self, change: impl FnOnce(&mut FollowUps) -> T) -> T {

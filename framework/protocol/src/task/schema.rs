@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cron_spec::{MissedRunPolicy, OverlapPolicy};
 use super::handler::Handler;
+use super::task_type::TaskOptions;
 
 /// A function as its clients see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,16 +26,41 @@ pub struct HandlerInfo {
     pub backoff_ms: u64,
     /// How many tasks of one `concurrency_key` may run at once.
     pub concurrency: u32,
+    /// How long ended tasks are kept, if the function has a time of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<u64>,
     /// Whether the handler blocks its thread.
     pub blocking: bool,
     /// The cron settings, if the function runs on a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<CronInfo>,
+    /// The package, the file and the line of its code; empty when workers have registered it.
     pub package: String,
     pub file: String,
     pub line: u32,
+    /// Whether workers have registered it, and its code is not in the server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub registered: bool,
+    /// The workers that run it, if it is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<FunctionWorkers>,
     /// The JSON Schema of its arguments, draft 2020-12.
     pub schema: Schema,
+}
+
+/// The workers outside of the server that run a registered function at the moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FunctionWorkers {
+    pub count: usize,
+    /// The names of the first of them, at most [`FunctionWorkers::NAMES_MAX`].
+    pub names: Vec<String>,
+    /// When one was last there, in milliseconds since 1970; `null` while one is.
+    pub unserved_since_ms: Option<u64>,
+}
+
+impl FunctionWorkers {
+    /// The most names that are listed.
+    pub const NAMES_MAX: usize = 20;
 }
 
 /// The cron settings of a function.
@@ -56,16 +82,28 @@ impl Handler {
 impl HandlerInfo {
     fn of(handler: &Handler) -> Self {
         let options = &handler.options;
-        let schema = handler.schema();
+        let (name, queue) = (handler.name.to_owned(), options.queue.to_owned());
         Self {
-            name: handler.name.to_owned(),
+            package: handler.package.to_owned(),
+            file: handler.file.to_owned(),
+            line: handler.line,
+            registered: false,
+            ..Self::new(name, queue, options, handler.schema())
+        }
+    }
+
+    /// A function whose code is not here.
+    pub(super) fn new(name: String, queue: String, options: &TaskOptions, schema: Schema) -> Self {
+        Self {
+            name,
             description: schema.get("description").and_then(|text| text.as_str()).map(str::to_owned),
-            queue: options.queue.to_owned(),
+            queue,
             priority: options.priority,
             attempts: options.attempts,
             timeout_ms: options.timeout.map(|timeout| timeout.as_millis() as u64),
             backoff_ms: options.backoff.as_millis() as u64,
             concurrency: options.concurrency,
+            retention_ms: options.retention.map(|time| time.as_millis() as u64),
             blocking: options.blocking,
             cron: options.cron.map(|spec| CronInfo {
                 expression: spec.cron.to_owned(),
@@ -73,9 +111,11 @@ impl HandlerInfo {
                 missed: spec.missed,
                 overlap: spec.overlap,
             }),
-            package: handler.package.to_owned(),
-            file: handler.file.to_owned(),
-            line: handler.line,
+            package: String::new(),
+            file: String::new(),
+            line: 0,
+            registered: true,
+            workers: None,
             schema,
         }
     }

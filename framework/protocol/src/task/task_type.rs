@@ -75,6 +75,8 @@ pub struct TaskOptions {
     pub backoff: Duration,
     /// How many tasks of one `concurrency_key` may run at once.
     pub concurrency: u32,
+    /// The time that ended tasks are kept, if it is another one than that of the settings.
+    pub retention: Option<Duration>,
     /// Whether the handler blocks its thread.
     pub blocking: bool,
     /// The schedule of the function, if it has one; its tasks have the arguments `null`, or `{}`.
@@ -83,7 +85,7 @@ pub struct TaskOptions {
 
 impl TaskOptions {
     /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, one at a
-    /// time for each concurrency key, not blocking, without a schedule.
+    /// time for each concurrency key, not blocking, without a retention and a schedule of its own.
     pub const DEFAULT: Self = Self {
         queue: "default",
         priority: 5,
@@ -91,6 +93,7 @@ impl TaskOptions {
         timeout: Some(Duration::from_secs(600)),
         backoff: Duration::from_secs(1),
         concurrency: 1,
+        retention: None,
         blocking: false,
         cron: None,
     };

@@ -26,6 +26,40 @@ pub enum TaskSelector {
     },
 }
 
+/// The id of a change of many tasks, as long as the process lives.
+pub type ChangeId = u64;
+
+/// A change of many tasks that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeInfo {
+    #[serde(rename = "change_id")]
+    pub id: ChangeId,
+    pub kind: ChangeKind,
+    /// The batch whose tasks are changed.
+    #[serde(rename = "batch_id")]
+    pub batch: Option<BatchId>,
+    /// The queue whose tasks are changed; `null` when those of all queues are, or of a batch.
+    pub queue: Option<String>,
+    /// The number of tasks that are changed by now.
+    pub changed: u64,
+    /// The number of tasks to change; `null` when that is not known.
+    pub total: Option<u64>,
+}
+
+/// What a change does to its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    Cancel,
+    Retry,
+    Forget,
+    Flush,
+    /// The tasks of a sealed batch are let run.
+    Release,
+    /// The tasks were not started in time.
+    Expire,
+}
+
 /// The result of an administrative command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -35,6 +69,7 @@ pub enum AdminResult {
     /// The number of tasks that were changed.
     Tasks(u64),
     /// The id of the new batch.
+    #[serde(rename = "batch_id", alias = "batch")]
     Batch(BatchId),
     Done,
 }

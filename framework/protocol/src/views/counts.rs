@@ -36,10 +36,21 @@ pub struct QueueDepth {
     /// Waiting for their time to come, or for their batch to be sealed.
     pub delayed: u64,
     pub running: u64,
-    /// Waiting for a server that contains their function.
+    /// Waiting, and due, although nobody runs their function at the moment.
     #[serde(default)]
     pub parked: u64,
     /// Whether it is paused: none of its tasks starts.
     #[serde(default)]
     pub paused: bool,
+}
+
+impl QueueDepth {
+    /// Adds the counts of another part of the queue.
+    pub fn add(&mut self, other: &Self) {
+        self.waiting += other.waiting;
+        self.delayed += other.delayed;
+        self.running += other.running;
+        self.parked += other.parked;
+        self.paused |= other.paused;
+    }
 }

@@ -64,6 +64,7 @@ impl Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionInfo {
     /// 1 for the first connection of this server, and rising.
+    #[serde(rename = "connection_id", alias = "id")]
     pub id: u64,
     /// `127.0.0.1:54321`, or `unix (process 123)`.
     pub peer: String,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::{Ledger, QueueDepth};
 use super::listeners::ListenAddress;
+use super::workers::{ProgramInfo, UnservedFunction};
 use crate::reply::Durability;
 
 /// The report of `{"command":"status"}`, and of `task:status --json`.
@@ -15,6 +16,9 @@ pub struct ServerStatus {
     pub version: String,
     pub pid: u32,
     pub uptime_ms: u64,
+    /// The server is stopping: running tasks may finish, and nothing more is accepted.
+    #[serde(default)]
+    pub stopping: bool,
     /// The listeners of the server.
     pub addresses: Vec<ListenAddress>,
     /// The name of the store, such as `memory`.
@@ -23,6 +27,9 @@ pub struct ServerStatus {
     pub durability: Durability,
     /// The reason why nothing is accepted at present; `null` when the storage works.
     pub storage_error: Option<String>,
+    /// What is wrong with the storage although tasks are accepted; `null` when all is well.
+    #[serde(default)]
+    pub storage_warning: Option<String>,
     pub threads: Threads,
     /// The workers of all groups together.
     pub workers: Workers,
@@ -32,6 +39,12 @@ pub struct ServerStatus {
     pub connections: Connections,
     #[serde(default)]
     pub open_files: OpenFiles,
+    /// Functions of workers outside of the server that wait although nobody runs them now.
+    #[serde(default)]
+    pub unserved: Vec<UnservedFunction>,
+    /// The programs of config/workers.toml.
+    #[serde(default)]
+    pub programs: Vec<ProgramInfo>,
     /// The number of times that each limit on clients was reached, by the name of its setting.
     #[serde(default)]
     pub limits: BTreeMap<String, u64>,
@@ -44,6 +57,13 @@ pub struct ServerStatus {
     /// The time that attempts took, over the last one to two minutes.
     pub running_ms: Percentiles,
     pub ledger: Ledger,
+}
+
+/// The report of `{"command":"project"}`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectInfo {
+    /// The root of the project that the server belongs to, without symbolic links.
+    pub root: String,
 }
 
 /// The threads of the two runtimes.

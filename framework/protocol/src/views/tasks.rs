@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use strum::{EnumString, IntoStaticStr, VariantArray, VariantNames};
+use strum::{EnumString, IntoStaticStr};
 
 use super::admin::ScheduleNote;
 use super::counts::QueueDepth;
+use crate::state::State;
 use crate::task::{BatchId, ProgressLog, TaskId};
 
 /// The filter of a list of tasks, which begins with the newest.
@@ -22,57 +23,10 @@ pub struct Filter {
     pub limit: usize,
 }
 
-/// The state of a task.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    EnumString,
-    IntoStaticStr,
-    VariantArray,
-    VariantNames,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum State {
-    /// It waits for a worker, for its time to come, or for its batch to be sealed.
-    Waiting,
-    Running,
-    /// It ended with a result.
-    Done,
-    /// It ended with an error, and is not tried again.
-    Failed,
-    Cancelled,
-    /// It was not started in time.
-    Expired,
-}
-
-impl State {
-    pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
-    /// The names of all states, in the same order.
-    pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
-
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
-    /// Whether the task has ended.
-    pub fn is_terminal(self) -> bool {
-        !matches!(self, Self::Waiting | Self::Running)
-    }
-}
-
 /// The summary of a task: one line of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskSummary {
+    #[serde(rename = "task_id", alias = "id")]
     pub id: TaskId,
     pub state: State,
     pub function: String,
@@ -85,7 +39,7 @@ pub struct TaskSummary {
     /// The number of attempts that have begun, as far as that is known.
     pub attempts: u32,
     pub error: Option<String>,
-    /// Whether it waits for a server that contains its function.
+    /// Whether it waits although nobody runs its function at the moment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
 }
@@ -103,6 +57,7 @@ pub struct TaskDetails {
     pub expires_ms: Option<u64>,
     pub key: Option<String>,
     pub concurrency_key: Option<String>,
+    #[serde(rename = "batch_id", alias = "batch")]
     pub batch: Option<BatchId>,
     pub then: Vec<String>,
     /// The number of attempts during which the process died.
@@ -132,6 +87,7 @@ pub struct AttemptInfo {
 /// A batch with its counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchInfo {
+    #[serde(rename = "batch_id", alias = "id")]
     pub id: BatchId,
     pub name: String,
     pub function: String,
@@ -146,10 +102,22 @@ pub struct BatchInfo {
     pub ended_ms: Option<u64>,
     /// The function that runs when the last task has ended, and the id of that task once it was accepted.
     pub then: Option<String>,
+    #[serde(rename = "then_task_id", alias = "then_task")]
     pub then_task: Option<TaskId>,
 }
 
 impl BatchInfo {
+    /// The number of its tasks that have ended in this state; `None` for a state that is no end.
+    pub fn count_mut(&mut self, state: State) -> Option<&mut u64> {
+        match state {
+            State::Done => Some(&mut self.done),
+            State::Failed => Some(&mut self.failed),
+            State::Cancelled => Some(&mut self.cancelled),
+            State::Expired => Some(&mut self.expired),
+            State::Waiting | State::Running => None,
+        }
+    }
+
     /// The number of its tasks that have ended, in whatever state.
     pub fn ended(&self) -> u64 {
         self.done + self.failed + self.cancelled + self.expired
@@ -165,6 +133,8 @@ impl BatchInfo {
 pub enum BatchState {
     /// Tasks are still added, and held back.
     Open,
+    /// It was cancelled before it was sealed: none of its tasks ever runs, and they are being cancelled.
+    Abandoned,
     /// It is sealed, and its tasks run.
     Running,
     /// All its tasks have ended.
@@ -197,8 +167,23 @@ pub struct ScheduleInfo {
     pub seen_ms: Option<u64>,
     /// The time of the last run, and its task.
     pub fired_ms: Option<u64>,
+    #[serde(rename = "task_id", alias = "task")]
     pub task: Option<TaskId>,
     pub paused: bool,
+    /// The function, the expression and the time zone as the server runs them; `null` for a schedule that it
+    /// does not contain.
+    #[serde(default)]
+    pub function: Option<String>,
+    #[serde(default)]
+    pub cron: Option<String>,
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// The time of the next run; `null` when none is to come.
+    #[serde(default)]
+    pub next_ms: Option<u64>,
+    /// Why there is no task for the last time yet: it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl ScheduleInfo {

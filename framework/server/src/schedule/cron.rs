@@ -1,5 +1,7 @@
 //! Cron expressions and the times they denote in a time zone.
 
+mod expand;
+
 use std::fmt;
 
 use croner::parser::{CronParser, Seconds, Year};
@@ -10,11 +12,12 @@ use jiff::{Timestamp, Zoned};
 /// Times of a clock on the wall, such as `0 9 * * mon-fri` in `Asia/Shanghai`.
 ///
 /// The fields are minute, hour, day of the month, month and day of the week; a sixth in front is the second.
-/// Each is `*`, a number, a range `1-5`, a list `1,15` or has a step `*/10`. Months and days of the week have
-/// names (`jan`, `mon`; Sunday is 0 and 7). The day of the month may be `L`, the last, or `15W`, the weekday
-/// nearest to the 15th; the day of the week may be `fri#2`, the second Friday, or `fri#L`, the last. If both
-/// days are given, one of them suffices; with a `+` in front of the day of the week, both have to be right.
-/// `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` stand for the first moment of each.
+/// Each is `*`, a number, a range `1-5` or `fri-mon`, a list `1,15` or has a step `*/10`. Months and days of
+/// the week have names (`jan`, `mon`; Sunday is 0 and 7). The day of the month may be `L`, the last, or
+/// `15W`, the weekday nearest to the 15th; the day of the week may be `fri#2`, the second Friday, or `fri#L`,
+/// the last. If both days are given, one of them suffices; with a `+` in front of the day of the week, both
+/// have to be right. `@hourly`, `@daily` or `@midnight`, `@weekly`, `@monthly` and `@yearly` or `@annually`
+/// stand for the first moment of each.
 ///
 /// In spring, when the clock skips an hour: a schedule with one time a day, whose second, minute and hour are
 /// single numbers, runs at the first moment after a gap that its time is in; any other skips the times that
@@ -25,6 +28,7 @@ use jiff::{Timestamp, Zoned};
 pub struct Cron {
     text: Box<str>,
     expression: croner::Cron,
+    is_wildcard: bool,
     zone: TimeZone,
 }
 
@@ -32,7 +36,22 @@ impl Cron {
     /// # Errors
     /// The problem with the expression or the time zone, as a sentence.
     pub fn new(expression: &str, timezone: &str) -> Result<Self, String> {
-        Ok(Self { text: expression.into(), expression: parse(expression)?, zone: zone(timezone)? })
+        let fields = expand::fields(expression)?;
+        // All but the days and the month.
+        let times = &fields[..fields.len().saturating_sub(3)];
+        let is_wildcard = times.iter().any(|field| field.contains('*'));
+        Ok(Self {
+            text: expression.into(),
+            expression: parse(expression)?,
+            is_wildcard,
+            zone: zone(timezone)?,
+        })
+    }
+
+    /// Whether it runs at any minute or hour, rather than at certain times of the day: the distinction by
+    /// which cron treats a clock that was set back.
+    pub fn is_wildcard(&self) -> bool {
+        self.is_wildcard
     }
 
     /// The first time after `after_ms`, both in milliseconds since 1970; `None` if the calendar has none.
@@ -93,9 +112,11 @@ fn milliseconds(time: &Zoned) -> Option<u64> {
     u64::try_from(time.timestamp().as_millisecond()).ok()
 }
 
-/// A time zone of the IANA database by its name.
+/// A time zone by its name, as the system's database has it, or, where that has none of this name, as the one
+/// that is compiled in has it.
 pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| {
+    let found = TimeZone::get(name).or_else(|_| jiff::tz::TimeZoneDatabase::bundled().get(name));
+    found.map_err(|_| {
         let known: Vec<_> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
         let hint = match did_you_mean(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean \"{near}\"?"),
@@ -106,7 +127,8 @@ pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
 }
 
 pub(super) fn parse(text: &str) -> Result<croner::Cron, String> {
-    let expression = parser().parse(text).map_err(|_| describe_problem(text))?;
+    let fields = expand::fields(text)?.join(" ");
+    let expression = parser().parse(&fields).map_err(|_| describe_problem(text))?;
     // The 29th of February comes within eight years of any moment, the 30th never does.
     let start = Zoned::new(Timestamp::UNIX_EPOCH, TimeZone::UTC);
     match expression.find_next_occurrence(&start, true) {
@@ -151,7 +173,7 @@ fn describe_problem(text: &str) -> String {
     for (index, (field, (name, expected))) in fields.iter().zip(names).enumerate() {
         let mut alone = vec!["*"; fields.len()];
         alone[index] = field;
-        if parser().parse(&alone.join(" ")).is_err() {
+        if expand::fields(&alone.join(" ")).is_ok_and(|fields| parser().parse(&fields.join(" ")).is_err()) {
             return format!("the {name} \"{field}\" of \"{text}\" is not made of {expected}");
         }
     }

@@ -6,7 +6,7 @@ use std::{env, fs, process};
 use anyhow::Result;
 use framework_console::config::Config;
 use framework_macros::Task;
-use framework_protocol::task::{Attempt, Handle, Handlers};
+use framework_protocol::task::{Attempt, Handle, Handlers, RegisteredFunction, Registration};
 use serde::{Deserialize, Serialize};
 
 use super::*;
@@ -85,7 +85,7 @@ fn problems(file: &str) -> Vec<String> {
 
 fn schedule(missed: &str) -> Schedule {
     let file = format!("[daily]\nfunction = \"test_sweep\"\ncron = \"0 9 * * *\"\nmissed = \"{missed}\"\n");
-    let mut schedules = collect(&file).unwrap().0;
+    let mut schedules = collect(&file).unwrap().all;
     schedules.swap_remove(0)
 }
 
@@ -100,7 +100,7 @@ fn collect_makes_a_schedule_of_each_table() {
     )
     .unwrap();
     let morning = schedules.find("morning").unwrap();
-    assert_eq!((morning.handler.name, &morning.args[..]), ("test_greet", &b"{\"whom\":\"Ada\"}"[..]));
+    assert_eq!((&*morning.function, &morning.args[..]), ("test_greet", &b"{\"whom\":\"Ada\"}"[..]));
     assert_eq!(
         (&*morning.queue, morning.missed, morning.overlap),
         ("post", MissedRunPolicy::All, OverlapPolicy::Allow)
@@ -185,6 +185,21 @@ fn table_error_names_its_line() {
 }
 
 #[test]
+fn schedule_of_a_function_that_nobody_knows_yet_makes_no_task_before_it_is_registered() {
+    let file = "[a]\nfunction = \"picture\"\nargs = { width = 1 }\ncron = \"@daily\"\n";
+    let schedules = collect(file).unwrap();
+    assert!(schedules.unknown()[0].contains("\"a\"") && schedules.unknown()[0].contains("\"picture\""));
+    let schedule = schedules.find("a").unwrap();
+    let handlers = Handlers::collect().unwrap();
+    assert_eq!(schedule.now(&handlers).err().unwrap().code, ErrorCode::UnknownFunction);
+    let registration =
+        Registration { name: "picture".into(), queue: Some("images".into()), ..Registration::default() };
+    handlers.register(RegisteredFunction::new(registration, Box::new(|_| Ok(()))));
+    let task = schedule.now(&handlers).unwrap();
+    assert_eq!((&*task.queue, &task.args[..]), ("images", &b"{\"width\":1}"[..]));
+}
+
+#[test]
 fn handler_without_the_arguments_of_its_schedule_is_named_with_its_line() {
     let error = collect_with("", &[]).unwrap_err().to_string();
     let says = ": the schedule of \"test_remind\" makes no task: The arguments do not fit";
@@ -238,7 +253,8 @@ fn due_is_limited_to_the_last_thousand_missed_runs() {
 #[test]
 fn key_contains_the_name_and_the_time() {
     let schedule = schedule("once");
-    let task = schedule.at(DAY_MS + NINE_MS);
+    let handlers = Handlers::collect().unwrap();
+    let task = schedule.at(&handlers, DAY_MS + NINE_MS, None).unwrap();
     assert_eq!(task.extra.unwrap().key.as_deref(), Some("schedule/daily/1970-01-02T09:00:00Z"));
-    assert!(schedule.now().extra.is_none());
+    assert!(schedule.now(&handlers).unwrap().extra.is_none());
 }

@@ -12,16 +12,19 @@ use framework_console::config::did_you_mean;
 use framework_protocol::{ErrorCode, RequestError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-pub(super) use tokens::{Tokens, check_list as check_tokens};
+pub(super) use tokens::{TokenKey, Tokens, WorkBounds, check_list as check_tokens};
 
 /// A right that a token grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// To send tasks, and to follow them until their end.
+    /// To send tasks, and to receive their results on the connection or request that has sent them; also the
+    /// counts of batches.
     Send,
-    /// To see everything that the server knows.
+    /// To see everything that the server knows, each task by its number included.
     Inspect,
+    /// To run tasks as a worker: of any function that the worker registers, with their arguments.
+    Work,
     /// To do everything: cancel, retry, forget, pause, stop.
     Admin,
 }
@@ -32,29 +35,54 @@ pub(super) enum Access {
     /// No token was shown yet, and one is required.
     Unknown,
     /// The scopes of a token.
-    Granted { send: bool, inspect: bool, admin: bool },
+    Granted {
+        send: bool,
+        inspect: bool,
+        work: bool,
+        admin: bool,
+        /// The token that has given the scopes; `None` where none is required.
+        token: Option<TokenKey>,
+    },
 }
 
 impl Access {
     /// Everything: where no token is required.
-    pub(super) const ALL: Self = Self::Granted { send: true, inspect: true, admin: true };
+    pub(super) const ALL: Self =
+        Self::Granted { send: true, inspect: true, work: true, admin: true, token: None };
 
     /// The rights of a token with these scopes.
-    pub(super) fn of(scopes: &[Scope]) -> Self {
+    pub(super) fn of(scopes: &[Scope], token: Option<TokenKey>) -> Self {
         let has = |scope| scopes.contains(&scope);
-        Self::Granted { send: has(Scope::Send), inspect: has(Scope::Inspect), admin: has(Scope::Admin) }
+        let (send, inspect) = (has(Scope::Send), has(Scope::Inspect));
+        let (work, admin) = (has(Scope::Work), has(Scope::Admin));
+        Self::Granted { send, inspect, work, admin, token }
+    }
+
+    /// The token that has given the rights, if one has.
+    pub(super) fn token(self) -> Option<TokenKey> {
+        match self {
+            Self::Unknown => None,
+            Self::Granted { token, .. } => token,
+        }
     }
 
     /// The scopes, as they are reported to the client.
     pub(super) fn scopes(self) -> Vec<Scope> {
-        let Self::Granted { send, inspect, admin } = self else { return Vec::new() };
-        let scopes = [(Scope::Send, send), (Scope::Inspect, inspect), (Scope::Admin, admin)];
+        let Self::Granted { send, inspect, work, admin, .. } = self else { return Vec::new() };
+        let scopes =
+            [(Scope::Send, send), (Scope::Inspect, inspect), (Scope::Work, work), (Scope::Admin, admin)];
         scopes.into_iter().filter(|(_, has)| *has).map(|(scope, _)| scope).collect()
     }
 
     /// True while a token is still required.
     pub(super) fn is_unknown(self) -> bool {
         self == Self::Unknown
+    }
+
+    /// The error for a client whose token is not valid any more.
+    pub(super) fn revoked() -> RequestError {
+        let message = "The token of this connection is not valid any more.";
+        RequestError::new(ErrorCode::Unauthorized, message)
     }
 
     /// The error for a client that has not shown its token yet.
@@ -73,6 +101,7 @@ impl Access {
             (Self::Granted { admin: true, .. }, _) => true,
             (Self::Granted { send, .. }, Scope::Send) => send,
             (Self::Granted { inspect, .. }, Scope::Inspect) => inspect,
+            (Self::Granted { work, .. }, Scope::Work) => work,
             (Self::Granted { .. }, Scope::Admin) => false,
         };
         if has {
@@ -87,11 +116,11 @@ impl FromStr for Scope {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        const ALL: [Scope; 3] = [Scope::Send, Scope::Inspect, Scope::Admin];
+        const ALL: [Scope; 4] = [Scope::Send, Scope::Inspect, Scope::Work, Scope::Admin];
         ALL.into_iter().find(|scope| scope.to_string() == name).ok_or_else(|| {
-            match did_you_mean(name, ["send", "inspect", "admin"]) {
+            match did_you_mean(name, ["send", "inspect", "work", "admin"]) {
                 Some(near) => format!("\"{name}\" is no scope; did you mean \"{near}\"?"),
-                None => format!("\"{name}\" is no scope; the scopes are: send, inspect, admin"),
+                None => format!("\"{name}\" is no scope; the scopes are: send, inspect, work, admin"),
             }
         })
     }
@@ -102,6 +131,7 @@ impl fmt::Display for Scope {
         formatter.write_str(match self {
             Self::Send => "send",
             Self::Inspect => "inspect",
+            Self::Work => "work",
             Self::Admin => "admin",
         })
     }

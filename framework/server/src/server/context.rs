@@ -34,6 +34,8 @@ pub(super) struct SessionLimits {
     pub(super) max_http_wait: Duration,
     pub(super) http_sse_keepalive: Duration,
     pub(super) websocket_ping_interval: Duration,
+    pub(super) websocket_path: String,
+    pub(super) websocket_protocols: Vec<String>,
     pub(super) origins: Vec<String>,
     pub(super) hosts: Vec<String>,
 }
@@ -68,6 +70,8 @@ impl SessionLimits {
             max_http_wait: settings.max_http_wait,
             http_sse_keepalive: settings.http_sse_keepalive,
             websocket_ping_interval: settings.websocket_ping_interval,
+            websocket_path: settings.websocket_path.clone(),
+            websocket_protocols: settings.websocket_protocols.clone(),
             origins: settings.origins.clone(),
             hosts: settings.hosts.clone(),
         }

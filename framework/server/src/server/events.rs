@@ -1,6 +1,5 @@
 //! The six callbacks of the server, in Swoole's names.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use super::caught::Caught;
 use super::connection::Connection;
 use super::poll::at_once;
 
@@ -120,18 +120,13 @@ pub trait DynEvents: Send + Sync {
     fn close<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()>;
 }
 
-/// Runs a callback; `None` if it panics, which the panic hook has logged.
-async fn guarded<F: Future>(callback: F) -> Option<F::Output> {
-    AssertUnwindSafe(callback).catch_unwind().await.ok()
-}
-
 impl<E: Events> DynEvents for E {
     fn start(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.on_start())
     }
 
     fn connect<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()> {
-        Box::pin(guarded(self.on_connect(connection)).map(|_| ()))
+        Caught::new(Box::pin(self.on_connect(connection))).map(drop).boxed()
     }
 
     fn receive(
@@ -140,13 +135,14 @@ impl<E: Events> DynEvents for E {
         data: Bytes,
     ) -> BoxFuture<'static, Result<(), RequestError>> {
         Box::pin(async move {
-            let panicked = || Err(anyhow!("on_receive panicked"));
-            let received = guarded(self.on_receive(&connection, data)).await.unwrap_or_else(panicked);
-            received.map_err(|error| match error.downcast() {
-                Ok(refusal) => refusal,
-                Err(error) => {
-                    tracing::warn!("on_receive of {connection:?}: {error:#}");
-                    RequestError::new(ErrorCode::Internal, format!("{error:#}"))
+            let received = Caught::new(Box::pin(self.on_receive(&connection, data))).await;
+            received.unwrap_or_else(|_| Err(anyhow!("on_receive panicked"))).map_err(|error| {
+                match error.downcast() {
+                    Ok(refusal) => refusal,
+                    Err(error) => {
+                        tracing::warn!("on_receive of {connection:?}: {error:#}");
+                        RequestError::new(ErrorCode::Internal, format!("{error:#}"))
+                    }
                 }
             })
         })
@@ -161,7 +157,7 @@ impl<E: Events> DynEvents for E {
         Box::pin(async move {
             let mut waiting = FuturesUnordered::new();
             for finished in &batch {
-                let mut callback = Box::pin(guarded(self.on_finish(finished)));
+                let mut callback = Caught::new(Box::pin(self.on_finish(finished)));
                 if at_once(&mut callback).await.is_none() {
                     waiting.push(callback);
                 }
@@ -171,7 +167,7 @@ impl<E: Events> DynEvents for E {
     }
 
     fn close<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, ()> {
-        Box::pin(guarded(self.on_close(connection)).map(|_| ()))
+        Caught::new(Box::pin(self.on_close(connection))).map(drop).boxed()
     }
 }
 

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use framework_protocol::ReplyWriter;
 use framework_protocol::task::{Due, Handlers, NewTask, Outcome, Retry, now_ms};
 use framework_protocol::views::State;
 use tokio::sync::mpsc;
 
 use super::events::Finished;
+use super::leases::LeaseHold;
 use super::metrics::Metrics;
+use super::outbox::Outbox;
 use super::poll::at_once;
-use crate::rules;
+use crate::rules::{self, RetryLimits};
 use crate::store::{Disposition, Lease, Settlement, Store, TerminatedTask};
 
 /// The most outcomes that are settled together.
 const GROUP: usize = 4096;
+
 /// An attempt that has ended.
 pub(super) struct AttemptEnd {
     pub(super) lease: Lease,
@@ -22,10 +26,64 @@ pub(super) struct AttemptEnd {
     pub(super) outcome: Option<Outcome>,
     /// Whether this program does not contain the task's function.
     pub(super) is_unknown: bool,
+    /// The reason why nobody saw the end, if nobody did.
+    pub(super) lost: Option<String>,
     /// The tasks that the attempt pushed, to be accepted together with its end.
     pub(super) follow: Vec<NewTask>,
     pub(super) started: Instant,
     pub(super) ended: Instant,
+}
+
+/// Attempts that have ended, with the hold on their leases up to the settlement.
+pub(super) struct EndedBatch {
+    pub(super) ends: Vec<AttemptEnd>,
+    pub(super) hold: BatchHold,
+}
+
+/// What is held up to the settlement of a batch, and dropped after it.
+pub(super) enum BatchHold {
+    Local(#[expect(dead_code, reason = "it is held until it is dropped")] Option<LeaseHold>),
+    Remote(#[expect(dead_code, reason = "it is held until it is dropped")] RemoteHold),
+}
+
+/// The hold on the leases of a worker outside of this process, and the reply to it.
+pub(super) struct RemoteHold {
+    _leases: Vec<LeaseHold>,
+    _reply: Option<SettledReply>,
+}
+
+/// The reply to a worker that its ends are settled: sent when this is dropped.
+pub(super) struct SettledReply {
+    outbox: Arc<Outbox>,
+    id: Option<Box<str>>,
+    /// The leases that the worker does not hold.
+    stale: Vec<String>,
+}
+
+impl RemoteHold {
+    pub(super) fn new(leases: Vec<LeaseHold>, reply: Option<SettledReply>) -> Self {
+        Self { _leases: leases, _reply: reply }
+    }
+}
+
+impl SettledReply {
+    pub(super) fn new(outbox: Arc<Outbox>, id: Option<&str>, stale: Vec<String>) -> Self {
+        Self { outbox, id: id.map(Into::into), stale }
+    }
+}
+
+impl Drop for SettledReply {
+    fn drop(&mut self) {
+        let mut line = Vec::new();
+        ReplyWriter::new(&mut line).settled(self.id.as_deref(), &self.stale);
+        self.outbox.write(None, &line);
+    }
+}
+
+/// The decisions about ended attempts: the bounds of retries, and the handlers of what follows.
+pub(super) struct FinishRules {
+    pub(super) retries: RetryLimits,
+    pub(super) handlers: Arc<Handlers>,
 }
 
 /// The time on both clocks, read once for all that are settled together.
@@ -39,7 +97,7 @@ impl AttemptEnd {
     /// An attempt without an outcome: its lease is returned as if it had not been taken, unless the task is
     /// to be cancelled.
     pub(super) fn aborted(lease: Lease, started: Instant, ended: Instant) -> Self {
-        Self { lease, outcome: None, is_unknown: false, follow: Vec::new(), started, ended }
+        Self { lease, outcome: None, is_unknown: false, lost: None, follow: Vec::new(), started, ended }
     }
 
     /// A task that waits until a program which contains its function serves the queue.
@@ -47,16 +105,20 @@ impl AttemptEnd {
         Self { is_unknown: true, ..Self::aborted(lease, now, now) }
     }
 
-    fn settlement(&mut self, handlers: &Handlers, now: TimeStamps) -> Settlement {
+    fn settlement(&mut self, rules: &FinishRules, now: TimeStamps) -> Settlement {
         let started_ms = now.instant.saturating_duration_since(self.started).as_millis() as u64;
         let task = &self.lease.task;
-        let disposition = match rules::after_attempt(task, self.outcome.as_ref()) {
+        let disposition = match rules::after_attempt(&rules.retries, task, self.outcome.as_ref()) {
             Disposition::Requeue if self.is_unknown => Disposition::Park,
+            Disposition::Requeue => match self.lost.take() {
+                Some(reason) => Disposition::Lost(reason),
+                None => Disposition::Requeue,
+            },
             disposition => disposition,
         };
         let mut follow = std::mem::take(&mut self.follow);
         if let Disposition::Done(result) = &disposition {
-            follow.extend(rules::chained(handlers, &task.new, result));
+            follow.extend(rules::chained(&rules.handlers, &task.new, result));
         }
         Settlement {
             task: task.id,
@@ -73,9 +135,9 @@ impl AttemptEnd {
 /// one.
 pub(super) async fn run(
     store: Arc<dyn Store>,
-    handlers: Arc<Handlers>,
+    rules: FinishRules,
     metrics: Arc<Metrics>,
-    mut inbox: mpsc::Receiver<Vec<AttemptEnd>>,
+    mut inbox: mpsc::Receiver<EndedBatch>,
     notifier: mpsc::Sender<Vec<Finished>>,
 ) {
     let mut terminated = store.next_terminated();
@@ -87,7 +149,12 @@ pub(super) async fn run(
                 tasks.into_iter().map(Finished::from).collect()
             }
             group = inbox.recv() => match group {
-                Some(group) => settle(&*store, &handlers, &metrics, drain_inbox(group, &mut inbox)).await,
+                Some(batch) => {
+                    let (group, holds) = drain_inbox(batch, &mut inbox);
+                    let finished = settle(&*store, &rules, &metrics, group).await;
+                    drop(holds);
+                    finished
+                }
                 None => break,
             },
         };
@@ -98,13 +165,19 @@ pub(super) async fn run(
     }
 }
 
-/// Adds to a group what else has arrived, up to [`GROUP`].
-fn drain_inbox(mut group: Vec<AttemptEnd>, inbox: &mut mpsc::Receiver<Vec<AttemptEnd>>) -> Vec<AttemptEnd> {
+/// Adds to a batch what else has arrived, up to [`GROUP`].
+fn drain_inbox(
+    batch: EndedBatch,
+    inbox: &mut mpsc::Receiver<EndedBatch>,
+) -> (Vec<AttemptEnd>, Vec<BatchHold>) {
+    let EndedBatch { ends: mut group, hold } = batch;
+    let mut holds = vec![hold];
     while group.len() < GROUP {
         let Ok(mut more) = inbox.try_recv() else { break };
-        group.append(&mut more);
+        group.append(&mut more.ends);
+        holds.push(more.hold);
     }
-    group
+    (group, holds)
 }
 
 async fn forward(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>) {
@@ -116,12 +189,12 @@ async fn forward(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>
 /// Settles a group, and returns those of it whose tasks have ended.
 async fn settle(
     store: &dyn Store,
-    handlers: &Handlers,
+    rules: &FinishRules,
     metrics: &Metrics,
     mut group: Vec<AttemptEnd>,
 ) -> Vec<Finished> {
     let now = TimeStamps { instant: Instant::now(), ms: now_ms() };
-    let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(handlers, now)).collect();
+    let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(rules, now)).collect();
     let states: Vec<_> = settlements.iter().map(|settlement| state(&settlement.disposition)).collect();
     let settled = store.settle(settlements).await;
     metrics.record(group.iter().filter(|ended| ended.outcome.is_some()).map(AttemptEnd::latencies));
@@ -135,7 +208,7 @@ fn state(disposition: &Disposition) -> Option<State> {
         Disposition::Done(_) => Some(State::Done),
         Disposition::Failed(_) => Some(State::Failed),
         Disposition::Cancelled => Some(State::Cancelled),
-        Disposition::Retry { .. } | Disposition::Requeue | Disposition::Park => None,
+        Disposition::Retry { .. } | Disposition::Requeue | Disposition::Lost(_) | Disposition::Park => None,
     }
 }
 
@@ -180,5 +253,55 @@ impl From<TerminatedTask> for Finished {
             task,
             running: Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use framework_protocol::task::NewTask;
+
+    use super::*;
+    use crate::server::leases::Leases;
+    use crate::store::{Clock, Memory, StoreOptions};
+
+    /// The end of an attempt of a task, and the hold on its lease.
+    async fn ended(change: impl FnOnce(&mut NewTask)) -> (AttemptEnd, LeaseHold) {
+        let handlers = Arc::new(Handlers::default());
+        let store = Arc::new(Memory::new(StoreOptions::default(), handlers, Clock::fake(0)));
+        let mut task = NewTask::without_handler("any", "null".into());
+        change(&mut task);
+        store.push(vec![task]).await[0].clone().unwrap();
+        let leases = store.take(0, 1).await;
+        let hold = Arc::new(Leases::new(store)).hold_batch(&leases);
+        let lease = leases.into_iter().next().unwrap();
+        let now = Instant::now();
+        (
+            AttemptEnd { outcome: Some(Outcome::Done("7".into())), ..AttemptEnd::aborted(lease, now, now) },
+            hold,
+        )
+    }
+
+    #[tokio::test]
+    async fn settlement_of_a_done_task_has_the_next_one_of_its_chain() {
+        let (mut ended, _hold) = ended(|task| task.extra_mut().then = vec!["next".into()]).await;
+        let retries = RetryLimits { attempts: 1, min_pause: Duration::ZERO, max_backoff: Duration::ZERO };
+        let rules = FinishRules { retries, handlers: Arc::new(Handlers::default()) };
+        let settlement = ended.settlement(&rules, TimeStamps { instant: Instant::now(), ms: 0 });
+        let follow: Vec<_> = settlement.follow.iter().map(|task| (&*task.function, &task.args[..])).collect();
+        assert_eq!(follow, [("next", &b"7"[..])]);
+    }
+
+    #[tokio::test]
+    async fn drain_inbox_keeps_the_holds_of_all_batches_it_joins() {
+        let (sender, mut inbox) = mpsc::channel(2);
+        for _ in 0..2 {
+            let (end, hold) = ended(|_| ()).await;
+            let hold = BatchHold::Local(Some(hold));
+            assert!(sender.try_send(EndedBatch { ends: vec![end], hold }).is_ok());
+        }
+        let (end, hold) = ended(|_| ()).await;
+        let batch = EndedBatch { ends: vec![end], hold: BatchHold::Local(Some(hold)) };
+        let (group, holds) = drain_inbox(batch, &mut inbox);
+        assert_eq!((group.len(), holds.len()), (3, 3));
     }
 }

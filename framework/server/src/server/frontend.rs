@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::access::policy::ListenerPolicy;
 use super::context::SessionContext;
-use super::listener::{BoundListener, ListenSocket, Listener};
+use super::listener::{Admission, BoundListener, ListenSocket, Listener};
 use super::runtime::ThreadPool;
 use super::service::Service;
 
@@ -20,13 +20,40 @@ pub(super) struct Frontend {
     sockets: Vec<Arc<ListenSocket>>,
     policies: Vec<Arc<ListenerPolicy>>,
     service: Arc<Service>,
+    /// Of all listeners but the control socket.
+    public: AdmissionControl,
+    /// Of the control socket, which stays open during a shutdown.
+    control: AdmissionControl,
+    /// Tasks that end once every client has its last reply.
+    clients: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+    /// Notices revoked tokens, for as long as there are clients.
+    token_watch: Option<JoinHandle<()>>,
+}
+
+/// Admits connections and requests of some listeners until it is closed.
+struct AdmissionControl {
     /// Raised: nothing more is accepted or read.
     stop: watch::Sender<bool>,
     /// Closed once no request can come any more.
     reading: mpsc::Receiver<()>,
-    /// Tasks that end once every client has its last reply.
-    clients: Vec<JoinHandle<()>>,
-    background: Vec<JoinHandle<()>>,
+}
+
+impl AdmissionControl {
+    fn open() -> (Self, Admission) {
+        let (stop, stopped) = watch::channel(false);
+        let (guard, reading) = mpsc::channel(1);
+        (Self { stop, reading }, Admission { stop: stopped, reading: guard })
+    }
+
+    /// Accepts no further connection, and waits until no request can come any more; callbacks of connections
+    /// may run up to `deadline`.
+    async fn close(&mut self, deadline: Instant) {
+        self.stop.send_replace(true);
+        if timeout_at(deadline, self.reading.recv()).await.is_err() {
+            tracing::warn!("callbacks of connections are still running and are abandoned");
+        }
+    }
 }
 
 impl Frontend {
@@ -38,21 +65,24 @@ impl Frontend {
         context: SessionContext,
         relay: Option<JoinHandle<()>>,
     ) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let (guard, reading) = mpsc::channel(1);
+        let (public, admission) = AdmissionControl::open();
+        let (control, control_admission) = AdmissionControl::open();
         let sockets = listeners.iter().map(|listener| listener.socket.clone()).collect();
-        let policies = listeners.iter().map(|listener| listener.policy.clone()).collect();
+        let policies: Vec<_> = listeners.iter().map(|listener| listener.policy.clone()).collect();
+        // All listeners share the tokens.
+        let token_watch = policies.iter().find_map(|policy| policy.watch_tokens());
+        let token_watch = token_watch.map(|watch| runtime.spawn(watch));
         let context = Arc::new(context);
         let service = context.service.clone();
         let background = vec![
             runtime.spawn(context.metrics.clone().sample()),
             runtime.spawn(service.intake.clone().run_wakeups()),
             runtime.spawn(service.subscriptions.batches.clone().run()),
-            runtime.spawn(service.scheduler.clone().run(stopped.clone(), guard.clone())),
+            runtime.spawn(service.scheduler.clone().run(admission.stop.clone(), admission.reading.clone())),
         ];
-        let listener = Listener { context, stop: stopped, reading: guard };
+        let listener = Listener { context, public: admission, control: control_admission };
         let clients = std::iter::once(runtime.spawn(listener.run(listeners))).chain(relay).collect();
-        Self { runtime, sockets, policies, service, stop, reading, clients, background }
+        Self { runtime, sockets, policies, service, public, control, clients, background, token_watch }
     }
 
     pub(super) fn addresses(&self) -> &[ListenAddress] {
@@ -69,14 +99,17 @@ impl Frontend {
     }
 
     /// Accepts no further connection, reads no further request, and accepts no further task once those that
-    /// were read have their replies. Callbacks of connections may run up to `deadline`.
+    /// were read have their replies. Callbacks of connections may run up to `deadline`. The control socket
+    /// stays open.
     pub(super) async fn close(&mut self, deadline: Instant) {
         self.sockets.clear();
-        self.stop.send_replace(true);
-        if timeout_at(deadline, self.reading.recv()).await.is_err() {
-            tracing::warn!("callbacks of connections are still running and are abandoned");
-        }
+        self.public.close(deadline).await;
         self.service.store.close();
+    }
+
+    /// Closes the control socket as well.
+    pub(super) async fn close_control(&mut self, deadline: Instant) {
+        self.control.close(deadline).await;
     }
 
     /// Waits until every client has its last reply and its connection is closed. May be cancelled and called
@@ -87,6 +120,7 @@ impl Frontend {
                 let _ = task.await;
             }
         }
+        self.token_watch.iter().for_each(JoinHandle::abort);
     }
 
     /// Spawns a task that ends once its clients have their last replies.

@@ -66,7 +66,8 @@ impl ServerHandle {
     }
 
     /// Shuts down in the order of the stages: no new requests, then no new tasks, then the running tasks
-    /// finish within `max_wait_time`, then all of it is settled and reported, then the connections close.
+    /// finish within `max_wait_time`, then all of it is settled and reported, then the connections close. The
+    /// control socket goes on answering until nothing runs any more.
     ///
     /// A store that does not survive the process has its due tasks run to the end as well, within the same
     /// time.
@@ -79,11 +80,13 @@ impl ServerHandle {
     pub async fn stop_within(mut self, grace: Duration) -> ShutdownReport {
         let deadline = Instant::now() + grace;
         let shutdown = self.control.shutdown.clone();
+        shutdown.begin();
         let progress = tokio::spawn(async move { shutdown.report_progress(deadline).await });
         self.frontend.close(deadline).await;
         self.workers.drain(deadline).await;
         self.replies.close_all("The server stops before the task has ended.");
         progress.abort();
+        self.frontend.close_control(Instant::now() + FINISH_TIMEOUT).await;
         self.control.shutdown.finished().await;
         if timeout(FINISH_TIMEOUT, self.frontend.finish()).await.is_err() {
             tracing::warn!("not every client has received its replies before the end");

@@ -4,11 +4,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use framework_protocol::task::{Handlers, NewTask, TaskId};
-use framework_protocol::{ErrorCode, RequestError, TaskRequest};
+use framework_protocol::{Durability, ErrorCode, ReplyWriter, RequestError, TaskRequest};
 use tokio::sync::Notify;
 
+use super::ServerSettings;
 use super::metrics::{Limit, Metrics};
 use crate::store::{Accepted, OnAccepted, Store};
+
+/// Writes the acknowledgement of a task.
+pub(super) fn acknowledge(accepted: Accepted, reply: ReplyWriter, id: Option<&str>, durability: Durability) {
+    match accepted.duplicate {
+        None => reply.queued(id, accepted.id, durability),
+        Some(state) => reply.duplicate(id, accepted.id, state, durability),
+    }
+}
 
 /// Checks and accepts every task. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +29,8 @@ struct Inner {
     store: Arc<dyn Store>,
     handlers: Arc<Handlers>,
     default_function: Option<String>,
+    /// The most attempts that a request may ask for.
+    max_attempts: u32,
     metrics: Arc<Metrics>,
     pushed: Notify,
 }
@@ -28,20 +39,27 @@ impl Intake {
     pub(super) fn new(
         store: Arc<dyn Store>,
         handlers: Arc<Handlers>,
-        default_function: Option<String>,
+        settings: &ServerSettings,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { store, handlers, default_function, metrics, pushed: Notify::new() }) }
+        let (default_function, max_attempts) = (settings.default_function.clone(), settings.max_attempts);
+        let pushed = Notify::new();
+        Self { inner: Arc::new(Inner { store, handlers, default_function, max_attempts, metrics, pushed }) }
     }
 
     pub(super) fn handlers(&self) -> &Handlers {
         &self.inner.handlers
     }
 
-    /// Checks the request of a client; `page` is the memory that it borrows from.
-    pub(super) fn check(&self, request: &TaskRequest, page: &Bytes) -> Result<NewTask, RequestError> {
+    /// Checks the request of a client.
+    pub(super) fn check(&self, request: &TaskRequest) -> Result<NewTask, RequestError> {
         let default = self.inner.default_function.as_deref();
-        self.counted(NewTask::from_request(&self.inner.handlers, request, default, page))
+        let max = self.inner.max_attempts;
+        if request.attempts.is_some_and(|attempts| attempts > max) {
+            let message = format!("\"attempts\" must be a number from 1 to {max} (max_attempts).");
+            return Err(RequestError::bad_request(message));
+        }
+        self.counted(NewTask::from_request(&self.inner.handlers, request, default))
     }
 
     /// Checks raw data as arguments of the default function.
@@ -79,6 +97,8 @@ impl Intake {
         results
     }
 
+    /// # Errors
+    /// When the task is not accepted.
     pub(super) async fn push_one(&self, task: NewTask) -> Result<TaskId, RequestError> {
         let gone = || RequestError::new(ErrorCode::Internal, "The store gave no answer.");
         let accepted = self.push(vec![task]).await.pop().unwrap_or_else(|| Err(gone()));

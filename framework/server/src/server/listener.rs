@@ -3,7 +3,9 @@
 mod accept;
 mod bind;
 mod limits;
+mod proxy_header;
 mod socket;
+mod spare;
 mod unix;
 
 use std::sync::Arc;
@@ -15,12 +17,21 @@ use self::accept::AcceptLoop;
 pub(super) use self::bind::{BoundListener, check, open};
 use self::limits::ConnectionLimiter;
 pub(super) use self::socket::ListenSocket;
+use self::spare::SpareDescriptor;
 pub use self::unix::AlreadyRunning;
 use super::context::SessionContext;
 
 /// The first stage: one accept loop for each bound listener.
 pub(super) struct Listener {
     pub(super) context: Arc<SessionContext>,
+    pub(super) public: Admission,
+    /// The admission of the control socket, which stays open for longer.
+    pub(super) control: Admission,
+}
+
+/// The signal to stop, and the handle by which a listener shows that requests may still come from it.
+#[derive(Clone)]
+pub(super) struct Admission {
     /// Becomes true when nothing is accepted any more and the sessions are to stop reading.
     pub(super) stop: watch::Receiver<bool>,
     /// Every session holds a clone until no request can come from it any more.
@@ -30,14 +41,17 @@ pub(super) struct Listener {
 impl Listener {
     /// Accepts connections until `stop` is raised, then waits for the sessions.
     pub(super) async fn run(self, listeners: Vec<BoundListener>) {
-        let Self { context, stop, reading } = self;
+        let Self { context, public, control } = self;
         let limiter = Arc::new(ConnectionLimiter::new(&context));
+        let spare = Arc::new(SpareDescriptor::default());
+        spare.refill();
         let mut loops = JoinSet::new();
         for listener in listeners {
-            let accept = AcceptLoop::new(context.clone(), limiter.clone(), stop.clone());
-            loops.spawn(accept.run(listener, reading.clone()));
+            let Admission { stop, reading } = if listener.is_control { &control } else { &public }.clone();
+            let accept = AcceptLoop::new(context.clone(), limiter.clone(), spare.clone(), stop);
+            loops.spawn(accept.run(listener, reading));
         }
-        drop(reading);
+        drop((public, control));
         while loops.join_next().await.is_some() {}
     }
 }

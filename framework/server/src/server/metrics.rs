@@ -101,7 +101,9 @@ impl Metrics {
     pub(super) fn retry_after_ms(&self) -> u64 {
         let samples = self.samples();
         let rate = match (samples.front(), samples.back()) {
-            (Some(first), Some(last)) => per_second(last.ended - first.ended, last.at - first.at),
+            (Some(first), Some(last)) => {
+                per_second(last.ended.saturating_sub(first.ended), last.at - first.at)
+            }
             _ => 0.0,
         };
         (1_000_000.0 / rate).clamp(100.0, 10_000.0) as u64
@@ -125,15 +127,13 @@ impl Metrics {
         let time = first.at.elapsed();
         Rates {
             accepted_per_second: per_second(now.accepted - first.accepted, time),
-            finished_per_second: per_second(now.ended() - first.ended, time),
+            // A retry takes back the ends of tasks.
+            finished_per_second: per_second(now.ended().saturating_sub(first.ended), time),
         }
     }
 }
 
 fn per_second(count: u64, time: Duration) -> f64 {
-    // Below a tenth of a second the quotient says more about chance than about the rate.
-    match time.as_secs_f64() {
-        seconds if seconds < 0.1 => 0.0,
-        seconds => (count as f64 / seconds * 10.0).round() / 10.0,
-    }
+    // Below a second the quotient says more about chance than about the rate.
+    (count as f64 / time.as_secs_f64().max(1.0) * 10.0).round() / 10.0
 }

@@ -18,6 +18,8 @@ pub(crate) struct Outbox {
     /// The connection ends when more bytes than these wait for a peer that does not read them.
     limit: usize,
     state: Mutex<State>,
+    /// The connection is that of a worker, which may be silent while it works.
+    is_worker: AtomicBool,
     changed: AtomicBool,
     session: AtomicWaker,
 }
@@ -68,11 +70,32 @@ pub(super) enum OutboxState {
 
 impl Outbox {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default(), changed: AtomicBool::new(false), session: AtomicWaker::new() }
+        Self {
+            limit,
+            state: Mutex::default(),
+            is_worker: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
+            session: AtomicWaker::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no one panics while holding the outbox")
+    }
+
+    /// Notes whether the connection is that of a worker: it stays open and is read although nothing comes for
+    /// long, also during a shutdown.
+    pub(super) fn set_worker(&self, is_worker: bool) {
+        self.is_worker.store(is_worker, Ordering::Release);
+    }
+
+    pub(super) fn is_worker(&self) -> bool {
+        self.is_worker.load(Ordering::Acquire)
+    }
+
+    /// The most bytes that may wait for the peer.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// True while a further reply without a slot would overtake one that has a slot.
@@ -215,6 +238,11 @@ impl Outbox {
     pub(super) fn is_settled(&self) -> bool {
         let state = self.state();
         state.ready.is_empty() && state.slots.is_empty() && state.awaited == 0
+    }
+
+    /// True until the session has ended, or is to end because its client does not read.
+    pub(super) fn is_open(&self) -> bool {
+        self.state().end == OutboxState::Open
     }
 
     /// Drops everything from now on: the session has ended.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
+use tokio::sync::watch;
 
 /// The time between two checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,6 +18,8 @@ pub(super) struct Reloadable<T> {
     files: Vec<PathBuf>,
     read: Box<dyn Fn() -> Result<T> + Send + Sync>,
     state: Mutex<State<T>>,
+    /// Notified of every change that is in force.
+    changes: watch::Sender<()>,
 }
 
 struct State<T> {
@@ -41,7 +44,8 @@ impl<T> Reloadable<T> {
         // Before reading, so that a change in between is seen the next time.
         let stamps = stamps(&files);
         let state = State { value: Arc::new(read()?), stamps, checked: Instant::now() };
-        Ok(Self { setting, files, read: Box::new(read), state: Mutex::new(state) })
+        let (changes, _) = watch::channel(());
+        Ok(Self { setting, files, read: Box::new(read), state: Mutex::new(state), changes })
     }
 
     /// The current value; the files are checked at most once a second.
@@ -51,6 +55,11 @@ impl<T> Reloadable<T> {
             self.check(&mut state);
         }
         state.value.clone()
+    }
+
+    /// The changes from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Checks the files at once.
@@ -68,6 +77,7 @@ impl<T> Reloadable<T> {
         match (self.read)() {
             Ok(value) => {
                 state.value = Arc::new(value);
+                self.changes.send_replace(());
                 tracing::info!("{}: the change is in force", self.setting);
             }
             Err(error) => tracing::error!("{}: the change is not taken over: {error:#}", self.setting),

@@ -15,12 +15,15 @@ use tokio::sync::{Mutex, mpsc, watch};
 use super::intake::Intake;
 use super::poll::raised;
 use crate::schedule::{Schedule, Schedules};
-use crate::store::{Accepted, AdminCommand, Clock, Query, QueryResult, Store};
+use crate::store::{Accepted, AdminCommand, Clock, Now, Query, QueryResult, Store};
 
 /// The longest sleep: the time until a changed clock, or a store that accepts tasks again, is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
-/// If the clock is set back by more than this, in milliseconds, the repeated times run again.
+/// A clock that is set back by more than this, in milliseconds, was wrong before: all times run again. Up to
+/// it, only schedules with wildcards do, as in cron.
 const SET_BACK_MS: u64 = 3 * 60 * 60 * 1_000;
+/// Smaller corrections, in milliseconds, are those that happen all the time.
+const SLEW_MS: u64 = 1_000;
 /// The time up to which a disabled schedule is recorded as done: the last millisecond that a signed number
 /// holds.
 const FOREVER_MS: u64 = i64::MAX as u64;
@@ -31,6 +34,8 @@ pub(super) struct Scheduler {
     intake: Intake,
     store: Arc<dyn Store>,
     clock: Clock,
+    /// The time at the last look.
+    looked: std::sync::Mutex<Now>,
     /// In the order of the schedules. Locked during a push, so that no task is made any more once a pause has
     /// returned.
     states: Mutex<Vec<ScheduleState>>,
@@ -46,8 +51,10 @@ struct ScheduleState {
     /// The task of the last run.
     task: Option<TaskId>,
     paused: bool,
-    /// The last push was rejected, which has been logged.
-    rejected: bool,
+    /// The last task before the clock was set back, if it was.
+    repeated_after: Option<TaskId>,
+    /// The reason why the last push was rejected, if it was; that has been logged.
+    rejected: Option<String>,
 }
 
 impl Scheduler {
@@ -63,7 +70,8 @@ impl Scheduler {
                 QueryResult::Schedules(infos) => infos,
                 _ => Vec::new(),
             };
-        let scheduler = Self { schedules, intake, store, clock, states: Mutex::default() };
+        let looked = std::sync::Mutex::new(clock.now());
+        let scheduler = Self { schedules, intake, store, clock, looked, states: Mutex::default() };
         let now_ms = scheduler.now_ms();
         let mut states = Vec::new();
         for schedule in scheduler.schedules.iter() {
@@ -90,7 +98,8 @@ impl Scheduler {
             next_ms: schedule.next(seen_ms),
             task: info.and_then(|info| info.task),
             paused: info.is_some_and(|info| info.paused),
-            rejected: false,
+            repeated_after: None,
+            rejected: None,
         }
     }
 
@@ -121,30 +130,58 @@ impl Scheduler {
     async fn fire_due(&self) -> Duration {
         let mut states = self.states.lock().await;
         let now_ms = self.now_ms();
+        let set_back_ms = self.set_back_ms();
         let mut soonest_ms = u64::MAX;
         for (schedule, state) in self.schedules.iter().zip(&mut *states).filter(|(_, state)| !state.paused) {
-            self.set_back(schedule, state, now_ms).await;
+            self.begin_again(schedule, state, now_ms, set_back_ms).await;
             if state.next_ms.is_some_and(|next_ms| next_ms <= now_ms) {
                 self.fire(schedule, state, now_ms).await;
             }
-            if let Some(next_ms) = state.next_ms.filter(|_| !state.rejected) {
+            if let Some(next_ms) = state.next_ms.filter(|_| state.rejected.is_none()) {
                 soonest_ms = soonest_ms.min(next_ms);
             }
         }
         MAX_SLEEP.min(Duration::from_millis(soonest_ms.saturating_sub(self.now_ms())))
     }
 
-    /// Begins a schedule again when a clock that was far ahead has been corrected; it would otherwise wait
-    /// for that time.
-    async fn set_back(&self, schedule: &Schedule, state: &mut ScheduleState, now_ms: u64) {
-        if !schedule.enabled || state.seen_ms <= now_ms.saturating_add(SET_BACK_MS) {
+    /// The time by which the clock was set back since the last look, in milliseconds; logs it.
+    fn set_back_ms(&self) -> u64 {
+        let now = self.clock.now();
+        let before = {
+            let mut looked = self.looked.lock().expect("no one panics while holding a time");
+            std::mem::replace(&mut *looked, now)
+        };
+        let passed_ms = now.steady.saturating_sub(before.steady).as_millis() as u64;
+        let set_back_ms = before.wall_ms.saturating_add(passed_ms).saturating_sub(now.wall_ms);
+        if set_back_ms <= SLEW_MS {
+            return 0;
+        }
+        let by = humantime::format_duration(Duration::from_secs(set_back_ms.div_ceil(1_000)));
+        if set_back_ms > SET_BACK_MS {
+            tracing::warn!("the clock was set back by {by}: all schedules go on at the new time");
+        } else {
+            tracing::warn!(
+                "the clock was set back by {by}: schedules with a wildcard in the minute or hour go on at the new time, \
+                 and those of fixed times do not run twice"
+            );
+        }
+        set_back_ms
+    }
+
+    /// Begins a schedule again whose next time would come late, because the clock was set back.
+    async fn begin_again(
+        &self,
+        schedule: &Schedule,
+        state: &mut ScheduleState,
+        now_ms: u64,
+        set_back_ms: u64,
+    ) {
+        let ahead_ms = state.seen_ms.saturating_sub(now_ms);
+        let is_far = set_back_ms.max(ahead_ms) > SET_BACK_MS;
+        if !schedule.enabled || ahead_ms <= SLEW_MS || !(schedule.cron.is_wildcard() || is_far) {
             return;
         }
-        tracing::warn!(
-            "schedule {}: the clock was set back from {} or later; the schedule begins again",
-            schedule.name,
-            schedule.cron.show(state.seen_ms)
-        );
+        state.repeated_after = state.task;
         state.mark_seen(schedule, now_ms);
         self.persist(&schedule.name, seen(now_ms)).await;
     }
@@ -165,7 +202,7 @@ impl Scheduler {
             state.mark_seen(schedule, last);
             return self.persist(&schedule.name, seen(last)).await;
         }
-        if state.next_ms.is_some_and(|next_ms| next_ms < first) && !state.rejected {
+        if state.next_ms.is_some_and(|next_ms| next_ms < first) && state.rejected.is_none() {
             let first = schedule.cron.show(first);
             tracing::info!("schedule {}: missed runs before {first} are not made up for", schedule.name);
         }
@@ -174,10 +211,15 @@ impl Scheduler {
 
     /// Pushes a task for each time up to the first that is rejected, and records the last one.
     async fn push(&self, schedule: &Schedule, state: &mut ScheduleState, times: &[u64]) {
-        let tasks = times.iter().map(|&time| schedule.at(time)).collect();
+        let handlers = self.intake.handlers();
+        let tasks = times.iter().map(|&time| schedule.at(handlers, time, state.repeated_after));
+        let results = match tasks.collect() {
+            Ok(tasks) => self.intake.push(tasks).await,
+            Err(error) => vec![Err(error)],
+        };
         let mut fired = None;
         let mut rejected = None;
-        for (&time, result) in times.iter().zip(self.intake.push(tasks).await) {
+        for (&time, result) in times.iter().zip(results) {
             match result {
                 Ok(accepted) => fired = Some((time, log_run(schedule, time, accepted))),
                 Err(error) => {
@@ -186,7 +228,7 @@ impl Scheduler {
                 }
             }
         }
-        if let Some((time, error)) = rejected.as_ref().filter(|_| !state.rejected) {
+        if let Some((time, error)) = rejected.as_ref().filter(|_| state.rejected.is_none()) {
             let at = schedule.cron.show(*time);
             tracing::warn!("schedule {}: no task for {at} yet, it is tried again: {error}", schedule.name);
         }
@@ -197,7 +239,7 @@ impl Scheduler {
                 ScheduleNote { seen_ms: Some(time), fired_ms: Some(time), task: Some(task), paused: None };
             self.persist(&schedule.name, note).await;
         }
-        state.rejected = rejected.is_some();
+        state.rejected = rejected.map(|(_, error)| error.to_string());
     }
 
     /// The task of the previous run, if it has not ended and overlap is not permitted.
@@ -214,9 +256,22 @@ impl Scheduler {
         }
     }
 
+    /// Adds what this server knows of its schedules: what they run when, and their next times.
+    pub(super) async fn describe(&self, infos: &mut [ScheduleInfo]) {
+        let states = self.states.lock().await;
+        for (schedule, state) in self.schedules.iter().zip(&*states) {
+            let Some(info) = infos.iter_mut().find(|info| info.name == schedule.name) else { continue };
+            info.function = Some(schedule.function.clone());
+            info.cron = Some(schedule.cron.expression().to_owned());
+            info.timezone = Some(schedule.cron.timezone().to_owned());
+            info.next_ms = state.next_ms.filter(|_| !state.paused);
+            info.error.clone_from(&state.rejected);
+        }
+    }
+
     /// Makes a task now, beside those of the clock.
     pub(super) async fn run_now(&self, name: &str) -> Result<TaskId, RequestError> {
-        self.intake.push_one(self.schedules.find(name)?.now()).await
+        self.intake.push_one(self.schedules.find(name)?.now(self.intake.handlers())?).await
     }
 
     /// Pauses or resumes a schedule, also across restarts; the times during a pause are skipped. No task of a
@@ -258,7 +313,7 @@ impl ScheduleState {
     fn mark_seen(&mut self, schedule: &Schedule, seen_ms: u64) {
         self.seen_ms = seen_ms;
         self.next_ms = schedule.next(seen_ms);
-        self.rejected = false;
+        self.rejected = None;
     }
 }
 
@@ -267,8 +322,8 @@ fn seen(time_ms: u64) -> ScheduleNote {
 }
 
 fn log_run(schedule: &Schedule, time: u64, accepted: Accepted) -> TaskId {
-    let Accepted { id, is_new } = accepted;
-    let existing = if is_new { "" } else { ", which existed already" };
+    let id = accepted.id;
+    let existing = if accepted.is_new() { "" } else { ", which existed already" };
     tracing::info!("schedule {}: task {id} for {}{existing}", schedule.name, schedule.cron.show(time));
     id
 }

@@ -10,9 +10,9 @@
 
 mod verb;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use framework_protocol::task::{NewTask, TaskId};
 use framework_protocol::views::{AdminResult, ListenAddress};
 use framework_protocol::{CommandRequest, RequestError, TaskRequest};
@@ -30,18 +30,25 @@ use super::poll::raised;
 use super::scheduler::Scheduler;
 use super::subscriptions::Subscriptions;
 use super::waiters::{Waiter, Waiters};
+use super::worker::programs::ProgramList;
+use super::worker::remote::RemoteWorkers;
 use crate::store::{Accepted, AdminCommand, OnAccepted, Store};
 
 /// Everything that a request can reach.
 pub(super) struct Service {
     pub(super) verbs: VerbTable,
     pub(super) intake: Intake,
+    pub(super) remote: Arc<RemoteWorkers>,
+    /// The workers that the server has started.
+    pub(super) programs: ProgramList,
     pub(super) store: Arc<dyn Store>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) control: Control,
+    /// The root of the project, without symbolic links.
+    pub(super) root: PathBuf,
     /// The addresses that the status reports.
     pub(super) addresses: Vec<ListenAddress>,
 }
@@ -86,7 +93,7 @@ impl Caller<'_> {
 }
 
 impl Service {
-    /// Checks a right. No protocol and no verb checks rights in another place.
+    /// Checks a right; every verb, whatever protocol it comes by, is checked here.
     ///
     /// # Errors
     /// `unauthorized` before a token was shown, `forbidden` when the token does not give this right.
@@ -110,18 +117,13 @@ impl Service {
         (verb.run)(Call { service: self, verb, caller, request }).await
     }
 
-    /// Checks a task that a client requests; `page` is the memory that the request borrows from.
+    /// Checks a task that a client requests.
     ///
     /// # Errors
     /// When the caller may not send tasks, or the request does not fit its function.
-    pub(super) fn check_task(
-        &self,
-        access: Access,
-        request: &TaskRequest,
-        page: &Bytes,
-    ) -> Result<NewTask, RequestError> {
+    pub(super) fn check_task(&self, access: Access, request: &TaskRequest) -> Result<NewTask, RequestError> {
         self.authorize(access, Some(Scope::Send))?;
-        self.intake.check(request, page)
+        self.intake.check(request)
     }
 
     /// Accepts tasks: each id is durable when this returns. Waiters come with the index of their task, and
@@ -152,8 +154,18 @@ impl Service {
     /// Lets waiters have the end of tasks that existed before the push.
     pub(super) async fn attach(&self, pushed: Pushed) {
         for (task, waiter) in pushed.attached {
-            self.subscriptions.attach(task, waiter).await;
+            // A client that is gone, or does not read, needs no further results.
+            if waiter.outbox.is_open() {
+                self.subscriptions.attach(task, waiter).await;
+            }
         }
+    }
+
+    /// Forgets the waiters and the subscriptions of a connection that has ended.
+    pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
+        self.remote.remove_connection(outbox);
+        self.waiters.remove_connection(outbox);
+        self.subscriptions.remove_connection(outbox);
     }
 
     /// Changes tasks, queues or batches on behalf of an operator; subscribers of batches see the change.
@@ -172,13 +184,13 @@ fn register(registry: Arc<Waiters>, waiters: Arc<Mutex<Vec<(usize, Waiter)>>>) -
     Box::new(move |accepted| {
         let mut waiters = waiters.lock().expect("no panic while the waiters are locked");
         let mut all = std::mem::take(&mut *waiters).into_iter().peekable();
-        registry.register(accepted.filter_map(|(task, Accepted { id, is_new })| {
+        registry.register(accepted.filter_map(|(task, accepted)| {
             while let Some(other) = all.next_if(|(other, _)| *other < task) {
                 waiters.push(other);
             }
             let (task, waiter) = all.next_if(|(other, _)| *other == task)?;
-            if is_new {
-                return Some((id, waiter));
+            if accepted.is_new() {
+                return Some((accepted.id, waiter));
             }
             waiters.push((task, waiter));
             None

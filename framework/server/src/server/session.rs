@@ -2,6 +2,7 @@
 
 pub(super) mod auth;
 pub(super) mod decoder;
+mod first_bytes;
 mod idle;
 pub(super) mod linger;
 pub(super) mod message_loop;
@@ -9,7 +10,7 @@ mod read_buffer;
 mod reject;
 pub(super) mod request_group;
 pub(super) mod state;
-mod step;
+pub(super) mod step;
 mod tls;
 pub(super) mod transport;
 
@@ -31,14 +32,16 @@ pub(super) async fn run(mut session: Session, stream: Stream) {
     }
     session.reading = None;
     session.outbox.abandon();
-    session.context.service.subscriptions.remove_connection(&session.outbox);
+    session.context.service.remove_connection(&session.outbox);
     session.context.events.close(&session.connection).await;
 }
 
 async fn serve(session: &mut Session, mut stream: Stream) -> io::Result<()> {
     let mut protocol = None;
     loop {
-        let step = if session.access.is_unknown() {
+        let step = if !session.policy.accepts_messages(stream.is_encrypted()) {
+            first_bytes::await_protocol(session, &mut stream).await?
+        } else if session.access.is_unknown() {
             auth::authenticate_first(session, &mut stream).await?
         } else {
             message_loop::run(session, &mut stream, protocol).await?
@@ -52,7 +55,7 @@ async fn serve(session: &mut Session, mut stream: Stream) -> io::Result<()> {
                 }
                 return Ok(());
             }
-            SessionStep::ProtocolError => {
+            SessionStep::ProtocolError | SessionStep::Revoked => {
                 linger(&mut stream, true).await;
                 return Ok(());
             }

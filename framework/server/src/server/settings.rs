@@ -1,10 +1,12 @@
 //! The section `server`: the settings of config/server.toml.
 
 mod checks;
+mod files;
 mod foreign_keys;
 mod listener;
 mod queues;
 mod rate;
+mod retention_time;
 #[cfg(test)]
 mod tests;
 
@@ -22,9 +24,13 @@ pub(super) use listener::ListenPlace;
 pub use listener::ListenerSettings;
 pub(super) use queues::name;
 pub use rate::QueueRate;
+pub use retention_time::RetentionTime;
 use serde::{Deserialize, Serialize};
 
 use self::checks::{TASKS_MAX, THREADS_MAX};
+
+/// The prefix of a token among the subprotocols of a WebSocket: pages have no other way to show one.
+pub(super) const BEARER: &str = "bearer.";
 
 /// The settings of the server. Swoole's names are kept where the setting exists there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +42,8 @@ pub struct ServerSettings {
     pub port: u16,
     /// The accepted protocols; the first bytes of a connection select one.
     pub protocols: Vec<Protocol>,
+    /// Every connection begins with a header of the PROXY protocol (version 1 or 2), which names its client.
+    pub proxy_protocol: bool,
     /// Permits an address that other machines reach although no token is required.
     pub insecure: bool,
     /// The reply mode of requests that name none.
@@ -72,7 +80,7 @@ pub struct ServerSettings {
     /// The number of threads that run tasks; by default the number of cores.
     pub task_threads: usize,
     /// The number of tasks that may run at once; by default 16 per core. Most tasks wait, so that a thread
-    /// runs many.
+    /// runs many. With 0 none runs in this process, and workers elsewhere run all.
     pub task_worker_num: usize,
     /// The number of workers of each queue, which serve no other; `*` stands for all queues that are not
     /// named. Replaces `task_worker_num` unless it is empty.
@@ -81,6 +89,18 @@ pub struct ServerSettings {
     pub queue_weights: BTreeMap<String, u32>,
     /// The number of tasks of each queue that may start in a period, such as `100/s`.
     pub queue_rates: BTreeMap<String, QueueRate>,
+    /// One of so many tasks that start from a queue is the one that has waited longest, whatever its
+    /// priority; 0 is none: then the priority alone decides.
+    pub oldest_first_every: u32,
+    /// The number of attempts that a request, or a function, may ask for.
+    pub max_attempts: u32,
+    /// The least pause between two attempts of a task.
+    #[serde(with = "duration")]
+    pub min_retry_pause: Duration,
+    /// The longest mean pause that the doubling of a backoff leads to; a task that asks for a longer one has
+    /// that each time.
+    #[serde(with = "duration")]
+    pub max_backoff: Duration,
     /// The number of tasks that may wait; more are rejected as `busy`. `None`: 1,000,000 in memory,
     /// 100,000,000 on disk.
     pub max_queue_length: Option<usize>,
@@ -89,19 +109,58 @@ pub struct ServerSettings {
     #[serde(with = "size")]
     pub max_memory: usize,
 
+    /// The number of workers outside of the server that may be connected at once.
+    pub max_workers: usize,
+    /// The number of functions that one of them may register.
+    pub max_worker_functions: usize,
+    /// The number of functions that all of them may have registered.
+    pub max_registered_functions: usize,
+    /// The longest JSON Schema of a registered function, in bytes.
+    #[serde(with = "size")]
+    pub max_function_schema: usize,
+    /// The number of tasks that one worker may ask for at once.
+    pub max_worker_credit: u32,
+    /// The silence after which a worker that sends heartbeats is lost with its tasks.
+    #[serde(with = "duration")]
+    pub worker_lease_time: Duration,
+    /// The time that a worker has to stop an attempt whose time is over, or whose task is cancelled.
+    #[serde(with = "duration")]
+    pub worker_cancel_time: Duration,
+    /// The time that a registered function is known after its last worker has gone.
+    #[serde(with = "duration")]
+    pub registration_retention_time: Duration,
+
+    /// The number of batches that may be open at once; others are rejected as `busy`.
+    pub max_open_batches: usize,
+    /// The time after which a batch that is neither sealed nor gets another task is cancelled; zero is never.
+    #[serde(with = "duration")]
+    pub batch_idle_time: Duration,
+
     /// The durability of accepted tasks: `fsync` survives a power cut, `async` the end of the process,
     /// `memory` nothing.
     pub durability: Durability,
     /// The file of the queue, relative to the project's root; unused with a durability of `memory`.
     pub queue_file: PathBuf,
+    /// The time after which a running task counts as lost whose worker does not renew its lease, three times
+    /// within it. A pause of the whole process does not count.
+    #[serde(with = "duration")]
+    pub lease_time: Duration,
     /// The time that the `key` of a task is remembered: another task with it is the first one again.
     #[serde(with = "duration")]
     pub idempotency_window: Duration,
-    /// The time that an ended task is kept.
+    /// The time that an ended task is kept which has not failed.
     #[serde(with = "duration")]
     pub retention_time: Duration,
-    /// The number of ended tasks that are kept; the oldest are deleted first.
+    /// The number of these tasks that are kept; the oldest are deleted first.
     pub retention_count: usize,
+    /// The time that a failed task is kept.
+    #[serde(with = "duration")]
+    pub failed_retention_time: Duration,
+    /// The number of failed tasks that are kept; when the oldest are deleted for it, the log says so.
+    pub failed_retention_count: usize,
+    /// The time that ended tasks of a function are kept, whether they have failed or not. They are kept apart
+    /// from those of other functions.
+    pub function_retention: BTreeMap<String, RetentionTime>,
 
     /// The number of connections.
     pub max_connection: usize,
@@ -145,6 +204,10 @@ pub struct ServerSettings {
     /// The silence after which a WebSocket is pinged; the third time in a row it is closed. Zero is never.
     #[serde(with = "duration")]
     pub websocket_ping_interval: Duration,
+    /// The path at which a WebSocket opens.
+    pub websocket_path: String,
+    /// The subprotocols that a WebSocket may have; the first one that a client offers is chosen.
+    pub websocket_protocols: Vec<String>,
     /// The origins whose pages may use the server, such as `https://app.example.com`; beside those of this
     /// machine where no other machine reaches the listener.
     pub origins: Vec<String>,
@@ -188,6 +251,7 @@ impl Default for ServerSettings {
             host: "127.0.0.1".to_owned(),
             port: 9501,
             protocols: Protocol::ALL.to_vec(),
+            proxy_protocol: false,
             insecure: false,
             reply: ReplyMode::Ack,
             default_function: None,
@@ -207,13 +271,31 @@ impl Default for ServerSettings {
             task_queues: BTreeMap::new(),
             queue_weights: BTreeMap::new(),
             queue_rates: BTreeMap::new(),
+            oldest_first_every: 16,
+            max_attempts: 1_000,
+            min_retry_pause: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(60 * 60),
             max_queue_length: None,
             max_memory: 1 << 30,
+            max_workers: 1_000,
+            max_worker_functions: 256,
+            max_registered_functions: 1_000,
+            max_function_schema: 64 << 10,
+            max_worker_credit: 4_096,
+            worker_lease_time: Duration::from_secs(15),
+            worker_cancel_time: Duration::from_secs(10),
+            registration_retention_time: 30 * DAY,
+            max_open_batches: 1_000,
+            batch_idle_time: DAY,
             durability: Durability::Fsync,
             queue_file: "runtime/queue.db".into(),
+            lease_time: Duration::from_secs(60),
             idempotency_window: DAY,
             retention_time: DAY,
             retention_count: 100_000,
+            failed_retention_time: 7 * DAY,
+            failed_retention_count: 1_000_000,
+            function_retention: BTreeMap::new(),
             max_connection: 20_000,
             max_connection_per_address: 20_000,
             package_max_length: 2 << 20,
@@ -230,6 +312,8 @@ impl Default for ServerSettings {
             heartbeat_idle_time: Duration::ZERO,
             open_tcp_keepalive: true,
             websocket_ping_interval: Duration::from_secs(30),
+            websocket_path: "/".to_owned(),
+            websocket_protocols: vec!["think".to_owned()],
             origins: Vec::new(),
             hosts: Vec::new(),
             backlog: 1_024,
@@ -258,6 +342,7 @@ impl Section for ServerSettings {
         let checks = self.check_listeners(Validator::new());
         let checks = self.check_access(checks);
         let checks = self.check_tasks(checks);
+        let checks = self.check_workers(checks);
         let checks = self.check_storage(checks);
         let checks = self.check_limits(checks);
         let checks = self.check_http(checks);

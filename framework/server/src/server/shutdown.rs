@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,18 +19,30 @@ use crate::store::Store;
 pub(super) struct ShutdownControl {
     request: ControlRequest<ShutdownStatus>,
     restart_args: OnceLock<Vec<String>>,
+    is_under_way: AtomicBool,
     store: Arc<dyn Store>,
 }
 
 impl ShutdownControl {
     /// `grace` is the time for running tasks where the request names none.
     pub(super) fn new(store: Arc<dyn Store>, grace: Duration) -> Self {
-        Self { request: ControlRequest::new(grace), restart_args: OnceLock::new(), store }
+        let is_under_way = AtomicBool::new(false);
+        Self { request: ControlRequest::new(grace), restart_args: OnceLock::new(), is_under_way, store }
     }
 
     /// The grace period where the request names none.
     pub(super) fn grace(&self) -> Duration {
         self.request.grace
+    }
+
+    /// Notes that the shutdown has begun.
+    pub(super) fn begin(&self) {
+        self.is_under_way.store(true, Ordering::SeqCst);
+    }
+
+    /// `true` once the shutdown has begun, whoever has asked for it.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_under_way.load(Ordering::SeqCst)
     }
 
     /// Notes the arguments that start the server again.

@@ -3,11 +3,13 @@
 mod traffic;
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -21,6 +23,8 @@ pub(super) struct Stream {
     before: Bytes,
     socket: StreamSocket,
     traffic: Arc<Traffic>,
+    /// The bytes that may still be read; `None` is any number.
+    allowance: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -37,6 +41,31 @@ impl Stream {
         Self { before, ..self }
     }
 
+    /// Lets that many bytes be read from now on, and fails reads beyond them; `None` is any number.
+    pub(super) fn allow(&mut self, bytes: Option<usize>) {
+        self.allowance = bytes;
+    }
+
+    /// True when the peer can neither send nor receive any more: it has reset the connection.
+    pub(super) fn is_gone(&self) -> bool {
+        self.has_any(PollFlags::ERR | PollFlags::HUP)
+    }
+
+    /// True when the peer sends nothing more, whether or not it still receives.
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.has_any(PollFlags::ERR | PollFlags::HUP | PollFlags::RDHUP)
+    }
+
+    fn has_any(&self, conditions: PollFlags) -> bool {
+        let socket = match &self.socket {
+            StreamSocket::Tcp(socket) => socket.as_fd(),
+            StreamSocket::Unix(socket) => socket.as_fd(),
+            StreamSocket::Tls(stream) => return stream.get_ref().0.has_any(conditions),
+        };
+        let mut events = [PollFd::new(&socket, conditions)];
+        poll(&mut events, Some(&Timespec::default())).is_ok() && events[0].revents().intersects(conditions)
+    }
+
     /// `true` if the stream is encrypted.
     pub(super) fn is_encrypted(&self) -> bool {
         matches!(self.socket, StreamSocket::Tls(_))
@@ -48,7 +77,7 @@ impl Stream {
     }
 
     fn of(socket: StreamSocket, traffic: Arc<Traffic>) -> Self {
-        Self { before: Bytes::new(), socket, traffic }
+        Self { before: Bytes::new(), socket, traffic, allowance: None }
     }
 }
 
@@ -77,7 +106,23 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { before, socket, traffic } = self.get_mut();
+        let stream = self.get_mut();
+        if stream.allowance == Some(0) {
+            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
+        }
+        let filled = buffer.filled().len();
+        let read = stream.poll_any_read(context, buffer);
+        if let Some(allowance) = &mut stream.allowance {
+            *allowance = allowance.saturating_sub(buffer.filled().len() - filled);
+        }
+        read
+    }
+}
+
+impl Stream {
+    /// Reads what was put back, or else from the socket.
+    fn poll_any_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { before, socket, traffic, .. } = self;
         if !before.is_empty() {
             let count = before.len().min(buffer.remaining());
             buffer.put_slice(&before[..count]);

@@ -21,7 +21,7 @@ use self::map::SubscriptionMap;
 
 use super::events::Finished;
 use super::outbox::{Outbox, ReplyOrder};
-use super::waiters::{EndFormat, Waiter, render_end};
+use super::waiters::{EndFormat, Waiter, end_status};
 use crate::store::{Query, QueryResult, Store};
 
 /// The bytes of events buffered for a subscriber while the store is queried; further events are dropped.
@@ -187,7 +187,7 @@ impl Subscriptions {
     /// Sends the ends of tasks to their subscribers, and removes these.
     pub(super) fn ended(&self, batch: &[Finished]) {
         if !self.firehose.is_empty() {
-            let lines = batch.iter().map(|finished| written(|bytes| render_end(finished, None, bytes)));
+            let lines = batch.iter().map(|finished| written(|bytes| render_end(finished, bytes)));
             self.firehose.publish(&lines.collect::<Vec<_>>());
         }
         self.batches.ended(batch);
@@ -315,6 +315,17 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes);
     bytes
+}
+
+/// Appends the event of the end of a task.
+fn render_end(finished: &Finished, bytes: &mut Vec<u8>) {
+    let reply = ReplyWriter::new(bytes);
+    match finished.outcome() {
+        task::Outcome::Done(result) => reply.done(None, finished.id(), result),
+        task::Outcome::Failed(failure) => {
+            reply.ended(None, finished.id(), end_status(finished), &failure.message)
+        }
+    }
 }
 
 #[cfg(test)]

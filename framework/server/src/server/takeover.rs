@@ -119,8 +119,11 @@ impl ServerHandle {
     ) -> (Handover, DrainingServer) {
         let PreparedHandover { mut handover, events } = prepared;
         let deadline = Instant::now() + grace.max(FINISH_TIMEOUT);
+        self.workers.replace_programs().await;
         self.frontend.sockets().iter().for_each(|socket| socket.detach());
+        self.frontend.close_control(deadline).await;
         self.frontend.close(deadline).await;
+        self.workers.remote().quiet("reload");
         self.workers.finish(deadline).await;
         flush(&*self.store).await;
         self.store.unlock().await;

@@ -7,13 +7,14 @@ mod queues;
 mod schedules;
 mod server;
 mod tasks;
+mod work;
 
-pub(super) use self::auth::{AUTH, token};
+pub(super) use self::auth::token;
 use super::service::Verb;
 
 /// Every verb, in the order of the help.
 pub(super) static ALL: &[&[Verb]] =
-    &[server::VERBS, tasks::VERBS, queues::VERBS, batches::VERBS, schedules::VERBS, auth::VERBS];
+    &[server::VERBS, tasks::VERBS, queues::VERBS, batches::VERBS, schedules::VERBS, work::VERBS, auth::VERBS];
 
 #[cfg(test)]
 mod tests {

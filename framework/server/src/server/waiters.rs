@@ -19,7 +19,23 @@ use super::outbox::{Outbox, ReplyOrder};
 pub(super) struct Waiters {
     /// The number of them, for the many tasks that end while there are none.
     count: AtomicUsize,
-    waiting: Mutex<FxHashMap<TaskId, Waiter>>,
+    waiting: Mutex<WaiterMap>,
+}
+
+/// Waiting clients by task and by connection.
+#[derive(Debug, Default)]
+struct WaiterMap {
+    by_task: FxHashMap<TaskId, Waiter>,
+    /// The tasks of each connection, by the address of its outbox.
+    by_connection: FxHashMap<usize, AwaitedTasks>,
+}
+
+/// The tasks that one connection waits for.
+#[derive(Debug, Default)]
+struct AwaitedTasks {
+    count: usize,
+    /// All of them, and up to about as many that have ended meanwhile.
+    tasks: Vec<TaskId>,
 }
 
 /// A waiting client, and the form of its reply.
@@ -53,22 +69,32 @@ pub(super) struct TaskEnd {
 }
 
 impl Waiters {
-    fn waiting(&self) -> MutexGuard<'_, FxHashMap<TaskId, Waiter>> {
+    fn waiting(&self) -> MutexGuard<'_, WaiterMap> {
         self.waiting.lock().expect("no panic while the waiters are locked")
     }
 
-    /// Registers clients, before their tasks can end.
+    /// Registers clients, before their tasks can end. One whose connection has ended is dropped.
     pub(super) fn register(&self, waiters: impl Iterator<Item = (TaskId, Waiter)>) {
         let mut waiting = self.waiting();
-        waiting.extend(waiters);
-        self.count.store(waiting.len(), Ordering::Release);
+        waiting.insert(waiters);
+        self.count.store(waiting.by_task.len(), Ordering::Release);
     }
 
     /// Removes all clients that are still waiting.
     pub(super) fn take_all(&self) -> impl Iterator<Item = (TaskId, Waiter)> + use<> {
         let mut waiting = self.waiting();
         self.count.store(0, Ordering::Release);
-        std::mem::take(&mut *waiting).into_iter()
+        std::mem::take(&mut *waiting).by_task.into_iter()
+    }
+
+    /// Removes what a connection waits for, once its outbox is abandoned.
+    pub(super) fn remove_connection(&self, outbox: &Arc<Outbox>) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut waiting = self.waiting();
+        waiting.remove_connection(outbox);
+        self.count.store(waiting.by_task.len(), Ordering::Release);
     }
 
     /// Sends an error to all clients that are still waiting.
@@ -83,13 +109,17 @@ impl Waiters {
         }
         let waiters: Vec<_> = {
             let mut waiting = self.waiting();
-            let awaited = batch.iter();
-            let awaited =
-                awaited.filter_map(|finished| Some((finished, waiting.remove(&finished.id())?))).collect();
-            self.count.store(waiting.len(), Ordering::Release);
+            let awaited: Vec<_> = batch
+                .iter()
+                .filter_map(|finished| Some((finished, waiting.by_task.remove(&finished.id())?)))
+                .collect();
+            for group in awaited.chunk_by(is_same_connection) {
+                waiting.release(address(&group[0].1.outbox), group.len());
+            }
+            self.count.store(waiting.by_task.len(), Ordering::Release);
             awaited
         };
-        for group in waiters.chunk_by(|(_, a), (_, b)| Arc::ptr_eq(&a.outbox, &b.outbox)) {
+        for group in waiters.chunk_by(is_same_connection) {
             let mut bytes = Vec::with_capacity(group.len() * 64);
             let ends: Vec<_> = group
                 .iter()
@@ -103,6 +133,51 @@ impl Waiters {
             group[0].1.outbox.fulfil(group.iter().map(|(_, waiter)| waiter.place).zip(parts));
         }
     }
+}
+
+impl WaiterMap {
+    fn insert(&mut self, waiters: impl Iterator<Item = (TaskId, Waiter)>) {
+        let mut waiters = waiters.peekable();
+        while let Some((_, waiter)) = waiters.peek() {
+            let (outbox, is_open) = (waiter.outbox.clone(), waiter.outbox.is_open());
+            let mut awaited = is_open.then(|| self.by_connection.entry(address(&outbox)).or_default());
+            while let Some((task, waiter)) =
+                waiters.next_if(|(_, waiter)| Arc::ptr_eq(&waiter.outbox, &outbox))
+            {
+                if let Some(awaited) = &mut awaited {
+                    awaited.count += 1;
+                    awaited.tasks.push(task);
+                    self.by_task.insert(task, waiter);
+                }
+            }
+        }
+    }
+
+    /// Notes that so many tasks of a connection have ended.
+    fn release(&mut self, connection: usize, count: usize) {
+        let Some(awaited) = self.by_connection.get_mut(&connection) else { return };
+        awaited.count -= count;
+        if awaited.count == 0 {
+            self.by_connection.remove(&connection);
+        } else if awaited.tasks.len() > 2 * awaited.count + 64 {
+            awaited.tasks.retain(|task| self.by_task.contains_key(task));
+        }
+    }
+
+    fn remove_connection(&mut self, outbox: &Arc<Outbox>) {
+        let Some(awaited) = self.by_connection.remove(&address(outbox)) else { return };
+        for task in awaited.tasks {
+            self.by_task.remove(&task);
+        }
+    }
+}
+
+fn address(outbox: &Arc<Outbox>) -> usize {
+    Arc::as_ptr(outbox) as usize
+}
+
+fn is_same_connection(a: &(&Finished, Waiter), b: &(&Finished, Waiter)) -> bool {
+    Arc::ptr_eq(&a.1.outbox, &b.1.outbox)
 }
 
 impl Waiter {
@@ -124,6 +199,7 @@ impl Waiter {
                 let text = Bytes::copy_from_slice(result);
                 let _ = end.set(TaskEnd { task, status: Status::Done, text });
             }
+            _ if result.len() > self.outbox.limit() => self.render_too_long(task, result.len(), bytes),
             EndFormat::ResultOnly if !has_status(result) => {
                 bytes.extend_from_slice(result);
                 bytes.push(b'\n');
@@ -132,6 +208,16 @@ impl Waiter {
                 ReplyWriter::new(bytes).done(self.id.as_deref(), task, result);
             }
         }
+    }
+
+    /// Appends the error for a result that would end the connection.
+    fn render_too_long(&self, task: TaskId, length: usize, bytes: &mut Vec<u8>) {
+        let error = RequestError::too_long(format!(
+            "Task {task} is done, and its result of {length} bytes is longer than {} (max_output_buffer): \
+             GET /tasks/{task} has it.",
+            self.outbox.limit()
+        ));
+        ReplyWriter::new(bytes).refused(self.id.as_deref(), &error);
     }
 
     /// Appends the reply for the end of a task that has no result.
@@ -162,16 +248,8 @@ impl Waiter {
     }
 }
 
-/// Appends the reply with `id` for the end of a task.
-pub(super) fn render_end(finished: &Finished, id: Option<&str>, bytes: &mut Vec<u8>) {
-    let reply = ReplyWriter::new(bytes);
-    match finished.outcome() {
-        Outcome::Done(result) => reply.done(id, finished.id(), result),
-        Outcome::Failed(failure) => reply.ended(id, finished.id(), end_status(finished), &failure.message),
-    }
-}
-
-fn end_status(finished: &Finished) -> Status {
+/// The status of the reply for a task that has ended.
+pub(super) fn end_status(finished: &Finished) -> Status {
     match finished.state() {
         State::Done => Status::Done,
         State::Cancelled => Status::Cancelled,
@@ -196,31 +274,4 @@ fn has_status(result: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bare_result_cannot_be_taken_for_a_reply() {
-        let waiter = |result_only| Waiter {
-            outbox: Arc::new(Outbox::new(64)),
-            id: None,
-            place: ReplyOrder::Anywhere,
-            format: if result_only { EndFormat::ResultOnly } else { EndFormat::Reply },
-        };
-        let done = |result_only, result: &str| {
-            let mut bytes = Vec::new();
-            waiter(result_only).render_done(7, result.as_bytes(), &mut bytes);
-            String::from_utf8(bytes).unwrap()
-        };
-        for alone in ["null", "\"status\"", "[\"status\"]", "{}", r#"{"state":1,"in":{"status":2}}"#] {
-            assert_eq!(done(true, alone), format!("{alone}\n"));
-        }
-        for whole in [r#"{"status":"done"}"#, r#"{"a":1,"status":null}"#, r#"{"status":1,"status":2}"#] {
-            assert_eq!(
-                done(true, whole),
-                format!("{{\"task_id\":7,\"status\":\"done\",\"result\":{whole}}}\n")
-            );
-        }
-        assert_eq!(done(false, "1"), "{\"task_id\":7,\"status\":\"done\",\"result\":1}\n");
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ use super::metrics::Limit;
 use super::session::linger::linger;
 use super::session::message_loop;
 use super::session::state::Session;
+use super::session::step::SessionStep;
 use super::session::transport::websocket::WebSocketTransport;
 use super::stream::Stream;
 
@@ -46,22 +47,23 @@ pub(super) async fn serve(session: &mut Session, upgraded: Upgraded) -> io::Resu
             return Ok(());
         }
     }
-    let ended = message_loop::run_over(session, &mut transport).await.map(|_| ());
+    let ended = message_loop::run_over(session, &mut transport).await;
     if let Some(reason) = close_reason(session, &transport, &ended) {
         let _ = timeout(CLOSE_TIMEOUT, close(transport, reason)).await;
     }
-    ended
+    ended.map(|_| ())
 }
 
 /// The close frame that tells the peer why the connection ended; `None` when the peer is gone.
 fn close_reason(
     session: &Session,
     transport: &WebSocketTransport,
-    ended: &io::Result<()>,
+    ended: &io::Result<SessionStep>,
 ) -> Option<CloseFrame> {
     let limits = &session.context.metrics.limits;
     match ended {
-        Ok(()) => {
+        Ok(SessionStep::Revoked) => Some(frame(CloseCode::Policy, "the token is not valid any more")),
+        Ok(_) => {
             let failure = transport.failure();
             if failure.as_ref().is_some_and(|failure| failure.code == CloseCode::Size) {
                 limits.hit(Limit::PackageMaxLength);
@@ -100,6 +102,8 @@ async fn close(
     let _ = socket.send(Message::Close(Some(reason))).await;
     while let Some(Ok(_)) = socket.next().await {}
     let _ = socket.flush().await;
+    // What a client without a token sends beyond its allowance is discarded.
+    socket.get_mut().allow(None);
     linger(socket.get_mut(), true).await;
     Ok(())
 }

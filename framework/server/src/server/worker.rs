@@ -1,24 +1,35 @@
-//! Runs the tasks: the worker pools, with the finisher and the notifier behind them.
+//! Runs the tasks: the worker pools and the workers outside of this process, with the finisher and the
+//! notifier behind them.
 
-mod leases;
 mod pool;
+pub(super) mod programs;
+pub(super) mod remote;
+pub(super) mod runner;
+mod store_source;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use framework_protocol::task::AttemptContext;
+use anyhow::Result;
+use framework_protocol::task::{AttemptContext, Outcome, Retry};
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use self::leases::Leases;
 use self::pool::{PoolContext, WorkerPool};
+use self::programs::{ProgramList, WorkerPrograms};
+use self::remote::{RemoteLimits, RemoteResources, RemoteWorkers};
+use self::store_source::StoreSource;
 use super::events::DynEvents;
+use super::finisher::FinishRules;
+use super::leases::Leases;
 use super::metrics::Metrics;
 use super::notifier::ReplyTargets;
+use super::progress_listeners::running;
 use super::runtime::ThreadPool;
 use super::{finisher, notifier};
+use crate::rules::RetryLimits;
 use crate::store::Store;
 
 /// The number of batches that may wait between two stages.
@@ -33,12 +44,20 @@ pub(super) struct WorkerResources {
     pub(super) attempts: Arc<AttemptContext>,
     /// The duration of a lease.
     pub(super) lease: Duration,
+    pub(super) retries: RetryLimits,
+    pub(super) remote: RemoteLimits,
+    pub(super) programs: WorkerPrograms,
 }
 
 /// The stages behind the intake: worker pools, finisher and notifier, on the threads that run tasks.
 pub(super) struct Workers {
     runtime: ThreadPool,
+    /// Handlers may hold all threads of tasks for any time, and their leases are renewed all the same.
+    _lease_runtime: ThreadPool,
+    store: Arc<dyn Store>,
     pools: Vec<Arc<WorkerPool>>,
+    remote: Arc<RemoteWorkers>,
+    programs: WorkerPrograms,
     /// Raised or dropped: no further task begins.
     pause: watch::Sender<bool>,
     abort: watch::Sender<bool>,
@@ -52,29 +71,61 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Spawns all stages; no task begins before [`Workers::resume`].
+    ///
+    /// # Errors
+    /// The system refuses to start the thread that renews leases.
     pub(super) fn spawn(
         runtime: ThreadPool,
         resources: WorkerResources,
         metrics: &Arc<Metrics>,
         replies: ReplyTargets,
-    ) -> Self {
-        let WorkerResources { store, events, attempts, lease } = resources;
+    ) -> Result<Self> {
+        let WorkerResources { store, events, attempts, lease, retries, remote: limits, programs } = resources;
         let (pause, _) = watch::channel(true);
         let (abort, aborted) = watch::channel(false);
         let (to_finisher, from_workers) = mpsc::channel(CHANNEL_CAPACITY);
         let (to_notifier, from_finisher) = mpsc::channel(CHANNEL_CAPACITY);
         let notifier = runtime.spawn(notifier::run(events.clone(), replies, from_finisher));
-        let handlers = attempts.handlers.clone();
-        let finisher = finisher::run(store.clone(), handlers, metrics.clone(), from_workers, to_notifier);
+        let rules = FinishRules { retries, handlers: attempts.handlers.clone() };
+        let finisher = finisher::run(store.clone(), rules, metrics.clone(), from_workers, to_notifier);
         let leases = Arc::new(Leases::new(store.clone()));
-        let background = vec![runtime.spawn(finisher), runtime.spawn(leases.clone().run(lease))];
+        let lease_runtime = ThreadPool::new("lease", 1, 0)?;
+        let remote = RemoteResources {
+            store: store.clone(),
+            handlers: attempts.handlers.clone(),
+            sink: attempts.sink.clone(),
+            leases: leases.clone(),
+            hits: metrics.limits.clone(),
+            limits,
+        };
+        let remote = Arc::new(RemoteWorkers::new(remote, to_finisher.clone()));
+        let background = vec![
+            runtime.spawn(finisher),
+            lease_runtime.spawn(leases.clone().run(lease)),
+            lease_runtime.spawn(remote.clone().run()),
+        ];
         let finisher = to_finisher;
-        let shared =
-            Arc::new(PoolContext { store, events, attempts, leases, lease, finisher, abort: aborted });
+        let source = Arc::new(StoreSource { store: store.clone(), leases });
+        let shared = PoolContext { source, events, attempts, finisher, abort: aborted };
+        let shared = Arc::new(shared);
         let groups = metrics.groups.iter().enumerate();
         let pools = groups.map(|(group, stats)| WorkerPool::new(shared.clone(), group, stats));
         let pools = pools.map(Arc::new).collect();
-        Self { runtime, pools, pause, abort, pullers: Vec::new(), is_stuck: false, notifier, background }
+        let (pullers, is_stuck) = (Vec::new(), false);
+        Ok(Self {
+            runtime,
+            _lease_runtime: lease_runtime,
+            store,
+            pools,
+            remote,
+            programs,
+            pause,
+            abort,
+            pullers,
+            is_stuck,
+            notifier,
+            background,
+        })
     }
 
     /// Lets tasks begin: starts the pullers of each group, one for each thread as far as there are workers.
@@ -82,6 +133,8 @@ impl Workers {
         let (pause, paused) = watch::channel(false);
         self.pause = pause;
         self.abort.send_replace(false);
+        self.remote.resume();
+        self.programs.start();
         for pool in &self.pools {
             for _ in 0..self.runtime.threads().min(pool.count()) {
                 self.pullers.push(self.runtime.spawn(pool.clone().run_puller(paused.clone())));
@@ -93,23 +146,33 @@ impl Workers {
     /// `deadline`.
     pub(super) async fn pause(&mut self, deadline: Instant) -> bool {
         self.pause.send_replace(true);
+        self.remote.pause();
         self.wait_idle(deadline).await
     }
 
     /// Aborts the running attempts; their tasks run again later.
     pub(super) async fn abort_running(&mut self) {
         self.abort.send_replace(true);
+        self.remote.abort_running();
         self.is_stuck = !self.pause(Instant::now() + ABORT_TIMEOUT).await;
         if self.is_stuck {
-            tracing::warn!("a blocking task is still running although it was aborted");
+            let running = self.describe_running().await;
+            tracing::warn!(
+                running,
+                "some tasks go on although they were aborted, as a handler may that blocks or never waits; they end \
+                 with the process, and run again after the next start"
+            );
         }
     }
 
     /// Waits until the store has no more tasks to run, aborts those that still run at `deadline`, and
     /// finishes the later stages.
     pub(super) async fn drain(&mut self, deadline: Instant) {
+        self.remote.pause();
+        self.remote.quiet("shutdown");
         if !self.wait_idle(deadline).await {
-            tracing::warn!("the grace period is over; running tasks are aborted");
+            let running = self.describe_running().await;
+            tracing::warn!(running, "the grace period is over; running tasks are aborted");
             self.abort_running().await;
         }
         self.finish(deadline).await;
@@ -119,17 +182,41 @@ impl Workers {
     pub(super) async fn finish(&mut self, deadline: Instant) {
         self.pools.clear();
         let deadline = deadline.max(Instant::now() + ABORT_TIMEOUT);
+        self.programs.stop(deadline).await;
+        self.remote.close();
         if timeout_at(deadline, &mut self.notifier).await.is_err() {
             tracing::warn!("callbacks of ended tasks are still running and are abandoned");
         }
     }
 
-    /// Stops what runs beside the stages, once these have finished.
+    /// Stops what runs beside the stages, once these have finished. A task that no thread is free for any
+    /// more ends with the process.
     pub(super) async fn abort_background(&mut self) {
-        for task in &mut self.background {
-            task.abort();
-            let _ = task.await;
-        }
+        self.background.iter().for_each(JoinHandle::abort);
+        let _ = timeout(ABORT_TIMEOUT, join_all(&mut self.background)).await;
+    }
+
+    /// The running tasks for the log, as far as the store says within [`ABORT_TIMEOUT`].
+    async fn describe_running(&self) -> String {
+        let running = timeout(ABORT_TIMEOUT, running(&self.store)).await.unwrap_or_default();
+        let counts = running.iter().map(|(function, count)| format!("{count} of {function}"));
+        counts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The workers outside of this process.
+    pub(super) fn remote(&self) -> Arc<RemoteWorkers> {
+        self.remote.clone()
+    }
+
+    /// The programs that are workers, with what became of them.
+    pub(super) fn programs(&self) -> ProgramList {
+        self.programs.list()
+    }
+
+    /// Asks the programs to end, which run no task any more, and kills those that take longer than
+    /// [`ABORT_TIMEOUT`]: until then nobody serves.
+    pub(super) async fn replace_programs(&mut self) {
+        self.programs.stop(Instant::now() + ABORT_TIMEOUT).await;
     }
 
     /// `true` if an aborted attempt goes on all the same.
@@ -142,6 +229,13 @@ impl Workers {
     async fn wait_idle(&mut self, deadline: Instant) -> bool {
         // An earlier wait may have seen the end of some of them, which must not be awaited twice.
         self.pullers.retain(|puller| !puller.is_finished());
-        timeout_at(deadline, join_all(&mut self.pullers)).await.is_ok()
+        let local = join_all(&mut self.pullers);
+        timeout_at(deadline, async { tokio::join!(local, self.remote.wait_idle()) }).await.is_ok()
     }
+}
+
+/// The outcome of an attempt that took longer than its timeout.
+fn timed_out(timeout: Duration) -> Outcome {
+    let after = humantime::format_duration(timeout);
+    Outcome::failed(format!("The attempt took longer than its timeout of {after}."), Retry::Backoff)
 }

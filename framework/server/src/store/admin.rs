@@ -1,7 +1,7 @@
 //! Commands of administration: changes of tasks, queues, batches and schedules.
 
 use framework_protocol::task::BatchId;
-use framework_protocol::views::{ScheduleNote, TaskSelector};
+use framework_protocol::views::{ChangeId, FunctionRecord, ScheduleNote, TaskSelector};
 
 /// A command of administration.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub enum AdminCommand {
     Flush { queue: Option<String> },
     /// Pauses a queue, from which nothing is taken then, also after a restart, or resumes it.
     Pause { queue: String, paused: bool },
+    /// Lets a change of many tasks end soon. What is changed by then stays so.
+    StopChange(ChangeId),
     /// Opens a batch, whose tasks are held back until it is sealed. `then` is the function that runs when the
     /// last of them has ended.
     OpenBatch { name: String, function: String, then: Option<String> },
@@ -23,4 +25,18 @@ pub enum AdminCommand {
     SealBatch(BatchId),
     /// Notes something about a schedule.
     Schedule { name: String, note: ScheduleNote },
+    /// Keeps a function that workers have registered, instead of what was kept of it before.
+    KeepFunction(FunctionRecord),
+    /// Forgets a function that workers have registered.
+    ForgetFunction { name: String },
+}
+
+impl AdminCommand {
+    /// The batch that takes no more tasks from this command on.
+    pub(super) fn closes(&self) -> Option<BatchId> {
+        match self {
+            Self::SealBatch(id) | Self::Cancel(TaskSelector::Batch(id)) => Some(*id),
+            _ => None,
+        }
+    }
 }

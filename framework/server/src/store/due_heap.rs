@@ -22,6 +22,17 @@ pub(super) enum ReadyAt {
     Wall(u64),
 }
 
+impl ReadyAt {
+    /// Whether it is that time by now.
+    pub(super) fn has_come(self, now: Now) -> bool {
+        match self {
+            Self::Now => true,
+            Self::Steady(at) => micros(at) <= micros(now.steady),
+            Self::Wall(at_ms) => at_ms <= now.wall_ms,
+        }
+    }
+}
+
 /// An item of a heap, which belongs to a task.
 pub(super) trait DueItem {
     /// Decides between items of the same time.
@@ -77,14 +88,9 @@ impl<T: DueItem> DueHeap<T> {
         self.wall.retain(|Reverse(entry)| keep(&entry.item));
     }
 
-    /// Every item with its time, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&T, ReadyAt)> {
-        let steady = self.steady.iter().map(|Reverse(entry)| {
-            let at = Duration::from_micros(entry.at);
-            (&entry.item, ReadyAt::Steady(at))
-        });
-        let wall = self.wall.iter().map(|Reverse(entry)| (&entry.item, ReadyAt::Wall(entry.at)));
-        steady.chain(wall)
+    /// The number of items.
+    pub(super) fn len(&self) -> usize {
+        self.steady.len() + self.wall.len()
     }
 }
 
@@ -100,7 +106,7 @@ fn pop_due<T: DueItem>(heap: &mut BinaryHeap<Reverse<DueEntry<T>>>, now: u64) ->
 }
 
 /// A steady time as the heap orders it.
-pub(super) fn micros(time: Duration) -> u64 {
+fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -17,8 +17,8 @@ mod settle;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use batches::no_batch;
-use framework_protocol::task::{TaskId, TaskRecord};
+pub(super) use cancel::WaitingEnd;
+use framework_protocol::task::{BatchId, TaskId, TaskRecord};
 use framework_protocol::views::{Ledger, QueueDepth};
 pub(super) use insert::Insertion;
 pub(super) use record::{AttemptRun, EndRecord, FollowUp, Record};
@@ -31,13 +31,11 @@ use self::expiry::ExpiryHeap;
 use super::clock::Now;
 use super::due_heap::ReadyAt;
 use super::options::StoreOptions;
+pub(super) use super::ready_queues::TakeFrom;
 use super::ready_queues::{QueuePosition, ReadyQueues, Waiting};
 use super::stats::StoreStats;
 use super::wakeups::WakeSet;
 use super::{LeaseToken, Rules, TerminatedTask};
-
-/// The interval between searches for leases that were not renewed.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The index of all tasks that have not ended.
 #[derive(Debug)]
@@ -54,8 +52,6 @@ pub(super) struct TaskIndex {
     next_token: u64,
     /// The numbers of tasks that were accepted and that have ended; the others are counted where they are.
     ended: Ledger,
-    /// The number of tasks that were taken out of the order and have not ended yet.
-    departing: usize,
     /// The ends without a settlement that [`TaskIndex::terminated`] has not returned.
     terminated: Vec<TerminatedTask>,
     /// The slots of attempts whose leases were lost.
@@ -65,7 +61,6 @@ pub(super) struct TaskIndex {
     max_memory: usize,
     groups: usize,
     lease: Duration,
-    swept: Duration,
     closed: bool,
 }
 
@@ -101,19 +96,17 @@ impl TaskIndex {
             max_memory: options.max_memory,
             groups: options.groups.len().min(WakeSet::GROUPS),
             lease: options.lease,
+            batches: Batches::new(&options),
             order: ReadyQueues::new(options),
             running: FxHashMap::default(),
             parked: FxHashMap::default(),
             keys: ConcurrencyKeys::default(),
             expiries: ExpiryHeap::default(),
-            batches: Batches::default(),
             bodies: BodyCache::new(body_bytes),
             next_token: 0,
             ended: Ledger::default(),
-            departing: 0,
             terminated: Vec::new(),
             lost_slots: Vec::new(),
-            swept: Duration::ZERO,
             closed: false,
         }
     }
@@ -136,54 +129,89 @@ impl TaskIndex {
     }
 
     fn waiting(&self) -> usize {
-        let aside = self.keys.blocked_count() + self.batches.held_count() + self.parked.len();
-        self.order.len() + aside + self.departing
+        self.order.len() + self.keys.blocked_count() + self.batches.held_count() + self.parked.len()
     }
 
-    /// The place of a task of this queue and priority.
-    pub(super) fn place(&mut self, queue: &str, priority: u8) -> QueuePosition {
-        self.order.place(queue, priority)
+    /// The place of a task of this queue, function and priority.
+    pub(super) fn place(&mut self, queue: &str, function: &str, priority: u8) -> QueuePosition {
+        self.order.place(queue, function, priority)
     }
 
-    /// Moves on to this time: due tasks can be taken, and leases that were not renewed are lost. Returns the
-    /// tasks that have expired, to be [removed](Self::remove_waiting) and [terminated](Self::terminate).
+    /// The place of a task that is taken by this process, to be set aside.
+    pub(super) fn local_place(&mut self, queue: &str, priority: u8) -> QueuePosition {
+        self.order.local_place(queue, priority)
+    }
+
+    /// Moves on to this time: due tasks can be taken. Returns the tasks that have expired, to be
+    /// [ended](Self::end_waiting).
     #[must_use]
-    pub(super) fn wake(&mut self, now: Now, records: &mut Vec<Record>) -> Vec<TaskId> {
+    pub(super) fn wake(&mut self, now: Now) -> Vec<TaskId> {
         self.order.wake(now);
-        if now.steady.saturating_sub(self.swept) >= SWEEP_INTERVAL.min(self.lease) {
-            self.swept = now.steady;
-            self.sweep(now, records);
-        }
         if self.expiries.is_empty() { Vec::new() } else { self.expiries.due(now) }
     }
 
-    /// Whether a group has something to take now.
-    pub(super) fn is_due(&mut self, group: usize, now: Now) -> bool {
-        self.order.is_due(group, now)
+    /// Whether there is something to take now.
+    pub(super) fn is_due(&mut self, from: TakeFrom, now: Now) -> bool {
+        self.order.is_due(from, now)
     }
 
-    /// The sleepers for which there may be something now.
+    /// The sleepers for which there may be something, now or after a time.
     pub(super) fn wake_set(&mut self, now: Now) -> WakeSet {
-        let is_sooner = self.order.is_sooner();
-        let groups = (0..self.groups).filter(|group| is_sooner || self.order.is_due(*group, now));
-        let has_terminated = !self.terminated.is_empty() || self.expiries.is_sooner();
-        let terminated = has_terminated.then_some(WakeSet::TERMINATED);
-        WakeSet(groups.chain(terminated).fold(0, |bits, bit| bits | 1 << bit))
+        let mut wake_set = WakeSet::default();
+        (0..self.groups).for_each(|group| self.add_wakeup(group, now, &mut wake_set));
+        self.add_remote_wakeup(now, &mut wake_set);
+        if !self.terminated.is_empty() {
+            wake_set.add(WakeSet::TERMINATED);
+        } else if let Some(time) = self.next_expiry(now) {
+            wake_set.add_later(WakeSet::TERMINATED, time);
+        }
+        wake_set
     }
 
-    /// The time from now until the next task expires.
+    /// The sleepers that take from these queues, likewise.
+    pub(super) fn wake_set_of(&mut self, from: TakeFrom, now: Now) -> WakeSet {
+        let mut wake_set = WakeSet::default();
+        match from {
+            TakeFrom::Group(group) => self.add_wakeup(group, now, &mut wake_set),
+            TakeFrom::Elsewhere(_) => self.add_remote_wakeup(now, &mut wake_set),
+        }
+        wake_set
+    }
+
+    fn add_wakeup(&mut self, group: usize, now: Now, wake_set: &mut WakeSet) {
+        let from = TakeFrom::Group(group);
+        if self.order.is_due(from, now) {
+            wake_set.add(group);
+        } else if let Some(time) = self.order.next_due(from, now) {
+            wake_set.add_later(group, time);
+        }
+    }
+
+    fn add_remote_wakeup(&mut self, now: Now, wake_set: &mut WakeSet) {
+        let (has_news, next) = self.order.remote_news(now);
+        if has_news {
+            wake_set.add(WakeSet::REMOTE);
+        }
+        next.into_iter().for_each(|time| wake_set.add_later(WakeSet::REMOTE, time));
+    }
+
+    /// The open batches that have got no task for too long, to be abandoned.
+    pub(super) fn idle_batches(&mut self, now: Now) -> Vec<BatchId> {
+        self.batches.idle(now)
+    }
+
+    /// The time from now until the next task expires, or a batch may have got no task for too long.
     pub(super) fn next_expiry(&self, now: Now) -> Option<Duration> {
-        self.expiries.next(now)
+        self.expiries.next(now).into_iter().chain(self.batches.next_look(now)).min()
     }
 
     /// The time from now until there may be something to take, or another change by time.
-    pub(super) fn next_due(&self, group: usize, now: Now) -> Option<Duration> {
-        let sweep = (!self.running.is_empty()).then_some(SWEEP_INTERVAL);
-        [self.order.next_due(group, now), self.expiries.next(now), sweep].into_iter().flatten().min()
+    pub(super) fn next_due(&self, from: TakeFrom, now: Now) -> Option<Duration> {
+        [self.order.next_due(from, now), self.expiries.next(now)].into_iter().flatten().min()
     }
 
-    /// Leases up to `limit` tasks of a group. Those that are too many of one concurrency key step aside.
-    pub(super) fn take(&mut self, group: usize, limit: usize, now: Now) -> Vec<TakenTask> {
+    /// Leases up to `limit` tasks of these queues. Those that are too many of one concurrency key step aside.
+    pub(super) fn take(&mut self, from: TakeFrom, limit: usize, now: Now) -> Vec<TakenTask> {
         let mut taken = Vec::with_capacity(limit.min(256));
         // Tasks that step aside cost a look each, so that the number of rounds is bounded too.
         for _ in 0..16 {
@@ -192,7 +220,7 @@ impl TaskIndex {
             let Self { order, keys, running, next_token, expiries, bodies, .. } = self;
             let until = now.steady + self.lease;
             let mut aside = Vec::new();
-            order.take(group, wanted, now, |waiting| {
+            order.take(from, wanted, now, |waiting| {
                 let place = waiting.place;
                 let Some(Waiting { id, task, place }) = keys.acquire(waiting) else {
                     aside.push(place);
@@ -247,8 +275,23 @@ impl TaskIndex {
         std::mem::take(&mut self.lost_slots)
     }
 
-    /// Prolongs a lease; `false` when it is not held any more.
-    pub(super) fn renew(&mut self, id: TaskId, token: LeaseToken, now: Now) -> bool {
+    /// Prolongs leases, and then ends those that were not renewed in time; `false` for one that is not held
+    /// any more.
+    ///
+    /// Nothing else ends a lease. So a process that stood still for longer than a lease, and renews its own
+    /// before anything else is done, loses none of them.
+    pub(super) fn renew(
+        &mut self,
+        leases: Vec<(TaskId, LeaseToken)>,
+        now: Now,
+        records: &mut Vec<Record>,
+    ) -> Vec<bool> {
+        let renewed = leases.into_iter().map(|(id, token)| self.renew_one(id, token, now)).collect();
+        self.sweep(now, records);
+        renewed
+    }
+
+    fn renew_one(&mut self, id: TaskId, token: LeaseToken, now: Now) -> bool {
         let running = self.running.get_mut(&id).filter(|running| running.token == token);
         let is_held = running.is_some();
         if let Some(running) = running {
@@ -296,9 +339,9 @@ impl TaskIndex {
         self.running.contains_key(&id)
     }
 
-    /// Whether a task waits for a process that contains its function.
+    /// Whether a task waits for somebody who runs its function.
     pub(super) fn is_parked(&self, id: TaskId) -> bool {
-        self.parked.contains_key(&id)
+        self.parked.contains_key(&id) || self.order.is_unserved(id)
     }
 
     /// Counts the tasks by where they are.
@@ -311,9 +354,12 @@ impl TaskIndex {
             |place, change: fn(&mut QueueDepth)| change(&mut depths[self.order.queue_index(place)].1);
         self.keys.blocked().for_each(|waiting| count(waiting.place, |depth| depth.waiting += 1));
         self.parked.values().for_each(|waiting| count(waiting.place, |depth| depth.parked += 1));
-        self.batches.held().for_each(|(waiting, _)| count(waiting.place, |depth| depth.delayed += 1));
         self.running.values().for_each(|running| count(running.place, |depth| depth.running += 1));
-        counts.queues.extend(depths.into_iter().map(|(name, depth)| (name.to_owned(), depth)));
+        let held = self.batches.held_by_queue().iter().zip(&mut depths);
+        held.for_each(|(held, (_, depth))| depth.delayed += *held as u64);
+        for (name, depth) in depths {
+            counts.queues.entry(name.to_owned()).or_default().add(&depth);
+        }
         counts
     }
 
@@ -322,3 +368,6 @@ impl TaskIndex {
         self.order.oldest().map(|(id, task)| (id, task.cloned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,25 +1,29 @@
 //! A store in memory, whose tasks end with the process.
 
+mod ended_tasks;
+mod idempotency_keys;
+mod waiting_change;
 mod history;
 
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use framework_protocol::task::{NewTask, TaskId, TaskRecord};
-use framework_protocol::views::{AdminResult, Cancelled, State, TaskSelector};
+use framework_protocol::views::{AdminResult, Cancelled, TaskSelector};
 use framework_protocol::{Durability, RequestError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rustc_hash::FxHashSet;
 
 use self::history::History;
-pub(super) use self::history::{conflict, no_task, queues};
-use super::index::{Record, TakenTask, TaskIndex};
+use self::waiting_change::PlannedChange;
+use super::changes::RunningChanges;
+use super::index::{Record, TakeFrom, TakenTask, TaskIndex, WaitingEnd};
+use super::refusals::nothing_to_cancel;
 use super::wakeups::{WakeSet, Wakeups};
 use super::{
-    Accepted, AdminCommand, Clock, Lease, LeaseToken, Now, OnAccepted, Query, QueryResult, Rules,
-    RunningMarker, Settlement, Store, StoreOptions, StoreStats, TerminatedTask,
+    Accepted, AdminCommand, Clock, Lease, LeaseToken, Now, OnAccepted, Query, QueryResult, RemoteScope,
+    Rules, RunningMarker, Settlement, Store, StoreOptions, StoreStats, TerminatedTask,
 };
 
 /// A store that lasts as long as the process.
@@ -28,6 +32,8 @@ pub struct Memory {
     clock: Clock,
     state: Mutex<MemoryState>,
     wakeups: Wakeups,
+    /// The most tasks that are changed in one step.
+    chunk: usize,
 }
 
 /// The index, and the ended tasks.
@@ -36,15 +42,23 @@ struct MemoryState {
     index: TaskIndex,
     history: History,
     next_id: TaskId,
+    changes: RunningChanges,
+}
+
+/// A command that is carried out already, or the change that it becomes.
+enum Applied {
+    Done(AdminResult),
+    Change(PlannedChange),
 }
 
 impl Memory {
     /// An empty store.
     pub fn new(options: StoreOptions, rules: Arc<dyn Rules>, clock: Clock) -> Self {
         let wakeups = Wakeups::new(options.groups.len());
-        let history = History::new(&options);
+        let (history, chunk) = (History::new(&options), options.change_chunk.max(1));
         let index = TaskIndex::new(options, usize::MAX, rules);
-        Self { clock, state: Mutex::new(MemoryState { index, history, next_id: 0 }), wakeups }
+        let state = MemoryState { index, history, next_id: 0, changes: RunningChanges::default() };
+        Self { clock, state: Mutex::new(state), wakeups, chunk }
     }
 
     fn state(&self) -> MutexGuard<'_, MemoryState> {
@@ -68,14 +82,27 @@ impl Memory {
         results
     }
 
-    fn take_now(&self, group: usize, limit: usize) -> Vec<Lease> {
+    /// Whether there is something to take, or never will be; or the time until there may be.
+    fn look(&self, from: TakeFrom) -> Result<bool, Option<Duration>> {
         let now = self.clock.now();
         let mut state = self.state();
         state.wake(now);
-        let taken = state.index.take(group, limit, now);
+        if state.index.is_due(from, now) {
+            Ok(true)
+        } else if state.index.is_closed() {
+            Ok(false)
+        } else {
+            Err(state.index.next_due(from, now))
+        }
+    }
+
+    fn take_now(&self, from: TakeFrom, limit: usize) -> Vec<Lease> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.wake(now);
+        let taken = state.index.take(from, limit, now);
         // Each worker wakes the next one, so that one push does not wake them all for nothing.
-        let is_due = state.index.is_due(group, now);
-        let wake_set = if is_due { WakeSet::group(group) } else { WakeSet::default() };
+        let wake_set = state.index.wake_set_of(from, now);
         drop(state);
         self.wakeups.notify(wake_set);
         let lease = |taken: TakenTask| {
@@ -99,10 +126,23 @@ impl Memory {
         settled
     }
 
-    fn apply_now(&self, command: AdminCommand) -> Result<AdminResult, RequestError> {
+    fn renew_now(&self, leases: Vec<(TaskId, LeaseToken)>) -> Vec<bool> {
+        let now = self.clock.now();
+        let mut records = Vec::new();
+        let mut state = self.state();
+        let renewed = state.index.renew(leases, now, &mut records);
+        let dropped = state.record(records, now);
+        let wake_set = state.index.wake_set(now);
+        drop(state);
+        self.wakeups.notify(wake_set);
+        drop(dropped);
+        renewed
+    }
+
+    fn begin(&self, command: AdminCommand) -> Result<Applied, RequestError> {
         let now = self.clock.now();
         let mut state = self.state();
-        let result = state.apply(command, now);
+        let result = state.begin(command, now);
         let wake_set = state.index.wake_set(now);
         drop(state);
         self.wakeups.notify(wake_set);
@@ -112,49 +152,42 @@ impl Memory {
 
 impl MemoryState {
     fn accept(&mut self, mut task: Arc<TaskRecord>, now: Now) -> Result<Accepted, RequestError> {
-        if let Some(id) = self.history.known(&task.new, now) {
-            return Ok(Accepted { id, is_new: false });
+        if let Some(duplicate) = self.history.duplicate(&task.new, &self.index, now) {
+            return duplicate;
         }
         self.index.check_capacity(&task.new, 0)?;
         let id = self.next_id;
         self.next_id += 1;
         Arc::get_mut(&mut task).expect("the task has no other owner yet").id = id;
-        self.history.remember(&task.new, id, now);
+        self.history.remember(&task, now);
         let insertion = self.index.new_insertion(task, now);
         self.index.insert_new(insertion);
-        Ok(Accepted { id, is_new: true })
+        Ok(Accepted { id, duplicate: None })
     }
 
     /// Moves on to this time.
     fn wake(&mut self, now: Now) {
+        let expired = self.index.wake(now);
         let mut records = Vec::new();
-        let expired = self.index.wake(now, &mut records);
         if !expired.is_empty() {
-            let ids = expired.into_iter().collect();
-            self.terminate(&ids, State::Expired, "Nobody started it in time.", true, now, &mut records);
+            self.terminate(&expired, WaitingEnd::EXPIRED, now, &mut records);
+        }
+        for batch in self.index.idle_batches(now) {
+            tracing::warn!(batch, "a batch that was never sealed got no task for too long, and is cancelled");
+            self.index.batches().abandon(batch);
+            let held = self.index.batches().held_ids(batch, 0, usize::MAX);
+            self.terminate(&held, WaitingEnd::CANCELLED, now, &mut records);
         }
         if !records.is_empty() {
             let _ = self.record(records, now);
         }
     }
 
-    /// Ends waiting tasks; returns the number of those that there were.
-    fn terminate(
-        &mut self,
-        ids: &FxHashSet<TaskId>,
-        state: State,
-        error: &str,
-        keep: bool,
-        now: Now,
-        records: &mut Vec<Record>,
-    ) -> u64 {
-        let removed = self.index.remove_waiting(ids);
-        let count = removed.len() as u64;
-        for task in removed.into_iter().filter_map(|waiting| waiting.task) {
-            self.index.terminate(task, state, error, keep, now, records);
-        }
+    /// Ends those of these tasks that wait; returns their number.
+    fn terminate(&mut self, ids: &[TaskId], end: WaitingEnd, now: Now, records: &mut Vec<Record>) -> u64 {
+        let ended = ids.iter().filter(|id| self.index.end_waiting(**id, None, end, now, records)).count();
         self.index.note_batches(now, records);
-        count
+        ended as u64
     }
 
     /// Applies records to the history; returns the tasks that are dropped from it.
@@ -180,93 +213,71 @@ impl MemoryState {
         dropped
     }
 
-    fn apply(&mut self, command: AdminCommand, now: Now) -> Result<AdminResult, RequestError> {
+    fn begin(&mut self, command: AdminCommand, now: Now) -> Result<Applied, RequestError> {
         self.wake(now);
         let mut records = Vec::new();
-        let result = match command {
-            AdminCommand::Cancel(selector) => self.cancel(&selector, now, &mut records),
-            AdminCommand::Retry(selector) => self.retry(&selector, now),
+        let done = Ok(Applied::Done(AdminResult::Done));
+        let begun = match command {
+            AdminCommand::Cancel(TaskSelector::Task(id)) => {
+                self.cancel(id, now, &mut records).map(Applied::Done)
+            }
+            AdminCommand::Cancel(TaskSelector::Batch(id)) => self.cancel_batch(id).map(Applied::Change),
+            AdminCommand::Cancel(TaskSelector::Failed { .. }) => Err(nothing_to_cancel()),
+            AdminCommand::Retry(selector) => self.retry(&selector, now).map(Applied::Done),
             AdminCommand::Forget(selector) => {
-                self.history.forget(&selector, &self.index).map(AdminResult::Tasks)
+                let forgotten = self.history.forget(&selector, &mut self.index);
+                forgotten.map(|count| Applied::Done(AdminResult::Tasks(count)))
             }
-            AdminCommand::Flush { queue } => {
-                let ids = self.index.waiting_ids(queue.as_deref()).into_iter().collect();
-                let count = self.terminate(
-                    &ids,
-                    State::Cancelled,
-                    "The queue was flushed.",
-                    false,
-                    now,
-                    &mut records,
-                );
-                Ok(AdminResult::Tasks(count))
-            }
+            AdminCommand::Flush { queue } => Ok(Applied::Change(self.flush(queue))),
             AdminCommand::Pause { queue, paused } => {
                 self.index.order().pause(&queue, paused);
-                Ok(AdminResult::Done)
+                done
             }
+            AdminCommand::StopChange(id) => self.changes.stop(id).and(done),
             AdminCommand::OpenBatch { name, function, then } => {
-                let info = self.index.batches().open(name, function, then, now.wall_ms);
-                Ok(AdminResult::Batch(info.id))
+                let opened = self.index.batches().open(name, function, then, now);
+                opened.map(|info| Applied::Done(AdminResult::Batch(info.id)))
             }
-            AdminCommand::SealBatch(id) => self.index.seal(id, now, &mut records).map(|()| AdminResult::Done),
+            AdminCommand::SealBatch(id) => self.seal(id).map(Applied::Change),
+            // Without effect: no later process has these tasks.
+            AdminCommand::KeepFunction(_) | AdminCommand::ForgetFunction { .. } => done,
             AdminCommand::Schedule { name, note } => {
                 self.history.schedule(name, note);
-                Ok(AdminResult::Done)
+                done
             }
         };
         let _ = self.record(records, now);
-        result
+        begun
     }
 
     fn cancel(
         &mut self,
-        selector: &TaskSelector,
+        id: TaskId,
         now: Now,
         records: &mut Vec<Record>,
     ) -> Result<AdminResult, RequestError> {
-        const REASON: &str = "It was cancelled before it ran.";
-        match selector {
-            TaskSelector::Task(id) => {
-                if let Some(cancelled) = self.index.cancel_running(*id) {
-                    return Ok(AdminResult::Cancelled(cancelled));
-                }
-                let ids = std::iter::once(*id).collect();
-                match self.terminate(&ids, State::Cancelled, REASON, true, now, records) {
-                    0 => Err(self.history.has_ended(*id)),
-                    _ => Ok(AdminResult::Cancelled(Cancelled::AtOnce)),
-                }
-            }
-            TaskSelector::Batch(batch) => {
-                if self.index.batches().get(*batch).is_none() {
-                    return Err(self.history.batch_has_ended(*batch));
-                }
-                let of_batch = |task: Option<&Arc<TaskRecord>>| {
-                    task.is_some_and(|task| task.new.batch() == Some(*batch))
-                };
-                let running = self.index.running().filter(|(_, task)| of_batch(*task));
-                let running: Vec<_> = running.map(|(id, _)| id).collect();
-                let waiting = self.index.iter().filter(|(_, task, ..)| of_batch(*task));
-                let waiting = waiting.map(|(id, ..)| id).collect();
-                let asked = running.iter().filter_map(|id| self.index.cancel_running(*id)).count();
-                self.index.batches().give_up(*batch);
-                let ended = self.terminate(&waiting, State::Cancelled, REASON, true, now, records);
-                Ok(AdminResult::Tasks(ended + asked as u64))
-            }
-            TaskSelector::Failed { .. } => Err(nothing_to_cancel()),
+        if let Some(cancelled) = self.index.cancel_running(id) {
+            return Ok(AdminResult::Cancelled(cancelled));
+        }
+        match self.terminate(&[id], WaitingEnd::CANCELLED, now, records) {
+            0 => Err(self.history.nothing_to_cancel(id)),
+            _ => Ok(AdminResult::Cancelled(Cancelled::AtOnce)),
         }
     }
 
     fn retry(&mut self, selector: &TaskSelector, now: Now) -> Result<AdminResult, RequestError> {
-        let again = self.history.take_back(selector, &self.index)?;
-        let count = again.len() as u64;
-        self.index.restore(again, now);
+        let retried = self.history.take_back(selector, &mut self.index)?;
+        let count = retried.len() as u64;
+        for (mut task, from) in retried {
+            let batch = task.new.batch();
+            let is_alone = batch.is_some_and(|batch| !self.index.batches().count_back(batch, from));
+            if let Some(extra) = task.new.extra.as_mut().filter(|_| is_alone) {
+                extra.batch = None;
+            }
+            self.index.restore(task, from, now);
+        }
         Ok(AdminResult::Tasks(count))
     }
-}
-
-pub(super) fn nothing_to_cancel() -> RequestError {
-    RequestError::bad_request("Failed tasks have ended: there is nothing to cancel.")
 }
 
 impl Store for Memory {
@@ -293,29 +304,28 @@ impl Store for Memory {
     }
 
     fn ready(&self, group: usize) -> BoxFuture<'_, bool> {
-        let look = move || {
-            let now = self.clock.now();
-            let mut state = self.state();
-            state.wake(now);
-            if state.index.is_due(group, now) {
-                Ok(true)
-            } else if state.index.is_closed() {
-                Ok(false)
-            } else {
-                Err(state.index.next_due(group, now))
-            }
-        };
-        self.wakeups.wait(group, look).boxed()
+        self.wakeups.wait(group, move || self.look(TakeFrom::Group(group))).boxed()
     }
 
     fn take(&self, group: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
-        ready(self.take_now(group, limit)).boxed()
+        ready(self.take_now(TakeFrom::Group(group), limit)).boxed()
+    }
+
+    fn ready_remote(&self, scopes: Arc<[RemoteScope]>) -> BoxFuture<'_, bool> {
+        let look = move || self.look(TakeFrom::Elsewhere(&scopes));
+        self.wakeups.wait(WakeSet::REMOTE, look).boxed()
+    }
+
+    fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
+        ready(self.take_now(TakeFrom::Elsewhere(std::slice::from_ref(scope)), limit)).boxed()
+    }
+
+    fn serve_remote(&self, scopes: Vec<RemoteScope>) {
+        self.state().index.order().serve(scopes);
     }
 
     fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>> {
-        let now = self.clock.now();
-        let mut state = self.state();
-        ready(leases.into_iter().map(|(id, token)| state.index.renew(id, token, now)).collect()).boxed()
+        ready(self.renew_now(leases)).boxed()
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>> {
@@ -330,19 +340,23 @@ impl Store for Memory {
             let terminated = state.index.terminated();
             if terminated.is_empty() { Err(state.index.next_expiry(now)) } else { Ok(terminated) }
         };
-        self.wakeups.wait_terminated(look).boxed()
+        self.wakeups.wait(WakeSet::TERMINATED, look).boxed()
     }
 
     fn apply(&self, command: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
-        ready(self.apply_now(command)).boxed()
+        match self.begin(command) {
+            Ok(Applied::Change(change)) => self.carry_out(change).map(Ok).boxed(),
+            Ok(Applied::Done(result)) => ready(Ok(result)).boxed(),
+            Err(refusal) => ready(Err(refusal)).boxed(),
+        }
     }
 
     fn query(&self, query: Query) -> BoxFuture<'_, Result<QueryResult, RequestError>> {
         let now = self.clock.now();
         let mut state = self.state();
         state.wake(now);
-        let MemoryState { index, history, .. } = &mut *state;
-        ready(Ok(history.query(query, index, now))).boxed()
+        let MemoryState { index, history, changes, .. } = &mut *state;
+        ready(Ok(history.query(query, index, changes, now))).boxed()
     }
 
     fn counts(&self) -> BoxFuture<'_, StoreStats> {

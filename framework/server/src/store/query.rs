@@ -2,7 +2,7 @@
 
 use framework_protocol::task::{BatchId, TaskId, TaskRecord};
 use framework_protocol::views::{
-    BatchInfo, Filter, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
+    BatchInfo, ChangeInfo, Filter, FunctionRecord, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,10 @@ pub enum Query {
     },
     Queues,
     Schedules,
+    /// The functions that workers have registered.
+    Functions,
+    /// The changes of many tasks that are under way.
+    Changes,
 }
 
 /// The result of a [`Query`].
@@ -31,6 +35,8 @@ pub enum QueryResult {
     Batches(Vec<BatchInfo>),
     Queues(Vec<QueueInfo>),
     Schedules(Vec<ScheduleInfo>),
+    Functions(Vec<FunctionRecord>),
+    Changes(Vec<ChangeInfo>),
     /// Nothing has this id, or it is not kept any more.
     Nothing,
 }

@@ -8,11 +8,22 @@
 
 mod query;
 mod bulk_insert;
+mod batch_counts;
+mod chosen;
+mod selection;
+mod ended_tasks;
+mod bulk_change;
 mod admin;
+mod bulk_steps;
 mod queue_file;
+mod queue_lock;
 mod write_queue;
+mod checkpoint;
+mod reserve;
+mod log_check;
 mod journal;
 mod names;
+mod ended_queue;
 mod retention;
 mod recovery;
 mod repair;
@@ -20,14 +31,16 @@ mod row;
 mod schema;
 mod takers;
 mod running_slots;
+mod open;
 mod write_error;
 mod writer;
+mod release;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
 use framework_protocol::task::{NewTask, TaskId};
 use framework_protocol::views::AdminResult;
 use framework_protocol::{Durability, ErrorCode, RequestError};
@@ -37,24 +50,19 @@ pub use queue_file::{QueueFile, WaitingTask};
 pub use repair::{LostRows, RepairReport, repair};
 pub use running_slots::QueueLocked;
 use rusqlite::Connection;
-use rustc_hash::FxHashSet;
 
-use self::journal::Journal;
 use self::names::SharedNames;
-use self::recovery::{Recovered, recover};
+use self::queue_lock::QueueLock;
 use self::running_slots::RunningSlots;
 use self::write_error::WriteError;
-use self::write_queue::{WriteQueue, WriteRequest};
-use self::writer::Writer;
-use super::index::TaskIndex;
-use super::wakeups::Wakeups;
+use self::write_queue::{CommandRequest, WriteQueue, WriteRequest};
+use super::changes::RunningChanges;
+use super::index::{TakeFrom, TaskIndex};
+use super::wakeups::{WakeSet, Wakeups};
 use super::{
-    Accepted, AdminCommand, Clock, Lease, LeaseToken, OnAccepted, Query, QueryResult, Rules, Settlement,
-    Store, StoreOptions, StoreStats, TerminatedTask,
+    Accepted, AdminCommand, Clock, Lease, LeaseToken, OnAccepted, Query, QueryResult, RemoteScope,
+    Settlement, Store, StoreStats, TerminatedTask,
 };
-
-/// The bytes of waiting tasks that are held in memory beside the disk.
-const BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// A store in a SQLite file.
 #[derive(Debug)]
@@ -99,6 +107,8 @@ struct SqliteShared {
     /// Answers queries, which may take long.
     queries: Mutex<Connection>,
     slots: Option<Arc<RunningSlots>>,
+    /// The last field, because it has to be dropped last.
+    lock: Option<QueueLock>,
 }
 
 /// The index, and the requests on their way to the disk.
@@ -108,88 +118,15 @@ struct SqliteState {
     write_queue: WriteQueue,
     /// The number of pushed tasks that are on their way to the disk.
     arriving: usize,
+    changes: RunningChanges,
     write_error: Option<WriteError>,
-    /// The slots in which attempts are marked as running, and those of them that are free.
-    slots: Option<Arc<RunningSlots>>,
+    /// What was found at the start, and what fails at present without stopping anything.
+    damage: Option<String>,
+    checkpoint_error: Option<String>,
+    /// The slots in which no attempt is marked as running.
     free_slots: Vec<u32>,
-}
-
-impl Sqlite {
-    /// Opens the store, and makes it if it is not there; every task that had not ended waits again.
-    ///
-    /// # Errors
-    /// When another process uses the file, when it is damaged, of another program or of a newer version, or
-    /// when the disk does not let it be read and written. Nothing has been changed then.
-    pub fn open(file: SqliteOptions, options: StoreOptions, rules: Arc<dyn Rules>) -> Result<Self> {
-        let path = file.file.clone();
-        Self::open_file(file, options, rules).map_err(|error| explain(error, &path))
-    }
-
-    fn open_file(file: SqliteOptions, options: StoreOptions, rules: Arc<dyn Rules>) -> Result<Self> {
-        let SqliteOptions { file, durability, clock, vfs } = file;
-        let vfs = vfs.as_deref();
-        let (slots, died) = match vfs {
-            Some(_) => (None, Vec::new()),
-            None => {
-                if let Some(folder) = file.parent() {
-                    std::fs::create_dir_all(folder)
-                        .with_context(|| format!("making {}", folder.display()))?;
-                }
-                let (slots, died) = RunningSlots::open(&file)?;
-                (Some(Arc::new(slots)), died)
-            }
-        };
-        let connection = schema::open(&file, vfs, durability)?;
-        let now = clock.now();
-        let wakeups = Wakeups::new(options.groups.len());
-        let names = SharedNames::default();
-        let mut index = TaskIndex::new(options.clone(), BODY_BYTES, rules);
-        let Recovered { retention, next_id, records } =
-            recover(&connection, &mut index, &options, &names, &died, now)?;
-        if vfs.is_none() {
-            // A disk that is full from the beginning is treated like one that becomes full.
-            let _ = schema::ballast(&connection);
-        }
-        let shared = Arc::new(SqliteShared {
-            state: Mutex::new(SqliteState {
-                index,
-                write_queue: WriteQueue::default(),
-                arriving: 0,
-                write_error: None,
-                slots: slots.clone(),
-                free_slots: if slots.is_some() { RunningSlots::all() } else { Vec::new() },
-            }),
-            work: Condvar::new(),
-            wakeups,
-            clock,
-            durability,
-            names,
-            reader: Mutex::new(schema::open_to_read(&file, vfs)?),
-            queries: Mutex::new(schema::open_to_read(&file, vfs)?),
-            slots,
-        });
-        let journal = Journal::new(connection, next_id, retention, &options);
-        shared.state().write_queue.note(records);
-        let writer = Writer::new(shared.clone(), journal, &file, vfs.is_none());
-        let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.run())?;
-        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
-    }
-}
-
-/// Adds the file's name and some advice to an error.
-fn explain(error: anyhow::Error, file: &Path) -> anyhow::Error {
-    let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
-    let advice = match code {
-        Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
-            "; `think queue:check` tells what is damaged, `think queue:repair` saves what can be read"
-        }
-        Some(rusqlite::ErrorCode::NotADatabase) => "; move it away, or choose another queue_file",
-        Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly) => {
-            "; the file and its folder must be readable and writable"
-        }
-        _ => "",
-    };
-    error.context(format!("the queue cannot be opened: {}{advice}", file.display()))
+    /// When an error of reading was logged last.
+    read_error: Duration,
 }
 
 impl Sqlite {
@@ -234,33 +171,29 @@ impl Store for Sqlite {
     fn wake_workers(&self) {}
 
     fn ready(&self, group: usize) -> BoxFuture<'_, bool> {
-        let look = move || {
-            let now = self.shared.clock.now();
-            let mut state = self.shared.state();
-            state.wake(now);
-            let is_broken = state.write_error.as_ref().is_some_and(WriteError::is_final);
-            let found = if state.index.is_closed() {
-                Ok(false)
-            } else if state.index.is_due(group, now) && !is_broken {
-                Ok(true)
-            } else {
-                Err(state.index.next_due(group, now))
-            };
-            self.shared.unlock_and_wake(state);
-            found
-        };
+        let look = move || self.shared.look(TakeFrom::Group(group));
         self.shared.wakeups.wait(group, look).boxed()
     }
 
     fn take(&self, group: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
-        std::future::ready(self.shared.take(group, limit)).boxed()
+        std::future::ready(self.shared.take(TakeFrom::Group(group), limit)).boxed()
+    }
+
+    fn ready_remote(&self, scopes: Arc<[RemoteScope]>) -> BoxFuture<'_, bool> {
+        let look = move || self.shared.look(TakeFrom::Elsewhere(&scopes));
+        self.shared.wakeups.wait(WakeSet::REMOTE, look).boxed()
+    }
+
+    fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
+        std::future::ready(self.shared.take(TakeFrom::Elsewhere(std::slice::from_ref(scope)), limit)).boxed()
+    }
+
+    fn serve_remote(&self, scopes: Vec<RemoteScope>) {
+        self.shared.state().index.order().serve(scopes);
     }
 
     fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> BoxFuture<'_, Vec<bool>> {
-        let now = self.shared.clock.now();
-        let mut state = self.shared.state();
-        let renewed = leases.into_iter().map(|(id, token)| state.index.renew(id, token, now)).collect();
-        std::future::ready(renewed).boxed()
+        std::future::ready(self.shared.renew(leases)).boxed()
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'_, Vec<bool>> {
@@ -278,11 +211,20 @@ impl Store for Sqlite {
             self.shared.unlock_and_wake(state);
             found
         };
-        self.shared.wakeups.wait_terminated(look).boxed()
+        self.shared.wakeups.wait(WakeSet::TERMINATED, look).boxed()
     }
 
     fn apply(&self, command: AdminCommand) -> BoxFuture<'_, Result<AdminResult, RequestError>> {
-        let result = self.shared.request(|answer| WriteRequest::Command(command, answer));
+        if let AdminCommand::StopChange(id) = command {
+            let stopped = self.shared.state().changes.stop(id);
+            return std::future::ready(stopped.map(|()| AdminResult::Done)).boxed();
+        }
+        let closes = command.closes();
+        let close = move |index: &mut TaskIndex| {
+            closes.into_iter().for_each(|batch| index.batches().set_closing(batch, true));
+        };
+        let request = |answer| WriteRequest::Command(CommandRequest { command, answer });
+        let result = self.shared.request_with(request, close);
         async { result.await.unwrap_or_else(|| Err(closed())) }.boxed()
     }
 
@@ -320,12 +262,10 @@ impl Store for Sqlite {
             if let Some(slots) = &self.shared.slots {
                 slots.release();
             }
+            if let Some(lock) = &self.shared.lock {
+                lock.release();
+            }
         }
         .boxed()
     }
-}
-
-/// Ids as a set.
-fn set(ids: &[TaskId]) -> FxHashSet<TaskId> {
-    ids.iter().copied().collect()
 }

@@ -15,4 +15,7 @@ pub struct StoreStats {
     /// The reason why nothing is accepted at the moment; `null` when the storage works.
     #[serde(default)]
     pub storage_error: Option<String>,
+    /// What is wrong with the storage although tasks are accepted; `null` when all is well.
+    #[serde(default)]
+    pub storage_warning: Option<String>,
 }

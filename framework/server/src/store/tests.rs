@@ -1,5 +1,9 @@
 //! The store's promises about tasks whose function the program does not contain, for each store.
 
+mod attempts;
+mod repair;
+mod restarts;
+
 use std::path::PathBuf;
 
 use framework_protocol::task::Handlers;
@@ -123,7 +127,7 @@ async fn push_observed_names_each_accepted_task_before_it_can_be_taken() {
         let results = store.push_observed(tasks, observer).await;
         let accepted: Vec<_> = results.into_iter().map(Result::unwrap).enumerate().collect();
         assert_eq!(observed.recv().unwrap(), accepted);
-        assert!(accepted[0].1.is_new && !accepted[2].1.is_new);
+        assert!(accepted[0].1.is_new() && !accepted[2].1.is_new());
         store.close();
         let dropped: OnAccepted = Box::new(|_| panic!("none is accepted"));
         assert!(store.push_observed(vec![unknown()], dropped).await[0].is_err());

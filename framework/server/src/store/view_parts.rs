@@ -1,12 +1,14 @@
 //! Builds the views of tasks from the parts that the stores know.
 
+use framework_protocol::one_line;
 use framework_protocol::task::{Due, ProgressLog, TaskRecord};
-use framework_protocol::views::{AttemptInfo, State, TaskDetails, TaskSummary};
+use framework_protocol::views::{AttemptInfo, QueueInfo, State, TaskDetails, TaskSummary};
 use serde_json::value::RawValue;
 
+use super::Rate;
 use super::clock::Now;
 use super::due_heap::ReadyAt;
-use super::index::{AttemptRun, EndRecord};
+use super::index::{AttemptRun, EndRecord, TaskIndex};
 
 /// The parts of a view beyond the task itself.
 #[derive(Debug, Default)]
@@ -43,7 +45,7 @@ pub(super) fn summary(task: &TaskRecord, parts: &TaskViewParts) -> TaskSummary {
 pub(super) fn details(task: &TaskRecord, parts: TaskViewParts) -> TaskDetails {
     let summary = summary(task, &parts);
     let extra = task.new.extra.as_deref().cloned().unwrap_or_default();
-    let args = serde_json::from_slice(&task.new.args);
+    let args = serde_json::from_slice(&one_line(&task.new.args));
     TaskDetails {
         summary,
         // Arguments are checked when they come in; those of a damaged file are shown as a text.
@@ -58,8 +60,29 @@ pub(super) fn details(task: &TaskRecord, parts: TaskViewParts) -> TaskDetails {
         crashes: task.crashes(),
         history: parts.history,
         notes: parts.notes.map(|notes| *notes).unwrap_or_default(),
-        result: parts.result,
+        result: parts.result.map(into_one_line),
     }
+}
+
+/// Every queue with its depth.
+pub(super) fn queues(index: &mut TaskIndex) -> Vec<QueueInfo> {
+    let depths = index.counts().queues;
+    let shares = index.order().shares();
+    let info = |(name, weight, rate): (&str, u32, Option<Rate>)| QueueInfo {
+        name: name.to_owned(),
+        depth: depths.get(name).copied().unwrap_or_default(),
+        weight,
+        rate: rate.map(|rate| rate.to_string()),
+    };
+    let mut all: Vec<_> = shares.map(info).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.dedup_by(|a, b| a.name == b.name);
+    all
+}
+
+/// A result that an earlier version has kept with its line ends.
+fn into_one_line(result: Box<RawValue>) -> Box<RawValue> {
+    serde_json::from_slice(&one_line(result.get().as_bytes())).unwrap_or(result)
 }
 
 fn text(bytes: &[u8]) -> Box<RawValue> {

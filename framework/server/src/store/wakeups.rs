@@ -2,33 +2,53 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// The worker groups for which there may be something now, a bit each; the highest bit is for ends without a
-/// settlement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct WakeSet(pub(super) u64);
+/// Two looks this close together count as one.
+const SLACK: Duration = Duration::from_millis(1);
+
+/// The sleepers that an event concerns.
+///
+/// Each worker group has a bit and an index; [`WakeSet::REMOTE`] stands for tasks of functions that run
+/// elsewhere, and [`WakeSet::TERMINATED`] for ends without a settlement.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(super) struct WakeSet {
+    /// The groups for which there may be something now.
+    now: u64,
+    /// The groups for which there may be something after a time, and that time.
+    later: Vec<(usize, Duration)>,
+}
 
 impl WakeSet {
     /// The highest number of groups.
-    pub(super) const GROUPS: usize = 63;
+    pub(super) const GROUPS: usize = 62;
+    pub(super) const REMOTE: usize = 62;
     pub(super) const TERMINATED: usize = 63;
 
-    pub(super) fn group(group: usize) -> Self {
-        Self(1 << group.min(Self::GROUPS))
+    /// There may be something for a group now.
+    pub(super) fn add(&mut self, group: usize) {
+        self.now |= 1 << group;
     }
 
-    fn has(self, bit: usize) -> bool {
-        self.0 & (1 << bit) != 0
+    /// There may be something for a group after this time.
+    pub(super) fn add_later(&mut self, group: usize, time: Duration) {
+        self.later.push((group, time));
+    }
+
+    fn has(&self, group: usize) -> bool {
+        self.now & (1 << group) != 0
     }
 }
 
-/// The sleeping workers by group, and the callers that wait for ends without a settlement.
+/// The sleeping workers by group, those that wait for tasks of functions that run elsewhere, and the callers
+/// that wait for ends without a settlement.
 #[derive(Debug)]
 pub(super) struct Wakeups {
     groups: Vec<WaitSlot>,
+    remote: WaitSlot,
     terminated: WaitSlot,
 }
 
@@ -36,39 +56,54 @@ pub(super) struct Wakeups {
 struct WaitSlot {
     signal: Notify,
     idle: AtomicUsize,
+    /// The times at which sleepers look again without being woken.
+    looks: Mutex<Vec<Instant>>,
 }
 
 impl Wakeups {
     pub(super) fn new(groups: usize) -> Self {
         let groups = (0..groups).map(|_| WaitSlot::default()).collect();
-        Self { groups, terminated: WaitSlot::default() }
+        Self { groups, remote: WaitSlot::default(), terminated: WaitSlot::default() }
     }
 
-    /// Wakes one sleeper of each group that has something to do.
+    /// Wakes one sleeper of each group that has something to do, or that will have before any of its sleepers
+    /// looks again.
     pub(super) fn notify(&self, wake_set: WakeSet) {
-        if wake_set.0 == 0 {
-            return;
+        if wake_set.now != 0 {
+            let groups = self.groups.iter().enumerate().filter(|(group, _)| wake_set.has(*group));
+            groups.for_each(|(_, slot)| slot.notify());
+            if wake_set.has(WakeSet::REMOTE) {
+                self.remote.notify();
+            }
+            if wake_set.has(WakeSet::TERMINATED) {
+                self.terminated.notify();
+            }
         }
-        let groups = self.groups.iter().enumerate().filter(|(group, _)| wake_set.has(*group));
-        groups.for_each(|(_, slot)| slot.notify());
-        if wake_set.has(WakeSet::TERMINATED) {
-            self.terminated.notify();
+        for (group, time) in wake_set.later {
+            self.slot(group).notify_before(time);
+        }
+    }
+
+    fn slot(&self, index: usize) -> &WaitSlot {
+        match index {
+            WakeSet::REMOTE => &self.remote,
+            WakeSet::TERMINATED => &self.terminated,
+            group => &self.groups[group],
         }
     }
 
     /// Wakes all sleepers.
     pub(super) fn notify_all(&self) {
-        self.groups.iter().chain([&self.terminated]).for_each(|slot| slot.signal.notify_waiters());
+        self.groups
+            .iter()
+            .chain([&self.remote, &self.terminated])
+            .for_each(|slot| slot.signal.notify_waiters());
     }
 
-    /// Sleeps until `look` finds something; its error is the longest time to sleep before the next look.
-    pub(super) async fn wait<T>(&self, group: usize, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
-        self.groups[group].wait(look).await
-    }
-
-    /// Sleeps likewise, for ends without a settlement.
-    pub(super) async fn wait_terminated<T>(&self, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
-        self.terminated.wait(look).await
+    /// Sleeps until `look` finds something; its error is the longest time to sleep before the next look. The
+    /// sleeper is one of a group, of [`WakeSet::REMOTE`] or of [`WakeSet::TERMINATED`].
+    pub(super) async fn wait<T>(&self, index: usize, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
+        self.slot(index).wait(look).await
     }
 }
 
@@ -79,17 +114,62 @@ impl WaitSlot {
         }
     }
 
+    /// Wakes a sleeper unless one looks again within this time anyway.
+    ///
+    /// So the time is kept by one sleeper, and when that goes to work, by another one.
+    fn notify_before(&self, time: Duration) {
+        if self.idle.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let latest = Instant::now().checked_add(time.saturating_add(SLACK));
+        let is_kept = self.looks().iter().any(|look| latest.is_none_or(|latest| *look <= latest));
+        if !is_kept {
+            self.signal.notify_one();
+        }
+    }
+
+    fn looks(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.looks.lock().expect("no one panics while holding the times")
+    }
+
     async fn wait<T>(&self, look: impl Fn() -> Result<T, Option<Duration>>) -> T {
         let _idle = IdleGuard::new(&self.idle);
         loop {
             let mut signal = pin!(self.signal.notified());
             // Enlisted before the look: a wakeup from then on is not missed.
             signal.as_mut().enable();
-            match look() {
+            let time = match look() {
                 Ok(found) => return found,
-                Err(None) => signal.await,
-                Err(Some(time)) => drop(tokio::time::timeout(time, signal).await),
+                Err(time) => time,
+            };
+            match time.and_then(|time| Some((time, NextLook::new(self, time)?))) {
+                None => signal.await,
+                Some((time, _look)) => drop(tokio::time::timeout(time, signal).await),
             }
+        }
+    }
+}
+
+/// A look to come, noted as long as its sleeper waits for it.
+struct NextLook<'a> {
+    slot: &'a WaitSlot,
+    at: Instant,
+}
+
+impl<'a> NextLook<'a> {
+    /// `None` when the time lies beyond what a clock can show.
+    fn new(slot: &'a WaitSlot, time: Duration) -> Option<Self> {
+        let at = Instant::now().checked_add(time)?;
+        slot.looks().push(at);
+        Some(Self { slot, at })
+    }
+}
+
+impl Drop for NextLook<'_> {
+    fn drop(&mut self) {
+        let mut looks = self.slot.looks();
+        if let Some(index) = looks.iter().position(|look| *look == self.at) {
+            looks.swap_remove(index);
         }
     }
 }

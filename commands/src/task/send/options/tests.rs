@@ -1,6 +1,5 @@
 //! Options of functions of all kinds.
 
-use framework::clap::FromArgMatches;
 use framework::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -68,11 +67,12 @@ impl Handle for Turn {
 fn of(function: &str, words: &[&str]) -> Result<Value, String> {
     let own = [Arg::new("message"), Arg::new("wait").long("wait").action(ArgAction::SetTrue)];
     let words: Vec<_> = [&[function], words].concat().into_iter().map(OsString::from).collect();
-    let command = augment(Command::new("task:send").no_binary_name(true).args(own), &words);
+    let handler = Handlers::collect().unwrap().find(function).unwrap().describe();
+    let command = describe(Command::new("task:send").no_binary_name(true).args(own), &handler);
     let told = |error: clap::Error| error.to_string();
     let named = NamedArguments::from_arg_matches(&command.try_get_matches_from(&words).map_err(told)?)
         .map_err(told)?;
-    let args = named.complete(function).map_err(|error| {
+    let args = named.complete(&handler).map_err(|error| {
         assert_eq!(Exit::of(&error), Exit::Usage);
         error.to_string()
     })?;
@@ -139,7 +139,7 @@ fn options_have_all_names_and_a_prefix_if_the_command_takes_one() {
     assert_eq!(more(&["--args.delay", "3"]), Ok(json!({"delay": 3})));
     let handlers = Handlers::collect().unwrap();
     let own = Command::new("").arg(Arg::new("delay").long("delay"));
-    let help = describe(own, handlers.find("test_resize").unwrap()).render_help().to_string();
+    let help = describe(own, &handlers.find("test_resize").unwrap().describe()).render_help().to_string();
     assert!(help.contains("--args.delay <INTEGER>") && help.contains("--keep-exif"), "{help}");
 }
 

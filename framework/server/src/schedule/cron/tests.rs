@@ -114,7 +114,8 @@ fn between_returns_the_times_that_next_does() {
             let cron = cron(expression, zone);
             let start = moment(start);
             let end = start + 48 * 60 * 60 * 1_000;
-            let forwards = std::iter::successors(cron.next(start), |&time| cron.next(time));
+            let later = |time: u64| cron.next(time).filter(|&next| next > time);
+            let forwards = std::iter::successors(later(start), |&time| later(time));
             let forwards: Vec<_> = forwards.take_while(|&time| time <= end).collect();
             assert_eq!(cron.between(start, end, 1_000), forwards, "{cron:?}");
             assert_eq!(cron.between(start, end, 1), forwards[forwards.len() - 1..], "{cron:?}");
@@ -146,7 +147,7 @@ fn expression_error_names_the_wrong_field() {
         ("0 9 * *", "has 4 fields instead of 5"),
         ("", "has 0 fields"),
         ("0 0 9 * * * 2026", "has 7 fields"),
-        ("@reboot", "has 1 fields"),
+        ("@reboot", "\"@reboot\" is none of @yearly"),
         ("0 0 30 2 *", "no time ever fits"),
     ] {
         let error = Cron::new(expression, "UTC").unwrap_err();

@@ -1,18 +1,23 @@
 //! The rules of one listener: its protocols, TLS, tokens and default reply.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use framework_console::config::Config;
 use framework_protocol::views::{Auth, ListenAddress, Protocol};
 use framework_protocol::{DetectedProtocol, ErrorCode, ReplyMode, RequestError};
+use tokio::time::Instant;
 
-use super::auth_throttle::{self, AuthThrottle};
+use super::auth_throttle::{self, AuthThrottle, Turn};
 use super::tls::Tls;
-use crate::server::access::{Access, Tokens};
+use crate::server::access::{Access, Tokens, WorkBounds};
 use crate::server::metrics::{Limit, Limits};
 use crate::server::peer::Peer;
 use crate::server::settings::{ListenerSettings, ServerSettings};
+
+/// The time between two looks at the file of tokens.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The rules of one listener.
 pub(crate) struct ListenerPolicy {
@@ -22,6 +27,8 @@ pub(crate) struct ListenerPolicy {
     pub(crate) reply: ReplyMode,
     /// The number of connections accepted beyond `max_connection`.
     pub(crate) reserve: usize,
+    /// Every connection begins with the header of a proxy.
+    pub(crate) expects_proxy: bool,
     protocols: Vec<Protocol>,
     /// `None`: the listener has no certificate.
     tls: Option<Tls>,
@@ -72,6 +79,7 @@ impl ListenerPolicy {
             address,
             reply: listener.reply,
             reserve: 0,
+            expects_proxy: listener.proxy_protocol,
             protocols: listener.protocols.clone(),
             tls: Tls::open(listener, config)?,
             is_tls_only: listener.speaks_tls_only(),
@@ -100,6 +108,18 @@ impl ListenerPolicy {
         }
     }
 
+    /// True where plain-text connections are rejected.
+    pub(crate) fn is_tls_only(&self) -> bool {
+        self.is_tls_only
+    }
+
+    /// True if lines or frames are accepted, in plain text or on an encrypted connection.
+    pub(crate) fn accepts_messages(&self, is_encrypted: bool) -> bool {
+        [DetectedProtocol::Lines, DetectedProtocol::Frames]
+            .iter()
+            .any(|protocol| self.accepts(*protocol, is_encrypted))
+    }
+
     /// The TLS side of the listener, if it has a certificate.
     pub(crate) fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
@@ -121,11 +141,20 @@ impl ListenerPolicy {
     /// `unauthorized`: the token is not valid.
     pub(crate) async fn authenticate(&self, peer: &Peer, token: &str) -> Result<Access, RequestError> {
         let Some(authenticator) = &self.authenticator else { return Ok(Access::ALL) };
+        let turn = authenticator.throttle.reserve(peer, Instant::now());
+        match turn {
+            Turn::Now => {}
+            Turn::At(time) => tokio::time::sleep_until(time).await,
+            Turn::Refused(pause) => {
+                authenticator.limits.hit(Limit::FailedAuth);
+                return Err(too_many_failures(pause));
+            }
+        }
         if let Some(access) = authenticator.tokens.find(token) {
             return Ok(access);
         }
         authenticator.limits.hit(Limit::FailedAuth);
-        let delay = authenticator.throttle.failed(peer);
+        let delay = authenticator.throttle.failed(peer, &turn, Instant::now());
         // One line per address: repeated guesses must not fill the log.
         if delay == auth_throttle::FIRST {
             tracing::warn!(%peer, "invalid token");
@@ -134,6 +163,57 @@ impl ListenerPolicy {
         }
         tokio::time::sleep(delay).await;
         Err(RequestError::new(ErrorCode::Unauthorized, "This token is not valid."))
+    }
+
+    /// The access that `token` grants at once if it is the one that has granted `known`: a client that shows
+    /// it with every request waits for nobody.
+    ///
+    /// # Errors
+    /// As for [`ListenerPolicy::authenticate`].
+    pub(crate) async fn authenticate_again(
+        &self,
+        peer: &Peer,
+        token: &str,
+        known: Access,
+    ) -> Result<Access, RequestError> {
+        let found = self.authenticator.as_ref().and_then(|authenticator| authenticator.tokens.find(token));
+        match found {
+            Some(access) if access == known => Ok(access),
+            _ => self.authenticate(peer, token).await,
+        }
+    }
+
+    /// The tasks that a client with this access may run as a worker.
+    ///
+    /// # Errors
+    /// `unauthorized`: its token is not valid any more.
+    pub(crate) fn work_bounds(&self, access: Access) -> Result<WorkBounds, RequestError> {
+        match (&self.authenticator, access.token()) {
+            (Some(authenticator), Some(token)) => {
+                authenticator.tokens.bounds(token).ok_or_else(Access::revoked)
+            }
+            _ => Ok(WorkBounds::default()),
+        }
+    }
+
+    /// Waits until the token that has given this access is not valid any more; for ever if none has.
+    pub(crate) async fn revoked(&self, access: Access) {
+        match (&self.authenticator, access.token()) {
+            (Some(authenticator), Some(token)) => authenticator.tokens.revoked(token).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Notices within half a second when tokens have changed, for those who wait in
+    /// [`ListenerPolicy::revoked`]; never ends. `None` where no token is required.
+    pub(crate) fn watch_tokens(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let authenticator = self.authenticator.clone()?;
+        Some(async move {
+            loop {
+                tokio::time::sleep(WATCH_INTERVAL).await;
+                authenticator.tokens.reload();
+            }
+        })
     }
 
     /// `true` if the listener accepts the protocol that the first bytes announce, of the connection or of
@@ -174,4 +254,11 @@ impl ListenerPolicy {
             ),
         )
     }
+}
+
+/// The error for an attempt that may not even wait for its turn.
+fn too_many_failures(pause: Duration) -> RequestError {
+    let message = "Too many wrong tokens came from this address: try again later.";
+    let retry_after_ms = Some(pause.as_millis() as u64);
+    RequestError { retry_after_ms, ..RequestError::new(ErrorCode::Unauthorized, message) }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use framework_console::config::Config;
+use framework_console::files;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
@@ -58,7 +59,8 @@ impl Files {
     }
 
     fn read(&self) -> Result<TlsAcceptor> {
-        let key = PrivateKeyDer::from_pem_file(&self.key)
+        let secret = files::read_secret(&self.key).context("ssl_key_file")?;
+        let key = PrivateKeyDer::from_pem_slice(&secret)
             .with_context(|| format!("ssl_key_file {}: no private key can be read", self.key.display()))?;
         let certificates = certificates("ssl_cert_file", &self.certificates)?;
         let mismatch = || {
@@ -96,7 +98,8 @@ fn builder() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>> {
 
 fn certificates(setting: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let reading = || format!("{setting} {}: no certificate can be read", file.display());
-    let certificates = CertificateDer::pem_file_iter(file).with_context(reading)?;
+    let text = files::read_text(file).with_context(reading)?;
+    let certificates = CertificateDer::pem_slice_iter(text.as_bytes());
     let certificates: Vec<_> = certificates.collect::<Result<_, _>>().with_context(reading)?;
     ensure!(!certificates.is_empty(), "{setting} {}: holds no certificate", file.display());
     Ok(certificates)

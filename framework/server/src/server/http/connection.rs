@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use framework_protocol::views::Protocol;
 use futures_util::future::FutureExt;
@@ -11,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::dispatch;
 use super::io::HyperIo;
@@ -24,27 +27,47 @@ use crate::server::session::state::Session;
 use crate::server::stream::Stream;
 use crate::server::websocket::Upgraded;
 
+/// The interval between checks that the client is still there.
+const PEER_CHECK: Duration = Duration::from_secs(5);
+
 /// Serves the requests of a connection until it ends, or has become the returned WebSocket.
 pub(crate) async fn serve(session: &mut Session, stream: Stream) -> io::Result<Option<Upgraded>> {
     session.record.speaks(Protocol::Http);
     let mut reading = session.reading.take();
     let mut stop = session.stop.clone();
     let mut stopped = pin!(raised(&mut stop));
-    let (context, side_tasks) = (request_context(session), SideTasks::default());
+    let (context, side_tasks) = (request_context(session), SideTasks::new(session.access));
+    let mut revoked = pin!(side_tasks.revoked(&session.policy));
     let service = service_fn(|request| async {
         Ok::<_, Infallible>(dispatch::respond(&context, &side_tasks, request).await)
     });
-    let io = TokioIo::new(HyperIo::new(stream, session.context.metrics.limits.clone()));
+    let peer = context.peer_check.clone();
+    let io = TokioIo::new(HyperIo::new(stream, session.context.metrics.limits.clone(), peer));
+    let mut check = interval(PEER_CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connection = builder(&session.context.limits).serve_connection(io, service).with_upgrades();
+    // What needs no token must not keep others from connecting for ever.
+    let mut may_be_unknown = true;
+    let mut auth_timeout = pin!(sleep(session.context.limits.auth_timeout));
     let ended = loop {
         tokio::select! {
             biased;
+            // The response under way is cut off, as a stream of events may be endless.
+            () = &mut revoked => return Ok(None),
             ended = poll_fn(|context| {
                 let polled = connection.poll_unpin(context);
                 // After the connection, whose request may just have set the upload.
                 side_tasks.poll_upload(context);
                 polled
             }) => break ended,
+            _ = check.tick() => context.peer_check.request(),
+            () = &mut auth_timeout, if may_be_unknown => {
+                may_be_unknown = false;
+                if !side_tasks.has_access() {
+                    session.context.metrics.limits.hit(Limit::AuthTimeout);
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
             () = &mut stopped, if reading.is_some() => {
                 Pin::new(&mut connection).graceful_shutdown();
                 reading = None;
@@ -92,6 +115,7 @@ fn request_context(session: &Session) -> RequestContext {
         record: session.record.clone(),
         access: session.access,
         stop: session.stop.clone(),
+        peer_check: Arc::default(),
     }
 }
 
@@ -99,6 +123,8 @@ fn builder(limits: &SessionLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        // A client that has sent its last request still gets the response.
+        .half_close(true)
         .header_read_timeout(limits.http_header_timeout)
         .max_headers(limits.max_http_headers)
         .max_buf_size(limits.max_http_header);

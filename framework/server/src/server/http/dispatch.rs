@@ -1,7 +1,7 @@
 //! One request: finds its route, authenticates the client, and does what the route says.
 
 use framework_protocol::views::Protocol;
-use framework_protocol::{ErrorCode, RequestError};
+use framework_protocol::{ErrorCode, RequestError, ShownName};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -13,7 +13,7 @@ use super::params::Params;
 use super::problem::Problem;
 use super::replies::ReplyCollector;
 use super::request_context::{RequestContext, SideTasks};
-use super::response::{self, Body, EVENTS, JSON, LINES};
+use super::response::{self, ALWAYS, Body, EVENTS, JSON, LINES};
 use super::routes::ROUTES;
 use super::{openapi, push_many, push_task, sse};
 use crate::server::access::Access;
@@ -30,6 +30,7 @@ pub(super) async fn respond(
     side_tasks: &SideTasks,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    context.peer_check.reset();
     let origin_policy = OriginPolicy::new(&context.policy, &context.session.limits);
     // A page may read the response if its origin is allowed.
     let origin = origin_policy.allowed_origin(request.headers()).cloned();
@@ -39,7 +40,7 @@ pub(super) async fn respond(
     };
     let mut response = result.unwrap_or_else(Problem::respond);
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.extend(ALWAYS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
@@ -56,7 +57,7 @@ async fn dispatch(
     let max = context.session.limits.max_http_url;
     if request.uri().to_string().len() > max {
         let detail = format!("The URL is longer than {max} bytes (max_http_url).");
-        context.session.metrics.limits.hit(Limit::HttpUrlMax);
+        context.session.metrics.limits.hit(Limit::MaxHttpUrl);
         return Err(Problem::new(StatusCode::URI_TOO_LONG, "too_long", detail));
     }
     if !websocket::is_wanted(&request) {
@@ -64,10 +65,11 @@ async fn dispatch(
         return route(context, side_tasks, request).await;
     }
     context.check_protocol(Protocol::Websocket)?;
-    let response = websocket::accept(&request)?;
+    let limits = &context.session.limits;
+    let response = websocket::accept(&request, &limits.websocket_path, &limits.websocket_protocols)?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let token = bearer(request.headers()).or_else(|| websocket::token(request.headers()));
-        let access = context.authenticate(token).await?;
+        let access = context.authenticate(side_tasks, token).await?;
         side_tasks.set_upgrade(hyper::upgrade::on(&mut request), access);
     }
     Ok(response.map(|()| response::nothing()))
@@ -81,12 +83,10 @@ async fn route(
 ) -> Result<Response<Body>, Problem> {
     let service = context.service();
     let path = request.uri().path().to_owned();
-    let handlers = service.intake.handlers();
-    let found: Vec<_> = ROUTES
-        .iter()
-        .filter_map(|route| Some((route, route.matches(request.method(), &path, handlers)?)))
-        .collect();
+    let found: Vec<_> =
+        ROUTES.iter().filter_map(|route| Some((route, route.matches(request.method(), &path)?))).collect();
     if found.is_empty() {
+        let path = ShownName(&path);
         let detail = format!("There is nothing at {path}; GET / lists what there is.");
         return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
     }
@@ -104,7 +104,7 @@ async fn route(
     };
     let mut context = context.clone();
     if let Some(scope) = route.scope(&service.verbs) {
-        context.access = context.authenticate(bearer(request.headers())).await?;
+        context.access = context.authenticate(side_tasks, bearer(request.headers())).await?;
         require_token(context.access)?;
         service.authorize(context.access, Some(scope))?;
     }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper::StatusCode;
@@ -12,21 +13,80 @@ use super::problem::Problem;
 use crate::server::metrics::{Limit, Limits};
 use crate::server::stream::Stream;
 
+/// A response that clients skip while they wait for the next one.
+const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// The stream under a connection of hyper.
 pub(super) struct HyperIo {
     stream: Stream,
     limits: Arc<Limits>,
+    peer: Arc<PeerCheck>,
     /// The response instead of hyper's last one, and how many bytes of it are written.
     instead: Option<(Vec<u8>, usize)>,
 }
 
+/// Has a client that waits for a response checked now and then, since hyper does not read meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct PeerCheck {
+    is_due: AtomicBool,
+    /// The response has no end of its own: it ends when the client has shut its sending side.
+    ends_with_input: AtomicBool,
+    /// The client may be sent an interim response.
+    may_probe: AtomicBool,
+}
+
+impl PeerCheck {
+    /// Has the next poll of the connection check the client.
+    pub(super) fn request(&self) {
+        self.is_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Begins another request.
+    pub(super) fn reset(&self) {
+        self.ends_with_input.store(false, Ordering::Relaxed);
+        self.may_probe.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets the response end once the client has shut its sending side.
+    pub(super) fn end_with_input(&self) {
+        self.ends_with_input.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets whether the client waits, and may be sent an interim response.
+    pub(super) fn set_probe(&self, may_probe: bool) {
+        self.may_probe.store(may_probe, Ordering::Relaxed);
+    }
+}
+
 impl HyperIo {
-    pub(super) fn new(stream: Stream, limits: Arc<Limits>) -> Self {
-        Self { stream, limits, instead: None }
+    pub(super) fn new(stream: Stream, limits: Arc<Limits>, peer: Arc<PeerCheck>) -> Self {
+        Self { stream, limits, peer, instead: None }
     }
 
     pub(super) fn into_stream(self) -> Stream {
         self.stream
+    }
+
+    /// Checks the client if that is due. One that has shut its sending side while it waits is sent an interim
+    /// response: it goes on to wait, or, if it has closed, resets the connection, which the next check sees.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    fn check_peer(&mut self, context: &mut Context) -> io::Result<()> {
+        if !self.peer.is_due.swap(false, Ordering::Relaxed) || !self.stream.is_half_closed() {
+            return Ok(());
+        }
+        if self.stream.is_gone() || self.peer.ends_with_input.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if self.peer.may_probe.swap(false, Ordering::Relaxed) {
+            // Nothing else waits to be written, so that it is taken whole.
+            let written = Pin::new(&mut self.stream).poll_write(context, INTERIM)?;
+            if written != Poll::Ready(INTERIM.len()) {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+        }
+        Ok(())
     }
 
     fn replace(&mut self, bytes: &[u8]) {
@@ -61,11 +121,11 @@ fn bare_refusal(bytes: &[u8]) -> Option<StatusCode> {
 fn refusal(status: StatusCode, limits: &Limits) -> Problem {
     let (code, detail) = match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            limits.hit(Limit::HttpHeaderMax);
+            limits.hit(Limit::MaxHttpHeader);
             ("too_long", "The head of the request is too long (max_http_header, max_http_headers).")
         }
         StatusCode::URI_TOO_LONG => {
-            limits.hit(Limit::HttpUrlMax);
+            limits.hit(Limit::MaxHttpUrl);
             ("too_long", "The URL is too long (max_http_url).")
         }
         _ => ("bad_request", "This is no HTTP/1.1 request: its first line or a header field is malformed."),
@@ -112,6 +172,7 @@ impl AsyncWrite for HyperIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_peer(context)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -1,6 +1,5 @@
 //! The rows of the table of routes, and how a path finds them.
 
-use framework_protocol::task::Handlers;
 use hyper::Method;
 
 use super::percent;
@@ -101,6 +100,8 @@ pub(super) enum ParameterKind {
     State,
     /// `30s`, or a number of seconds.
     Span,
+    /// A time span of at most 49 days.
+    Backoff,
     /// A span for which the client waits.
     Wait,
     /// A date and time with its offset.
@@ -139,20 +140,16 @@ impl Route {
         self.summary.or_else(|| Some(self.verb(verbs)?.about)).unwrap_or_default()
     }
 
-    /// The values of the path's braces, if this is a path of this route.
-    pub(super) fn matches(
-        &self,
-        method: &Method,
-        path: &str,
-        handlers: &Handlers,
-    ) -> Option<Vec<(&'static str, String)>> {
+    /// The values of the path's braces, if this is a path of this route. Which functions there are does not
+    /// show: the answer may go to a client without a token.
+    pub(super) fn matches(&self, method: &Method, path: &str) -> Option<Vec<(&'static str, String)>> {
         let (mut parts, mut wanted) = (path.split('/'), self.path.split('/'));
         let mut values = Vec::new();
         loop {
             match (wanted.next(), parts.next()) {
                 (None, None) => return Some(values),
                 (Some(wanted), Some(part)) => match wanted.strip_prefix('{') {
-                    Some(name) => values.push(self.value(name.strip_suffix('}')?, part, method, handlers)?),
+                    Some(name) => values.push(self.value(name.strip_suffix('}')?, part, method)?),
                     None if wanted == part => {}
                     None => return None,
                 },
@@ -161,22 +158,17 @@ impl Route {
         }
     }
 
-    fn value(
-        &self,
-        name: &str,
-        part: &str,
-        method: &Method,
-        handlers: &Handlers,
-    ) -> Option<(&'static str, String)> {
+    fn value(&self, name: &str, part: &str, method: &Method) -> Option<(&'static str, String)> {
         let parameter = self.parameters.iter().find(|parameter| parameter.name == name)?;
         let value = percent::decode(part)?;
         let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         let fits = match parameter.kind {
             ParameterKind::Id => is_number && value.parse::<u64>().is_ok(),
-            // An unknown name is for `push`, which suggests the near one; other methods find nothing at it. A number
-            // is the id of a task.
+            // A number is the id of a task, and only tasks are read and deleted.
             ParameterKind::Function => {
-                handlers.find(&value).is_ok() || method == self.method && !is_number && !value.is_empty()
+                !is_number
+                    && !value.is_empty()
+                    && ![Method::GET, Method::HEAD, Method::DELETE].contains(method)
             }
             _ => !value.is_empty(),
         };

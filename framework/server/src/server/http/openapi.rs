@@ -1,6 +1,6 @@
 //! The OpenAPI document, made of the routes, the verbs and the handlers.
 
-use framework_protocol::task::{Handler, Handlers};
+use framework_protocol::task::{Function, Handlers};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -49,30 +49,32 @@ struct DocumentWriter<'a> {
 }
 
 impl DocumentWriter<'_> {
-    /// The operations of a route with their paths: one, or one for each handler.
+    /// The operations of a route with their paths: one, or one for each function.
     fn operations(&mut self, route: &Route) -> Vec<(String, Value)> {
         match route.action {
             Action::Push => {
-                let handlers = self.handlers.iter().filter(|handler| is_plain(handler.name));
-                handlers.map(|handler| self.push(route, handler)).collect()
+                let functions = self.handlers.functions().into_iter();
+                let functions = functions.filter(|function| is_plain(function.name()));
+                functions.map(|function| self.push(route, &function)).collect()
             }
             _ => vec![(route.path.to_owned(), self.operation(route))],
         }
     }
 
-    /// The operation that pushes a task of one handler, whose arguments are the body.
-    fn push(&mut self, route: &Route, handler: &Handler) -> (String, Value) {
+    /// The operation that pushes a task of one function, whose arguments are the body.
+    fn push(&mut self, route: &Route, function: &Function) -> (String, Value) {
+        let name = &**function.name();
         let mut operation = self.operation(route);
-        operation["operationId"] = format!("{}_{}", route.operation, handler.name).into();
-        let about = handler.describe();
+        operation["operationId"] = format!("{}_{name}", route.operation).into();
+        let about = function.describe();
         if let Some(summary) = about.description.as_deref().and_then(|text| text.lines().next()) {
             operation["summary"] = summary.into();
         }
         operation["requestBody"] = json!({
-            "required": handler.check(b"null").or_else(|_| handler.check(b"{}")).is_err(),
-            "content": { JSON: { "schema": self.schemas.embed(handler.name, about.schema) } },
+            "required": function.check(b"null").or_else(|_| function.check(b"{}")).is_err(),
+            "content": { JSON: { "schema": self.schemas.embed(name, about.schema) } },
         });
-        (route.path.replace("{function}", handler.name), operation)
+        (route.path.replace("{function}", name), operation)
     }
 
     fn operation(&mut self, route: &Route) -> Value {

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use framework_protocol::{ErrorCode, RequestError};
+use framework_protocol::{ErrorCode, RequestError, ShownName};
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request};
@@ -57,21 +57,19 @@ impl<'a> OriginPolicy<'a> {
             _ if more.is_some() => return Err(RequestError::bad_request("A request has one Host.")),
             (_, Some(authority)) => Some(authority.clone()),
             (Some(value), None) if value.is_empty() => None,
-            (Some(value), None) => match Authority::try_from(value.as_bytes()) {
-                Ok(authority) => Some(authority),
-                Err(_) => {
-                    return Err(RequestError::bad_request("The Host of the request is no name of a host."));
-                }
-            },
+            (Some(value), None) => Some(Authority::try_from(value.as_bytes()).map_err(|_| no_host())?),
             // HTTP/1.0 has none, and no browser speaks that.
             (None, None) => None,
         };
+        if host.as_ref().is_some_and(|host| !is_host_and_port(host)) {
+            return Err(no_host());
+        }
         match host {
             Some(host) if !self.allows_host(&host) => Err(RequestError::new(
                 ErrorCode::Forbidden,
                 format!(
-                    "This server is not known as \"{}\": name it in `hosts` if it is to be.",
-                    host.host()
+                    "This server is not known as {}: name it in `hosts` if it is to be.",
+                    ShownName(host.host())
                 ),
             )),
             _ => Ok(()),
@@ -102,8 +100,8 @@ impl<'a> OriginPolicy<'a> {
             Some(foreign) => Err(RequestError::new(
                 ErrorCode::Forbidden,
                 format!(
-                    "Pages of \"{}\" may not talk to this server: name it in `origins` if they are to.",
-                    String::from_utf8_lossy(foreign.as_bytes())
+                    "Pages of {} may not talk to this server: name it in `origins` if they are to.",
+                    ShownName(&String::from_utf8_lossy(foreign.as_bytes()))
                 ),
             )),
             None => Ok(()),
@@ -134,7 +132,19 @@ fn check_fetch(method: &Method, headers: &HeaderMap) -> Result<(), RequestError>
 /// The host of an origin that is a site; `null` and `file://` are none.
 fn origin_host(origin: &str) -> Option<Authority> {
     let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))?;
-    rest.parse().ok()
+    rest.parse().ok().filter(is_host_and_port)
+}
+
+/// True when there is nothing but a host and perhaps a port: the parser lets a user through, and takes
+/// whatever stands after a colon for a port.
+fn is_host_and_port(authority: &Authority) -> bool {
+    let Some(rest) = authority.as_str().strip_prefix(authority.host()) else { return false };
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+}
+
+fn no_host() -> RequestError {
+    RequestError::bad_request("The Host of the request is no name of a host.")
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -187,6 +197,15 @@ mod tests {
         for name in
             names.iter().chain(&["::1", "[::2]", "a b", "localhost@evil.test", "user@localhost.evil.test"])
         {
+            assert!(!host(policy, name), "{name}");
+        }
+        for name in [
+            "127.0.0.1:9706.evil.test",
+            "[::1]:80.evil.test",
+            "localhost:x",
+            "evil.test@localhost",
+            "[::1]:65536",
+        ] {
             assert!(!host(policy, name), "{name}");
         }
         assert!(allows(policy, "GET", &[]), "who speaks HTTP/1.0 is no browser");

@@ -1,7 +1,9 @@
 //! The values of a path, a query and headers, as the fields of a request on the wire.
 
 use framework_console::config::did_you_mean;
+use framework_protocol::ShownName;
 use hyper::header::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::matching::{Parameter, ParameterKind, ParameterPlace, Route};
@@ -51,12 +53,17 @@ impl Params {
         let known = || route.parameters.iter().filter(|parameter| parameter.place == place);
         let Some(parameter) = known().find(|parameter| parameter.name == name) else {
             let near = did_you_mean(name, known().map(|parameter| parameter.name));
-            return Err(
-                Problem::bad(format!("There is no query parameter \"{name}\" here.")).suggesting(near)
-            );
+            return Err(Problem::bad(format!("There is no query parameter {} here.", ShownName(name)))
+                .suggesting(near));
         };
         if self.0.iter().any(|(known, _)| field(known) == field(parameter)) {
             return Err(Problem::bad(format!("\"{}\" stands twice.", field(parameter))));
+        }
+        if matches!(parameter.kind, ParameterKind::Moment | ParameterKind::When) && has_lost_plus(&value) {
+            let name = field(parameter);
+            return Err(Problem::bad(format!(
+                "\"{name}\" has a space where its offset begins: a plus sign in a URL is a space, and is written %2B."
+            )));
         }
         self.0.push((parameter, value));
         Ok(())
@@ -91,6 +98,7 @@ fn typed(kind: ParameterKind, value: &str) -> Value {
         }
         ParameterKind::Names => value.split(',').collect(),
         ParameterKind::Span
+        | ParameterKind::Backoff
         | ParameterKind::Wait
         | ParameterKind::When
         | ParameterKind::Text
@@ -112,6 +120,12 @@ fn bare(name: &str, value: &HeaderValue) -> Result<String, Problem> {
     }
     let detail = format!("{name} must be 1 to 256 visible ASCII characters without spaces and quotes.");
     Err(Problem::bad(detail))
+}
+
+/// True when a moment would be one with a plus sign instead of its last space.
+fn has_lost_plus(value: &str) -> bool {
+    let moment = |(before, after): (&str, &str)| format!("{before}+{after}").parse::<Timestamp>().is_ok();
+    value.rsplit_once(' ').is_some_and(moment)
 }
 
 fn digits(value: &str) -> Option<u64> {

@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::response::{self, Body};
+use super::response::{self, ALWAYS, Body};
 use crate::server::waiters::TaskEnd;
 
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -38,7 +38,7 @@ pub(super) struct Document {
     status: u16,
     /// What was wrong and what to do, for people.
     detail: String,
-    /// For programs: the same codes as on the wire.
+    /// For programs: the codes of the wire, and those of HTTP alone, such as `not_acceptable`.
     code: Cow<'static, str>,
     /// What was probably meant.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,14 +152,16 @@ impl Problem {
     /// The whole response in bytes, for a connection that hyper does not serve any more.
     pub(crate) fn standalone_response(&self) -> Vec<u8> {
         let body = self.body();
-        let head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
-             connection: close\r\n\r\n",
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n",
             self.document.status,
             self.document.title,
             body.len()
         );
-        [head.as_bytes(), &body].concat()
+        for (name, value) in ALWAYS {
+            head += &format!("{name}: {value}\r\n");
+        }
+        [head.as_bytes(), b"\r\n", &body].concat()
     }
 
     fn body(&self) -> Bytes {
@@ -194,11 +196,13 @@ fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::BadRequest | ErrorCode::UnknownQueue => StatusCode::BAD_REQUEST,
         ErrorCode::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
-        ErrorCode::BadArguments | ErrorCode::TooDeep => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::BadArguments | ErrorCode::KeyConflict | ErrorCode::TooDeep => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         ErrorCode::UnknownFunction | ErrorCode::UnknownCommand | ErrorCode::UnknownTask => {
             StatusCode::NOT_FOUND
         }
-        ErrorCode::Conflict => StatusCode::CONFLICT,
+        ErrorCode::Conflict | ErrorCode::SchemaConflict => StatusCode::CONFLICT,
         ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::Busy

@@ -79,8 +79,8 @@ impl NdjsonUpload {
             match frame {
                 Ok(frame) => {
                     if let Ok(data) = frame.into_data() {
-                        let page = self.lines.feed(&data);
-                        self.push_page(&page).await;
+                        let batch = self.lines.feed(&data);
+                        self.push_batch(&batch).await;
                     }
                 }
                 Err(error) => {
@@ -100,14 +100,14 @@ impl NdjsonUpload {
             }
         }
         if let Some(rest) = self.lines.finish() {
-            self.push_page(&MessageBatch { bytes: rest, overflow: false }).await;
+            self.push_batch(&MessageBatch { bytes: rest, overflow: false }).await;
         }
     }
 
-    async fn push_page(&self, page: &MessageBatch) {
+    async fn push_batch(&self, batch: &MessageBatch) {
         let limit = self.replies.context.session.limits.package_max_length;
-        self.replies.push_lines(&page.bytes, MessageBatch::lines(&page.bytes), limit).await;
-        if page.overflow {
+        self.replies.push_lines(MessageBatch::lines(&batch.bytes), limit).await;
+        if batch.overflow {
             self.replies.outbox.refuse(&too_long(limit));
         }
         self.replies.outbox.wake();

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use framework_console::config::duration;
-use framework_protocol::task::{NewTask, TaskId};
-use framework_protocol::{ErrorCode, ReplyWriter, RequestError, Status, TaskRequest};
+use framework_protocol::task::NewTask;
+use framework_protocol::{BYTE_ORDER_MARK, ErrorCode, ReplyWriter, RequestError, Status, TaskRequest};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming};
-use hyper::{HeaderMap, Request, Response, StatusCode, header};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version, header};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -19,9 +19,11 @@ use super::replies::{ReplyCollector, too_long};
 use super::request_context::RequestContext;
 use super::response::{self, Body};
 use crate::server::context::SessionContext;
+use crate::server::intake::acknowledge;
 use crate::server::metrics::Limit;
 use crate::server::outbox::{Outbox, ReplyOrder};
 use crate::server::waiters::{EndFormat, TaskEnd, Waiter};
+use crate::store::Accepted;
 
 /// Pushes one task, and waits for its end if `?wait` says so.
 pub(super) async fn push(
@@ -31,19 +33,24 @@ pub(super) async fn push(
 ) -> Result<Response<Body>, Problem> {
     // An unknown function is reported before its arguments are read.
     let function = params.take("function").unwrap_or_default();
-    context.service().intake.handlers().find(&function)?;
+    context.service().intake.handlers().function(&function)?;
     let max_wait = context.session.limits.max_http_wait;
     let wait = params.take("wait").map(|wait| parse_wait(&wait, max_wait)).transpose()?;
+    let may_probe = request.version() >= Version::HTTP_11;
     let arguments = read_arguments(request, &context.session).await?;
     let task = check(&context, &function, &arguments, &params)?;
     let replies = ReplyCollector::new(context);
     let end = Arc::default();
     let accepted = accept(&replies, task, wait.is_some().then_some(&end)).await?;
-    let place = format!("/tasks/{accepted}");
+    let place = format!("/tasks/{}", accepted.id);
     let ended = match wait {
-        Some(wait) => timeout(wait, ended(&replies.outbox, &end)).await.ok().flatten(),
+        Some(wait) => {
+            replies.context.peer_check.set_probe(may_probe);
+            timeout(wait, ended(&replies.outbox, &end)).await.ok().flatten()
+        }
         None => None,
     };
+    replies.context.peer_check.set_probe(false);
     match ended {
         Some(TaskEnd { task, status: Status::Done, text }) => {
             let mut body = Vec::new();
@@ -55,7 +62,7 @@ pub(super) async fn push(
         None => {
             let mut body = Vec::new();
             let durability = replies.context.service().store.durability();
-            ReplyWriter::new(&mut body).queued(None, accepted, durability);
+            acknowledge(accepted, ReplyWriter::new(&mut body), None, durability);
             Ok(response::with(response::json(StatusCode::ACCEPTED, body.into()), header::LOCATION, &place))
         }
     }
@@ -65,7 +72,7 @@ pub(super) async fn push(
 fn check(
     context: &RequestContext,
     function: &str,
-    arguments: &Bytes,
+    arguments: &[u8],
     params: &Params,
 ) -> Result<NewTask, Problem> {
     let args = if arguments.is_empty() {
@@ -80,7 +87,7 @@ fn check(
         args,
         ..TaskRequest::with_options(options.iter().map(|(name, value)| (*name, value)))?
     };
-    Ok(context.service().check_task(context.access, &request, arguments)?)
+    Ok(context.service().check_task(context.access, &request)?)
 }
 
 /// Accepts a task; `end` is set once it has ended, if that is waited for.
@@ -88,7 +95,7 @@ async fn accept(
     replies: &ReplyCollector,
     task: NewTask,
     end: Option<&Arc<OnceLock<TaskEnd>>>,
-) -> Result<TaskId, RequestError> {
+) -> Result<Accepted, RequestError> {
     let waiters = end.map(|end| {
         replies.outbox.reserve(1);
         let (outbox, format) = (replies.outbox.clone(), EndFormat::Value(end.clone()));
@@ -99,7 +106,7 @@ async fn accept(
     let gone = || RequestError::new(ErrorCode::Internal, "The server gave no answer.");
     let accepted = pushed.results.pop().unwrap_or_else(|| Err(gone()))?;
     service.attach(pushed).await;
-    Ok(accepted.id)
+    Ok(accepted)
 }
 
 /// Waits for the end of a task; `None` when it will not come.
@@ -117,19 +124,22 @@ async fn ended<'a>(outbox: &Outbox, end: &'a OnceLock<TaskEnd>) -> Option<&'a Ta
     }
 }
 
-/// The body, without white space around it.
-async fn read_arguments(request: Request<Incoming>, context: &SessionContext) -> Result<Bytes, Problem> {
+/// The body; empty if there is only white space.
+async fn read_arguments(request: Request<Incoming>, context: &SessionContext) -> Result<Vec<u8>, Problem> {
     let is_json = is_json(request.headers());
-    let body = read_body(request.into_body(), context).await?;
+    let mut body = read_body(request.into_body(), context).await?;
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.drain(..BYTE_ORDER_MARK.len());
+    }
     if body.trim_ascii().is_empty() {
-        return Ok(Bytes::new());
+        return Ok(Vec::new());
     }
     if !is_json {
         let detail = "The arguments are JSON: send them with Content-Type: application/json (curl --json).";
         let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
         return Err(problem.with(header::ACCEPT, response::JSON));
     }
-    Ok(body.into())
+    Ok(body)
 }
 
 /// The next part of a body; `None` after its end.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use framework_protocol::{
-    CommandRequest, ErrorCode, Message, ParseError, ReplyMode, RequestError, TaskRequest,
+    CommandRequest, ErrorCode, Message, ParseError, ReplyMode, RequestError, ShownName, TaskRequest,
 };
 
 use super::params::Params;
@@ -39,14 +39,9 @@ impl ReplyCollector {
     }
 
     /// Pushes the tasks of some lines.
-    pub(super) async fn push_lines<'a>(
-        &self,
-        page: &'a Bytes,
-        lines: impl Iterator<Item = &'a [u8]>,
-        limit: usize,
-    ) {
+    pub(super) async fn push_lines<'a>(&self, lines: impl Iterator<Item = &'a [u8]>, limit: usize) {
         let caller = self.context.caller(&self.outbox);
-        let mut group = RequestGroup::new(self.context.service(), caller, page);
+        let mut group = RequestGroup::new(self.context.service(), caller);
         for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
             match parse_task(line, limit) {
                 Ok(request) => group.task(&request),
@@ -72,7 +67,7 @@ impl ReplyCollector {
             self.lines = output.into();
             if self.lines.is_empty() {
                 if end == OutboxState::Overflowed {
-                    self.context.session.metrics.limits.hit(Limit::OutputBufferMax);
+                    self.context.session.metrics.limits.hit(Limit::MaxOutputBuffer);
                 }
                 if end != OutboxState::Open || self.outbox.is_settled() {
                     return None;
@@ -87,7 +82,7 @@ impl Drop for ReplyCollector {
     fn drop(&mut self) {
         self.outbox.abandon();
         self.outbox.wake();
-        self.context.service().subscriptions.remove_connection(&self.outbox);
+        self.context.service().remove_connection(&self.outbox);
     }
 }
 
@@ -102,10 +97,11 @@ fn parse_task(line: &[u8], limit: usize) -> Result<TaskRequest<'_>, ParseError<'
             Ok(TaskRequest { reply, ..request })
         }
         Message::Command(request) => {
-            let message = format!("Here only tasks are taken, not the command \"{}\".", request.command);
+            let command = ShownName(&request.command);
+            let message = format!("Here only tasks are taken, not the command {command}.");
             Err(ParseError { refusal: RequestError::bad_request(message), id: request.id })
         }
-        Message::Help | Message::Data(_) => {
+        Message::Help | Message::Empty | Message::Data(_) => {
             let message = "Each line is a JSON object such as {\"function\":\"NAME\",\"args\":{..}}.";
             Err(ParseError { refusal: RequestError::bad_request(message), id: None })
         }

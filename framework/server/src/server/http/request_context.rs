@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::watch;
 
+use super::io::PeerCheck;
 use crate::server::access::Access;
 use crate::server::access::policy::ListenerPolicy;
 use crate::server::connections::ConnectionRecord;
@@ -27,6 +28,7 @@ pub(super) struct RequestContext {
     pub(super) access: Access,
     /// Becomes true when no more requests are to be read.
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) peer_check: Arc<PeerCheck>,
 }
 
 impl RequestContext {
@@ -54,17 +56,27 @@ impl RequestContext {
     ///
     /// # Errors
     /// `unauthorized`.
-    pub(super) async fn authenticate(&self, token: Option<&str>) -> Result<Access, RequestError> {
-        match token {
-            Some(token) => self.policy.authenticate(&self.peer, token).await,
-            None => Ok(self.access),
-        }
+    pub(super) async fn authenticate(
+        &self,
+        side_tasks: &SideTasks,
+        token: Option<&str>,
+    ) -> Result<Access, RequestError> {
+        let access = match token {
+            Some(token) => {
+                let known = *side_tasks.access.borrow();
+                self.policy.authenticate_again(&self.peer, token, known).await?
+            }
+            None => self.access,
+        };
+        side_tasks.access.send_replace(access);
+        Ok(access)
     }
 }
 
 /// Work beside the exchange of one request and one response.
-#[derive(Default)]
 pub(super) struct SideTasks {
+    /// The rights of the last request that has shown a token.
+    access: watch::Sender<Access>,
     /// The body of `POST /tasks`, which is read while the replies go out.
     upload: Mutex<Option<BoxFuture<'static, ()>>>,
     /// The connection once it is a WebSocket, and the rights of its client.
@@ -72,8 +84,30 @@ pub(super) struct SideTasks {
 }
 
 impl SideTasks {
+    /// None yet, for a client with these rights.
+    pub(super) fn new(access: Access) -> Self {
+        Self { access: watch::Sender::new(access), upload: Mutex::default(), upgrade: Mutex::default() }
+    }
+
+    /// Waits until the token of the last request is not valid any more.
+    pub(super) async fn revoked(&self, policy: &ListenerPolicy) {
+        let mut access = self.access.subscribe();
+        loop {
+            let current = *access.borrow_and_update();
+            tokio::select! {
+                () = policy.revoked(current) => return,
+                _ = access.changed() => {}
+            }
+        }
+    }
+
     pub(super) fn set_upload(&self, upload: BoxFuture<'static, ()>) {
         *self.upload.lock().expect("an upload that panics ends its connection") = Some(upload);
+    }
+
+    /// True once the client has shown a valid token, or where none is required.
+    pub(super) fn has_access(&self) -> bool {
+        !self.access.borrow().is_unknown()
     }
 
     pub(super) fn set_upgrade(&self, upgrade: OnUpgrade, access: Access) {

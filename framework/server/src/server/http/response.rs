@@ -17,6 +17,14 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const LINES: &str = "application/x-ndjson";
 pub(super) const EVENTS: &str = "text/event-stream";
 
+/// The headers of every response: nothing is stored, guessed to be of another type, or embedded in foreign
+/// pages.
+pub(super) const ALWAYS: [(HeaderName, &str); 3] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
 /// A JSON document.
 pub(super) fn json(status: StatusCode, document: Bytes) -> Response<Body> {
     head(status, JSON, Full::new(document).map_err(|never| match never {}).boxed_unsync())
@@ -35,7 +43,9 @@ pub(super) fn stream(
     parts: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> Response<Body> {
     use futures_util::TryStreamExt;
-    head(StatusCode::OK, media_type, StreamBody::new(parts.map_ok(Frame::data)).boxed_unsync())
+    let body = StreamBody::new(parts.map_ok(Frame::data)).boxed_unsync();
+    // A proxy such as nginx would hold the parts back until there are many.
+    with(head(StatusCode::OK, media_type, body), HeaderName::from_static("x-accel-buffering"), "no")
 }
 
 pub(super) fn nothing() -> Body {

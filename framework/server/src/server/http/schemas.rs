@@ -1,7 +1,5 @@
 //! The JSON Schemas of requests and responses, generated from their types.
 
-use std::collections::BTreeSet;
-
 use framework_protocol::Durability;
 use framework_protocol::task::{Handlers, TaskId};
 use framework_protocol::views::State;
@@ -30,6 +28,12 @@ struct Queued {
     task_id: TaskId,
     #[schemars(extend("const" = "queued"))]
     status: String,
+    /// `true` when the key belongs to an earlier task, which `task_id` is then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
+    /// The state of the earlier task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<State>,
     durability: Durability,
 }
 
@@ -131,6 +135,10 @@ fn bound(schema: &mut Value) {
 /// A number of seconds, or numbers with units.
 const SPAN: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,5} ?(ms|s|m|h)|[0-9]{1,3} ?(d|days?))$";
 
+/// The same, at most 49 days.
+const BACKOFF: &str =
+    r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,5} ?(ms|s)|[0-9]{1,4} ?m|[0-9]{1,3} ?h|[1-4]?[0-9] ?(d|days?))$";
+
 const HEADER_KEY: &str = "^([!#-~]{1,256}|\"[!#-~]{1,256}\")$";
 
 /// The schema of a parameter's value in this program.
@@ -143,6 +151,9 @@ pub(super) fn of_value(kind: ParameterKind, handlers: &Handlers) -> Value {
         ParameterKind::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
         ParameterKind::HeaderKey => json!({ "type": "string", "pattern": HEADER_KEY }),
         ParameterKind::State => json!({ "enum": State::NAMES }),
+        ParameterKind::Backoff => {
+            json!({ "type": "string", "pattern": BACKOFF, "examples": ["30s"] })
+        }
         ParameterKind::Span | ParameterKind::When => {
             json!({ "type": "string", "pattern": SPAN, "examples": ["30s"] })
         }
@@ -151,11 +162,12 @@ pub(super) fn of_value(kind: ParameterKind, handlers: &Handlers) -> Value {
         ParameterKind::Text => json!({ "type": "string" }),
         ParameterKind::Function => json!({ "type": "string", "minLength": 1 }),
         ParameterKind::Queue => {
-            let queues: BTreeSet<_> = handlers.queues().collect();
-            json!({ "enum": queues })
+            let queues = handlers.all_queues();
+            json!({ "enum": queues.iter().map(|queue| &**queue).collect::<Vec<_>>() })
         }
         ParameterKind::Names => {
-            let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
+            let functions = handlers.functions();
+            let names: Vec<&str> = functions.iter().map(|function| &**function.name()).collect();
             json!({ "type": "array", "items": { "enum": names }, "minItems": 1, "maxItems": 16 })
         }
     }

@@ -43,6 +43,7 @@ pub(super) fn all(context: RequestContext) -> Response<Body> {
 }
 
 fn stream(replies: ReplyCollector, first: Option<Bytes>) -> Response<Body> {
+    replies.context.peer_check.end_with_input();
     let keepalive = replies.context.session.limits.http_sse_keepalive;
     let has_end = first.is_some();
     let next = Some(first.map_or_else(comment, |line| event(&line, has_end)));

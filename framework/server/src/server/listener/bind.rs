@@ -20,6 +20,8 @@ const RESERVE: usize = 16;
 pub(crate) struct BoundListener {
     pub(crate) socket: Arc<ListenSocket>,
     pub(crate) policy: Arc<ListenerPolicy>,
+    /// It is the control socket.
+    pub(crate) is_control: bool,
 }
 
 /// Binds the first listener, the further ones and the control socket, in this order; sockets in `inherited`
@@ -39,14 +41,15 @@ pub(crate) async fn open(
         let socket = ListenSocket::bind(listener, &settings, &config, &mut inherited).await?;
         let authenticator = authenticator.clone().filter(|_| settings.wants_token(listener));
         let policy = policy(&socket, listener, &config, authenticator)?;
-        bound.push(BoundListener { socket: Arc::new(socket), policy: Arc::new(policy) });
+        bound.push(BoundListener { socket: Arc::new(socket), policy: Arc::new(policy), is_control: false });
     }
     if let Some(listener) = settings.control_listener() {
         match ListenSocket::bind(&listener, &settings, &config, &mut inherited).await {
             Ok(socket) => {
                 let mut policy = policy(&socket, &listener, &config, None)?;
                 policy.reserve = RESERVE;
-                bound.push(BoundListener { socket: Arc::new(socket), policy: Arc::new(policy) });
+                let policy = Arc::new(policy);
+                bound.push(BoundListener { socket: Arc::new(socket), policy, is_control: true });
             }
             // In a deeply nested project; the socket is a default that nobody asked for.
             Err(error) if error.is::<TooLong>() => tracing::warn!("no control_socket: {error}"),

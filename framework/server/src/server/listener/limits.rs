@@ -22,16 +22,19 @@ pub(super) struct ConnectionLimiter {
     max_connection_per_address: usize,
     limits: Arc<Limits>,
     counts: Arc<ConnectionCounts>,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
     connections: Arc<ConnectionRegistry>,
+}
+
+/// A place among all connections, for one whose client may not be known yet; free again when this is dropped.
+pub(super) struct ConnectionPlace {
+    limiter: Arc<ConnectionLimiter>,
 }
 
 /// The right of one connection to exist; its place is free again when this is dropped.
 pub(super) struct ConnectionPermit {
     pub(super) record: Arc<ConnectionRecord>,
-    counts: Arc<ConnectionCounts>,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    connections: Arc<ConnectionRegistry>,
+    place: ConnectionPlace,
 }
 
 impl ConnectionLimiter {
@@ -41,62 +44,84 @@ impl ConnectionLimiter {
             max_connection_per_address: context.limits.max_connection_per_address,
             limits: context.metrics.limits.clone(),
             counts: context.metrics.connections.clone(),
-            by_address: Arc::default(),
+            by_address: Mutex::default(),
             connections: context.metrics.registry.clone(),
         }
     }
 
-    /// Registers a connection, or rejects it with the reason.
-    pub(super) fn acquire(
-        &self,
-        stream: Stream,
-        peer: Peer,
+    /// Takes a place for a connection.
+    ///
+    /// # Errors
+    /// When there is none left (`max_connection`).
+    pub(super) fn take_place(
+        self: &Arc<Self>,
         policy: &ListenerPolicy,
-    ) -> Option<(ConnectionPermit, Stream)> {
-        if let Err((limit, error)) = self.check(peer, policy) {
-            self.counts.refused.fetch_add(1, Ordering::Relaxed);
-            self.limits.hit(limit);
-            reject(stream, &error);
-            return None;
+    ) -> Result<ConnectionPlace, RequestError> {
+        let limit = self.max_connection + policy.reserve;
+        let one_more = |count| (count < limit).then_some(count + 1);
+        match self.counts.current.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(ConnectionPlace { limiter: self.clone() }),
+            Err(_) => Err(self.refused(Limit::MaxConnection, "max_connection", self.max_connection)),
         }
-        let number = self.counts.total.fetch_add(1, Ordering::Relaxed) + 1;
-        let record = self.connections.insert(number, peer, stream.traffic().clone());
-        let (counts, by_address) = (self.counts.clone(), self.by_address.clone());
-        Some((ConnectionPermit { record, counts, by_address, connections: self.connections.clone() }, stream))
     }
 
-    fn check(&self, peer: Peer, policy: &ListenerPolicy) -> Result<(), (Limit, RequestError)> {
-        // Held over both counts, so that two listeners do not grant the last place twice.
+    /// Counts one more connection of an address.
+    fn count_address(&self, address: IpAddr) -> Result<(), RequestError> {
         let mut by_address = self.by_address.lock().expect("no panic while the addresses are locked");
-        let limit = self.max_connection + policy.reserve;
-        if self.counts.current.load(Ordering::Relaxed) >= limit {
-            return Err((Limit::MaxConnection, too_many("max_connection", self.max_connection)));
+        let (count, limit) = (by_address.entry(address).or_default(), self.max_connection_per_address);
+        if *count >= limit {
+            let name = "max_connection_per_address";
+            return Err(self.refused(Limit::MaxConnectionPerAddress, name, limit));
         }
-        if let Some(address) = peer.ip() {
-            let limit = self.max_connection_per_address;
-            let count = by_address.entry(address).or_default();
-            if *count >= limit {
-                let name = "max_connection_per_address";
-                return Err((Limit::MaxConnectionPerAddress, too_many(name, limit)));
-            }
-            *count += 1;
-        }
-        self.counts.current.fetch_add(1, Ordering::Relaxed);
+        *count += 1;
         Ok(())
     }
-}
 
-impl Drop for ConnectionPermit {
-    fn drop(&mut self) {
-        self.connections.remove(self.record.number);
-        self.counts.current.fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = self.record.peer.ip() else { return };
+    fn release_address(&self, address: IpAddr) {
         let mut by_address = self.by_address.lock().expect("no panic while the addresses are locked");
         if let Some(count) = by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
                 by_address.remove(&address);
             }
+        }
+    }
+
+    fn refused(&self, limit: Limit, name: &str, most: usize) -> RequestError {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        self.limits.hit(limit);
+        too_many(name, most)
+    }
+}
+
+impl ConnectionPlace {
+    /// Registers the connection that takes this place.
+    ///
+    /// # Errors
+    /// When its address has too many already (`max_connection_per_address`).
+    pub(super) fn register(self, stream: &Stream, peer: Peer) -> Result<ConnectionPermit, RequestError> {
+        let limiter = &self.limiter;
+        if let Some(address) = peer.ip() {
+            limiter.count_address(address)?;
+        }
+        let number = limiter.counts.total.fetch_add(1, Ordering::Relaxed) + 1;
+        let record = limiter.connections.insert(number, peer, stream.traffic().clone());
+        Ok(ConnectionPermit { record, place: self })
+    }
+}
+
+impl Drop for ConnectionPlace {
+    fn drop(&mut self) {
+        self.limiter.counts.current.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let limiter = &self.place.limiter;
+        limiter.connections.remove(self.record.number);
+        if let Some(address) = self.record.peer.ip() {
+            limiter.release_address(address);
         }
     }
 }
@@ -107,10 +132,47 @@ fn too_many(name: &str, limit: usize) -> RequestError {
 }
 
 /// Sends the error as far as the socket accepts it without waiting, and closes the connection.
-fn reject(mut stream: Stream, error: &RequestError) {
+pub(super) fn reject(mut stream: Stream, error: &RequestError) {
     let mut line = Vec::new();
     ReplyWriter::new(&mut line).refused(None, error);
     if let Some(Err(error)) = stream.write_all(&line).now_or_never() {
         tracing::debug!("rejecting a connection: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter(max_connection_per_address: usize) -> Arc<ConnectionLimiter> {
+        Arc::new(ConnectionLimiter {
+            max_connection: 10,
+            max_connection_per_address,
+            limits: Arc::default(),
+            counts: Arc::default(),
+            by_address: Mutex::default(),
+            connections: Arc::default(),
+        })
+    }
+
+    #[test]
+    fn limiter_refuses_one_connection_more_of_an_address_until_another_has_ended() {
+        let limiter = limiter(2);
+        let (first, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        assert!(limiter.count_address(first).is_ok() && limiter.count_address(first).is_ok());
+        assert_eq!(limiter.count_address(first).unwrap_err().code, ErrorCode::TooManyConnections);
+        assert!(limiter.count_address(other).is_ok());
+        limiter.release_address(first);
+        assert!(limiter.count_address(first).is_ok());
+        limiter.release_address(other);
+        assert!(!limiter.by_address.lock().unwrap().contains_key(&other), "it is forgotten");
+    }
+
+    #[test]
+    fn place_of_a_connection_that_has_ended_is_free() {
+        let limiter = limiter(2);
+        limiter.counts.current.store(1, Ordering::Relaxed);
+        drop(ConnectionPlace { limiter: limiter.clone() });
+        assert_eq!(limiter.counts.current.load(Ordering::Relaxed), 0);
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
+use framework_console::files;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::server::takeover::sockets::InheritedSocket;
@@ -74,7 +75,7 @@ pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListen
     let path = root.join(name);
     let address = SockAddr::unix(&path).map_err(|_| TooLong(path.clone()))?;
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+        files::create_folder(directory).with_context(|| format!("creating {}", directory.display()))?;
     }
     clear(&path, &address)?;
     let bind = || {

@@ -9,36 +9,49 @@ pub(crate) enum Limit {
     MaxConnection,
     MaxConnectionPerAddress,
     PackageMaxLength,
-    OutputBufferMax,
+    MaxOutputBuffer,
     HeartbeatIdleTime,
     AuthTimeout,
     /// A wrong token: not a setting, but a number to watch.
     FailedAuth,
-    HttpHeaderMax,
+    MaxHttpHeader,
     HttpHeaderTimeout,
-    HttpUrlMax,
+    MaxHttpUrl,
     HttpBodyTimeout,
     WebsocketPingInterval,
+    MaxOpenBatches,
     /// JSON nested deeper than a handler's arguments are read; fixed at 128.
     JsonNesting,
+    /// A connection without the header of the PROXY protocol where the listener requires it: no setting.
+    ProxyHeader,
+    MaxWorkers,
+    MaxWorkerFunctions,
+    MaxRegisteredFunctions,
+    MaxFunctionSchema,
 }
 
 impl Limit {
     /// Every limit in the order of its variants, with the name of its setting.
-    const ALL: [(Self, &'static str); 13] = [
+    const ALL: [(Self, &'static str); 19] = [
         (Self::MaxConnection, "max_connection"),
         (Self::MaxConnectionPerAddress, "max_connection_per_address"),
         (Self::PackageMaxLength, "package_max_length"),
-        (Self::OutputBufferMax, "max_output_buffer"),
+        (Self::MaxOutputBuffer, "max_output_buffer"),
         (Self::HeartbeatIdleTime, "heartbeat_idle_time"),
         (Self::AuthTimeout, "auth_timeout"),
         (Self::FailedAuth, "failed_auth"),
-        (Self::HttpHeaderMax, "max_http_header"),
+        (Self::MaxHttpHeader, "max_http_header"),
         (Self::HttpHeaderTimeout, "http_header_timeout"),
-        (Self::HttpUrlMax, "max_http_url"),
+        (Self::MaxHttpUrl, "max_http_url"),
         (Self::HttpBodyTimeout, "http_body_timeout"),
         (Self::WebsocketPingInterval, "websocket_ping_interval"),
+        (Self::MaxOpenBatches, "max_open_batches"),
         (Self::JsonNesting, "json_nesting"),
+        (Self::ProxyHeader, "proxy_header"),
+        (Self::MaxWorkers, "max_workers"),
+        (Self::MaxWorkerFunctions, "max_worker_functions"),
+        (Self::MaxRegisteredFunctions, "max_registered_functions"),
+        (Self::MaxFunctionSchema, "max_function_schema"),
     ];
 }
 

@@ -13,17 +13,20 @@ pub(crate) fn open_files() -> OpenFiles {
     OpenFiles { used: used(), limit: limit() }
 }
 
-/// Raises the limit as far as the system permits; warns when that is less than so many connections need.
-pub(crate) fn raise_limit(max_connection: usize) {
+/// Raises the limit as far as the system permits; the number of connections that then fit, at most
+/// `max_connection`. Warns when they are fewer.
+pub(crate) fn raise_limit(max_connection: usize) -> usize {
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     let needed = max_connection as u64 + RESERVE;
-    let Some(limit) = limit().filter(|limit| *limit < needed) else { return };
+    let Some(limit) = limit().filter(|limit| *limit < needed) else { return max_connection };
+    let fitting = usize::try_from(limit - RESERVE.min(limit / 2)).unwrap_or(max_connection).max(1);
     let why = raised.err().map(|error| format!(" ({error})")).unwrap_or_default();
     tracing::warn!(
         "the system lets this process open {limit} files{why}, but max_connection = \
-         {max_connection} needs {needed}: raise the limit (ulimit -n {needed}, or LimitNOFILE={needed} in a systemd \
+         {max_connection} needs {needed}; so it accepts {fitting} connections: raise the limit (ulimit -n {needed}, or LimitNOFILE={needed} in a systemd \
          unit), or lower max_connection in config/server.toml"
     );
+    fitting
 }
 
 fn limit() -> Option<u64> {

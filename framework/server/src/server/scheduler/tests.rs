@@ -5,7 +5,7 @@ use std::{env, fs, process};
 
 use framework_console::config::Config;
 use framework_macros::Task;
-use framework_protocol::task::{Attempt, Handle, Handlers};
+use framework_protocol::task::{Attempt, Handle, Handlers, RegisteredFunction, Registration};
 use framework_protocol::views::{Filter, Threads};
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,12 @@ impl World {
         let schedules = Schedules::collect(&Config::at(&root, []), &self.handlers).unwrap();
         fs::remove_dir_all(&root).unwrap();
         let metrics = Arc::new(Metrics::new(self.store.clone(), Vec::new(), Threads { io: 1, task: 1 }));
-        let queue = Intake::new(self.store.clone(), self.handlers.clone(), None, metrics);
+        let queue = Intake::new(
+            self.store.clone(),
+            self.handlers.clone(),
+            &crate::server::ServerSettings::default(),
+            metrics,
+        );
         Scheduler::open(schedules, queue, self.store.clone(), self.clock.clone()).await.unwrap()
     }
 
@@ -180,6 +185,26 @@ async fn rejected_run_is_tried_again() {
 }
 
 #[tokio::test]
+async fn run_of_a_function_that_is_registered_later_is_made_up_for() {
+    let world = World::new(10);
+    let file = "[hourly]\nfunction = \"picture\"\nargs.width = 1\ncron = \"@hourly\"\n";
+    let scheduler = world.open_file(file).await;
+    world.clock.advance(2 * HOUR);
+    scheduler.fire_due().await;
+    assert_eq!(world.accepted().await, 0, "nobody knows the function");
+    let mut infos = vec![world.info().await];
+    scheduler.describe(&mut infos).await;
+    assert!(infos[0].error.as_ref().unwrap().contains("\"picture\""), "{infos:?}");
+    let registration = Registration { name: "picture".into(), ..Registration::default() };
+    world.handlers.register(RegisteredFunction::new(registration, Box::new(|_| Ok(()))));
+    scheduler.fire_due().await;
+    assert_eq!(world.accepted().await, 1, "the last one of the missed times");
+    assert_eq!(world.keys().await, ["schedule/hourly/1972-09-27T02:00:00Z"]);
+    scheduler.describe(&mut infos).await;
+    assert_eq!(infos[0].error, None);
+}
+
+#[tokio::test]
 async fn overlapping_run_is_skipped_also_after_a_restart() {
     let world = World::new(10);
     let scheduler = world.open("overlap = \"skip\"").await;
@@ -232,18 +257,55 @@ async fn disabled_or_removed_schedule_skips_its_times() {
     }
 }
 
+/// Half past midnight, then a run at one, then the clock is set back to half past midnight plus `late`, and
+/// goes on for an hour: the number of runs.
+async fn runs_around_a_clock_set_back(cron: &str, by: Duration) -> u64 {
+    let world = World::new(10);
+    let file = format!("[hourly]\nfunction = \"test_tick\"\ncron = \"{cron}\"\n");
+    let scheduler = world.open_file(&file).await;
+    world.clock.advance(HOUR);
+    scheduler.fire_due().await;
+    assert_eq!(world.accepted().await, 1, "{cron}");
+    world.clock.set(START_MS + HOUR_MS - by.as_millis() as u64);
+    scheduler.fire_due().await;
+    for _ in 0..by.as_secs() / 900 {
+        world.clock.advance(Duration::from_secs(900));
+        scheduler.fire_due().await;
+    }
+    world.accepted().await
+}
+
 #[tokio::test]
-async fn clock_set_back_a_little_repeats_nothing_and_far_back_begins_again() {
+async fn clock_set_back_repeats_wildcards_and_no_fixed_times() {
+    assert_eq!(runs_around_a_clock_set_back("@hourly", HOUR).await, 2);
+    assert_eq!(runs_around_a_clock_set_back("0 * * * *", 2 * HOUR).await, 3);
+    assert_eq!(runs_around_a_clock_set_back("0 1 * * *", HOUR).await, 1, "that time has had its run");
+    assert_eq!(runs_around_a_clock_set_back("0 1 * * *", 4 * HOUR).await, 2, "the clock was wrong before");
+}
+
+#[tokio::test]
+async fn clock_set_back_leaves_the_next_time_of_the_list_true() {
     let world = World::new(10);
     let scheduler = world.open("").await;
     world.clock.advance(HOUR);
     scheduler.fire_due().await;
     world.clock.set(START_MS);
     scheduler.fire_due().await;
+    let mut infos = [world.info().await];
+    scheduler.describe(&mut infos).await;
+    assert_eq!(infos[0].next_ms, Some(START_MS + HOUR_MS / 2));
+    assert_eq!(infos[0].cron.as_deref(), Some("@hourly"));
+}
+
+#[tokio::test]
+async fn clock_set_back_while_no_server_ran_repeats_wildcards() {
+    let world = World::new(10);
+    let scheduler = world.open("").await;
     world.clock.advance(HOUR);
     scheduler.fire_due().await;
-    assert_eq!(world.accepted().await, 1, "that hour has had its run");
-    world.clock.set(START_MS - 100 * HOUR_MS);
+    drop(scheduler);
+    world.clock.set(START_MS);
+    let scheduler = world.open("").await;
     scheduler.fire_due().await;
     world.clock.advance(HOUR);
     scheduler.fire_due().await;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use framework_protocol::{CommandRequest, ErrorCode, RequestError, TASK_HELP};
+use framework_protocol::{CommandRequest, ErrorCode, RequestError, ShownName, TASK_HELP};
 use futures_util::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -124,7 +124,7 @@ impl VerbTable {
     /// When there is none of this name; suggests the near one.
     pub(crate) fn find(&self, name: &str) -> Result<&'static Verb, RequestError> {
         self.iter().find(|verb| verb.name == name).ok_or_else(|| {
-            RequestError::new(ErrorCode::UnknownCommand, format!("There is no command \"{name}\"."))
+            RequestError::new(ErrorCode::UnknownCommand, format!("There is no command {}.", ShownName(name)))
                 .suggesting(name, self.iter().map(|verb| verb.name))
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use framework_protocol::{
-    DetectedProtocol, ErrorCode, FrameDecoder, Framing, Message, ParseError, ReplyWriter, RequestError,
+    AUTH, DetectedProtocol, ErrorCode, FrameDecoder, Framing, Message, ParseError, ReplyWriter, RequestError,
 };
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,10 +19,10 @@ use crate::server::metrics::Limit;
 use crate::server::poll::raised;
 use crate::server::service::Outcome;
 use crate::server::stream::Stream;
-use crate::server::verbs::{self, AUTH};
+use crate::server::verbs;
 
 /// The longest message that a client without a token may send, in bytes.
-const LENGTH_MAX: usize = 4096;
+pub(crate) const LENGTH_MAX: usize = 4096;
 
 /// A first message: a token, and the `id` to echo.
 #[derive(Debug)]
@@ -60,21 +60,11 @@ impl<'a> TokenMessage<'a> {
                 let token = verbs::token(&mut request).map_err(|refusal| ParseError { refusal, id })?;
                 Ok(Self { id, token })
             }
-            Message::Data(data) => match bare_token(data) {
-                Some(token) => Ok(Self { id: None, token: token.into() }),
-                None => Err(unauthorized(None)),
-            },
             Message::Command(request) => Err(unauthorized(request.id)),
             Message::Task(request) => Err(unauthorized(request.id)),
-            Message::Help => Err(unauthorized(None)),
+            Message::Help | Message::Empty | Message::Data(_) => Err(unauthorized(None)),
         }
     }
-}
-
-/// The token of a line `auth SECRET`.
-fn bare_token(data: &[u8]) -> Option<&str> {
-    let token = std::str::from_utf8(data).ok()?.trim().strip_prefix(AUTH)?;
-    token.starts_with([' ', '\t']).then(|| token.trim_start())
 }
 
 fn unauthorized(id: Option<&RawValue>) -> ParseError<'_> {
@@ -145,6 +135,8 @@ pub(crate) async fn check_token<'a>(
 async fn read_first_message(stream: &mut Stream) -> io::Result<FirstRead> {
     let mut first = Vec::with_capacity(512);
     loop {
+        let skipped = first.len() - DetectedProtocol::skip_empty_lines(&first).len();
+        first.drain(..skipped);
         let protocol = DetectedProtocol::detect(&first);
         let end = match protocol {
             Some(protocol @ (DetectedProtocol::Tls | DetectedProtocol::Http)) => {
@@ -164,8 +156,10 @@ async fn read_first_message(stream: &mut Stream) -> io::Result<FirstRead> {
         if let (Some(protocol), Some(end)) = (protocol, end) {
             let mut message = Bytes::from(first);
             let rest = message.split_off(end);
-            let head = if protocol == DetectedProtocol::Frames { FrameDecoder::HEAD } else { 0 };
-            return Ok(FirstRead::Message(FirstMessage { protocol, message: message.slice(head..), rest }));
+            let message =
+                Framing::of(protocol).messages(&message).next().map(|first| message.slice_ref(first));
+            let message = message.unwrap_or_default();
+            return Ok(FirstRead::Message(FirstMessage { protocol, message, rest }));
         }
         if first.len() > LENGTH_MAX {
             return Ok(FirstRead::TooLong(protocol.unwrap_or(DetectedProtocol::Lines)));
@@ -212,15 +206,8 @@ mod tests {
         assert_eq!(token("{\"command\":\"auth\",\"token\":\"abc\",\"id\":1}"), Ok("abc".into()));
         assert_eq!(token("auth abc\r"), Ok("abc".into()));
         assert_eq!(token("auth \t abc "), Ok("abc".into()));
-        for wrong in [
-            "authabc",
-            "AUTH abc",
-            "hello",
-            "?",
-            "{\"command\":\"status\"}",
-            "{\"function\":\"f\"}",
-            "\u{ff}",
-        ] {
+        assert_eq!(token(" AUTH abc"), Ok("abc".into()));
+        for wrong in ["authabc", "hello", "?", "{\"command\":\"status\"}", "{\"function\":\"f\"}", "\u{ff}"] {
             assert_eq!(token(wrong), Err(ErrorCode::Unauthorized), "{wrong}");
         }
         for wrong in ["{\"command\":\"auth\"}", "{\"command\":\"auth\",\"token\":\"a\",\"tokn\":\"b\"}"] {

@@ -1,4 +1,4 @@
-//! Turns the bytes of one connection into pages of messages, once its protocol is detected.
+//! Turns the bytes of one connection into batches of messages, once its protocol is detected.
 
 use bytes::Bytes;
 use framework_protocol::{DetectedProtocol, FrameDecoder, Framing, LineDecoder, MessageBatch, RequestError};
@@ -19,7 +19,7 @@ pub(crate) enum Decoder {
 #[derive(Debug)]
 pub(crate) enum Read {
     /// Messages, perhaps none.
-    Page(MessageBatch),
+    Messages(MessageBatch),
     /// Another protocol than lines or frames; the bytes are its beginning.
     Other(DetectedProtocol, Bytes),
     /// The peer has closed its side; the rest of the input is a message too.
@@ -49,7 +49,9 @@ impl Decoder {
             _ if chunk.is_empty() => Read::Closed(self.finish()),
             Self::Undecided { first, limit } => {
                 first.extend_from_slice(chunk);
-                let Some(protocol) = DetectedProtocol::detect(first) else { return Read::Page(empty()) };
+                let skipped = first.len() - DetectedProtocol::skip_empty_lines(first).len();
+                first.drain(..skipped);
+                let Some(protocol) = DetectedProtocol::detect(first) else { return Read::Messages(empty()) };
                 let (first, limit) = (std::mem::take(first), *limit);
                 *self = match protocol {
                     DetectedProtocol::Lines => Self::Lines(LineDecoder::new(limit)),
@@ -60,14 +62,20 @@ impl Decoder {
                 };
                 self.feed(&first)
             }
-            Self::Lines(lines) => Read::Page(lines.feed(chunk)),
-            Self::Frames(frames) => Read::Page(frames.feed(chunk)),
+            Self::Lines(lines) => Read::Messages(lines.feed(chunk)),
+            Self::Frames(frames) => Read::Messages(frames.feed(chunk)),
         }
     }
 
     fn finish(&mut self) -> MessageBatch {
         let rest = match self {
-            Self::Undecided { first, .. } => Bytes::from(std::mem::take(first)),
+            Self::Undecided { first, limit } => {
+                let (first, limit) = (std::mem::take(first), *limit);
+                if !first.is_empty() {
+                    *self = Self::Lines(LineDecoder::new(limit));
+                }
+                Bytes::from(first)
+            }
             Self::Lines(lines) => lines.finish().unwrap_or_default(),
             // An incomplete frame is no message.
             Self::Frames(_) => Bytes::new(),
@@ -92,7 +100,7 @@ impl Decoder {
         }
     }
 
-    /// The framing of the messages of a page.
+    /// The framing of the messages of a batch.
     pub(super) fn framing(&self) -> Framing {
         match self {
             Self::Undecided { .. } | Self::Lines(_) => Framing::Lines,

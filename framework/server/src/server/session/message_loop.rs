@@ -4,12 +4,17 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use framework_protocol::views::Protocol;
-use framework_protocol::{DetectedProtocol, ErrorCode, Message, MessageBatch, RequestError};
+use framework_protocol::{
+    DetectedProtocol, ErrorCode, Framing, Message, MessageBatch, ParseError, RequestError,
+};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use super::decoder::Read;
 use super::idle::Idle;
@@ -23,6 +28,12 @@ use crate::server::metrics::Limit;
 use crate::server::outbox::OutboxState;
 use crate::server::poll::{at_once, raised};
 use crate::server::stream::Stream;
+
+/// Replies to the requests of one read are written when they are this long, in bytes.
+const WRITE_SIZE: usize = 64 * 1024;
+
+/// The interval between checks that a peer which only waits for replies is still there.
+const GONE_CHECK: Duration = Duration::from_secs(1);
 
 /// Serves lines or frames, whichever is `known` or detected from the first bytes, until the peer has closed
 /// and has its replies, or cannot be served.
@@ -52,26 +63,35 @@ pub(crate) async fn run_over<T: MessageTransport>(
     let mut stop = session.stop.clone();
     // One future for all rounds, which registers only once.
     let mut stopped = pin!(raised(&mut stop));
+    let mut revoked = pin!(session.policy.revoked(session.access));
     let mut idle = Idle::new(session.context.limits.heartbeat_idle_time);
     let mut end = SessionStep::Closed;
+    // A worker reports the ends of its tasks after the stop, too.
+    let mut is_peer_open = true;
     let mut messages = MessageLoop::new(session, transport);
     loop {
         messages.flush().await?;
-        if reading.is_none() && messages.is_done() {
+        let is_worker = is_peer_open && session.outbox.is_worker();
+        if reading.is_none() && !is_worker && messages.is_done() {
             return Ok(end);
         }
-        let wants_input = reading.is_some() && messages.wants_input();
+        let wants_input = (reading.is_some() || is_worker) && messages.wants_input();
         tokio::select! {
             biased;
+            () = &mut revoked => {
+                session.outbox.refuse(&Access::revoked());
+                messages.flush().await?;
+                return Ok(SessionStep::Revoked);
+            }
             read = poll_fn(|context| poll_step(messages.transport, wants_input, context)),
                 if wants_input || messages.transport.has_output() || messages.transport.has_heartbeat() => {
                 let Some(read) = read? else { continue };
                 idle.touch();
-                let (page, is_last) = match read {
-                    Read::Page(page) => (page, false),
-                    Read::Closed(page) => (page, true),
-                    Read::Gone(page) => {
-                        messages.process(page).await?;
+                let (batch, is_last) = match read {
+                    Read::Messages(batch) => (batch, false),
+                    Read::Closed(batch) => (batch, true),
+                    Read::Gone(batch) => {
+                        messages.process(batch).await?;
                         messages.poll_callbacks().await?;
                         messages.flush().await?;
                         return Ok(end);
@@ -82,12 +102,17 @@ pub(crate) async fn run_over<T: MessageTransport>(
                         return Ok(SessionStep::ProtocolDetected(protocol, first));
                     }
                 };
-                let goes_on = messages.process(page).await?;
+                let access = messages.access;
+                let goes_on = messages.process(batch).await?;
+                if messages.access != access {
+                    revoked.set(session.policy.revoked(messages.access));
+                }
                 if !goes_on {
                     end = SessionStep::ProtocolError;
                 }
                 if is_last || !goes_on {
                     messages.poll_callbacks().await?;
+                    is_peer_open = false;
                     reading = None;
                 }
             }
@@ -97,7 +122,13 @@ pub(crate) async fn run_over<T: MessageTransport>(
                 messages.poll_callbacks().await?;
                 reading = None;
             }
-            () = idle.over(), if messages.is_done() => {
+            () = sleep(GONE_CHECK), if reading.is_none() => {
+                // Whoever shuts its sending side gets its replies; a connection that is reset gets none.
+                if messages.transport.is_gone() {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
+            }
+            () = idle.over(), if messages.is_done() && !is_worker => {
                 session.context.metrics.limits.hit(Limit::HeartbeatIdleTime);
                 return Ok(SessionStep::Closed);
             }
@@ -108,7 +139,7 @@ pub(crate) async fn run_over<T: MessageTransport>(
 /// The parts of a session that change while messages are served.
 struct MessageLoop<'a, T> {
     session: &'a Session,
-    /// The rights from the next page on.
+    /// The rights from the next batch on.
     access: Access,
     transport: &'a mut T,
     /// Callbacks `on_receive` under way.
@@ -120,39 +151,29 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
         Self { session, access: session.access, transport, callbacks: FuturesUnordered::new() }
     }
 
-    /// Handles the messages of one page in their order: requests in groups, raw data in callbacks. Returns
+    /// Handles the messages of one batch in their order: requests in groups, raw data in callbacks. Returns
     /// whether more is to be read.
-    async fn process(&mut self, page: MessageBatch) -> io::Result<bool> {
+    async fn process(&mut self, batch: MessageBatch) -> io::Result<bool> {
         let session = self.session;
-        let service = &session.context.service;
         let limit = session.context.limits.package_max_length;
-        if !self.is_allowed(&page) {
+        if !self.is_allowed() {
             return Ok(false);
         }
         let caller = session.caller().with_access(self.access);
-        let mut group = RequestGroup::new(service, caller, &page.bytes);
-        for message in self.transport.framing().messages(&page.bytes) {
+        let mut group = RequestGroup::new(&session.context.service, caller);
+        for message in self.transport.framing().messages(&batch.bytes) {
             if message.len() > limit {
                 session.context.metrics.limits.hit(Limit::PackageMaxLength);
                 group.refuse(None, too_long(limit));
-                continue;
+            } else if !self.handle(message, &batch.bytes, &mut group).await? {
+                return Ok(false);
             }
-            match Message::parse(message) {
-                Ok(Message::Task(request)) => group.task(&request),
-                Ok(Message::Command(request)) => group.command(request).await,
-                Ok(Message::Help) => group.help(),
-                Ok(Message::Data(data)) => {
-                    if let Err(error) = service.authorize(group.access(), Some(Scope::Send)) {
-                        group.refuse(None, error);
-                        continue;
-                    }
-                    group.push().await;
-                    self.receive(page.bytes.slice_ref(data)).await?;
-                }
-                Err(error) => group.refuse(error.id, error.refusal),
+            if group.reply_bytes() >= WRITE_SIZE {
+                group.push().await;
+                self.make_room().await?;
             }
         }
-        if page.overflow {
+        if batch.overflow {
             session.context.metrics.limits.hit(Limit::PackageMaxLength);
             group.refuse(None, too_long(limit));
         }
@@ -167,15 +188,51 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
         Ok(self.transport.broken().is_none())
     }
 
+    /// Adds one message of these bytes to the group, or handles it after those of the group. Returns whether
+    /// more is to be read.
+    async fn handle<'m>(
+        &mut self,
+        message: &'m [u8],
+        bytes: &Bytes,
+        group: &mut RequestGroup<'m>,
+    ) -> io::Result<bool> {
+        match self.parse(message) {
+            Ok(Message::Task(request)) => group.task(&request),
+            Ok(Message::Command(request)) => {
+                group.command(request).await;
+                group.push().await;
+                self.make_room().await?;
+                // A read may hold thousands of commands; other connections take turns with them.
+                yield_now().await;
+            }
+            Ok(Message::Help) => group.help(),
+            Ok(Message::Empty) => {}
+            Ok(Message::Data(data)) if self.is_http(data) => {
+                group.refuse(None, http_in_lines());
+                group.push().await;
+                return Ok(false);
+            }
+            Ok(Message::Data(data)) => {
+                match self.session.context.service.authorize(group.access(), Some(Scope::Send)) {
+                    Ok(()) => {
+                        group.push().await;
+                        self.receive(bytes.slice_ref(data)).await?;
+                        self.make_room().await?;
+                    }
+                    Err(error) => group.refuse(None, error),
+                }
+            }
+            Err(error) => group.refuse(error.id, error.refusal),
+        }
+        Ok(true)
+    }
+
     /// Checks that the listener accepts the protocol that was detected; if not, the peer is sent the error.
-    fn is_allowed(&self, page: &MessageBatch) -> bool {
+    fn is_allowed(&self) -> bool {
         let Session { policy, outbox, record, .. } = self.session;
         let Some(protocol) = self.transport.detected() else { return true };
         let is_framed = protocol == DetectedProtocol::Frames;
         record.speaks(if is_framed { Protocol::Frames } else { Protocol::Lines });
-        if page.bytes.is_empty() && self.transport.broken().is_none() {
-            return true;
-        }
         if is_framed {
             outbox.frame();
         }
@@ -185,6 +242,19 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
             return false;
         }
         true
+    }
+
+    /// Parses a message. An empty line is nothing, an empty frame is data.
+    fn parse<'b>(&self, message: &'b [u8]) -> Result<Message<'b>, ParseError<'b>> {
+        match Message::parse(message)? {
+            Message::Empty if self.transport.framing() == Framing::Frames => Ok(Message::Data(message)),
+            parsed => Ok(parsed),
+        }
+    }
+
+    /// True when a line belongs to a request of HTTP: it has come past the checks of its origin.
+    fn is_http(&self, line: &[u8]) -> bool {
+        self.transport.framing() == Framing::Lines && DetectedProtocol::is_http_line(line)
     }
 
     /// Starts a callback, as soon as there are not too many under way.
@@ -221,6 +291,29 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
         held + self.transport.left() < limits.max_output_buffer && awaited < limits.max_in_flight
     }
 
+    /// Writes replies once there are many, until they are within `max_output_buffer`: the answers to one read
+    /// may be far longer than the read.
+    async fn make_room(&mut self) -> io::Result<()> {
+        let outbox = &self.session.outbox;
+        loop {
+            let held = outbox.load().0 + self.transport.left();
+            if held < WRITE_SIZE {
+                return Ok(());
+            }
+            self.flush().await?;
+            if outbox.load().0 + self.transport.left() < self.session.context.limits.max_output_buffer {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                written = poll_fn(|context| poll_step(self.transport, false, context)) => {
+                    written?;
+                }
+                () = outbox.changed() => {}
+            }
+        }
+    }
+
     fn is_done(&self) -> bool {
         !self.transport.has_output() && self.callbacks.is_empty() && self.session.outbox.is_settled()
     }
@@ -232,7 +325,7 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
             if transport.output().is_empty()
                 && session.outbox.collect(transport.output()) == OutboxState::Overflowed
             {
-                session.context.metrics.limits.hit(Limit::OutputBufferMax);
+                session.context.metrics.limits.hit(Limit::MaxOutputBuffer);
                 tracing::warn!("{:?} does not read its replies and is closed", session.connection);
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -245,6 +338,10 @@ impl<'a, T: MessageTransport> MessageLoop<'a, T> {
             }
         }
     }
+}
+
+fn http_in_lines() -> RequestError {
+    RequestError::bad_request("This is HTTP within a connection of lines, which is closed.")
 }
 
 fn too_long(limit: usize) -> RequestError {

@@ -1,11 +1,11 @@
 //! The requests of one read: checked one by one, made durable together, answered in one go.
 
-use bytes::Bytes;
 use framework_protocol::task::NewTask;
 use framework_protocol::{CommandRequest, ReplyMode, ReplyWriter, RequestError, TaskRequest};
 use serde_json::value::RawValue;
 
 use crate::server::access::Access;
+use crate::server::intake::acknowledge;
 use crate::server::outbox::{ReplyOrder, Slot};
 use crate::server::service::{Caller, Outcome, Service};
 use crate::server::waiters::{EndFormat, Waiter};
@@ -15,9 +15,10 @@ use crate::store::Accepted;
 pub(crate) struct RequestGroup<'a> {
     service: &'a Service,
     caller: Caller<'a>,
-    page: &'a Bytes,
     requests: Vec<PendingRequest<'a>>,
     tasks: Vec<NewTask>,
+    /// The length of the replies that are known already.
+    reply_bytes: usize,
 }
 
 struct PendingRequest<'a> {
@@ -35,9 +36,13 @@ enum RequestKind {
 }
 
 impl<'a> RequestGroup<'a> {
-    /// `page` is the memory that requests borrow from.
-    pub(crate) fn new(service: &'a Service, caller: Caller<'a>, page: &'a Bytes) -> Self {
-        Self { service, caller, page, requests: Vec::new(), tasks: Vec::new() }
+    pub(crate) fn new(service: &'a Service, caller: Caller<'a>) -> Self {
+        Self { service, caller, requests: Vec::new(), tasks: Vec::new(), reply_bytes: 0 }
+    }
+
+    /// The length of the replies that wait for [`RequestGroup::push`], in bytes; those to tasks do not count.
+    pub(crate) fn reply_bytes(&self) -> usize {
+        self.reply_bytes
     }
 
     /// The rights from now on.
@@ -46,7 +51,7 @@ impl<'a> RequestGroup<'a> {
     }
 
     pub(crate) fn task(&mut self, request: &TaskRequest<'a>) {
-        match self.service.check_task(self.caller.access, request, self.page) {
+        match self.service.check_task(self.caller.access, request) {
             Ok(task) => {
                 let reply = request.reply.unwrap_or(self.caller.policy.reply);
                 let result_only =
@@ -77,6 +82,7 @@ impl<'a> RequestGroup<'a> {
     }
 
     pub(crate) fn help(&mut self) {
+        self.reply_bytes += self.service.verbs.help().len();
         self.requests.push(PendingRequest { id: None, kind: RequestKind::Help });
     }
 
@@ -88,6 +94,7 @@ impl<'a> RequestGroup<'a> {
         let id = id.map(RawValue::get);
         let mut bytes = Vec::new();
         write(ReplyWriter::new(&mut bytes), id);
+        self.reply_bytes += bytes.len();
         self.requests.push(PendingRequest { id, kind: RequestKind::Reply(bytes) });
     }
 
@@ -97,6 +104,7 @@ impl<'a> RequestGroup<'a> {
             return;
         }
         let requests = std::mem::take(&mut self.requests);
+        self.reply_bytes = 0;
         let slots = self.open_slots(&requests);
         let waiters = self.waiters(&requests, &slots);
         if !waiters.is_empty() {
@@ -158,7 +166,7 @@ impl<'a> RequestGroup<'a> {
                 }
                 RequestKind::Task { reply, .. } => match (results.next(), reply) {
                     (Some(Ok(accepted)), ReplyMode::Ack | ReplyMode::Both) => {
-                        ReplyWriter::new(&mut bytes).queued(request.id, accepted.id, durability);
+                        acknowledge(accepted, ReplyWriter::new(&mut bytes), request.id, durability);
                     }
                     (Some(Ok(_)), ReplyMode::Result) => continue,
                     (Some(Ok(_)), ReplyMode::None) | (None, _) => {}

@@ -9,6 +9,8 @@ pub(crate) enum SessionStep {
     Closed,
     /// The input cannot be understood or is not accepted; the peer has been sent the error.
     ProtocolError,
+    /// The token of the client is not valid any more; the peer has been sent the error.
+    Revoked,
     /// The client has shown its token in this protocol; the bytes came after it.
     Authenticated(DetectedProtocol, Bytes),
     /// The connection begins with another protocol than the phase serves; the bytes are its beginning.

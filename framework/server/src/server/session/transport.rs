@@ -27,7 +27,7 @@ pub(crate) trait MessageTransport {
     /// True while something is still to be written, if only from an inner buffer.
     fn has_output(&self) -> bool;
 
-    /// The framing of the messages of a page.
+    /// The framing of the messages of a batch.
     fn framing(&self) -> Framing;
 
     /// The protocol of the first bytes, if the listener's policy is still to be asked about it.
@@ -43,6 +43,11 @@ pub(crate) trait MessageTransport {
     /// The protocol violation after which nothing more can be read.
     fn broken(&self) -> Option<&RequestError> {
         None
+    }
+
+    /// True when a peer that has sent its last cannot receive any more either.
+    fn is_gone(&self) -> bool {
+        false
     }
 
     /// True when [`MessageTransport::poll_heartbeat`] has something to do.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use framework_console::config::Validator;
 use framework_console::log::Rotation;
+use framework_protocol::task::ATTEMPTS_MAX;
 
-use super::{DAY, ServerSettings};
+use super::{BEARER, DAY, ServerSettings};
 use crate::server::access::check_tokens;
 
 /// Longer times are mistakes and would overflow: a century.
@@ -15,9 +16,17 @@ const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 const TIME_MIN: Duration = Duration::from_millis(1);
 pub(super) const THREADS_MAX: usize = 1_024;
 pub(super) const TASKS_MAX: usize = 100_000;
+/// Shorter leases would be lost on a busy machine; longer ones would be of no use.
+const LEASE_MIN: Duration = Duration::from_millis(100);
+/// Each registered function has a queue of its own, whose number takes two bytes.
+const FUNCTIONS_MAX: usize = 10_000;
+/// It is kept only now and then that a function was seen.
+const RETENTION_MIN: Duration = Duration::from_secs(60 * 60);
 /// More worker groups than this would each get too little of a machine.
 const GROUPS_MAX: usize = 60;
 const WEIGHT_MAX: u32 = 1_000;
+/// Each open batch costs a little memory, and a look at it now and then.
+const BATCHES_MAX: usize = 100_000;
 /// The record of a task takes some hundred bytes.
 const KEEP_MAX: usize = 1_000_000_000;
 
@@ -44,7 +53,12 @@ impl ServerSettings {
             .not_empty("default_function", self.default_function.as_deref())
             .range("worker_num", self.worker_num, 1..=THREADS_MAX)
             .range("task_threads", self.task_threads, 1..=THREADS_MAX)
-            .range("task_worker_num", self.task_worker_num, 1..=TASKS_MAX)
+            .range("task_worker_num", self.task_worker_num, 0..=TASKS_MAX)
+            .range("max_attempts", self.max_attempts, 1..=ATTEMPTS_MAX)
+            .that("min_retry_pause", self.min_retry_pause <= DAY, || "must be at most 1day".to_owned())
+            .that("max_backoff", (TIME_MIN..=TIME_MAX).contains(&self.max_backoff), || {
+                "must be from 1ms to 100 years".to_owned()
+            })
             .that("task_queues", self.has_valid_workers(), || {
                 format!(
                     "must give each of at most {GROUPS_MAX} queues 1 to {TASKS_MAX} workers, all together"
@@ -55,14 +69,44 @@ impl ServerSettings {
             })
     }
 
+    pub(super) fn check_workers(&self, checks: Validator) -> Validator {
+        checks
+            .range("max_workers", self.max_workers, 0..=CONNECTIONS_MAX)
+            .range("max_worker_functions", self.max_worker_functions, 1..=FUNCTIONS_MAX)
+            .range("max_registered_functions", self.max_registered_functions, 1..=FUNCTIONS_MAX)
+            .range("max_function_schema", self.max_function_schema, 64..=BYTES_MAX)
+            .range("max_worker_credit", self.max_worker_credit, 1..=TASKS_MAX as u32)
+            .that("worker_lease_time", (LEASE_MIN..=DAY).contains(&self.worker_lease_time), || {
+                "must be from 100ms to 1day".to_owned()
+            })
+            .that("worker_cancel_time", self.worker_cancel_time <= DAY, || "must be at most 1day".to_owned())
+            .that(
+                "registration_retention_time",
+                (RETENTION_MIN..=TIME_MAX).contains(&self.registration_retention_time),
+                || "must be from 1h to 100 years".to_owned(),
+            )
+    }
+
     pub(super) fn check_storage(&self, checks: Validator) -> Validator {
         checks
             .range("max_queue_length", self.max_queue_length.unwrap_or(1), 1..=usize::MAX)
             .range("max_memory", self.max_memory, 64 * 1024..=usize::MAX)
+            .range("max_open_batches", self.max_open_batches, 1..=BATCHES_MAX)
+            .that("batch_idle_time", self.batch_idle_time <= TIME_MAX, at_most_a_century)
             .not_empty("queue_file", Some(&self.queue_file.to_string_lossy()))
+            .that("lease_time", (LEASE_MIN..=DAY).contains(&self.lease_time), || {
+                "must be from 100ms to 1day".to_owned()
+            })
             .that("idempotency_window", self.idempotency_window <= TIME_MAX, at_most_a_century)
             .that("retention_time", self.retention_time <= TIME_MAX, at_most_a_century)
             .range("retention_count", self.retention_count, 0..=KEEP_MAX)
+            .that("failed_retention_time", self.failed_retention_time <= TIME_MAX, at_most_a_century)
+            .range("failed_retention_count", self.failed_retention_count, 0..=KEEP_MAX)
+            .that(
+                "function_retention",
+                self.function_retention.values().all(|time| time.0 <= TIME_MAX),
+                at_most_a_century,
+            )
     }
 
     pub(super) fn check_limits(&self, checks: Validator) -> Validator {
@@ -73,7 +117,9 @@ impl ServerSettings {
             .range("max_output_buffer", self.max_output_buffer, 64..=BYTES_MAX)
             .range("max_in_flight", self.max_in_flight, 1..=1_000_000)
             .range("max_concurrent_receives", self.max_concurrent_receives, 1..=100_000)
+            .that("heartbeat_idle_time", self.heartbeat_idle_time <= TIME_MAX, at_most_a_century)
             .that("websocket_ping_interval", self.websocket_ping_interval <= TIME_MAX, at_most_a_century)
+            .that("max_wait_time", self.max_wait_time <= TIME_MAX, at_most_a_century)
             .range("backlog", self.backlog, 1..=65_535)
     }
 
@@ -88,6 +134,14 @@ impl ServerSettings {
             .that("http_body_timeout", is_time(self.http_body_timeout), positive)
             .that("max_http_wait", self.max_http_wait <= TIME_MAX, at_most_a_century)
             .that("http_sse_keepalive", is_time(self.http_sse_keepalive), positive)
+            .that("websocket_path", is_path(&self.websocket_path), || {
+                "must be a path as it stands in a URL, such as \"/socket\"".to_owned()
+            })
+            .that(
+                "websocket_protocols",
+                self.websocket_protocols.iter().all(|name| is_protocol(name)),
+                || format!("must list names such as \"think\", which do not begin with \"{BEARER}\""),
+            )
             .that("origins", self.origins.iter().all(|origin| is_origin(origin)), || {
                 "must list origins as browsers write them, such as \"https://app.example.com\"".to_owned()
             })
@@ -122,6 +176,16 @@ fn text(path: &Option<PathBuf>) -> Option<String> {
 
 fn at_most_a_century() -> String {
     "must be at most 100 years".to_owned()
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+}
+
+/// A token of a header, and none that shows a secret.
+fn is_protocol(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_letter) && !name.starts_with(BEARER)
 }
 
 fn is_origin(origin: &str) -> bool {

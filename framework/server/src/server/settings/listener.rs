@@ -28,6 +28,8 @@ pub struct ListenerSettings {
     pub protocols: Vec<Protocol>,
     /// The reply mode of requests that name none.
     pub reply: ReplyMode,
+    /// Every connection begins with a header of the PROXY protocol, which names its client.
+    pub proxy_protocol: bool,
     /// Permits an address that other machines reach although no token is required.
     pub insecure: bool,
     /// `token`: clients must send a token; by default required over TCP as soon as there are tokens.
@@ -67,6 +69,7 @@ impl Default for ListenerSettings {
             port: None,
             protocols: Protocol::ALL.to_vec(),
             reply: ReplyMode::Ack,
+            proxy_protocol: false,
             insecure: false,
             auth: None,
             ssl_cert_file: None,
@@ -95,27 +98,32 @@ impl ListenerSettings {
         self.ssl_required || self.ssl_client_cert_file.is_some()
     }
 
-    /// The first problem, as the rest of a sentence.
-    fn problem(&self) -> Option<String> {
+    /// The first problem: the key, and the rest of the sentence.
+    fn problem(&self) -> Option<(&'static str, &'static str)> {
         let is_unix = self.is_unix();
         let has = |file: &Option<PathBuf>| file.is_some();
-        let sentence = match () {
-            () if self.host.is_empty() || self.host == UNIX => "need a `host`",
-            () if is_unix && self.port.is_some() => "need no `port` for a Unix socket: remove it",
-            () if !is_unix && self.port.is_none() => "need a `port`; 0 takes a free one",
-            () if self.protocols.is_empty() => "need one of the `protocols`: lines, frames, http, websocket",
-            () if has(&self.ssl_cert_file) != has(&self.ssl_key_file) => {
-                "need both `ssl_cert_file` and `ssl_key_file`, or neither"
+        Some(match () {
+            () if self.host.is_empty() => ("host", "must not be empty"),
+            () if self.host == UNIX => ("host", "must have a path after \"unix:\""),
+            () if is_unix && self.port.is_some() => ("port", "is not for a Unix socket: remove it"),
+            () if !is_unix && self.port.is_none() => ("port", "is missing; 0 takes a free one"),
+            () if self.protocols.is_empty() => {
+                ("protocols", "must have at least one of lines, frames, http, websocket")
+            }
+            () if has(&self.ssl_cert_file) && !has(&self.ssl_key_file) => {
+                ("ssl_cert_file", "needs `ssl_key_file`")
+            }
+            () if has(&self.ssl_key_file) && !has(&self.ssl_cert_file) => {
+                ("ssl_key_file", "needs `ssl_cert_file`")
             }
             () if has(&self.ssl_client_cert_file) && !has(&self.ssl_cert_file) => {
-                "need `ssl_cert_file` and `ssl_key_file` where `ssl_client_cert_file` is set"
+                ("ssl_client_cert_file", "needs `ssl_cert_file` and `ssl_key_file`")
             }
             () if self.ssl_required && !has(&self.ssl_cert_file) => {
-                "need `ssl_cert_file` and `ssl_key_file` where `ssl_required` is set"
+                ("ssl_required", "needs `ssl_cert_file` and `ssl_key_file`")
             }
             () => return None,
-        };
-        Some(sentence.to_owned())
+        })
     }
 }
 
@@ -128,6 +136,7 @@ impl ServerSettings {
             port: (!is_unix).then_some(self.port),
             protocols: self.protocols.clone(),
             reply: self.reply,
+            proxy_protocol: self.proxy_protocol,
             insecure: self.insecure,
             auth: self.auth,
             ssl_cert_file: self.ssl_cert_file.clone(),
@@ -166,8 +175,9 @@ impl ServerSettings {
         let first = self.first_listener();
         let has_tokens = self.has_tokens();
         let needs_tokens = |listener: &ListenerSettings| listener.auth == Some(Auth::Token) && !has_tokens;
+        let (key, sentence) = first.problem().unwrap_or(("host", ""));
         let mut checks = checks
-            .that("host", first.problem().is_none(), || first.problem().unwrap_or_default())
+            .that(key, first.problem().is_none(), || sentence.to_owned())
             .that("auth", !needs_tokens(&first), || NO_TOKENS.to_owned())
             .that("listeners", self.listeners.len() <= LISTENERS_MAX, || {
                 format!("may be at most {LISTENERS_MAX}, not {}", self.listeners.len())
@@ -175,10 +185,9 @@ impl ServerSettings {
         for (index, listener) in self.listeners.iter().enumerate() {
             let number = index + 1;
             let problem = listener.problem();
+            let (key, sentence) = problem.unwrap_or_default();
             checks = checks
-                .that("listeners", problem.is_none(), || {
-                    format!("{} (number {number})", problem.clone().unwrap_or_default())
-                })
+                .that("listeners", problem.is_none(), || format!("number {number}: `{key}` {sentence}"))
                 .that("listeners", !needs_tokens(listener), || format!("{NO_TOKENS} (number {number})"));
         }
         checks

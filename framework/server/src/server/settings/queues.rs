@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use framework_console::config::{Config, did_you_mean};
 use framework_protocol::Durability;
-use framework_protocol::task::Handlers;
+use framework_protocol::task::{Handler, Handlers};
 
 use super::ServerSettings;
+use crate::rules::RetryLimits;
 use crate::store::sqlite::SqliteOptions;
 use crate::store::{Clock, Memory, Sqlite, Store, StoreOptions, WorkerGroup};
 
@@ -27,11 +28,11 @@ impl ServerSettings {
     /// The queue's file cannot be used, with the reason and what to do; another process has it open.
     pub fn open_store(&self, config: &Config, handlers: Arc<Handlers>) -> Result<Arc<dyn Store>> {
         if self.durability == Durability::Memory {
-            return Ok(Arc::new(Memory::new(self.policy(), handlers, Clock::machine())));
+            return Ok(Arc::new(Memory::new(self.options(&handlers), handlers, Clock::machine())));
         }
         let opening =
             SqliteOptions { durability: self.durability, ..SqliteOptions::at(self.queue_path(config)) };
-        Ok(Arc::new(Sqlite::open(opening, self.policy(), handlers)?))
+        Ok(Arc::new(Sqlite::open(opening, self.options(&handlers), handlers)?))
     }
 
     /// The absolute path of the queue's file.
@@ -39,7 +40,30 @@ impl ServerSettings {
         config.root().join(&self.queue_file)
     }
 
-    /// The options of the store.
+    /// The options of the store, with those of the functions.
+    fn options(&self, handlers: &Handlers) -> StoreOptions {
+        let own =
+            handlers.iter().filter_map(|handler| Some((handler.name.to_owned(), handler.options.retention?)));
+        let set = self.function_retention.iter().map(|(function, time)| (function.clone(), time.0));
+        let runs_tasks = self.runs_tasks();
+        let local = handlers.iter().filter(|_| runs_tasks).map(|handler| handler.name.to_owned()).collect();
+        StoreOptions {
+            function_retention: own.chain(set).collect(),
+            local_functions: Some(local),
+            ..self.policy()
+        }
+    }
+
+    /// The bounds of retries.
+    pub(crate) fn retry_limits(&self) -> RetryLimits {
+        RetryLimits {
+            attempts: self.max_attempts,
+            min_pause: self.min_retry_pause,
+            max_backoff: self.max_backoff,
+        }
+    }
+
+    /// The options of the store, without those of functions.
     pub fn policy(&self) -> StoreOptions {
         let waiting = match self.durability {
             Durability::Memory => WAITING_IN_MEMORY,
@@ -51,11 +75,22 @@ impl ServerSettings {
             groups: self.worker_groups().into_iter().map(|(group, _)| group).collect(),
             weights: self.queue_weights.clone(),
             rates: self.queue_rates.iter().map(|(queue, rate)| (queue.clone(), rate.0)).collect(),
+            lease: self.lease_time,
+            max_open_batches: self.max_open_batches,
+            batch_idle_time: self.batch_idle_time,
+            oldest_first_every: self.oldest_first_every,
             idempotency_window: self.idempotency_window,
             retention_time: self.retention_time,
             retention_count: self.retention_count,
+            failed_retention_time: self.failed_retention_time,
+            failed_retention_count: self.failed_retention_count,
             ..StoreOptions::default()
         }
+    }
+
+    /// Whether tasks run in this process, and not only on workers elsewhere.
+    pub fn runs_tasks(&self) -> bool {
+        !self.task_queues.is_empty() || self.task_worker_num > 0
     }
 
     /// The worker groups and their numbers of workers; at least one group.
@@ -70,24 +105,73 @@ impl ServerSettings {
         self.task_queues.iter().map(|(queue, workers)| (group(queue), *workers)).collect()
     }
 
-    /// Checks that every queue has workers, and that every queue named by the settings exists.
+    /// Checks that every function named by the settings exists, or may be one that a worker is to register,
+    /// and that none asks for more than they allow. Returns a sentence for each name that nobody knows yet.
     ///
     /// # Errors
-    /// A queue without workers, with what to add; or an unknown name, with the similar one.
-    pub(crate) fn check_queues(&self, handlers: &Handlers) -> Result<()> {
-        let known: BTreeSet<_> = handlers.queues().collect();
-        let named = [
-            ("task_queues", self.task_queues.keys().collect::<Vec<_>>()),
-            ("queue_weights", self.queue_weights.keys().collect()),
-            ("queue_rates", self.queue_rates.keys().collect()),
-        ];
-        for (setting, names) in named {
-            let unknown = |name: &&String| *name != OTHERS && !known.contains(name.as_str());
-            if let Some(name) = names.into_iter().find(unknown) {
-                let near = did_you_mean(name, known.iter().copied());
-                let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-                bail!("{setting} names the queue \"{name}\", and no handler has such a queue{near}");
+    /// An unknown name that is similar to a known one; or the place of the function.
+    pub(crate) fn check_functions(&self, handlers: &Handlers) -> Result<Vec<String>> {
+        let mut unknown = Vec::new();
+        let retained = self.function_retention.keys().map(|name| ("function_retention", name));
+        let default = self.default_function.iter().map(|name| ("default_function", name));
+        for (setting, name) in default.chain(retained) {
+            match handlers.function(name) {
+                Ok(_) => {}
+                Err(error) if error.suggestion.is_some() => return Err(error).context(setting),
+                Err(_) => unknown.push(format!(
+                    "{setting} names the function \"{name}\", which this program does not contain and no worker has \
+                     registered yet"
+                )),
             }
+        }
+        let max = self.max_attempts;
+        match handlers.iter().find(|handler| handler.options.attempts > max) {
+            Some(Handler { name, file, line, options, .. }) => bail!(
+                "the function \"{name}\" ({file}:{line}) has attempts = {}, and max_attempts is {max}",
+                options.attempts
+            ),
+            None => Ok(unknown),
+        }
+    }
+
+    /// Checks that every queue has workers, and that every queue named by the settings exists, or may be that
+    /// of a function that a worker is to register. Returns a sentence for each name that nobody knows yet.
+    ///
+    /// # Errors
+    /// A queue without workers, with what to add; an unknown name that is similar to a known one; or workers
+    /// for a queue whose tasks run elsewhere.
+    pub(crate) fn check_queues(&self, handlers: &Handlers) -> Result<Vec<String>> {
+        self.check_groups(handlers)?;
+        let known = handlers.all_queues();
+        let weights = self.queue_weights.keys().map(|name| ("queue_weights", name));
+        let rates = self.queue_rates.keys().map(|name| ("queue_rates", name));
+        let mut unknown = Vec::new();
+        for (setting, name) in weights.chain(rates).filter(|(_, name)| !known.contains(name.as_str())) {
+            let sentence = format!("{setting} names the queue \"{name}\", and no handler has such a queue");
+            match did_you_mean(name, known.iter().map(|queue| &**queue)) {
+                Some(near) => bail!("{sentence}; did you mean \"{near}\"?"),
+                None => {
+                    unknown.push(format!("{sentence}, nor has a worker registered a function with it yet"))
+                }
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Checks the worker groups.
+    fn check_groups(&self, handlers: &Handlers) -> Result<()> {
+        let known: BTreeSet<_> = handlers.queues().collect();
+        let all = handlers.all_queues();
+        let unknown = |name: &&String| **name != OTHERS && !known.contains(name.as_str());
+        if let Some(name) = self.task_queues.keys().find(unknown) {
+            if all.contains(name.as_str()) {
+                bail!(
+                    "task_queues names the queue \"{name}\", whose tasks run on workers outside of the server"
+                );
+            }
+            let near = did_you_mean(name, known.iter().copied());
+            let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+            bail!("task_queues names the queue \"{name}\", and no handler has such a queue{near}");
         }
         if self.task_queues.is_empty() || self.task_queues.contains_key(OTHERS) {
             return Ok(());

@@ -29,7 +29,7 @@ fn check_names_every_number_out_of_range() {
         settings.check().unwrap_err().to_string().lines().collect::<Vec<_>>(),
         [
             "`worker_num` must be from 1 to 1024, not 0",
-            "`task_worker_num` must be from 1 to 100000, not 100001",
+            "`task_worker_num` must be from 0 to 100000, not 100001",
             "`package_max_length` must be from 64 to 1073741824, not 63",
             "`log_file` must not be empty",
         ]
@@ -57,6 +57,11 @@ fn check_bounds_workers_and_weights_of_queues() {
     assert!(problem(weightless).contains("a weight from 1 to 1000"));
     let forgetful = ServerSettings { retention_time: Duration::MAX, ..ServerSettings::default() };
     assert_eq!(problem(forgetful), "`retention_time` must be at most 100 years");
+    let function_retention = [("echo".to_owned(), RetentionTime(Duration::MAX))].into();
+    let forgetful = ServerSettings { function_retention, ..ServerSettings::default() };
+    assert_eq!(problem(forgetful), "`function_retention` must be at most 100 years");
+    let eager = ServerSettings { max_attempts: 0, ..ServerSettings::default() };
+    assert_eq!(problem(eager), "`max_attempts` must be from 1 to 1000000, not 0");
 }
 
 #[test]

@@ -310,8 +310,11 @@ impl AffectedBatches {
             | AdminCommand::Forget(_)
             | AdminCommand::Flush { .. }
             | AdminCommand::Pause { .. }
+            | AdminCommand::StopChange(_)
             | AdminCommand::OpenBatch { .. }
-            | AdminCommand::Schedule { .. } => Self::None,
+            | AdminCommand::Schedule { .. }
+            | AdminCommand::KeepFunction(_)
+            | AdminCommand::ForgetFunction { .. } => Self::None,
         }
     }
 }

@@ -172,3 +172,35 @@ impl RelayedWaiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::outbox::ReplyOrder;
+    use crate::server::waiters::EndFormat;
+
+    /// What a client whose request has this id receives of an event of task 7.
+    fn forwarded(id: Option<&str>, event: &str) -> String {
+        let outbox = Arc::new(Outbox::new(1024));
+        outbox.reserve(1);
+        let (id, place, format) = (id.map(Into::into), ReplyOrder::Anywhere, EndFormat::Reply);
+        let waiter = Waiter { outbox: outbox.clone(), id, place, format };
+        assert!(Relay::new([(7, waiter, true)]).forward(format!("{event}\n").as_bytes()));
+        let mut sent = Vec::new();
+        outbox.collect(&mut sent);
+        String::from_utf8(sent).unwrap()
+    }
+
+    #[test]
+    fn forward_sends_each_event_with_the_id_of_the_request() {
+        for event in [
+            r#"{"task_id":7,"status":"done","result":1}"#,
+            r#"{"task_id":7,"status":"failed","error":"no"}"#,
+            r#"{"task_id":7,"status":"cancelled","error":"no"}"#,
+            r#"{"task_id":7,"status":"progress","percent":1.0,"text":"some"}"#,
+        ] {
+            assert_eq!(forwarded(None, event), format!("{event}\n"));
+            assert_eq!(forwarded(Some("\"a\""), event), format!("{{\"id\":\"a\",{}\n", &event[1..]));
+        }
+    }
+}

@@ -2,15 +2,12 @@
 
 use std::borrow::Cow;
 
-use framework_protocol::{CommandRequest, RequestError};
+use framework_protocol::{AUTH, CommandRequest, ErrorCode, RequestError};
 use serde::Deserialize;
 
 use super::fields::field;
 use crate::server::access::Scope;
 use crate::server::service::{Call, Outcome, ResultSchema, Verb};
-
-/// The name of the verb, which also begins a line `auth SECRET`.
-pub(crate) const AUTH: &str = "auth";
 
 pub(super) static VERBS: &[Verb] = &[Verb {
     name: AUTH,
@@ -36,5 +33,10 @@ pub(crate) fn token<'a>(request: &mut CommandRequest<'a>) -> Result<Cow<'a, str>
 
 async fn auth(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let token = token(&mut call.request)?;
+    if call.caller.outbox.is_worker() {
+        let message =
+            "This connection is a worker by the token that it has shown: open another one for other rights.";
+        return Err(RequestError::new(ErrorCode::Conflict, message));
+    }
     call.caller.authenticate(&token).await.map(Outcome::Granted)
 }

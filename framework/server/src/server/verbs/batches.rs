@@ -1,11 +1,12 @@
 //! Verbs about batches.
 
-use framework_protocol::RequestError;
-use framework_protocol::task::Handler;
+use framework_protocol::task::Function;
 use framework_protocol::views::{AdminResult, BatchInfo};
+use framework_protocol::{ErrorCode, RequestError};
 
 use super::fields::{self, BATCH, FUNCTION, LIMIT, field};
 use crate::server::access::Scope;
+use crate::server::metrics::Limit;
 use crate::server::service::{Call, Outcome, ResultSchema, Verb};
 use crate::store::{AdminCommand, Query};
 
@@ -54,19 +55,23 @@ async fn open(mut call: Call<'_>) -> Result<Outcome, RequestError> {
         let message = format!("\"name\" must be at most {NAME_MAX} bytes long.");
         return Err(RequestError::bad_request(message));
     }
-    let function = handlers.find(&call.need::<String>("function", "the name of a function")?)?;
+    let function = handlers.function(&call.need::<String>("function", "the name of a function")?)?;
     let then = call.take::<String>("then", "the name of a function")?;
-    let then = then.map(|then| handlers.find(&then).and_then(require_batch_handler)).transpose()?;
-    let then = then.map(|handler| handler.name.to_owned());
-    let command = AdminCommand::OpenBatch { name, function: function.name.to_owned(), then };
-    call.service.apply(command).await.map(|result| Outcome::result(&result))
+    let then = then.map(|then| handlers.function(&then).and_then(require_batch_handler)).transpose()?;
+    let then = then.map(|function| function.name().as_ref().to_owned());
+    let command = AdminCommand::OpenBatch { name, function: function.name().as_ref().to_owned(), then };
+    let opened = call.service.apply(command).await;
+    if opened.as_ref().is_err_and(|error| error.code == ErrorCode::Busy) {
+        call.service.metrics.limits.hit(Limit::MaxOpenBatches);
+    }
+    opened.map(|result| Outcome::result(&result))
 }
 
 /// A function that runs when a batch has ended has to take the report of the batch as its arguments.
-fn require_batch_handler(handler: &'static Handler) -> Result<&'static Handler, RequestError> {
+fn require_batch_handler(function: Function<'_>) -> Result<Function<'_>, RequestError> {
     let report =
         br#"{"batch":1,"name":"","function":"","total":0,"done":0,"failed":0,"cancelled":0,"expired":0}"#;
-    handler.check(report).map(|()| handler)
+    function.check(report).map(|()| function)
 }
 
 async fn seal(mut call: Call<'_>) -> Result<Outcome, RequestError> {

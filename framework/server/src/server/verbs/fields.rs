@@ -43,6 +43,8 @@ pub(super) async fn find(
         QueryResult::Batches(batches) => Outcome::result(&batches),
         QueryResult::Queues(queues) => Outcome::result(&queues),
         QueryResult::Schedules(schedules) => Outcome::result(&schedules),
+        QueryResult::Functions(functions) => Outcome::result(&functions),
+        QueryResult::Changes(changes) => Outcome::result(&changes),
         QueryResult::Nothing => return Err(nothing()),
     })
 }

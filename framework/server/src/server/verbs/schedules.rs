@@ -6,10 +6,10 @@ use framework_protocol::views::{AdminResult, ScheduleInfo};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::fields::{self, field};
+use super::fields::field;
 use crate::server::access::Scope;
 use crate::server::service::{Call, Field, Outcome, ResultSchema, Verb};
-use crate::store::Query;
+use crate::store::{Query, QueryResult};
 
 const SCHEDULE: Field = field("schedule", "\"morning_mail\"");
 
@@ -20,7 +20,7 @@ pub(super) static VERBS: &[Verb] = &[
         fields: &[],
         about: "What runs by the clock",
         result: ResultSchema::of::<Vec<ScheduleInfo>>(),
-        run: |call| Box::pin(async move { fields::list(&call, Query::Schedules).await }),
+        run: |call| Box::pin(list(call)),
     },
     Verb {
         name: "run_schedule",
@@ -52,6 +52,15 @@ pub(super) static VERBS: &[Verb] = &[
 #[derive(Serialize, JsonSchema)]
 struct MadeTask {
     task_id: TaskId,
+}
+
+async fn list(call: Call<'_>) -> Result<Outcome, RequestError> {
+    let mut infos = match call.service.store.query(Query::Schedules).await? {
+        QueryResult::Schedules(infos) => infos,
+        _ => Vec::new(),
+    };
+    call.service.scheduler.describe(&mut infos).await;
+    Ok(Outcome::result(&infos))
 }
 
 async fn run_now(mut call: Call<'_>) -> Result<Outcome, RequestError> {

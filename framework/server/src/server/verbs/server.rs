@@ -1,8 +1,8 @@
 //! Verbs about the server itself.
 
 use framework_protocol::RequestError;
-use framework_protocol::task::{Handler, HandlerInfo};
-use framework_protocol::views::{ConnectionInfo, ServerStatus};
+use framework_protocol::task::{Function, HandlerInfo};
+use framework_protocol::views::{ConnectionInfo, ProjectInfo, ServerStatus};
 
 use super::fields::{self, FUNCTION, GRACE, LIMIT, NOW, field};
 use crate::server::access::Scope;
@@ -35,6 +35,14 @@ pub(super) static VERBS: &[Verb] = &[
         run: |call| Box::pin(functions(call)),
     },
     Verb {
+        name: "project",
+        scope: None,
+        fields: &[],
+        about: "The project that the server belongs to",
+        result: ResultSchema::of::<ProjectInfo>(),
+        run: |call| Box::pin(project(call)),
+    },
+    Verb {
         name: "stop",
         scope: Some(Scope::Admin),
         fields: &[NOW, GRACE],
@@ -54,7 +62,17 @@ pub(super) static VERBS: &[Verb] = &[
 
 async fn status(call: Call<'_>) -> Result<Outcome, RequestError> {
     let service = call.service;
-    Ok(Outcome::result(&status::report(&service.metrics, &service.addresses).await))
+    let is_stopping = service.control.shutdown.is_under_way();
+    Ok(Outcome::result(
+        &status::report(
+            &service.metrics,
+            &service.addresses,
+            service.remote.unserved(),
+            service.programs.report(),
+            is_stopping,
+        )
+        .await,
+    ))
 }
 
 async fn connections(mut call: Call<'_>) -> Result<Outcome, RequestError> {
@@ -66,21 +84,33 @@ async fn connections(mut call: Call<'_>) -> Result<Outcome, RequestError> {
 
 async fn functions(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let handlers = call.service.intake.handlers();
-    let found: Vec<HandlerInfo> = match call.take::<String>("function", "the name of a function")? {
-        Some(name) => vec![handlers.find(&name)?.describe()],
-        None => handlers.iter().map(Handler::describe).collect(),
+    let mut found: Vec<HandlerInfo> = match call.take::<String>("function", "the name of a function")? {
+        Some(name) => vec![handlers.function(&name)?.describe()],
+        None => handlers.functions().iter().map(Function::describe).collect(),
     };
+    call.service.remote.describe_workers(&mut found);
     Ok(Outcome::result(&found))
+}
+
+async fn project(call: Call<'_>) -> Result<Outcome, RequestError> {
+    Ok(Outcome::result(&ProjectInfo { root: call.service.root.display().to_string() }))
 }
 
 async fn stop(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let grace = fields::grace(&mut call)?;
+    // The first request has fixed the grace period.
+    if grace.is_some() && call.service.control.shutdown.is_under_way() {
+        return Err(RequestError::shutting_down());
+    }
     call.service.control.shutdown.request(call.caller.outbox, call.id(), grace).await;
     Ok(Outcome::Streaming)
 }
 
 async fn reload(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let grace = fields::grace(&mut call)?;
+    if call.service.control.shutdown.is_under_way() {
+        return Err(RequestError::shutting_down());
+    }
     call.service.control.reload.request_from_client(call.caller.outbox, call.id(), grace);
     Ok(Outcome::Streaming)
 }

@@ -11,7 +11,7 @@ use crate::store::{AdminCommand, Query};
 pub(super) static VERBS: &[Verb] = &[
     Verb {
         name: "show",
-        scope: Some(Scope::Send),
+        scope: Some(Scope::Inspect),
         fields: &[TASK],
         about: "A task with its attempts, its progress and its log",
         result: ResultSchema::of::<TaskDetails>(),
@@ -69,7 +69,11 @@ async fn watch(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let batch = call.take("batch", "the id of a batch")?;
     let (subscriptions, outbox, id) = (&call.service.subscriptions, call.caller.outbox, call.id());
     match (task, batch) {
-        (Some(task), None) => subscriptions.subscribe(outbox, task, id).await?,
+        (Some(task), None) => {
+            // A batch shows counts; a task shows what somebody has sent, and its result.
+            call.service.authorize(call.caller.access, Some(Scope::Inspect))?;
+            subscriptions.subscribe(outbox, task, id).await?;
+        }
         (None, Some(batch)) => subscriptions.batches.subscribe(outbox, batch, id).await?,
         (Some(_), Some(_)) => {
             let message = "The command \"watch\" takes either \"task\" or \"batch\", not both.";

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 
 use bytes::Bytes;
-use framework_protocol::{FrameDecoder, MessageBatch, ParseError, ReplyWriter};
+use framework_protocol::{FrameDecoder, ParseError, ReplyWriter};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::{CLOSE_TIMEOUT, frame, going_away};
 use crate::server::metrics::Limit;
 use crate::server::poll::raised;
-use crate::server::session::auth::check_token;
+use crate::server::session::auth::{LENGTH_MAX, check_token};
 use crate::server::session::decoder::Read;
 use crate::server::session::state::Session;
 use crate::server::session::transport::MessageTransport;
@@ -25,6 +25,7 @@ pub(super) async fn authenticate_first(
     transport: &mut WebSocketTransport,
 ) -> io::Result<Option<CloseFrame>> {
     let mut stop = session.stop.clone();
+    transport.restrict(true);
     let first = tokio::select! {
         first = timeout(session.context.limits.auth_timeout, read_first_message(transport)) => first,
         () = raised(&mut stop) => return Ok(Some(going_away(session))),
@@ -33,13 +34,19 @@ pub(super) async fn authenticate_first(
         session.context.metrics.limits.hit(Limit::AuthTimeout);
         return Ok(Some(frame(CloseCode::Policy, "no token was shown in time (auth_timeout)")));
     };
-    let Some((message, rest)) = first? else {
-        let failure = transport.failure();
-        return Ok(Some(failure.unwrap_or_else(|| frame(CloseCode::Normal, ""))));
+    let message = match first {
+        Ok(Some(message)) if message.len() > LENGTH_MAX => return Ok(Some(too_long(session))),
+        Ok(Some(message)) => message,
+        Ok(None) => {
+            let failure = transport.failure();
+            return Ok(Some(failure.unwrap_or_else(|| frame(CloseCode::Normal, ""))));
+        }
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Ok(Some(too_long(session))),
+        Err(error) => return Err(error),
     };
     match check_token(session, &message).await {
         Ok(reply) => {
-            transport.unread(rest);
+            transport.restrict(false);
             session.outbox.append(&reply);
             Ok(None)
         }
@@ -55,18 +62,22 @@ pub(super) async fn authenticate_first(
     }
 }
 
-/// The first message, and the page that came with it; `None` when the peer has closed instead.
-async fn read_first_message(transport: &mut WebSocketTransport) -> io::Result<Option<(Bytes, MessageBatch)>> {
+/// The close frame for a longer message than a client without a token may send.
+fn too_long(session: &Session) -> CloseFrame {
+    session.context.metrics.limits.hit(Limit::PackageMaxLength);
+    frame(CloseCode::Size, "before a token was shown, a message may have 4096 bytes")
+}
+
+/// The first message; `None` when the peer has closed instead.
+async fn read_first_message(transport: &mut WebSocketTransport) -> io::Result<Option<Bytes>> {
     loop {
-        let (page, is_over) = match poll_fn(|context| transport.poll_read(context)).await? {
-            Read::Page(page) => (page, false),
-            Read::Gone(page) | Read::Closed(page) => (page, true),
+        let (batch, is_over) = match poll_fn(|context| transport.poll_read(context)).await? {
+            Read::Messages(batch) => (batch, false),
+            Read::Gone(batch) | Read::Closed(batch) => (batch, true),
             Read::Other(..) => return Ok(None),
         };
-        if let Some(message) = FrameDecoder::messages(&page.bytes).next() {
-            let message = page.bytes.slice_ref(message);
-            let rest = page.bytes.slice(FrameDecoder::HEAD + message.len()..);
-            return Ok(Some((message, MessageBatch { bytes: rest, overflow: false })));
+        if let Some(message) = FrameDecoder::messages(&batch.bytes).next() {
+            return Ok(Some(batch.bytes.slice_ref(message)));
         }
         if is_over {
             return Ok(None);

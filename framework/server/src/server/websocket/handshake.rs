@@ -8,12 +8,10 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::server::settings::BEARER;
+
 /// The version of the protocol since 2011.
 const VERSION: &str = "13";
-/// The subprotocol of this server's messages.
-const SUBPROTOCOL: &str = "think";
-/// The prefix of a token among the subprotocols: pages have no other way to show one.
-const BEARER: &str = "bearer.";
 
 /// True when a request is a WebSocket handshake.
 pub(crate) fn is_wanted<B>(request: &Request<B>) -> bool {
@@ -25,15 +23,21 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     items(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(|item| item.strip_prefix(BEARER))
 }
 
-/// The response to a handshake. The request becomes a WebSocket if its status is 101; a client of another
-/// version is sent the supported one.
+/// The response to a handshake at `path`, with the first subprotocol of the client that is among `protocols`.
+/// The request becomes a WebSocket if its status is 101; a client of another version is sent the supported
+/// one.
 ///
 /// # Errors
-/// When the request is no such handshake, or asks for it at another path than `/`.
-pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<()>, RequestError> {
+/// When the request is no such handshake, or asks for it at another path.
+pub(crate) fn accept<B>(
+    request: &Request<B>,
+    path: &str,
+    protocols: &[String],
+) -> Result<Response<()>, RequestError> {
     let headers = request.headers();
-    if request.uri().path() != "/" {
-        return Err(RequestError::bad_request("A WebSocket opens at \"/\" here."));
+    if request.uri().path() != path {
+        let message = format!("A WebSocket opens at \"{path}\" here (websocket_path).");
+        return Err(RequestError::bad_request(message));
     }
     if request.method() != Method::GET {
         return Err(RequestError::bad_request("A WebSocket opens with GET."));
@@ -51,8 +55,9 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<()>, RequestErr
         .header(CONNECTION, "Upgrade")
         .header(SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
     // A browser closes when it offered some and none is chosen.
-    if items(headers, &SEC_WEBSOCKET_PROTOCOL).any(|item| item == SUBPROTOCOL) {
-        response = response.header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    let known = |item: &&str| protocols.iter().any(|known| known == item);
+    if let Some(chosen) = items(headers, &SEC_WEBSOCKET_PROTOCOL).find(known) {
+        response = response.header(SEC_WEBSOCKET_PROTOCOL, chosen);
     }
     finish(response)
 }
@@ -90,6 +95,10 @@ mod tests {
         lines.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(()).unwrap()
     }
 
+    fn protocols() -> [String; 2] {
+        ["other".to_owned(), "think".to_owned()]
+    }
+
     const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     const THIRTEEN: (&str, &str) = ("sec-websocket-version", "13");
 
@@ -97,7 +106,7 @@ mod tests {
     fn accept_answers_the_key_of_the_standard() {
         let request = handshake(&[KEY, THIRTEEN]);
         assert!(is_wanted(&request));
-        let response = accept(&request).unwrap();
+        let response = accept(&request, "/", &protocols()).unwrap();
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(!response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL));
@@ -107,15 +116,17 @@ mod tests {
     fn token_among_the_subprotocols_is_not_echoed() {
         let request = handshake(&[KEY, THIRTEEN, ("sec-websocket-protocol", "think, bearer.abc")]);
         assert_eq!(token(request.headers()), Some("abc"));
-        assert_eq!(accept(&request).unwrap().headers()[SEC_WEBSOCKET_PROTOCOL], "think");
+        assert_eq!(accept(&request, "/", &protocols()).unwrap().headers()[SEC_WEBSOCKET_PROTOCOL], "think");
     }
 
     #[test]
     fn accept_refuses_other_requests() {
-        assert_eq!(accept(&handshake(&[KEY])).unwrap().status(), StatusCode::UPGRADE_REQUIRED);
+        assert_eq!(accept(&handshake(&[KEY]), "/", &[]).unwrap().status(), StatusCode::UPGRADE_REQUIRED);
         for key in ["", "c2hvcnQ=", "dGhlIHNhbXBsZSBub25jZQ=", "dGhlIHNhbXBsZSBub25j!Q=="] {
-            assert!(accept(&handshake(&[THIRTEEN, ("sec-websocket-key", key)])).is_err(), "{key}");
+            let request = handshake(&[THIRTEEN, ("sec-websocket-key", key)]);
+            assert!(accept(&request, "/", &[]).is_err(), "{key}");
         }
+        assert!(accept(&handshake(&[KEY, THIRTEEN]), "/socket", &[]).is_err());
         assert!(!is_wanted(&Request::builder().header("upgrade", "h2c").body(()).unwrap()));
     }
 }

@@ -1,23 +1,23 @@
 //! One group of workers: pulls leases from the store, runs the attempts, and sends their ends to the
 //! finisher.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use framework_console::log::TaskScope;
-use framework_protocol::task::{Attempt, AttemptContext, Handler, Outcome, Retry, caught};
-use futures_util::FutureExt;
+use framework_console::log::{TaskScope, with_task};
+use framework_protocol::task::{Attempt, AttemptContext, Handler, Outcome};
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::leases::Leases;
+use super::timed_out;
+use crate::server::caught::Caught;
 use crate::server::events::DynEvents;
-use crate::server::finisher::AttemptEnd;
+use crate::server::finisher::{AttemptEnd, BatchHold, EndedBatch};
+use crate::server::leases::LeaseHold;
 use crate::server::metrics::WorkerGroupStats;
 use crate::server::poll::{at_once, raised};
-use crate::store::{Lease, Store};
+use crate::store::Lease;
 
 /// The target duration of an inline batch: a task behind a slow one waits for it about this long.
 const BATCH_TIME: Duration = Duration::from_micros(200);
@@ -25,15 +25,28 @@ const BATCH_MAX: usize = 256;
 
 /// The parts that the pools of all groups share.
 pub(super) struct PoolContext {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) source: Arc<dyn LeaseSource>,
     pub(super) events: Arc<dyn DynEvents>,
     pub(super) attempts: Arc<AttemptContext>,
-    pub(super) leases: Arc<Leases>,
-    /// The duration of a lease.
-    pub(super) lease: Duration,
-    pub(super) finisher: mpsc::Sender<Vec<AttemptEnd>>,
+    pub(super) finisher: mpsc::Sender<EndedBatch>,
     /// Becomes true when running attempts are to be aborted.
     pub(super) abort: watch::Receiver<bool>,
+}
+
+/// The place that the pools take their tasks from.
+pub(super) trait LeaseSource: Send + Sync {
+    /// Waits until there may be something for a group; `false` when there never will be. May be cancelled at
+    /// any time.
+    fn ready(&self, group: usize) -> BoxFuture<'_, bool>;
+
+    /// Leases up to `limit` tasks. Must not be cancelled.
+    fn take(&self, group: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
+
+    /// Holds the leases of a batch up to their settlement.
+    fn hold_batch(&self, leases: &[Lease]) -> Option<LeaseHold>;
+
+    /// Holds one lease; the receiver, if there is one, fails when the lease is lost.
+    fn hold(&self, lease: &Lease) -> (Option<LeaseHold>, Option<oneshot::Receiver<()>>);
 }
 
 /// The workers of one group.
@@ -48,7 +61,7 @@ pub(super) struct WorkerPool {
 
 /// A running attempt with its future.
 struct ActiveAttempt {
-    future: BoxFuture<'static, Outcome>,
+    future: TaskScope<Caught<'static, Outcome>>,
     attempt: Attempt,
     lease: Lease,
     started: Instant,
@@ -76,7 +89,7 @@ impl WorkerPool {
         let mut batch_size = 1;
         loop {
             let Some(worker) = self.next_permit(&mut pause).await else { break };
-            let leases = self.shared.store.take(self.group, batch_size).await;
+            let leases = self.shared.source.take(self.group, batch_size).await;
             while running.try_join_next().is_some() {}
             batch_size = self.run(leases, worker, batch_size, &mut running).await;
         }
@@ -87,7 +100,7 @@ impl WorkerPool {
     async fn next_permit(&self, pause: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
         let mut abort = self.shared.abort.clone();
         let work = async {
-            let has_work = self.shared.store.ready(self.group).await;
+            let has_work = self.shared.source.ready(self.group).await;
             if has_work { self.workers.clone().acquire_owned().await.ok() } else { None }
         };
         tokio::select! {
@@ -106,6 +119,7 @@ impl WorkerPool {
         running: &mut JoinSet<()>,
     ) -> usize {
         let mut free = Some(worker);
+        let hold = self.shared.source.hold_batch(&leases);
         let mut ended = Vec::with_capacity(leases.len());
         let begin = Instant::now();
         let mut now = begin;
@@ -115,12 +129,9 @@ impl WorkerPool {
                 ended.push(AttemptEnd::parked(lease, now));
                 continue;
             };
-            // A lease is renewed only once its attempt runs: behind a handler that does not yield it may grow
-            // old.
-            let is_fresh =
-                now.duration_since(begin) < self.shared.lease / 3 && !lease.task.is_cancel_requested();
+            let is_wanted = !lease.task.is_cancel_requested();
             let worker = || free.take().or_else(|| self.workers.clone().try_acquire_owned().ok());
-            let Some(worker) = is_fresh.then(worker).flatten() else {
+            let Some(worker) = is_wanted.then(worker).flatten() else {
                 ended.push(AttemptEnd::aborted(lease, now, now));
                 continue;
             };
@@ -128,7 +139,7 @@ impl WorkerPool {
             match at_once(&mut run.future).await {
                 Some(outcome) => {
                     now = Instant::now();
-                    ended.push(run.end(outcome, now));
+                    ended.push(run.end(outcome.unwrap_or_else(Outcome::panicked), now));
                     free = Some(worker);
                 }
                 None => {
@@ -140,7 +151,7 @@ impl WorkerPool {
         }
         drop(free);
         let ran = ended.len();
-        self.send(ended).await;
+        self.send(ended, hold).await;
         if waits || now.duration_since(begin) > BATCH_TIME {
             (batch_size / 2).max(1)
         } else if ran >= batch_size {
@@ -153,31 +164,37 @@ impl WorkerPool {
     fn start(&self, lease: Lease, handler: &'static Handler, started: Instant) -> ActiveAttempt {
         lease.task.set_blocking(handler.options.blocking);
         let attempt = Attempt::new(lease.task.clone(), handler, lease.attempt, self.shared.attempts.clone());
-        let future = AssertUnwindSafe(self.shared.events.clone().task(attempt.clone())).catch_unwind();
-        let future = future.map(|outcome| outcome.unwrap_or_else(caught));
-        let future = TaskScope { task: attempt.id(), future }.boxed();
+        let task = attempt.id();
+        let future = Caught::new(self.shared.events.clone().task(attempt.clone()));
+        let future = TaskScope { task, future };
         lease.begin();
         ActiveAttempt { future, attempt, lease, started }
     }
 
     /// Waits for an attempt while its lease is renewed, and sends its end to the finisher.
     async fn finish(self: Arc<Self>, mut run: ActiveAttempt, worker: OwnedSemaphorePermit) {
-        let lost = self.shared.leases.hold(&run.lease);
+        let (hold, lost) = self.shared.source.hold(&run.lease);
+        let lost = async {
+            match lost {
+                Some(lost) => drop(lost.await),
+                None => std::future::pending().await,
+            }
+        };
         let outcome = tokio::select! {
             biased;
-            outcome = self.outcome(&mut run, lost.map(|_| ())) => outcome,
+            outcome = self.outcome(&mut run, lost) => outcome,
             () = self.aborted() => {
                 run.attempt.stop();
                 None
             }
         };
-        self.shared.leases.release(run.lease.token);
+        run.discard();
         let ended = match outcome {
             Some(outcome) => run.end(outcome, Instant::now()),
             None => run.abort(Instant::now()),
         };
         drop(worker);
-        self.send(vec![ended]).await;
+        self.send(vec![ended], hold).await;
     }
 
     /// Waits for an attempt until its timeout, the loss of its lease or a cancel; `None` if it came to
@@ -189,20 +206,23 @@ impl WorkerPool {
         let blocking = task.is_blocking();
         tokio::select! {
             biased;
-            outcome = &mut run.future => Some(outcome),
+            outcome = &mut run.future => Some(outcome.unwrap_or_else(Outcome::panicked)),
             () = until(deadline) => {
                 run.attempt.stop();
                 if blocking {
-                    (&mut run.future).await;
+                    let _ = (&mut run.future).await;
                 }
                 Some(timed_out(task.new.timeout.unwrap_or_default()))
             }
             () = task.cancel_requested() => {
-                if blocking { Some((&mut run.future).await) } else { None }
+                if !blocking {
+                    return None;
+                }
+                Some((&mut run.future).await.unwrap_or_else(Outcome::panicked))
             }
             () = lost => {
                 if blocking {
-                    (&mut run.future).await;
+                    let _ = (&mut run.future).await;
                 }
                 None
             }
@@ -213,14 +233,24 @@ impl WorkerPool {
         raised(&mut self.shared.abort.clone()).await;
     }
 
-    async fn send(&self, ended: Vec<AttemptEnd>) {
-        if !ended.is_empty() && self.shared.finisher.send(ended).await.is_err() {
+    async fn send(&self, ends: Vec<AttemptEnd>, hold: Option<LeaseHold>) {
+        let is_empty = ends.is_empty();
+        if !is_empty
+            && self.shared.finisher.send(EndedBatch { ends, hold: BatchHold::Local(hold) }).await.is_err()
+        {
             tracing::error!("the finisher has ended; outcomes are lost");
         }
     }
 }
 
 impl ActiveAttempt {
+    /// Drops what is left of the handler, within the log's scope of its task.
+    fn discard(&mut self) {
+        let TaskScope { task, future } = &mut self.future;
+        // A panic meanwhile is logged, and changes nothing: the attempt has its outcome.
+        let _ = with_task(*task, || future.discard());
+    }
+
     fn end(self, outcome: Outcome, now: Instant) -> AttemptEnd {
         let follow = self.attempt.take_pushed(&outcome);
         AttemptEnd { outcome: Some(outcome), follow, ..AttemptEnd::aborted(self.lease, self.started, now) }
@@ -238,7 +268,5 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn timed_out(timeout: Duration) -> Outcome {
-    let after = humantime::format_duration(timeout);
-    Outcome::failed(format!("The attempt took longer than its timeout of {after}."), Retry::Backoff)
-}
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use framework_protocol::task::{NewTask, TaskId, TaskRecord};
 use rustc_hash::FxHashMap;
 
-/// The memory of a task beside its arguments, about, in bytes.
+/// The memory of a task beside what its sender chose, about, in bytes.
 const OVERHEAD: usize = 320;
 
 #[derive(Debug)]
@@ -70,5 +70,5 @@ impl BodyCache {
 }
 
 fn size(new: &NewTask) -> usize {
-    new.args.len() + OVERHEAD
+    new.memory() + OVERHEAD
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use framework_protocol::task::TaskId;
+use framework_protocol::task::{TaskId, TaskRecord};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::store::ready_queues::Waiting;
@@ -12,12 +12,20 @@ use crate::store::ready_queues::Waiting;
 #[derive(Debug, Default)]
 pub(super) struct ConcurrencyKeys {
     /// The keys of tasks that have some, and how many may run at once for each.
-    ties: FxHashMap<TaskId, Vec<(Arc<str>, u32)>>,
+    ties: FxHashMap<TaskId, Vec<(ConcurrencyKeyName, u32)>>,
     /// Clients choose the keys, so that the hash is seeded.
-    keys: HashMap<Arc<str>, ConcurrencyKey>,
-    blocked: usize,
+    keys: HashMap<ConcurrencyKeyName, ConcurrencyKey>,
+    /// The tasks that wait for others of their key, and where.
+    blocked: FxHashMap<TaskId, (ConcurrencyKeyName, Rank)>,
     /// The tasks with keys that run.
     running: FxHashSet<TaskId>,
+}
+
+/// The name of a concurrency key. Those of clients and those of the rules are apart, whatever a client sends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum ConcurrencyKeyName {
+    Client(Arc<str>),
+    Rule(&'static str),
 }
 
 /// A queue, a priority and an id.
@@ -34,10 +42,10 @@ struct ConcurrencyKey {
 
 impl ConcurrencyKeys {
     /// Ties a task to a key of which `limit` may run at once.
-    pub(super) fn register(&mut self, id: TaskId, key: &str, limit: u32) {
-        let key = match self.keys.get_key_value(key) {
+    pub(super) fn register(&mut self, id: TaskId, key: ConcurrencyKeyName, limit: u32) {
+        let key = match self.keys.get_key_value(&key) {
             Some((known, _)) => known.clone(),
-            None => key.into(),
+            None => key,
         };
         self.keys.entry(key.clone()).or_default().tasks += 1;
         self.ties.entry(id).or_default().push((key, limit.max(1)));
@@ -53,8 +61,9 @@ impl ConcurrencyKeys {
         let full =
             ties.iter().find(|(key, limit)| self.keys.get(key).is_some_and(|key| key.running >= *limit));
         if let Some((key, _)) = full {
-            self.keys.get_mut(key)?.blocked.insert(rank(&waiting), waiting);
-            self.blocked += 1;
+            let rank = rank(&waiting);
+            self.blocked.insert(waiting.id, (key.clone(), rank));
+            self.keys.get_mut(key)?.blocked.insert(rank, waiting);
             return None;
         }
         self.running.insert(waiting.id);
@@ -81,7 +90,7 @@ impl ConcurrencyKeys {
                 queue = first.0 + 1;
             }
         }
-        self.blocked -= free.len();
+        free.iter().for_each(|waiting| drop(self.blocked.remove(&waiting.id)));
         free
     }
 
@@ -101,19 +110,19 @@ impl ConcurrencyKeys {
 
     /// Removes a task that waits for others of its key.
     pub(super) fn remove(&mut self, id: TaskId) -> Option<Waiting> {
-        let ties = self.ties.get(&id)?;
-        let removed = ties.iter().find_map(|(key, _)| {
-            let blocked = &mut self.keys.get_mut(key)?.blocked;
-            let rank = *blocked.keys().find(|rank| rank.2 == id)?;
-            blocked.remove(&rank)
-        })?;
-        self.blocked -= 1;
-        Some(removed)
+        let (key, rank) = self.blocked.remove(&id)?;
+        self.keys.get_mut(&key)?.blocked.remove(&rank)
+    }
+
+    /// The body of a task that waits for others of its key.
+    pub(super) fn get(&self, id: TaskId) -> Option<Option<&Arc<TaskRecord>>> {
+        let (key, rank) = self.blocked.get(&id)?;
+        Some(self.keys.get(key)?.blocked.get(rank)?.task.as_ref())
     }
 
     /// The number of tasks that wait for others of their key.
     pub(super) fn blocked_count(&self) -> usize {
-        self.blocked
+        self.blocked.len()
     }
 
     /// The tasks that wait for others of their key.

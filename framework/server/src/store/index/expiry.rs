@@ -13,8 +13,6 @@ pub(super) struct ExpiryHeap {
     heap: DueHeap<TaskId>,
     /// The tasks that have not begun; `true` while leased, when it is open whether they will.
     open: FxHashMap<TaskId, bool>,
-    /// A task was added since [`ExpiryHeap::is_sooner`].
-    sooner: bool,
 }
 
 /// The time after which a leased task is looked at again, should it have come back.
@@ -23,7 +21,6 @@ const LEASED_CHECK: Duration = Duration::from_millis(100);
 impl ExpiryHeap {
     pub(super) fn add(&mut self, id: TaskId, when: ReadyAt) {
         self.open.insert(id, false);
-        self.sooner = true;
         self.heap.push(id, when);
     }
 
@@ -42,11 +39,6 @@ impl ExpiryHeap {
         if !self.open.is_empty() {
             self.open.remove(&id);
         }
-    }
-
-    /// Whether a task was added since the last call.
-    pub(super) fn is_sooner(&mut self) -> bool {
-        std::mem::take(&mut self.sooner)
     }
 
     /// Whether no task can expire at all, which is the rule.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use framework_protocol::task::{BatchId, Due, NewTask, TaskId, TaskRecord};
 use framework_protocol::{ErrorCode, RequestError};
 
-use super::{Record, TaskIndex};
+use super::TaskIndex;
+use super::concurrency::ConcurrencyKeyName;
 use crate::store::clock::Now;
 use crate::store::due_heap::ReadyAt;
 use crate::store::ready_queues::{QueuePosition, Waiting};
@@ -58,7 +59,7 @@ impl TaskIndex {
         let key = extra.and_then(|extra| extra.concurrency_key.clone());
         Insertion {
             id: task.id,
-            place: self.order.place(&task.new.queue, task.new.priority),
+            place: self.order.place(&task.new.queue, &task.new.function, task.new.priority),
             when: when(task.new.due),
             expires: extra.and_then(|extra| extra.expires).map(when),
             concurrency: key.map(|key| (key, task.new.concurrency)),
@@ -81,7 +82,7 @@ impl TaskIndex {
     pub(in crate::store) fn insert(&mut self, insertion: Insertion) {
         let Insertion { id, task, place, when, expires, concurrency, batch, crashes } = insertion;
         if let Some((key, limit)) = concurrency {
-            self.keys.register(id, &key, limit);
+            self.keys.register(id, ConcurrencyKeyName::Client(key.into()), limit);
         }
         if crashes > 0 {
             self.register_crashed(id, crashes);
@@ -100,24 +101,16 @@ impl TaskIndex {
     /// Ties a task with crashes to the concurrency key that the rules have for these.
     pub(super) fn register_crashed(&mut self, id: TaskId, crashes: u32) {
         if let Some((key, limit)) = self.rules.crash_concurrency(crashes) {
-            self.keys.register(id, key, limit);
+            self.keys.register(id, ConcurrencyKeyName::Rule(key), limit);
         }
     }
 
-    /// Seals a batch: its tasks may run.
-    ///
-    /// # Errors
-    /// When there is no such batch, or it is sealed already.
-    pub(in crate::store) fn seal(
-        &mut self,
-        id: BatchId,
-        now: Now,
-        records: &mut Vec<Record>,
-    ) -> Result<(), RequestError> {
-        for (waiting, when) in self.batches.seal(id)? {
-            self.order.push_later(waiting, when);
-        }
-        self.note_batches(now, records);
-        Ok(())
+    /// Lets some of the tasks run that a sealed batch still holds back; returns their number, which is 0 when
+    /// there are no more.
+    pub(in crate::store) fn release_held(&mut self, batch: BatchId, limit: usize) -> usize {
+        let some = self.batches.next_held(batch, limit);
+        let count = some.len();
+        some.into_iter().for_each(|(waiting, when)| self.order.push_later(waiting, when));
+        count
     }
 }

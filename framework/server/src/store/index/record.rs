@@ -21,7 +21,7 @@ pub(in crate::store) enum Record {
     },
     /// A task to accept together with the record before.
     Follow(FollowUp),
-    /// The counters of a batch have changed, all but its total.
+    /// A batch has ended; its counts follow from the tasks that came in and ended.
     Batch(BatchInfo),
 }
 

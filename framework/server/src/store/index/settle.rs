@@ -14,7 +14,7 @@ use crate::store::due_heap::ReadyAt;
 use crate::store::ready_queues::QueuePosition;
 use crate::store::{Disposition, LeaseToken, Settlement, TerminatedTask};
 
-const CANCELLED: &str = "It was cancelled while it ran.";
+pub(super) const CANCELLED: &str = "It was cancelled while it ran.";
 
 /// The remains of a settled batch, for when the index is unlocked.
 #[derive(Debug, Default)]
@@ -72,6 +72,10 @@ impl TaskIndex {
         }
         match disposition {
             Disposition::Requeue => effects.requeued.push(self.take_back(task, place)),
+            Disposition::Lost(reason) => {
+                self.lose((task.clone(), place), run, &reason, now, records);
+                effects.tasks.push(task);
+            }
             Disposition::Park => {
                 let Waiting { task, .. } = self.take_back(task, place);
                 let task = task.and_then(|task| self.bodies.hold(task));

@@ -1,119 +1,144 @@
 //! The history of the memory store: ended tasks for a while, idempotency keys, batches and schedules.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use framework_protocol::task::{BatchId, NewTask, TaskId, TaskRecord};
 use framework_protocol::views::{
-    AttemptInfo, BatchInfo, Filter, QueueInfo, ScheduleInfo, ScheduleNote, State, TaskSelector, TaskSummary,
+    AttemptInfo, BatchInfo, BatchState, Filter, ScheduleInfo, ScheduleNote, State, TaskSelector, TaskSummary,
 };
 use framework_protocol::{ErrorCode, RequestError};
 use rustc_hash::FxHashMap;
 
+use super::ended_tasks::{EndedTasks, selects, size};
+use super::idempotency_keys::IdempotencyKeys;
+use crate::store::changes::RunningChanges;
 use crate::store::clock::Now;
-use crate::store::index::{AttemptRun, EndRecord, TaskIndex, no_batch};
+use crate::store::idempotency::check_duplicate;
+use crate::store::index::{AttemptRun, EndRecord, TaskIndex};
 use crate::store::options::StoreOptions;
 use crate::store::query::matches;
-use crate::store::view_parts::{TaskViewParts, attempt, details, summary};
-use crate::store::{Query, QueryResult};
+use crate::store::refusals::{being_cancelled, has_ended, has_not_ended, is_done, no_task};
+use crate::store::retention::{FailedRemovalWarning, RetentionClasses, RetentionLimit, is_failed};
+use crate::store::view_parts::{TaskViewParts, attempt, details, queues, summary};
+use crate::store::{Accepted, FIRST_ATTEMPTS, LAST_ATTEMPTS, Query, QueryResult};
 
 /// The number of ended batches that are kept.
 const BATCHES_MAX: usize = 1_000;
-/// The memory of an ended task beside its arguments and outcome, about, in bytes.
-const OVERHEAD: usize = 512;
-
 #[derive(Debug)]
 pub(super) struct History {
-    keep_ms: u64,
-    retention_count: usize,
-    key_ms: u64,
-    /// The ended tasks in the order of their ends.
-    ended: VecDeque<EndRecord>,
-    /// Their ids, close together in memory: one among many is found without a look at the tasks.
-    ids: VecDeque<TaskId>,
+    classes: RetentionClasses,
+    /// The ended tasks of each class.
+    ended: Vec<EndedTasks>,
+    warning: FailedRemovalWarning,
     /// The bytes that these take, about, and the most they may take.
     bytes: usize,
     max_bytes: usize,
     /// The attempts that were followed by another one.
     attempts: FxHashMap<TaskId, Vec<AttemptInfo>>,
-    /// The idempotency keys, each with its task and the end of its window. Clients choose the keys, so that
-    /// the hash is seeded.
-    keys: HashMap<Box<str>, (TaskId, u64)>,
-    key_order: VecDeque<(Box<str>, u64)>,
+    keys: IdempotencyKeys,
     batches: VecDeque<BatchInfo>,
     schedules: BTreeMap<String, ScheduleInfo>,
 }
 
 impl History {
     pub(super) fn new(options: &StoreOptions) -> Self {
+        let classes = RetentionClasses::new(options);
         Self {
-            keep_ms: options.retention_time.as_millis() as u64,
-            retention_count: options.retention_count,
-            key_ms: options.idempotency_window.as_millis() as u64,
-            ended: VecDeque::new(),
-            ids: VecDeque::new(),
+            ended: classes.limits().iter().map(|_| EndedTasks::default()).collect(),
+            classes,
+            warning: FailedRemovalWarning::default(),
             bytes: 0,
             max_bytes: options.max_memory / 4,
             attempts: FxHashMap::default(),
-            keys: HashMap::default(),
-            key_order: VecDeque::new(),
+            keys: IdempotencyKeys::new(options.idempotency_window),
             batches: VecDeque::new(),
             schedules: BTreeMap::new(),
         }
     }
 
-    /// The task that a key belongs to already.
-    pub(super) fn known(&self, new: &NewTask, now: Now) -> Option<TaskId> {
-        let key = new.extra.as_ref()?.key.as_ref()?;
-        self.keys.get(key).filter(|(_, until)| *until > now.wall_ms).map(|(id, _)| *id)
+    /// The answer to a task whose key belongs to an earlier one.
+    pub(super) fn duplicate(
+        &self,
+        new: &NewTask,
+        index: &TaskIndex,
+        now: Now,
+    ) -> Option<Result<Accepted, RequestError>> {
+        let first = self.keys.owner(new, now.wall_ms)?;
+        let state = match self.ended(first.id) {
+            Some(ended) => ended.state,
+            None if index.is_running(first.id) => State::Running,
+            None => State::Waiting,
+        };
+        let checked = check_duplicate(new, first.id, &first.new.args);
+        Some(checked.map(|()| Accepted { id: first.id, duplicate: Some(state) }))
     }
 
-    pub(super) fn remember(&mut self, new: &NewTask, id: TaskId, now: Now) {
-        let Some(key) = new.extra.as_ref().and_then(|extra| extra.key.clone()) else { return };
-        let until = now.wall_ms.saturating_add(self.key_ms);
-        self.keys.insert(key.clone(), (id, until));
-        self.key_order.push_back((key, until));
+    pub(super) fn remember(&mut self, task: &Arc<TaskRecord>, now: Now) {
+        self.keys.add(task, now.wall_ms);
+    }
+
+    /// Removes all that is kept of a task beside its end.
+    fn forget_task(&mut self, task: &TaskRecord) {
+        if !self.attempts.is_empty() {
+            self.attempts.remove(&task.id);
+        }
+        self.keys.remove(task);
     }
 
     /// Keeps a task that has ended, or adds it to the dropped ones.
     pub(super) fn keep(&mut self, ended: EndRecord, dropped: &mut Vec<Arc<TaskRecord>>) {
         if ended.keep {
             self.bytes += size(&ended);
-            self.ids.push_back(ended.task.id);
-            self.ended.push_back(ended);
+            let class = self.classes.class(&ended.task.new.function, ended.state);
+            self.ended[class].push(ended);
         } else {
-            self.attempts.remove(&ended.task.id);
+            self.forget_task(&ended.task);
             dropped.push(ended.task);
         }
     }
 
     /// Keeps an attempt that is followed by another one.
     pub(super) fn note(&mut self, id: TaskId, run: AttemptRun, error: String) {
-        self.attempts.entry(id).or_default().push(attempt(run, Some(error)));
+        let attempts = self.attempts.entry(id).or_default();
+        if attempts.len() >= (FIRST_ATTEMPTS + LAST_ATTEMPTS) as usize {
+            attempts.remove(FIRST_ATTEMPTS as usize);
+        }
+        attempts.push(attempt(run, Some(error)));
     }
 
-    /// Drops the tasks and keys that have been kept long enough.
+    /// Drops the tasks that have been kept long enough, and when there is no room, the oldest; failed ones
+    /// last.
     pub(super) fn trim(&mut self, now: Now, dropped: &mut Vec<Arc<TaskRecord>>) {
-        let since = now.wall_ms.saturating_sub(self.keep_ms);
-        while self.ended.len() > self.retention_count
-            || self.bytes > self.max_bytes
-            || self.ended.front().is_some_and(|first| first.at_ms < since)
-        {
-            let Some(ended) = self.ended.pop_front() else { break };
-            self.ids.pop_front();
-            self.bytes = self.bytes.saturating_sub(size(&ended));
-            if !self.attempts.is_empty() {
-                self.attempts.remove(&ended.task.id);
+        let mut early = 0;
+        for class in 0..self.ended.len() {
+            let RetentionLimit { time_ms, count } = self.classes.limits()[class];
+            let since = now.wall_ms.saturating_sub(time_ms);
+            self.ended[class].correct_future(now.wall_ms);
+            while let Some(first) = self.ended[class].tasks.front() {
+                let is_over = first.at_ms < since;
+                if !is_over && self.ended[class].tasks.len() <= count {
+                    break;
+                }
+                early += usize::from(is_failed(class) && !is_over);
+                self.drop_oldest(class, dropped);
             }
-            dropped.push(ended.task);
         }
-        while let Some((key, until)) = self.key_order.front().filter(|(_, until)| *until <= now.wall_ms) {
-            // A key may have been used again since.
-            if self.keys.get(key).is_some_and(|(_, known)| known == until) {
-                self.keys.remove(key);
+        let order = (0..self.ended.len()).step_by(2).chain((1..self.ended.len()).step_by(2));
+        for class in order {
+            while self.bytes > self.max_bytes && self.drop_oldest(class, dropped) {
+                early += usize::from(is_failed(class));
             }
-            self.key_order.pop_front();
         }
+        self.warning.note(early, now.wall_ms);
+    }
+
+    fn drop_oldest(&mut self, class: usize, dropped: &mut Vec<Arc<TaskRecord>>) -> bool {
+        let Some(ended) = self.ended[class].pop() else { return false };
+        self.bytes = self.bytes.saturating_sub(size(&ended));
+        self.forget_task(&ended.task);
+        dropped.push(ended.task);
+        true
     }
 
     pub(super) fn batch(&mut self, batch: BatchInfo) {
@@ -137,87 +162,101 @@ impl History {
         known.or_insert_with(|| ScheduleInfo::new(name)).note(note);
     }
 
-    /// The error for a command on a task that neither waits nor runs.
-    pub(super) fn has_ended(&self, id: TaskId) -> RequestError {
+    /// The error for a cancel of a task that neither waits nor runs.
+    pub(super) fn nothing_to_cancel(&self, id: TaskId) -> RequestError {
         match self.ended(id) {
-            Some(ended) => conflict(format!("Task {id} has ended already: it is {}.", ended.state.name())),
+            Some(ended) => has_ended(id, ended.state),
             None => no_task(id),
         }
     }
 
-    pub(super) fn batch_has_ended(&self, id: BatchId) -> RequestError {
-        if self.batches.iter().any(|batch| batch.id == id) {
-            conflict(format!("Batch {id} has ended already."))
-        } else {
-            no_batch(id)
-        }
-    }
-
     /// Removes ended tasks; returns their number.
-    pub(super) fn forget(&mut self, selector: &TaskSelector, index: &TaskIndex) -> Result<u64, RequestError> {
-        let before = self.ended.len();
-        if let TaskSelector::Task(id) = selector {
-            self.check_ended(*id, index)?;
+    pub(super) fn forget(
+        &mut self,
+        selector: &TaskSelector,
+        index: &mut TaskIndex,
+    ) -> Result<u64, RequestError> {
+        match selector {
+            TaskSelector::Task(id) => self.check_ended(*id, index)?,
+            TaskSelector::Batch(id) => check_batch(*id, index)?,
+            TaskSelector::Failed { .. } => {}
         }
-        let attempts = &mut self.attempts;
-        self.ended.retain(|ended| {
-            let is_selected = selects(selector, ended);
-            if is_selected {
-                attempts.remove(&ended.task.id);
-            }
-            !is_selected
-        });
-        self.recount();
-        Ok((before - self.ended.len()) as u64)
+        let forgotten = self.extract(|ended| selects(selector, ended));
+        forgotten.iter().for_each(|ended| self.forget_task(&ended.task));
+        Ok(forgotten.len() as u64)
     }
 
     /// Removes the ended tasks that are to wait again, each with the state in which it had ended.
     pub(super) fn take_back(
         &mut self,
         selector: &TaskSelector,
-        index: &TaskIndex,
+        index: &mut TaskIndex,
     ) -> Result<Vec<(TaskRecord, State)>, RequestError> {
-        if let TaskSelector::Task(id) = selector {
-            self.check_ended(*id, index)?;
-            if self.ended(*id).is_some_and(|ended| ended.state == State::Done) {
-                return Err(conflict(format!("Task {id} is done: there is nothing to try again.")));
-            }
+        match selector {
+            TaskSelector::Task(id) => self.check_retried(*id, index)?,
+            TaskSelector::Batch(id) if is_abandoned(*id, index) => return Err(being_cancelled(*id)),
+            TaskSelector::Batch(id) => check_batch(*id, index)?,
+            TaskSelector::Failed { .. } => {}
         }
-        let mut again = Vec::new();
-        let mut kept = VecDeque::with_capacity(self.ended.len());
-        for ended in self.ended.drain(..) {
-            if ended.state != State::Done && selects(selector, &ended) {
-                let attempts = self.attempts.entry(ended.task.id).or_default();
-                attempts.extend(ended.attempt());
-                again.push((TaskRecord::again(&ended.task), ended.state));
-            } else {
-                kept.push_back(ended);
-            }
+        let selected = self.extract(|ended| {
+            let batch = ended.task.new.batch();
+            ended.state != State::Done
+                && selects(selector, ended)
+                && !batch.is_some_and(|batch| is_abandoned(batch, index))
+        });
+        let mut again = Vec::with_capacity(selected.len());
+        for ended in selected {
+            self.attempts.entry(ended.task.id).or_default().extend(ended.attempt());
+            again.push((TaskRecord::again(&ended.task), ended.state));
         }
-        self.ended = kept;
-        self.recount();
         again.sort_by_key(|(task, _)| task.id);
         Ok(again)
     }
 
-    fn recount(&mut self) {
-        self.bytes = self.ended.iter().map(size).sum();
-        self.ids = self.ended.iter().map(|ended| ended.task.id).collect();
+    /// Removes the ended tasks that are selected.
+    fn extract(&mut self, mut is_selected: impl FnMut(&EndRecord) -> bool) -> Vec<EndRecord> {
+        let mut extracted = Vec::new();
+        for ended in &mut self.ended {
+            let all = std::mem::take(&mut ended.tasks);
+            let (selected, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|ended| is_selected(ended));
+            *ended = kept.into_iter().collect();
+            extracted.extend(selected);
+        }
+        self.bytes = self.ended.iter().flat_map(|ended| &ended.tasks).map(size).sum();
+        extracted
     }
 
     fn ended(&self, id: TaskId) -> Option<&EndRecord> {
-        self.ids.iter().position(|there| *there == id).and_then(|place| self.ended.get(place))
+        self.ended.iter().find_map(|ended| ended.find(id))
+    }
+
+    fn check_retried(&self, id: TaskId, index: &mut TaskIndex) -> Result<(), RequestError> {
+        self.check_ended(id, index)?;
+        let ended = self.ended(id);
+        if ended.is_some_and(|ended| ended.state == State::Done) {
+            return Err(is_done(id));
+        }
+        let batch = ended.and_then(|ended| ended.task.new.batch());
+        match batch.filter(|batch| is_abandoned(*batch, index)) {
+            Some(batch) => Err(being_cancelled(batch)),
+            None => Ok(()),
+        }
     }
 
     fn check_ended(&self, id: TaskId, index: &TaskIndex) -> Result<(), RequestError> {
-        let waits = || index.iter().any(|(waiting, ..)| waiting == id);
-        if index.is_running(id) || waits() {
-            return Err(conflict(format!("Task {id} has not ended yet.")));
+        if index.is_running(id) || index.waiting_body(id).is_some() {
+            return Err(has_not_ended(id));
         }
         self.ended(id).map(|_| ()).ok_or_else(|| no_task(id))
     }
 
-    pub(super) fn query(&self, query: Query, index: &mut TaskIndex, now: Now) -> QueryResult {
+    pub(super) fn query(
+        &self,
+        query: Query,
+        index: &mut TaskIndex,
+        changes: &RunningChanges,
+        now: Now,
+    ) -> QueryResult {
         match query {
             Query::Task(id) => {
                 let over = self.ended(id).map(TaskSource::Ended);
@@ -240,12 +279,16 @@ impl History {
                 QueryResult::Batches(all)
             }
             Query::Queues => QueryResult::Queues(queues(index)),
+            Query::Changes => QueryResult::Changes(changes.list()),
             Query::Schedules => QueryResult::Schedules(self.schedules.values().cloned().collect()),
+            // They end with the process, as their tasks do.
+            Query::Functions => QueryResult::Functions(Vec::new()),
         }
     }
 
     fn list(&self, filter: &Filter, index: &TaskIndex, now: Now) -> Vec<TaskSummary> {
-        let all = alive(index, now).chain(self.ended.iter().map(TaskSource::Ended));
+        let all =
+            alive(index, now).chain(self.ended.iter().flat_map(|ended| &ended.tasks).map(TaskSource::Ended));
         let mut found: Vec<_> =
             all.filter(|known| matches(filter, known.task(), Some(known.state()))).collect();
         found.sort_unstable_by_key(|known| std::cmp::Reverse(known.task().id));
@@ -284,6 +327,19 @@ impl History {
     }
 }
 
+fn is_abandoned(batch: BatchId, index: &mut TaskIndex) -> bool {
+    index.batches().get(batch).is_some_and(|batch| batch.state == BatchState::Abandoned)
+}
+
+/// # Errors
+/// When there never was such a batch.
+fn check_batch(id: BatchId, index: &mut TaskIndex) -> Result<(), RequestError> {
+    match index.batches().gone(id) {
+        error if error.code == ErrorCode::UnknownTask => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A task that views show.
 enum TaskSource<'a> {
     Alive { task: &'a Arc<TaskRecord>, state: State, due_ms: Option<u64>, parked: bool },
@@ -316,44 +372,4 @@ fn alive(index: &TaskIndex, now: Now) -> impl Iterator<Item = TaskSource<'_>> {
         Some(TaskSource::Alive { task: task?, state: State::Running, due_ms: None, parked: false })
     });
     waiting.chain(running)
-}
-
-/// The bytes that an ended task takes, about.
-fn size(ended: &EndRecord) -> usize {
-    let outcome = ended.outcome.as_ref().map_or_else(String::len, |result| result.len());
-    ended.task.new.args.len() + outcome + OVERHEAD
-}
-
-fn selects(selector: &TaskSelector, ended: &EndRecord) -> bool {
-    match selector {
-        TaskSelector::Task(id) => ended.task.id == *id,
-        TaskSelector::Batch(batch) => ended.task.new.batch() == Some(*batch),
-        TaskSelector::Failed { queue } => {
-            let queue = queue.as_deref();
-            ended.state == State::Failed && queue.is_none_or(|queue| queue == &*ended.task.new.queue)
-        }
-    }
-}
-
-/// Every queue with its depth.
-pub(in crate::store) fn queues(index: &mut TaskIndex) -> Vec<QueueInfo> {
-    let depths = index.counts().queues;
-    let shares = index.order().shares();
-    let info = |(name, weight, rate): (&str, u32, Option<crate::store::Rate>)| QueueInfo {
-        name: name.to_owned(),
-        depth: depths.get(name).copied().unwrap_or_default(),
-        weight,
-        rate: rate.map(|rate| rate.to_string()),
-    };
-    let mut all: Vec<_> = shares.map(info).collect();
-    all.sort_by(|a, b| a.name.cmp(&b.name));
-    all
-}
-
-pub(in crate::store) fn no_task(id: TaskId) -> RequestError {
-    RequestError::unknown_task(id)
-}
-
-pub(in crate::store) fn conflict(message: String) -> RequestError {
-    RequestError::new(ErrorCode::Conflict, message)
 }

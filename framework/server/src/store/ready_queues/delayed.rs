@@ -3,43 +3,56 @@
 use std::sync::Arc;
 
 use framework_protocol::task::{TaskId, TaskRecord};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 
 use super::{QueuePosition, Waiting};
 use crate::store::clock::Now;
-use crate::store::due_heap::{DueHeap, DueItem, ReadyAt, micros};
+use crate::store::due_heap::{DueHeap, ReadyAt};
+
+/// So many entries of removed tasks stay in the heap until there are also more of them than of others.
+const REMOVED_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct Delayed {
-    heap: DueHeap<Waiting>,
-    /// The time at which due tasks were removed last.
-    woken: Now,
-}
-
-impl DueItem for Waiting {
-    fn task_id(&self) -> TaskId {
-        self.id
-    }
+    tasks: FxHashMap<TaskId, (Waiting, ReadyAt)>,
+    /// Their times; an entry of a task that is not there any more, or was delayed anew, is passed over.
+    heap: DueHeap<TaskId>,
 }
 
 impl Delayed {
     pub(super) fn push(&mut self, waiting: Waiting, when: ReadyAt) {
-        self.heap.push(waiting, when);
+        self.heap.push(waiting.id, when);
+        self.tasks.insert(waiting.id, (waiting, when));
     }
 
     /// Removes the next task whose time has come.
     pub(super) fn pop(&mut self, now: Now) -> Option<Waiting> {
-        self.woken = now;
-        self.heap.pop(now)
+        while let Some(id) = self.heap.pop(now) {
+            if self.tasks.get(&id).is_some_and(|(_, when)| when.has_come(now)) {
+                return self.tasks.remove(&id).map(|(waiting, _)| waiting);
+            }
+        }
+        None
     }
 
-    /// Whether a task of this time is still here.
-    pub(super) fn is_ahead(&self, when: ReadyAt) -> bool {
-        match when {
-            ReadyAt::Now => false,
-            ReadyAt::Steady(at) => micros(at) > micros(self.woken.steady),
-            ReadyAt::Wall(at) => at > self.woken.wall_ms,
+    /// Removes a task.
+    pub(super) fn remove(&mut self, id: TaskId) -> Option<Waiting> {
+        let (waiting, _) = self.tasks.remove(&id)?;
+        if self.heap.len() > 2 * self.tasks.len() + REMOVED_MAX {
+            let tasks = &self.tasks;
+            self.heap.retain(|id| tasks.contains_key(id));
         }
+        Some(waiting)
+    }
+
+    /// The body of a task.
+    pub(super) fn get(&self, id: TaskId) -> Option<Option<&Arc<TaskRecord>>> {
+        self.tasks.get(&id).map(|(waiting, _)| waiting.task.as_ref())
+    }
+
+    /// The place of a task.
+    pub(super) fn place(&self, id: TaskId) -> Option<QueuePosition> {
+        self.tasks.get(&id).map(|(waiting, _)| waiting.place)
     }
 
     /// The time from now until the next task may be due.
@@ -47,14 +60,9 @@ impl Delayed {
         self.heap.next(now)
     }
 
-    /// Removes the tombstones of tasks.
-    pub(super) fn purge(&mut self, ids: &FxHashSet<TaskId>) {
-        self.heap.retain(|waiting| !ids.contains(&waiting.id));
-    }
-
     pub(super) fn iter(
         &self,
     ) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>, QueuePosition, ReadyAt)> {
-        self.heap.iter().map(|(waiting, when)| (waiting.id, waiting.task.as_ref(), waiting.place, when))
+        self.tasks.values().map(|(waiting, when)| (waiting.id, waiting.task.as_ref(), waiting.place, *when))
     }
 }

@@ -1,21 +1,17 @@
-//! One queue: its tasks by priority, its share of the workers, and its rate.
+//! One queue: its tasks by function and priority, its share of the workers, and its rate.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use framework_protocol::task::{TaskId, TaskRecord};
-use rustc_hash::FxHashSet;
 
+use super::line::{Front, Line};
 use super::rate::TokenBucket;
-use super::{QueuePosition, ReadyAt, Waiting, group_of};
+use super::{QueuePosition, ReadyAt, Waiting};
 use crate::store::options::{Rate, StoreOptions};
 
-const PRIORITIES: usize = 10;
 /// The price of a turn for a queue of weight 1.
 const STRIDE: u64 = 1 << 20;
-
-type QueueEntry = (TaskId, Option<Arc<TaskRecord>>);
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -24,79 +20,130 @@ pub(super) struct Queue {
     pub(super) group: usize,
     pub(super) paused: bool,
     /// Stride scheduling (Waldspurger and Weihl, 1995): who has the smallest pass is next, and pays for its
-    /// turn in inverse proportion to its weight. So every queue gets its share, and none starves.
-    pub(super) pass: u64,
+    /// turn in inverse proportion to its weight. So every queue gets its share, and none starves. One pass is
+    /// for the workers of its group, and one for workers elsewhere.
+    passes: [u64; 2],
     stride: u64,
     bucket: Option<TokenBucket>,
-    /// By priority: the last one is taken first.
-    lanes: [VecDeque<QueueEntry>; PRIORITIES],
-    /// The numbers of tasks that can be taken, and of those whose time has not come, without tombstones.
-    pub(super) due: usize,
+    pub(super) lines: Vec<Line>,
+    /// One of so many turns is for the task that has waited longest; 0 is none.
+    oldest_first_every: u32,
+    /// The turns since then.
+    turns: u32,
+    /// The number of tasks whose time has not come.
     pub(super) delayed: usize,
 }
 
+/// Who takes tasks: the workers of this process, or those elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taker {
+    Local,
+    Remote,
+}
+
+/// The lines of a queue that are taken from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lines<'a> {
+    /// Those of the workers of this process.
+    Local,
+    /// Those of these indices.
+    These(&'a [u16]),
+}
+
 impl Queue {
-    pub(super) fn new(name: &str, options: &StoreOptions) -> Self {
+    pub(super) fn new(name: &str, group: usize, options: &StoreOptions) -> Self {
         let weight = options.weights.get(name).copied().unwrap_or(1).max(1);
         Self {
             name: name.into(),
-            group: group_of(options, name),
+            group,
             paused: false,
-            pass: 0,
+            passes: [0; 2],
             stride: STRIDE / u64::from(weight),
             bucket: options.rates.get(name).map(|rate| TokenBucket::new(*rate)),
-            lanes: Default::default(),
-            due: 0,
+            lines: Vec::new(),
+            oldest_first_every: options.oldest_first_every,
+            turns: 0,
             delayed: 0,
         }
     }
 
-    /// A queue that had nothing to do saves up no turns.
-    pub(super) fn catch_up(&mut self, pass: u64) {
-        if self.due == 0 {
-            self.pass = self.pass.max(pass);
+    /// What it has paid for its turns with this taker.
+    pub(super) fn pass(&self, taker: Taker) -> u64 {
+        self.passes[taker as usize]
+    }
+
+    /// A queue that had nothing to do for a taker saves up no turns with it.
+    pub(super) fn catch_up(&mut self, local: u64, remote: u64) {
+        let has_due = |is_of: fn(&Line) -> bool| self.lines.iter().any(|line| line.due > 0 && is_of(line));
+        let is_idle = [!has_due(|line| line.is_local), !has_due(|line| line.is_remote)];
+        for ((own, least), is_idle) in self.passes.iter_mut().zip([local, remote]).zip(is_idle) {
+            if is_idle {
+                *own = (*own).max(least);
+            }
         }
     }
 
     pub(super) fn push_back(&mut self, waiting: Waiting) {
-        self.due += 1;
-        self.lane(waiting.place).push_back((waiting.id, waiting.task));
+        let Waiting { id, task, place } = waiting;
+        self.lines[usize::from(place.line)].push_back(place.priority, id, task);
     }
 
     pub(super) fn push_front(&mut self, waiting: Waiting) {
-        self.due += 1;
-        self.lane(waiting.place).push_front((waiting.id, waiting.task));
+        let Waiting { id, task, place } = waiting;
+        self.lines[usize::from(place.line)].push_front(place.priority, id, task);
     }
 
-    fn lane(&mut self, place: QueuePosition) -> &mut VecDeque<QueueEntry> {
-        &mut self.lanes[usize::from(place.priority).min(PRIORITIES - 1)]
-    }
-
-    /// Removes the next task, and the tombstones before it.
-    pub(super) fn pop(&mut self, index: u16, tombstones: &mut FxHashSet<TaskId>) -> Option<Waiting> {
-        for (priority, lane) in self.lanes.iter_mut().enumerate().rev() {
-            while let Some((id, task)) = lane.pop_front() {
-                if lane.is_empty() && lane.capacity() > 1 << 16 {
-                    // The memory of a backlog is given back when the last of it is taken.
-                    lane.shrink_to(1 << 10);
-                }
-                if tombstones.is_empty() || !tombstones.remove(&id) {
-                    self.due -= 1;
-                    let place = QueuePosition { queue: index, priority: priority as u8 };
-                    return Some(Waiting { id, task, place });
-                }
-            }
+    /// Removes the next task of these lines: of the highest priority, and there the one that was accepted
+    /// first; in a single line the one that came first.
+    pub(super) fn pop(&mut self, queue: u16, lines: Lines) -> Option<Waiting> {
+        self.turns = self.turns.wrapping_add(1);
+        let is_for_oldest = self.turns == self.oldest_first_every;
+        if is_for_oldest {
+            self.turns = 0;
         }
-        None
+        let (line, (priority, _)) = if is_for_oldest {
+            let fronts = self.selected(lines).filter_map(|line| Some((line, self.lines[line].oldest()?)));
+            fronts.min_by_key(|(_, (_, id))| *id)
+        } else {
+            let fronts =
+                self.selected(lines).filter_map(|line| Some((line, self.lines[line].most_urgent()?)));
+            fronts.reduce(|best, other| if goes_before(other.1, best.1) { other } else { best })
+        }?;
+        let (id, task) = self.lines[line].pop(priority)?;
+        let place = QueuePosition { queue, line: line as u16, priority: priority as u8 };
+        Some(Waiting { id, task, place })
+    }
+
+    /// The indices of lines.
+    fn selected(&self, lines: Lines) -> impl Iterator<Item = usize> {
+        let (all, these) = match lines {
+            Lines::Local => (self.lines.len(), &[][..]),
+            Lines::These(lines) => (0, lines),
+        };
+        let local = (0..all).filter(|line| self.lines[*line].is_local);
+        local.chain(these.iter().map(|line| usize::from(*line)))
+    }
+
+    /// Removes a task that can be taken.
+    pub(super) fn remove(&mut self, queue: u16, id: TaskId) -> Option<Waiting> {
+        let lines = self.lines.iter_mut().enumerate();
+        let mut found = lines.filter_map(|(line, tasks)| Some((line, tasks.remove(id)?)));
+        let (line, (priority, task)) = found.next()?;
+        Some(Waiting { id, task, place: QueuePosition { queue, line: line as u16, priority } })
+    }
+
+    /// The line and the body of a task that can be taken.
+    pub(super) fn get(&self, id: TaskId) -> Option<(&Line, Option<&Arc<TaskRecord>>)> {
+        self.lines.iter().find_map(|line| Some((line, line.get(id)?)))
     }
 
     /// Pays for a turn, and returns the new pass.
-    pub(super) fn serve(&mut self) -> u64 {
+    pub(super) fn serve(&mut self, taker: Taker) -> u64 {
         if let Some(bucket) = &mut self.bucket {
             bucket.take();
         }
-        self.pass += self.stride;
-        self.pass
+        self.passes[taker as usize] += self.stride;
+        self.pass(taker)
     }
 
     pub(super) fn refund(&mut self) {
@@ -112,37 +159,18 @@ impl Queue {
     }
 
     /// Whether something can be taken now.
-    pub(super) fn is_open(&self) -> bool {
-        self.due > 0 && !self.paused && self.bucket.as_ref().is_none_or(TokenBucket::has_token)
+    pub(super) fn is_open(&self, lines: Lines) -> bool {
+        !self.paused && self.has_due(lines) && self.bucket.as_ref().is_none_or(TokenBucket::has_token)
     }
 
     /// The time until its rate lets the next task start, if only that holds it back.
-    pub(super) fn next_start(&self) -> Option<Duration> {
+    pub(super) fn next_start(&self, lines: Lines) -> Option<Duration> {
         let bucket = self.bucket.as_ref()?;
-        (self.due > 0 && !self.paused).then(|| bucket.pause())
+        (!self.paused && self.has_due(lines)).then(|| bucket.pause())
     }
 
-    /// Removes the tombstones of tasks.
-    pub(super) fn purge(&mut self, ids: &FxHashSet<TaskId>) {
-        self.lanes.iter_mut().for_each(|lane| lane.retain(|(id, _)| !ids.contains(id)));
-    }
-
-    /// Counts a task no longer that ended while it waited.
-    pub(super) fn mark_removed(&mut self, was_delayed: bool) {
-        let (guess, other) =
-            if was_delayed { (&mut self.delayed, &mut self.due) } else { (&mut self.due, &mut self.delayed) };
-        // Within a millisecond of its time a task may stand on either side.
-        let side = if *guess > 0 { guess } else { other };
-        *side = side.saturating_sub(1);
-    }
-
-    /// Finds a task that stands in the order of ids.
-    pub(super) fn find(&self, index: u16, id: TaskId) -> Option<Waiting> {
-        self.lanes.iter().enumerate().find_map(|(priority, lane)| {
-            let (id, task) = lane.get(lane.binary_search_by_key(&id, |(id, _)| *id).ok()?)?;
-            let place = QueuePosition { queue: index, priority: priority as u8 };
-            Some(Waiting { id: *id, task: task.clone(), place })
-        })
+    fn has_due(&self, lines: Lines) -> bool {
+        self.selected(lines).any(|line| self.lines[line].due > 0)
     }
 
     pub(super) fn weight(&self) -> u32 {
@@ -154,16 +182,21 @@ impl Queue {
     }
 
     pub(super) fn fronts(&self) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>)> {
-        self.lanes.iter().filter_map(|lane| lane.front().map(|(id, task)| (*id, task.as_ref())))
+        self.lines.iter().flat_map(Line::fronts)
     }
 
     pub(super) fn iter(
         &self,
-        index: u16,
+        queue: u16,
     ) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>, QueuePosition, ReadyAt)> {
-        self.lanes.iter().enumerate().flat_map(move |(priority, lane)| {
-            let place = QueuePosition { queue: index, priority: priority as u8 };
-            lane.iter().map(move |(id, task)| (*id, task.as_ref(), place, ReadyAt::Now))
+        self.lines.iter().enumerate().flat_map(move |(line, tasks)| {
+            tasks.iter().map(move |(priority, id, task)| {
+                (id, task, QueuePosition { queue, line: line as u16, priority }, ReadyAt::Now)
+            })
         })
     }
+}
+
+fn goes_before(one: Front, other: Front) -> bool {
+    one.0 > other.0 || one.0 == other.0 && one.1 < other.1
 }

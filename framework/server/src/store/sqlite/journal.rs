@@ -1,15 +1,24 @@
 //! Writes events into the file: many tasks and ends in one transaction.
 
+use std::time::Duration;
+
+use framework_protocol::RequestError;
 use framework_protocol::task::{NewTask, TaskId, TaskRecord};
-use framework_protocol::views::BatchInfo;
+use framework_protocol::views::{BatchInfo, Ledger, State};
+use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Result, Transaction, TransactionBehavior, params};
 
+use super::batch_counts::BatchCounts;
 use super::bulk_insert::BulkInsert;
-use super::retention::Retention;
+use super::checkpoint::Checkpoints;
+use super::chosen::ChosenTasks;
+use super::ended_queue::ExpiringRow;
+use super::retention::{Retention, count_in, note};
 use super::row::OptionsEncoder;
+use crate::store::idempotency::check_duplicate;
 use crate::store::index::{AttemptRun, EndRecord, FollowUp, Record};
 use crate::store::view_parts::ms_of;
-use crate::store::{Accepted, StoreOptions};
+use crate::store::{Accepted, FIRST_ATTEMPTS, LAST_ATTEMPTS, StoreOptions};
 
 /// The connection that writes, with the counters and the retention of the file.
 pub(super) struct Journal {
@@ -17,8 +26,8 @@ pub(super) struct Journal {
     next_id: TaskId,
     retention: Retention,
     key_ms: u64,
-    purged_ms: u64,
     bulks: Bulks,
+    checkpoints: Checkpoints,
 }
 
 /// The tables into which every group writes many rows.
@@ -36,8 +45,9 @@ pub(super) enum Entry<'a> {
 /// The ids of a written group, in the order of its entries.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// One for each task of each [`Entry::Tasks`].
-    pub(super) accepted: Vec<Accepted>,
+    /// One for each task of each [`Entry::Tasks`]. The state of a duplicate is [`State::Waiting`] unless the
+    /// file has its end.
+    pub(super) accepted: Vec<Result<Accepted, RequestError>>,
     /// One for each [`Record::Follow`].
     pub(super) followed: Vec<TaskId>,
 }
@@ -45,17 +55,30 @@ pub(super) struct Written {
 impl Journal {
     pub(super) fn new(
         connection: Connection,
+        checkpoints: Checkpoints,
         next_id: TaskId,
         retention: Retention,
         options: &StoreOptions,
     ) -> Self {
         let key_ms = options.idempotency_window.as_millis() as u64;
         let bulks = Bulks { tasks: BulkInsert::of("tasks", 9), ends: BulkInsert::of("ends", 9) };
-        Self { connection, next_id, retention, key_ms, purged_ms: 0, bulks }
+        Self { connection, next_id, retention, key_ms, bulks, checkpoints }
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Copies the log into the file if it is time, which is sooner while a change of many tasks is under way;
+    /// returns why that fails at present.
+    pub(super) fn checkpoint(&mut self, is_changing: bool) -> Option<&str> {
+        self.checkpoints.run(&self.connection, is_changing);
+        self.checkpoints.error()
+    }
+
+    /// Copies all of the log into the file, so that its room can be used again; `false` if that cannot be.
+    pub(super) fn empty_log(&mut self) -> bool {
+        self.checkpoints.empty(&self.connection)
     }
 
     pub(super) fn next_id(&self) -> TaskId {
@@ -74,6 +97,18 @@ impl Journal {
         Ok(())
     }
 
+    /// Returns all free pages to the file system, a few at a time, so that the log needs little room; as far
+    /// as a disk that is full permits it.
+    pub(super) fn shrink_all(&mut self) {
+        while self
+            .connection
+            .query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0))
+            .is_ok_and(|free| free > 0)
+            && self.connection.execute_batch("PRAGMA incremental_vacuum(16)").is_ok()
+            && self.empty_log()
+        {}
+    }
+
     pub(super) fn retention(&mut self) -> &mut Retention {
         &mut self.retention
     }
@@ -85,39 +120,38 @@ impl Journal {
         entries: impl Iterator<Item = Entry<'a>>,
         now_ms: u64,
     ) -> Result<Written> {
-        let before = (self.next_id, self.retention.len());
+        let before = self.next_id;
         let result = self.write_group(entries, now_ms);
         if result.is_err() {
-            self.next_id = before.0;
-            self.retention.truncate(before.1);
+            self.next_id = before;
         }
         result
     }
 
     fn write_group<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>, now_ms: u64) -> Result<Written> {
-        let Self { connection, next_id, retention, key_ms, purged_ms, bulks } = self;
+        let Self { connection, next_id, retention, key_ms, bulks, .. } = self;
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let group = Group {
             file: &transaction,
             bulks,
             next_id,
-            retention,
             now_ms,
             key_until_ms: now_ms.saturating_add(*key_ms),
             written: Written::default(),
-            batches: Vec::new(),
+            batches: BatchCounts::default(),
+            dropped: Vec::new(),
             tasks: Vec::new(),
             ends: Vec::new(),
         };
-        let written = group.write(entries)?;
+        let (written, ended) = group.write(entries)?;
         let trimmed = retention.trim(&transaction, now_ms, *next_id)?;
-        let purge = now_ms.saturating_sub(*purged_ms) >= PURGE_MS;
-        if purge {
-            *purged_ms = now_ms;
-            transaction.prepare_cached("DELETE FROM keys WHERE until_ms <= ?1")?.execute([now_ms as i64])?;
-        }
         transaction.commit()?;
-        retention.forget(trimmed);
+        if let Some(trimmed) = trimmed {
+            retention.forget(&trimmed, now_ms);
+        }
+        for EndRecord { task, at_ms, state, .. } in ended {
+            retention.push(&task.new.function, ExpiringRow { id: task.id, at_ms: *at_ms, state: *state });
+        }
         Ok(written)
     }
 }
@@ -126,27 +160,25 @@ impl Journal {
 const SPARE_PAGES: i64 = 1_024;
 const SHRINK_PAGES: i64 = 2_048;
 
-/// The interval between deletions of keys whose window is over.
-const PURGE_MS: u64 = 60_000;
-
 /// The rows of one transaction.
 struct Group<'g, 'a> {
     file: &'g Connection,
     bulks: &'g Bulks,
     next_id: &'g mut TaskId,
-    retention: &'g mut Retention,
     now_ms: u64,
     key_until_ms: u64,
     written: Written,
-    /// The number of tasks that came into each batch.
-    batches: Vec<(u64, i64)>,
+    batches: BatchCounts,
+    /// The tasks that ended and of which nothing is kept.
+    dropped: Vec<(TaskId, State)>,
     /// The rows to insert together.
     tasks: Vec<(TaskId, &'a NewTask)>,
     ends: Vec<&'a EndRecord>,
 }
 
 impl<'a> Group<'_, 'a> {
-    fn write(mut self, entries: impl Iterator<Item = Entry<'a>>) -> Result<Written> {
+    /// Writes the rows, and returns the ends among them.
+    fn write(mut self, entries: impl Iterator<Item = Entry<'a>>) -> Result<(Written, Vec<&'a EndRecord>)> {
         for entry in entries {
             match entry {
                 Entry::Tasks(tasks) => self.tasks(tasks)?,
@@ -154,8 +186,9 @@ impl<'a> Group<'_, 'a> {
             }
         }
         self.insert()?;
-        self.count_batches()?;
-        Ok(self.written)
+        self.drop_ended()?;
+        self.batches.write(self.file)?;
+        Ok((self.written, self.ends))
     }
 
     fn insert(&mut self) -> Result<()> {
@@ -174,12 +207,13 @@ impl<'a> Group<'_, 'a> {
         self.written.accepted.reserve(tasks.len());
         for new in tasks {
             let key = new.extra.as_ref().and_then(|extra| extra.key.as_deref());
-            let accepted = match key.map(|key| self.known(key)).transpose()?.flatten() {
-                Some(id) => Accepted { id, is_new: false },
+            let duplicate = key.map(|key| self.duplicate(new, key)).transpose()?.flatten();
+            let accepted = match duplicate {
+                Some(duplicate) => duplicate,
                 None => {
                     let id = self.task(new);
-                    key.map_or(Ok(()), |key| self.remember(key, id))?;
-                    Accepted { id, is_new: true }
+                    key.map_or(Ok(()), |key| self.remember(&new.function, key, id))?;
+                    Ok(Accepted { id, duplicate: None })
                 }
             };
             self.written.accepted.push(accepted);
@@ -192,23 +226,39 @@ impl<'a> Group<'_, 'a> {
         *self.next_id += 1;
         self.tasks.push((id, new));
         if let Some(batch) = new.batch() {
-            match self.batches.last_mut().filter(|(last, _)| *last == batch) {
-                Some((_, count)) => *count += 1,
-                None => self.batches.push((batch, 1)),
-            }
+            self.batches.accepted(batch);
         }
         id
     }
 
-    fn known(&self, key: &str) -> Result<Option<TaskId>> {
-        let mut find = self.file.prepare_cached("SELECT task FROM keys WHERE key = ?1 AND until_ms > ?2")?;
-        let mut rows = find.query(params![key, self.now_ms as i64])?;
-        rows.next()?.map(|row| row.get::<_, i64>(0).map(i64::unsigned_abs)).transpose()
+    /// The answer to a task whose key belongs to an earlier one.
+    fn duplicate(
+        &self,
+        new: &NewTask,
+        key: &str,
+    ) -> Result<Option<std::result::Result<Accepted, RequestError>>> {
+        let sql = "SELECT k.task, t.args, e.state FROM keys k LEFT JOIN tasks t ON t.id = k.task \
+            LEFT JOIN ends e ON e.task = k.task WHERE k.function = ?1 AND k.key = ?2 AND k.until_ms > ?3";
+        let mut find = self.file.prepare_cached(sql)?;
+        let mut rows = find.query(params![&*new.function, key, self.now_ms as i64])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let id = row.get::<_, i64>(0)?.unsigned_abs();
+        let state = row.get_ref(2)?.as_str_or_null().ok().flatten().and_then(|state| state.parse().ok());
+        let args = match row.get_ref(1)? {
+            ValueRef::Text(args) | ValueRef::Blob(args) => args,
+            // It is of this group, and its row is not inserted yet; otherwise the key belongs to nothing.
+            _ => match self.tasks.binary_search_by_key(&id, |(task, _)| *task) {
+                Ok(index) => &self.tasks[index].1.args,
+                Err(_) => return Ok(None),
+            },
+        };
+        let accepted = Accepted { id, duplicate: Some(state.unwrap_or(State::Waiting)) };
+        Ok(Some(check_duplicate(new, id, args).map(|()| accepted)))
     }
 
-    fn remember(&self, key: &str, id: TaskId) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3)";
-        let row = params![key, id as i64, self.key_until_ms as i64];
+    fn remember(&self, function: &str, key: &str, id: TaskId) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4)";
+        let row = params![function, key, id as i64, self.key_until_ms as i64];
         self.file.prepare_cached(sql)?.execute(row).map(drop)
     }
 
@@ -218,16 +268,7 @@ impl<'a> Group<'_, 'a> {
             Record::Retry { task, run, error, due_ms, pause } => {
                 self.attempt(task.id, *run, error)?;
                 self.progress_log(task)?;
-                let sql = "INSERT OR REPLACE INTO retries VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-                self.file.prepare_cached(sql)?.execute(params![
-                    task.id as i64,
-                    run.number,
-                    task.failures(),
-                    task.crashes(),
-                    due_ms.map(|due_ms| due_ms as i64),
-                    pause.as_millis() as i64,
-                ])?;
-                Ok(())
+                self.counters(task, run.number, *due_ms, *pause)
             }
             Record::Follow(FollowUp { new, completes }) => {
                 let id = self.task(new);
@@ -243,19 +284,41 @@ impl<'a> Group<'_, 'a> {
     }
 
     fn ended(&mut self, ended: &'a EndRecord) -> Result<()> {
+        if let Some(batch) = ended.task.new.batch() {
+            self.batches.ended(batch, ended.state);
+        }
         if !ended.keep {
-            return self.retention.drop_now(self.file, ended.task.id, ended.state, *self.next_id);
+            self.dropped.push((ended.task.id, ended.state));
+            return Ok(());
         }
         self.ends.push(ended);
-        self.retention.push(ended.task.id, ended.at_ms, ended.state);
+        if ended.run.is_some_and(|run| run.ran.is_none()) {
+            // The crash that ended the task counts, too.
+            self.counters(&ended.task, ended.task.attempts(), None, Duration::ZERO)?;
+        }
         self.progress_log(&ended.task)
+    }
+
+    /// Writes the numbers of attempts that a task has behind it, and when the next one is due.
+    fn counters(&self, task: &TaskRecord, attempts: u32, due_ms: Option<u64>, pause: Duration) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO retries VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let row = params![
+            task.id as i64,
+            attempts,
+            task.failures(),
+            task.crashes(),
+            due_ms.map(|due_ms| due_ms as i64),
+            pause.as_millis() as i64,
+        ];
+        self.file.prepare_cached(sql)?.execute(row).map(drop)
     }
 
     fn attempt(&self, task: TaskId, run: AttemptRun, error: &str) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let row =
             params![task as i64, run.number, run.started_ms as i64, ran_us(&run), std::process::id(), error];
-        self.file.prepare_cached(sql)?.execute(row).map(drop)
+        self.file.prepare_cached(sql)?.execute(row)?;
+        bound_attempts(self.file, task, run.number)
     }
 
     fn progress_log(&self, task: &TaskRecord) -> Result<()> {
@@ -265,29 +328,34 @@ impl<'a> Group<'_, 'a> {
         self.file.prepare_cached(sql)?.execute(params![task.id as i64, log]).map(drop)
     }
 
-    fn batch(&self, info: &BatchInfo) -> Result<()> {
-        let sql = "UPDATE batches SET state = ?2, done = ?3, failed = ?4, cancelled = ?5, expired = ?6, \
-            ended_ms = ?7, then_function = ?8 WHERE id = ?1";
-        let row = params![
-            info.id as i64,
-            info.state.name(),
-            info.done as i64,
-            info.failed as i64,
-            info.cancelled as i64,
-            info.expired as i64,
-            info.ended_ms.map(|at_ms| at_ms as i64),
-            info.then,
-        ];
+    /// Writes the end of a batch, after the counts that led to it.
+    fn batch(&mut self, info: &BatchInfo) -> Result<()> {
+        self.batches.write(self.file)?;
+        let sql = "UPDATE batches SET state = ?2, ended_ms = ?3, then_function = ?4 WHERE id = ?1";
+        let ended_ms = info.ended_ms.map(|at_ms| at_ms as i64);
+        let row = params![info.id as i64, info.state.name(), ended_ms, info.then];
         self.file.prepare_cached(sql)?.execute(row).map(drop)
     }
 
-    fn count_batches(&self) -> Result<()> {
-        for (batch, count) in &self.batches {
-            let sql = "UPDATE batches SET total = total + ?2 WHERE id = ?1";
-            self.file.prepare_cached(sql)?.execute([*batch as i64, *count])?;
+    /// Deletes the tasks of which nothing is kept, and counts them in the ledger.
+    fn drop_ended(&mut self) -> Result<()> {
+        if self.dropped.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut ended = Ledger::default();
+        self.dropped.iter().for_each(|(_, state)| count_in(&mut ended, *state));
+        ChosenTasks::new(self.file, self.dropped.iter().map(|(id, _)| *id).collect())?.delete()?;
+        note(self.file, &ended, *self.next_id)
     }
+}
+
+/// Deletes the attempts in the middle of a long history, of which `last` is the latest.
+pub(super) fn bound_attempts(file: &Connection, task: TaskId, last: u32) -> Result<()> {
+    let Some(surplus) = last.checked_sub(LAST_ATTEMPTS).filter(|surplus| *surplus > FIRST_ATTEMPTS) else {
+        return Ok(());
+    };
+    let sql = "DELETE FROM attempts WHERE task = ?1 AND number > ?2 AND number <= ?3";
+    file.prepare_cached(sql)?.execute(params![task as i64, FIRST_ATTEMPTS, surplus]).map(drop)
 }
 
 fn bind_task(

@@ -2,7 +2,7 @@
 
 use framework_protocol::task::{ProgressLog, TaskId, TaskRecord};
 use framework_protocol::views::{
-    AttemptInfo, BatchInfo, Filter, ScheduleInfo, State, TaskDetails, TaskSummary,
+    AttemptInfo, BatchInfo, Filter, FunctionRecord, ScheduleInfo, State, TaskDetails, TaskSummary,
 };
 use framework_protocol::{ErrorCode, RequestError};
 use rusqlite::types::Value;
@@ -10,12 +10,12 @@ use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
 use serde_json::value::RawValue;
 
 use super::names::SharedNames;
-use super::recovery::{batch, load, load_one, one};
+use super::recovery::{batch, load_one, one};
+use super::row::{self, LoadedTask};
 use super::write_error::WriteError;
 use super::{SqliteShared, closed};
-use crate::store::memory::queues;
 use crate::store::query::matches;
-use crate::store::view_parts::{TaskViewParts, details, summary};
+use crate::store::view_parts::{TaskViewParts, details, queues, summary};
 use crate::store::{Query, QueryResult, StoreStats};
 
 impl SqliteShared {
@@ -25,6 +25,8 @@ impl SqliteShared {
         state.wake(now);
         let mut counts = state.index.counts();
         counts.storage_error = state.write_error.as_ref().map(WriteError::describe);
+        let warnings = state.damage.iter().chain(&state.checkpoint_error);
+        counts.storage_warning = warnings.cloned().reduce(|all, warning| format!("{all} {warning}"));
         let oldest = state.index.oldest();
         drop(state);
         counts.oldest_waiting_ms = oldest
@@ -41,29 +43,30 @@ impl SqliteShared {
     }
 
     pub(super) fn query(&self, query: Query) -> std::result::Result<QueryResult, RequestError> {
-        if query == Query::Queues {
-            return Ok(QueryResult::Queues(queues(&mut self.state().index)));
-        }
-        let file = self.queries.lock().map_err(|_| closed())?;
-        let found = match query {
-            Query::Task(id) => self.task(&file, id),
-            Query::Tasks(filter) => self.tasks(&file, &filter),
-            Query::Batch(id) => {
+        match query {
+            Query::Queues => Ok(QueryResult::Queues(queues(&mut self.state().index))),
+            Query::Changes => Ok(QueryResult::Changes(self.state().changes.list())),
+            Query::Task(id) => self.read(|file| self.task(file, id)),
+            Query::Tasks(filter) => self.read(|file| self.tasks(file, &filter)),
+            Query::Batch(id) => self.read(|file| {
                 let sql = "SELECT * FROM batches WHERE id = ?1";
-                let found = file
-                    .prepare_cached(sql)
-                    .and_then(|mut find| find.query_row([id as i64], batch).optional());
-                found.map(|info| info.map_or(QueryResult::Nothing, |info| QueryResult::Batch(Box::new(info))))
-            }
-            Query::Batches { limit } => batches(&file, limit).map(QueryResult::Batches),
-            Query::Queues => Ok(QueryResult::Nothing),
-            Query::Schedules => schedules(&file).map(QueryResult::Schedules),
-        };
-        found.map_err(|error| {
-            RequestError::new(
-                ErrorCode::Internal,
-                format!("The queue's file cannot be read: {error}. See think queue:check."),
-            )
+                let found = file.prepare_cached(sql)?.query_row([id as i64], batch).optional()?;
+                Ok(found.map_or(QueryResult::Nothing, |info| QueryResult::Batch(Box::new(info))))
+            }),
+            Query::Batches { limit } => self.read(|file| batches(file, limit).map(QueryResult::Batches)),
+            Query::Schedules => self.read(|file| schedules(file).map(QueryResult::Schedules)),
+            Query::Functions => self.read(|file| functions(file).map(QueryResult::Functions)),
+        }
+    }
+
+    fn read(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<QueryResult>,
+    ) -> std::result::Result<QueryResult, RequestError> {
+        let file = self.queries.lock().map_err(|_| closed())?;
+        read(&file).map_err(|error| {
+            let message = format!("The queue's file cannot be read: {error}. See think queue:check.");
+            RequestError::new(ErrorCode::Internal, message)
         })
     }
 
@@ -180,13 +183,43 @@ fn batches(file: &Connection, limit: usize) -> Result<Vec<BatchInfo>> {
     rows.collect()
 }
 
+/// The functions that workers have registered, as far as they can be read: no damage to them is in the way of
+/// anything else. What is no text is empty.
+pub(super) fn functions(file: &Connection) -> Result<Vec<FunctionRecord>> {
+    let mut read = file.prepare_cached("SELECT name, registration, seen_ms FROM functions ORDER BY name")?;
+    let rows = read.query_map([], |row| {
+        let text = |index| row::text(row, index).unwrap_or_default();
+        Ok(FunctionRecord { name: text(0), registration: text(1), seen_ms: row::number(row, 2).unwrap_or(0) })
+    })?;
+    let mut functions = Vec::new();
+    for function in rows {
+        match function {
+            Ok(function) => functions.push(function),
+            Err(error) => {
+                let read = functions.len();
+                tracing::warn!(read, "functions of workers cannot be read: {error}");
+                break;
+            }
+        }
+    }
+    Ok(functions)
+}
+
 fn schedules(file: &Connection) -> Result<Vec<ScheduleInfo>> {
     let mut read =
         file.prepare_cached("SELECT name, seen_ms, fired_ms, task, paused FROM schedules ORDER BY name")?;
     let rows = read.query_map([], |row| {
-        let number = |index| row.get::<_, Option<i64>>(index).map(|number| number.map(i64::unsigned_abs));
-        let (seen_ms, fired_ms, task) = (number(1)?, number(2)?, number(3)?);
-        Ok(ScheduleInfo { name: row.get(0)?, seen_ms, fired_ms, task, paused: row.get(4)? })
+        let number = |index| row::number(row, index);
+        let name = row::text(row, 0).unwrap_or_default();
+        let paused = number(4).is_some_and(|paused| paused != 0);
+        Ok(ScheduleInfo {
+            name,
+            seen_ms: number(1),
+            fired_ms: number(2),
+            task: number(3),
+            paused,
+            ..ScheduleInfo::default()
+        })
     })?;
     rows.collect()
 }
@@ -197,20 +230,20 @@ pub(super) fn read_details(
     names: &SharedNames,
     id: TaskId,
 ) -> Result<Option<TaskDetails>> {
-    let Some(task) = load_one(file, names, id, 0)? else { return Ok(None) };
+    let Some(LoadedTask { record: task, .. }) = load_one(file, names, id, 0)? else { return Ok(None) };
     let mut parts = view_parts(file, &task)?;
     let sql = "SELECT number, started_ms, ran_us, pid, error FROM attempts WHERE task = ?1 ORDER BY number";
     let mut read = file.prepare_cached(sql)?;
     let mut history = read.query_map([id as i64], attempt)?.collect::<Result<Vec<_>>>()?;
     history.append(&mut parts.history);
     parts.history = history;
-    let notes: Option<String> = one(file, "SELECT notes FROM notes WHERE task = ?1", id)?;
+    let notes = one_text(file, "SELECT notes FROM notes WHERE task = ?1", id)?;
     parts.notes = notes.and_then(|notes| serde_json::from_str(&notes).ok());
     Ok(Some(details(&task, parts)))
 }
 
 fn read_summary(file: &Connection, names: &SharedNames, id: TaskId) -> Result<Option<TaskSummary>> {
-    let task = load(file, names, &[id], 0)?.pop();
+    let task = load_one(file, names, id, 0)?.map(|task| task.record);
     task.map(|task| view_parts(file, &task).map(|parts| summary(&task, &parts))).transpose()
 }
 
@@ -219,16 +252,14 @@ fn view_parts(file: &Connection, task: &TaskRecord) -> Result<TaskViewParts> {
     let sql =
         "SELECT attempt, started_ms, ran_us, pid, error, state, ended_ms, result FROM ends WHERE task = ?1";
     let end = file.prepare_cached(sql)?.query_row([task.id as i64], |row| {
-        let state = row.get_ref(5)?.as_str()?;
-        let state = state.parse::<State>().ok();
-        let last = row.get::<_, Option<u32>>(0)?.map(|_| attempt(row)).transpose()?;
-        let result: Option<String> = row.get(7)?;
-        let result = result.unwrap_or_else(|| "null".to_owned());
+        let state = row::text(row, 5).and_then(|state| state.parse::<State>().ok());
+        let last = row::number(row, 0).map(|_| attempt(row)).transpose()?;
+        let result = row::text(row, 7).unwrap_or_else(|| "null".to_owned());
         Ok(TaskViewParts {
             state,
-            ended_ms: row.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs),
+            ended_ms: row::number(row, 6),
             attempts: last.as_ref().map_or(task.attempts(), |last| last.number),
-            error: row.get(4)?,
+            error: row::text(row, 4),
             history: last.into_iter().collect(),
             result: RawValue::from_string(result).ok().filter(|_| state == Some(State::Done)),
             ..TaskViewParts::default()
@@ -237,23 +268,33 @@ fn view_parts(file: &Connection, task: &TaskRecord) -> Result<TaskViewParts> {
     if let Some(parts) = end.optional()? {
         return Ok(parts);
     }
-    let due_ms: Option<Option<i64>> = one(file, "SELECT due_ms FROM retries WHERE task = ?1", task.id)?;
+    let due_ms: Option<Value> = one(file, "SELECT due_ms FROM retries WHERE task = ?1", task.id)?;
+    let due_ms =
+        due_ms.and_then(|due_ms| if let Value::Integer(due_ms) = due_ms { Some(due_ms) } else { None });
     let error = "SELECT error FROM attempts WHERE task = ?1 ORDER BY number DESC LIMIT 1";
     Ok(TaskViewParts {
         state: Some(State::Waiting),
         attempts: task.attempts(),
-        due_ms: due_ms.flatten().map(i64::unsigned_abs),
-        error: if task.attempts() > 0 { one(file, error, task.id)? } else { None },
+        due_ms: due_ms.map(i64::unsigned_abs),
+        error: if task.attempts() > 0 { one_text(file, error, task.id)? } else { None },
         ..TaskViewParts::default()
     })
 }
 
+/// A text, as far as it is in UTF-8.
+fn one_text(file: &Connection, sql: &str, id: TaskId) -> Result<Option<String>> {
+    let text = file.prepare_cached(sql)?.query_row([id as i64], |row| Ok(row::text(row, 0)));
+    Ok(text.optional()?.flatten())
+}
+
 fn attempt(row: &rusqlite::Row) -> Result<AttemptInfo> {
+    let number = |index| row::number(row, index);
+    let small = |index| number(index).and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
     Ok(AttemptInfo {
-        number: row.get(0)?,
-        started_ms: row.get::<_, i64>(1)?.unsigned_abs(),
-        ran_ms: row.get::<_, Option<i64>>(2)?.map(|ran_us| ran_us as f64 / 1000.0),
-        pid: row.get(3)?,
-        error: row.get(4)?,
+        number: small(0),
+        started_ms: number(1).unwrap_or(0),
+        ran_ms: number(2).map(|ran_us| ran_us as f64 / 1000.0),
+        pid: small(3),
+        error: row::text(row, 4),
     })
 }

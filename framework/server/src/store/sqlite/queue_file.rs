@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use framework_protocol::task::{TaskId, TaskRecord};
-use framework_protocol::views::TaskDetails;
+use framework_console::files;
+use framework_protocol::ShownName;
+use framework_protocol::task::{Registration, TaskId, TaskRecord};
+use framework_protocol::views::{FunctionRecord, TaskDetails};
 use rusqlite::{Connection, params};
+use serde::de::IgnoredAny;
 
 use super::names::SharedNames;
-use super::query::read_details;
+use super::query::{functions, read_details};
 use super::recovery::load_one;
+use super::row::LoadedTask;
 use super::schema;
 
 /// The most findings of a check.
@@ -34,14 +38,12 @@ pub struct WaitingTask {
 }
 
 /// The rules of every row: a query for the rows that break it, and the finding.
-const RULES: [(&str, &str); 5] = [
+const RULES: [(&str, &str); 3] = [
     ("SELECT task FROM ends WHERE task NOT IN (SELECT id FROM tasks)", "has an end and is not there itself"),
     (
         "SELECT task FROM retries WHERE task NOT IN (SELECT id FROM tasks)",
         "has attempts and is not there itself",
     ),
-    ("SELECT id FROM tasks WHERE json_valid(args) = 0", "has arguments that are not JSON"),
-    ("SELECT id FROM tasks WHERE priority NOT BETWEEN 0 AND 9", "has a priority that does not exist"),
     (
         "SELECT task FROM ends WHERE state NOT IN ('done', 'failed', 'cancelled', 'expired')",
         "has ended in a way that does not exist",
@@ -88,7 +90,46 @@ impl QueueFile {
                 findings.push(format!("task {} {what}", id?));
             }
         }
+        self.check_tasks(&mut findings)?;
+        for FunctionRecord { name, registration, .. } in self.functions()? {
+            if let Err(error) = Registration::of_record(&name, &registration) {
+                findings.push(format!("the function {} of workers is damaged: {error}", ShownName(&name)));
+            }
+        }
         Ok(findings)
+    }
+
+    /// The functions that workers have registered, damaged ones included; none in a file that no server of
+    /// this version has opened.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn functions(&self) -> Result<Vec<FunctionRecord>> {
+        if !schema::has_table(&self.connection, "functions")? {
+            return Ok(Vec::new());
+        }
+        Ok(functions(&self.connection)?)
+    }
+
+    /// Reads every task as a server would.
+    fn check_tasks(&self, findings: &mut Vec<String>) -> Result<()> {
+        let sql = format!("SELECT {} FROM tasks t LEFT JOIN retries r ON r.task = t.id", super::row::COLUMNS);
+        let names = SharedNames::default();
+        let mut read = self.connection.prepare(&sql)?;
+        for task in read.query_map([], |row| super::row::task(row, &names, 0))? {
+            let LoadedTask { record, damage } = task?;
+            let is_json = || serde_json::from_slice::<IgnoredAny>(&record.new.args).is_ok();
+            let id = record.id;
+            match damage {
+                Some(damage) => findings.push(format!("task {id} is damaged: {damage}")),
+                None if !is_json() => findings.push(format!("task {id} has arguments that are not JSON")),
+                None => {}
+            }
+            if findings.len() >= FINDINGS_MAX as usize {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a copy of the file as it is at one moment, also while the server runs.
@@ -110,6 +151,8 @@ impl QueueFile {
         let context = || format!("writing {}", to.display());
         // SQLite takes the copy, too, for something that is written.
         self.connection.pragma_update(None, "query_only", false)?;
+        // SQLite writes into an empty file, whose permissions stay.
+        files::private().write(true).create_new(true).open(to).with_context(context)?;
         let copied = self.connection.execute("VACUUM INTO ?1", params![to.to_string_lossy()]);
         self.connection.pragma_update(None, "query_only", true)?;
         copied.with_context(context)?;
@@ -127,10 +170,13 @@ impl QueueFile {
     /// One task as a server would run it; `None` if it is not kept.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read, or the task is damaged.
     pub fn task(&self, id: TaskId) -> Result<Option<Arc<TaskRecord>>> {
         let now_ms = framework_protocol::task::now_ms();
-        Ok(load_one(&self.connection, &SharedNames::default(), id, now_ms)?.map(Arc::new))
+        match load_one(&self.connection, &SharedNames::default(), id, now_ms)? {
+            Some(LoadedTask { damage: Some(damage), .. }) => bail!("task {id} is damaged: {damage}"),
+            task => Ok(task.map(|task| Arc::new(task.record))),
+        }
     }
 
     /// Calls `show` with every waiting task in the order of the ids; returns their number.
@@ -146,8 +192,8 @@ impl QueueFile {
         while let Some(row) = rows.next()? {
             show(WaitingTask {
                 id: row.get::<_, i64>(0)?.unsigned_abs(),
-                function: row.get(1)?,
-                args: row.get(2)?,
+                function: super::row::text(row, 1).unwrap_or_default(),
+                args: super::row::text(row, 2).unwrap_or_default(),
             });
             count += 1;
         }

@@ -1,18 +1,18 @@
 //! Reads the file at the start: the tasks that wait, that have ended, and that ran when their process died.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use framework_protocol::task::{TaskId, TaskRecord};
+use framework_protocol::task::{TaskId, TaskOptions, TaskRecord};
 use framework_protocol::views::{BatchInfo, BatchState, Ledger, State};
 use rusqlite::{Connection, OptionalExtension, Row};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::ended_queue::ExpiringRow;
 use super::names::SharedNames;
-use super::retention::{ExpiringRow, Retention, count_in};
-use super::row::{self, RowOptions};
+use super::retention::{Retention, count_in};
+use super::row::{self, Columns, LoadedTask};
 use crate::store::StoreOptions;
 use crate::store::clock::Now;
 use crate::store::due_heap::ReadyAt;
@@ -43,12 +43,15 @@ pub(super) fn recover(
     now: Now,
 ) -> Result<Recovered> {
     let (mut ledger, noted_id) = ledger(connection)?;
-    let ends = ends(connection)?;
-    ends.iter().for_each(|end| count_in(&mut ledger, end.state));
-    let mut over: Vec<_> = ends.iter().map(|end| end.id).collect();
+    let mut retention = Retention::new(options);
+    let ends = ends(connection, retention.has_functions())?;
+    ends.iter().for_each(|(end, _)| count_in(&mut ledger, end.state));
+    let mut over: Vec<_> = ends.iter().map(|(end, _)| end.id).collect();
+    ends.into_iter().for_each(|(end, function)| retention.restore(&function, end));
     over.sort_unstable();
-    batches(connection)?.into_iter().for_each(|batch| index.batches().restore(batch));
+    batches(connection)?.into_iter().for_each(|batch| index.batches().restore(batch, now));
     let cancelled = cancelled(connection, &over)?;
+    let suspects = died.iter().filter(|id| over.binary_search(id).is_err()).count();
     let died: FxHashSet<_> = died.iter().copied().filter(|id| !cancelled.contains(id)).collect();
     let apart = died.union(&cancelled).copied().collect();
     let mut reader = Reader { connection, retries: retries(connection)?, apart: &apart, now };
@@ -58,28 +61,34 @@ pub(super) fn recover(
     let mut records = Vec::new();
     for id in died.iter().filter(|id| over.binary_search(id).is_err()) {
         if let Some(task) = load_one(connection, names, *id, now.wall_ms)? {
-            restore_crashed(index, Arc::new(task), now, &mut records);
+            restore_crashed(index, Arc::new(task.record), suspects == 1, now, &mut records);
         }
     }
     for id in cancelled {
         if let Some(task) = load_one(connection, names, id, now.wall_ms)? {
-            index.restore_cancelled(Arc::new(task), now, &mut records);
+            index.restore_cancelled(Arc::new(task.record), now, &mut records);
         }
     }
     index.note_batches(now, &mut records);
     let mut paused = connection.prepare("SELECT name FROM queues WHERE paused")?;
-    for name in paused.query_map([], |row| row.get::<_, String>(0))? {
+    for name in paused.query_map([], |row| Ok(row::text(row, 0).unwrap_or_default()))? {
         index.order().pause(&name?, true);
     }
     let next_id = noted_id.max(last.map_or(0, |last| last + 1)).max(over.last().map_or(0, |last| last + 1));
-    Ok(Recovered { retention: Retention::new(options, ends), next_id, records })
+    Ok(Recovered { retention, next_id, records })
 }
 
-/// Counts the attempt in which the process died.
-fn restore_crashed(index: &mut TaskIndex, task: Arc<TaskRecord>, now: Now, records: &mut Vec<Record>) {
+/// Counts the attempt in which the process died, alone or among others.
+fn restore_crashed(
+    index: &mut TaskIndex,
+    task: Arc<TaskRecord>,
+    was_alone: bool,
+    now: Now,
+    records: &mut Vec<Record>,
+) {
     const REASON: &str = "The process died while it ran.";
     let run = AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None };
-    index.restore_crashed(task, run, REASON, now, records);
+    index.restore_crashed(task, run, (REASON, was_alone), now, records);
 }
 
 fn ledger(connection: &Connection) -> Result<(Ledger, TaskId)> {
@@ -97,17 +106,21 @@ fn ledger(connection: &Connection) -> Result<(Ledger, TaskId)> {
     })?)
 }
 
-/// The ended tasks that are kept, in the order of their ends.
-fn ends(connection: &Connection) -> Result<VecDeque<ExpiringRow>> {
-    let mut read = connection.prepare("SELECT task, ended_ms, state FROM ends")?;
+/// The ended tasks that are kept, in the order of their ends, with their functions where these matter.
+fn ends(connection: &Connection, has_functions: bool) -> Result<Vec<(ExpiringRow, String)>> {
+    let mut read = connection.prepare(if has_functions {
+        "SELECT e.task, e.ended_ms, e.state, t.function FROM ends e LEFT JOIN tasks t ON t.id = e.task"
+    } else {
+        "SELECT task, ended_ms, state, NULL FROM ends"
+    })?;
     let rows = read.query_map([], |row| {
-        let state = row.get_ref(2)?.as_str()?;
-        let state = state.parse().unwrap_or(State::Failed);
-        Ok(ExpiringRow { id: id(row, 0)?, at_ms: id(row, 1)?, state })
+        let state = row::text(row, 2).and_then(|state| state.parse().ok()).unwrap_or(State::Failed);
+        let end = ExpiringRow { id: id(row, 0)?, at_ms: row::number(row, 1).unwrap_or(0), state };
+        Ok((end, row::text(row, 3).unwrap_or_default()))
     })?;
     let mut ends = rows.collect::<Result<Vec<_>, _>>()?;
-    ends.sort_by_key(|end| (end.at_ms, end.id));
-    Ok(ends.into())
+    ends.sort_by_key(|(end, _)| (end.at_ms, end.id));
+    Ok(ends)
 }
 
 /// The tasks that were cancelled while they ran, and whose end nobody saw.
@@ -122,8 +135,9 @@ fn cancelled(connection: &Connection, over: &[TaskId]) -> Result<FxHashSet<TaskI
 fn retries(connection: &Connection) -> Result<FxHashMap<TaskId, Retry>> {
     let mut read = connection.prepare("SELECT task, crashes, due_ms, pause_ms FROM retries")?;
     let rows = read.query_map([], |row| {
-        let due_ms = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
-        Ok((id(row, 0)?, Retry { crashes: row.get(1)?, due_ms, pause_ms: id(row, 3)? }))
+        let number = |index| row::number(row, index);
+        let crashes = number(1).and_then(|crashes| u32::try_from(crashes).ok()).unwrap_or(0);
+        Ok((id(row, 0)?, Retry { crashes, due_ms: number(2), pause_ms: number(3).unwrap_or(0) }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -138,20 +152,23 @@ fn batches(connection: &Connection) -> Result<Vec<BatchInfo>> {
 
 /// A row of `batches`.
 pub(super) fn batch(row: &Row) -> rusqlite::Result<BatchInfo> {
+    let number = |index| row::number(row, index);
+    let count = |index| number(index).unwrap_or(0);
+    let text = |index| row::text(row, index);
     Ok(BatchInfo {
         id: id(row, 0)?,
-        name: row.get(1)?,
-        function: row.get(2)?,
-        state: row.get_ref(3)?.as_str()?.parse().unwrap_or(BatchState::Ended),
-        total: id(row, 4)?,
-        done: id(row, 5)?,
-        failed: id(row, 6)?,
-        cancelled: id(row, 7)?,
-        expired: id(row, 8)?,
-        opened_ms: id(row, 9)?,
-        ended_ms: row.get::<_, Option<i64>>(10)?.map(i64::unsigned_abs),
-        then: row.get(11)?,
-        then_task: row.get::<_, Option<i64>>(12)?.map(i64::unsigned_abs),
+        name: text(1).unwrap_or_default(),
+        function: text(2).unwrap_or_default(),
+        state: text(3).and_then(|state| state.parse().ok()).unwrap_or(BatchState::Ended),
+        total: count(4),
+        done: count(5),
+        failed: count(6),
+        cancelled: count(7),
+        expired: count(8),
+        opened_ms: count(9),
+        ended_ms: number(10),
+        then: text(11),
+        then_task: number(12),
     })
 }
 
@@ -171,7 +188,7 @@ impl Reader<'_> {
     /// Inserts every waiting task, in the order of the ids; returns their number, and the last id of all. The
     /// arguments stay on the disk.
     fn waiting(&mut self, index: &mut TaskIndex, over: &[TaskId]) -> Result<(u64, Option<TaskId>)> {
-        let sql = "SELECT id, queue, priority, due_ms, batch, options FROM tasks";
+        let sql = "SELECT id, queue, priority, due_ms, batch, options, function FROM tasks";
         let mut read = self.connection.prepare(sql)?;
         let mut rows = read.query([])?;
         let (mut waiting, mut last) = (0, None);
@@ -187,34 +204,45 @@ impl Reader<'_> {
             if self.apart.contains(&task) {
                 continue;
             }
-            let insertion = self.insertion(row, task, index)?;
+            let insertion = self.insertion(row, task, index);
             index.insert(insertion);
         }
         Ok((waiting, last))
     }
 
-    fn insertion(&self, row: &Row, task: TaskId, index: &mut TaskIndex) -> Result<Insertion> {
-        let options = RowOptions::read(row.get_ref(5)?.as_str_or_null()?);
+    /// A damaged task waits as far as its row can be read, and is set aside when its turn comes.
+    fn insertion(&self, row: &Row, task: TaskId, index: &mut TaskIndex) -> Insertion {
+        let mut columns = Columns::of(row);
+        let queue = columns.text(1, "queue");
+        let priority = columns.priority(2);
+        let due_ms = columns.number(3, "due_ms");
+        let batch = columns.number(4, "batch");
+        let options = columns.options(5);
+        let function = columns.text(6, "function");
+        let place = if columns.damage.is_some() {
+            index.local_place(TaskOptions::DEFAULT.queue, priority)
+        } else {
+            index.place(&queue, &function, priority)
+        };
         let retry = self.retries.get(&task);
-        let due_ms = row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs);
         let when = match retry {
             Some(retry) => self.when(retry.due_ms, Some(retry.pause_ms)),
             None => self.when(due_ms, options.delay_ms),
         };
         let concurrency = options.concurrency();
-        Ok(Insertion {
+        Insertion {
             id: task,
             task: None,
-            place: index.place(row.get_ref(1)?.as_str()?, row.get::<_, u8>(2)?.min(9)),
+            place,
             when,
             expires: options
                 .expires_ms
                 .filter(|_| retry.is_none())
                 .map(|at_ms| self.when(Some(at_ms), options.expires_in_ms)),
             concurrency: options.concurrency_key.map(|key| (key, concurrency)),
-            batch: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
+            batch,
             crashes: retry.map_or(0, |retry| retry.crashes),
-        })
+        }
     }
 
     /// A due time of an earlier process. A pause goes on by the wall clock, the only one that ran meanwhile;
@@ -237,36 +265,57 @@ pub(super) fn load_one(
     names: &SharedNames,
     id: TaskId,
     now_ms: u64,
-) -> Result<Option<TaskRecord>, rusqlite::Error> {
+) -> Result<Option<LoadedTask>, rusqlite::Error> {
     let mut tasks = load(connection, names, &[id], now_ms)?;
     Ok(tasks.pop())
 }
 
 /// Reads tasks in the order of their ids; those that are not there are left out.
+///
+/// # Errors
+/// When the file cannot be read for the moment. A damaged row is none: it says so itself.
 pub(super) fn load(
     connection: &Connection,
     names: &SharedNames,
     ids: &[TaskId],
     now_ms: u64,
-) -> Result<Vec<TaskRecord>, rusqlite::Error> {
+) -> Result<Vec<LoadedTask>, rusqlite::Error> {
     let sql = format!(
         "SELECT {} FROM tasks t LEFT JOIN retries r ON r.task = t.id WHERE t.id BETWEEN ?1 AND ?2",
         row::COLUMNS
     );
     let mut read = connection.prepare_cached(&sql)?;
+    let mut range = |first: TaskId, last: TaskId| -> Result<Vec<_>, rusqlite::Error> {
+        read.query_map([first as i64, last as i64], |row| row::task(row, names, now_ms))?.collect()
+    };
     let mut sorted = ids.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
     let mut tasks = Vec::with_capacity(sorted.len());
-    // Neighbours are read in one go.
+    // Neighbours are read in one go, unless one of them stands on a damaged page.
     for run in sorted.chunk_by(|a, b| a + 1 == *b) {
-        let range = [run[0] as i64, run[run.len() - 1] as i64];
-        let rows = read.query_map(range, |row| row::task(row, names, now_ms))?;
-        for task in rows {
-            tasks.push(task?);
+        match range(run[0], run[run.len() - 1]) {
+            Ok(read) => tasks.extend(read),
+            Err(error) if is_damage(&error) => {
+                for id in run {
+                    match range(*id, *id) {
+                        Ok(read) => tasks.extend(read),
+                        Err(error) if is_damage(&error) => {
+                            tasks.push(LoadedTask::unreadable(*id, error.to_string()));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(tasks)
+}
+
+/// Whether a part of the file is damaged, so that another try would meet the same error.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt)
 }
 
 /// Reads one value, if its row is there.

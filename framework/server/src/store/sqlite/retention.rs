@@ -1,12 +1,13 @@
 //! The ended tasks that are kept for a while, and how they go when that is over.
 
-use std::collections::VecDeque;
-
 use framework_protocol::task::TaskId;
 use framework_protocol::views::{Ledger, State};
 use rusqlite::{Connection, Result, params};
 
+use super::chosen::ChosenTasks;
+use super::ended_queue::{EndedQueue, ExpiringRow};
 use crate::store::StoreOptions;
+use crate::store::retention::{FailedRemovalWarning, RetentionClasses, RetentionLimit, is_failed};
 
 /// The most tasks that are deleted at one time beyond the number that came in, so that a shortened time or
 /// count is caught up with slowly.
@@ -15,114 +16,136 @@ const CATCH_UP: usize = 1_024;
 /// A few tasks are deleted together with others after this time.
 const PAUSE_MS: u64 = 1_000;
 
-/// The ended tasks that are kept, in the order of their ends.
+/// The ended tasks that are kept.
 #[derive(Debug)]
 pub(super) struct Retention {
-    keep_ms: u64,
-    retention_count: usize,
-    all: VecDeque<ExpiringRow>,
+    classes: RetentionClasses,
+    /// The tasks of each class, in the order of their ends.
+    ended: Vec<EndedQueue>,
     /// The number of tasks that came in since some were deleted last, and the time of that.
     fresh: usize,
     trimmed_ms: u64,
+    warning: FailedRemovalWarning,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ExpiringRow {
-    pub(super) id: TaskId,
-    pub(super) at_ms: u64,
-    pub(super) state: State,
+/// The tasks that one transaction deletes: how many of the oldest rows of each class.
+#[derive(Debug)]
+pub(super) struct Trimmed {
+    counts: Vec<usize>,
+    /// Failed ones of them whose time is not over.
+    early: usize,
 }
 
 impl Retention {
-    pub(super) fn new(options: &StoreOptions, all: VecDeque<ExpiringRow>) -> Self {
-        let keep_ms = u64::try_from(options.retention_time.as_millis()).unwrap_or(u64::MAX);
-        Self { keep_ms, retention_count: options.retention_count, all, fresh: 0, trimmed_ms: 0 }
+    pub(super) fn new(options: &StoreOptions) -> Self {
+        let classes = RetentionClasses::new(options);
+        let ended = classes.limits().iter().map(|_| EndedQueue::default()).collect();
+        Self { classes, ended, fresh: 0, trimmed_ms: 0, warning: FailedRemovalWarning::default() }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Whether the functions of tasks matter.
+    pub(super) fn has_functions(&self) -> bool {
+        self.classes.has_functions()
     }
 
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.all.truncate(len);
+    /// Adds the end of a task of an earlier process; the oldest first.
+    pub(super) fn restore(&mut self, function: &str, row: ExpiringRow) {
+        self.ended[self.classes.class(function, row.state)].push(row);
     }
 
-    pub(super) fn push(&mut self, id: TaskId, at_ms: u64, state: State) {
-        self.all.push_back(ExpiringRow { id, at_ms, state });
+    pub(super) fn push(&mut self, function: &str, row: ExpiringRow) {
+        self.restore(function, row);
         self.fresh += 1;
     }
 
     /// Whether a task has been kept long enough.
-    pub(super) fn is_due(&self, now_ms: u64) -> bool {
-        let since = now_ms.saturating_sub(self.keep_ms);
-        self.all.len() > self.retention_count || self.all.front().is_some_and(|end| end.at_ms < since)
+    pub(super) fn is_due(&mut self, now_ms: u64) -> bool {
+        self.correct_future(now_ms);
+        let classes = self.ended.iter().zip(self.classes.limits());
+        let is_due = |ended: &EndedQueue, limit: &RetentionLimit| {
+            let since = now_ms.saturating_sub(limit.time_ms);
+            ended.len() > limit.count || ended.oldest_ms().is_some_and(|at_ms| at_ms < since)
+        };
+        classes.into_iter().any(|(ended, limit)| is_due(ended, limit))
     }
 
-    /// Removes tasks that are not ended any more, or not kept.
-    pub(super) fn remove(&mut self, ids: &rustc_hash::FxHashSet<TaskId>) {
-        self.all.retain(|end| !ids.contains(&end.id));
+    /// Ends that lie in the future, because the clock was set back since, count as of now; they would keep
+    /// those behind them until then.
+    fn correct_future(&mut self, now_ms: u64) {
+        for ended in &mut self.ended {
+            if ended.oldest_ms().is_some_and(|at_ms| at_ms > now_ms) {
+                ended.set_latest(now_ms);
+            }
+        }
+    }
+
+    /// Removes tasks that are not ended any more, or not kept: each with its function, if functions matter,
+    /// and the state in which it had ended.
+    pub(super) fn remove<'a>(&mut self, tasks: impl Iterator<Item = (TaskId, &'a str, State)>) {
+        let mut removed = vec![Vec::new(); self.ended.len()];
+        tasks.for_each(|(id, function, state)| removed[self.classes.class(function, state)].push(id));
+        for (ended, removed) in self.ended.iter_mut().zip(removed).filter(|(_, removed)| !removed.is_empty())
+        {
+            ended.remove(removed);
+        }
     }
 
     /// Deletes the tasks from the file that have been kept long enough, and counts them in the ledger;
-    /// returns their number.
-    pub(super) fn trim(&mut self, connection: &Connection, now_ms: u64, next_id: TaskId) -> Result<usize> {
-        let since = now_ms.saturating_sub(self.keep_ms);
-        let surplus = self.all.len().saturating_sub(self.retention_count);
-        let limit = self.fresh + CATCH_UP;
-        let old = self.all.iter().take(limit).enumerate();
-        let count = old.take_while(|(index, end)| *index < surplus || end.at_ms < since).count();
-        // A few at a time would cost more than many together.
-        let is_few = count < CATCH_UP.min(self.retention_count / 8)
+    /// `None` when there are none, or so few that they can wait for others.
+    pub(super) fn trim(
+        &mut self,
+        connection: &Connection,
+        now_ms: u64,
+        next_id: TaskId,
+    ) -> Result<Option<Trimmed>> {
+        self.correct_future(now_ms);
+        let trimmed = self.excess(now_ms);
+        let few = |(count, limit): (&usize, &RetentionLimit)| *count < CATCH_UP.min(limit.count / 8);
+        let is_few = trimmed.counts.iter().zip(self.classes.limits()).all(few)
             && now_ms < self.trimmed_ms.saturating_add(PAUSE_MS);
-        if count == 0 || is_few {
-            return Ok(0);
+        if is_few || trimmed.counts.iter().all(|count| *count == 0) {
+            return Ok(None);
         }
         (self.fresh, self.trimmed_ms) = (0, now_ms);
-        let mut deleted: Vec<_> = self.all.iter().take(count).copied().collect();
-        deleted.sort_unstable_by_key(|end| end.id);
-        for run in deleted.chunk_by(|a, b| a.id + 1 == b.id) {
-            delete(connection, run[0].id, run[run.len() - 1].id)?;
-        }
+        let classes = self.ended.iter().zip(&trimmed.counts);
+        let oldest = classes.flat_map(|(ended, count)| ended.iter().take(*count));
+        let deleted: Vec<_> = oldest.flatten().collect();
+        ChosenTasks::new(connection, deleted.iter().map(|end| end.id).collect())?.delete()?;
         let mut ended = Ledger::default();
         deleted.iter().for_each(|end| count_in(&mut ended, end.state));
         note(connection, &ended, next_id)?;
-        Ok(count)
+        Ok(Some(trimmed))
+    }
+
+    /// Counts the rows of tasks that are not to be kept any longer, as far as they are deleted in one
+    /// transaction.
+    fn excess(&self, now_ms: u64) -> Trimmed {
+        let limit = self.fresh + CATCH_UP;
+        let mut early = 0;
+        let classes = self.ended.iter().zip(self.classes.limits()).enumerate();
+        let count = |(class, (ended, kept)): (usize, (&EndedQueue, &RetentionLimit))| {
+            let since = now_ms.saturating_sub(kept.time_ms);
+            let mut surplus = ended.len().saturating_sub(kept.count);
+            let goes = |row: &Option<ExpiringRow>| {
+                let Some(row) = row else { return true };
+                let (is_old, is_surplus) = (row.at_ms < since, surplus > 0);
+                surplus = surplus.saturating_sub(1);
+                early += usize::from(is_failed(class) && is_surplus && !is_old);
+                is_old || is_surplus
+            };
+            ended.iter().take(limit).take_while(goes).count()
+        };
+        let counts = classes.map(count).collect();
+        Trimmed { counts, early }
     }
 
     /// Forgets the deleted tasks, once the deletion is durable.
-    pub(super) fn forget(&mut self, count: usize) {
-        self.all.drain(..count);
+    pub(super) fn forget(&mut self, trimmed: &Trimmed, now_ms: u64) {
+        for (ended, count) in self.ended.iter_mut().zip(&trimmed.counts) {
+            ended.drop_first(*count);
+        }
+        self.warning.note(trimmed.early, now_ms);
     }
-
-    /// Deletes a task of which nothing is kept.
-    pub(super) fn drop_now(
-        &self,
-        connection: &Connection,
-        id: TaskId,
-        state: State,
-        next_id: TaskId,
-    ) -> Result<()> {
-        delete(connection, id, id)?;
-        let mut ended = Ledger::default();
-        count_in(&mut ended, state);
-        note(connection, &ended, next_id)
-    }
-}
-
-/// Deletes all that is kept of a range of tasks.
-pub(super) fn delete(connection: &Connection, first: TaskId, last: TaskId) -> Result<()> {
-    let range = [first as i64, last as i64];
-    for sql in [
-        "DELETE FROM tasks WHERE id BETWEEN ?1 AND ?2",
-        "DELETE FROM ends WHERE task BETWEEN ?1 AND ?2",
-        "DELETE FROM attempts WHERE task BETWEEN ?1 AND ?2",
-        "DELETE FROM retries WHERE task BETWEEN ?1 AND ?2",
-        "DELETE FROM notes WHERE task BETWEEN ?1 AND ?2",
-        "DELETE FROM cancels WHERE task BETWEEN ?1 AND ?2",
-    ] {
-        connection.prepare_cached(sql)?.execute(range)?;
-    }
-    Ok(())
 }
 
 /// Counts ended tasks in the ledger of which nothing is kept.

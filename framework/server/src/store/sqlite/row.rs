@@ -1,11 +1,13 @@
 //! A task as a row, and a row as a task.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use framework_protocol::task::{Due, ExtraOptions, NewTask, TaskOptions, TaskRecord};
+use framework_protocol::task::{Due, ExtraOptions, NewTask, TaskId, TaskOptions, TaskRecord};
 use rusqlite::Row;
+use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 
 use super::names::SharedNames;
@@ -109,11 +111,6 @@ impl RowOptions {
         serde_json::to_string(self).expect("numbers and texts are JSON")
     }
 
-    /// The options of a column; those of a damaged one are the defaults.
-    pub(super) fn read(text: Option<&str>) -> Self {
-        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-    }
-
     pub(super) fn concurrency(&self) -> u32 {
         self.concurrency.unwrap_or(TaskOptions::DEFAULT.concurrency)
     }
@@ -123,19 +120,41 @@ impl RowOptions {
 pub(super) const COLUMNS: &str = "t.id, t.function, t.queue, t.priority, t.accepted_ms, t.due_ms, t.batch, \
     t.options, t.args, r.attempts, r.failures, r.crashes";
 
+/// A task as its row has it.
+#[derive(Debug)]
+pub(super) struct LoadedTask {
+    pub(super) record: TaskRecord,
+    /// What is wrong with the row. The record has as much of it as can be read, and must not run.
+    pub(super) damage: Option<String>,
+}
+
+impl LoadedTask {
+    /// A task whose row cannot be read at all.
+    pub(super) fn unreadable(id: TaskId, damage: String) -> Self {
+        let new = NewTask::without_handler("", "null".into());
+        Self { record: TaskRecord::new(id, new, Instant::now(), 0), damage: Some(damage) }
+    }
+}
+
 /// Reads a row of [`COLUMNS`].
-pub(super) fn task(row: &Row, names: &SharedNames, now_ms: u64) -> rusqlite::Result<TaskRecord> {
-    let text = |index| row.get_ref(index).and_then(|value| Ok(value.as_str()?));
-    let accepted_ms: u64 = row.get::<_, i64>(4)?.unsigned_abs();
-    let due_ms = row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs);
-    let options = RowOptions::read(row.get_ref(7)?.as_str_or_null()?);
+pub(super) fn task(row: &Row, names: &SharedNames, now_ms: u64) -> rusqlite::Result<LoadedTask> {
+    let id = row.get::<_, i64>(0)?.unsigned_abs();
+    let mut columns = Columns::of(row);
+    let function = names.get(&columns.text(1, "function"));
+    let queue = names.get(&columns.text(2, "queue"));
+    let priority = columns.priority(3);
+    let accepted_ms = columns.number(4, "accepted_ms").unwrap_or(0);
+    let due_ms = columns.number(5, "due_ms");
+    let batch = columns.number(6, "batch");
+    let options = columns.options(7);
+    let args = columns.args(8);
+    let damage = columns.damage;
     let own = &TaskOptions::DEFAULT;
-    let batch = row.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs);
     let new = NewTask {
-        function: names.get(text(1)?),
-        args: Bytes::copy_from_slice(text(8)?.as_bytes()),
-        queue: names.get(text(2)?),
-        priority: row.get::<_, u8>(3)?.min(9),
+        function,
+        args,
+        queue,
+        priority,
         due: match (due_ms, options.delay_ms) {
             (None, _) => Due::Now,
             (Some(_), Some(delay)) => Due::After(Duration::from_millis(delay)),
@@ -153,12 +172,97 @@ pub(super) fn task(row: &Row, names: &SharedNames, now_ms: u64) -> rusqlite::Res
     };
     let age = Duration::from_millis(now_ms.saturating_sub(accepted_ms));
     let now = Instant::now();
-    let id = row.get::<_, i64>(0)?.unsigned_abs();
-    let task = TaskRecord::new(id, new, now.checked_sub(age).unwrap_or(now), accepted_ms);
-    task.attempts.store(row.get::<_, Option<u32>>(9)?.unwrap_or(0), Ordering::Relaxed);
-    task.failures.store(row.get::<_, Option<u32>>(10)?.unwrap_or(0), Ordering::Relaxed);
-    task.crashes.store(row.get::<_, Option<u32>>(11)?.unwrap_or(0), Ordering::Relaxed);
-    Ok(task)
+    let record = TaskRecord::new(id, new, now.checked_sub(age).unwrap_or(now), accepted_ms);
+    let counter = |index| number(row, index).and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+    record.attempts.store(counter(9), Ordering::Relaxed);
+    record.failures.store(counter(10), Ordering::Relaxed);
+    record.crashes.store(counter(11), Ordering::Relaxed);
+    Ok(LoadedTask { record, damage })
+}
+
+/// Reads columns that may be damaged: each has a value all the same.
+pub(super) struct Columns<'r, 's> {
+    row: &'r Row<'s>,
+    /// The first thing that is wrong.
+    pub(super) damage: Option<String>,
+}
+
+impl<'r, 's> Columns<'r, 's> {
+    pub(super) fn of(row: &'r Row<'s>) -> Self {
+        Self { row, damage: None }
+    }
+
+    fn note(&mut self, column: &str, what: &str) {
+        self.damage.get_or_insert_with(|| format!("its column {column} {what}"));
+    }
+
+    pub(super) fn text(&mut self, index: usize, column: &str) -> Cow<'r, str> {
+        let value = self.row.get_ref(index).unwrap_or(ValueRef::Null);
+        let (ValueRef::Text(bytes) | ValueRef::Blob(bytes)) = value else {
+            self.note(column, "is no text");
+            return Cow::Borrowed("");
+        };
+        let text = String::from_utf8_lossy(bytes);
+        if matches!(text, Cow::Owned(_)) {
+            self.note(column, "is not in UTF-8");
+        }
+        text
+    }
+
+    /// A number or nothing.
+    pub(super) fn number(&mut self, index: usize, column: &str) -> Option<u64> {
+        match self.row.get_ref(index) {
+            Ok(ValueRef::Integer(number)) => Some(number.unsigned_abs()),
+            Ok(ValueRef::Null) => None,
+            _ => {
+                self.note(column, "is no number");
+                None
+            }
+        }
+    }
+
+    pub(super) fn priority(&mut self, index: usize) -> u8 {
+        let priority = self.number(index, "priority").and_then(|number| u8::try_from(number).ok());
+        priority.filter(|priority| *priority <= 9).unwrap_or_else(|| {
+            self.note("priority", "is not a number from 0 to 9");
+            0
+        })
+    }
+
+    pub(super) fn options(&mut self, index: usize) -> RowOptions {
+        if matches!(self.row.get_ref(index), Ok(ValueRef::Null)) {
+            return RowOptions::default();
+        }
+        let text = self.text(index, "options");
+        serde_json::from_str(&text).unwrap_or_else(|_| {
+            self.note("options", "is not what the program writes there");
+            RowOptions::default()
+        })
+    }
+
+    /// The arguments, as they are in the file.
+    fn args(&mut self, index: usize) -> Bytes {
+        let value = self.row.get_ref(index).unwrap_or(ValueRef::Null);
+        let (ValueRef::Text(bytes) | ValueRef::Blob(bytes)) = value else {
+            self.note("args", "is no text");
+            return Bytes::from_static(b"null");
+        };
+        if std::str::from_utf8(bytes).is_err() {
+            self.note("args", "is not in UTF-8");
+        }
+        Bytes::copy_from_slice(bytes)
+    }
+}
+
+/// A number that is there and can be read.
+pub(super) fn number(row: &Row, index: usize) -> Option<u64> {
+    row.get_ref(index).ok()?.as_i64().ok().map(i64::unsigned_abs)
+}
+
+/// A text that is there, as far as it is in UTF-8.
+pub(super) fn text(row: &Row, index: usize) -> Option<String> {
+    let bytes = row.get_ref(index).ok()?.as_bytes().ok()?;
+    Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
 fn extra_options(options: RowOptions, batch: Option<u64>) -> Option<Box<ExtraOptions>> {
@@ -188,7 +292,7 @@ mod tests {
         new.concurrency = 2;
         let text = r#"{"attempts":3,"concurrency_key":"user-7","concurrency":2}"#;
         assert_eq!(encoder.encode(&new, 0), Some(text));
-        assert_eq!(RowOptions::read(Some(text)).concurrency(), 2);
-        assert_eq!(RowOptions::read(Some("{")).concurrency(), 1);
+        assert_eq!(serde_json::from_str::<RowOptions>(text).unwrap().concurrency(), 2);
+        assert_eq!(RowOptions::default().concurrency(), 1);
     }
 }

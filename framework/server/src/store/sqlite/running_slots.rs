@@ -1,25 +1,31 @@
 //! The attempts that run, in a small mapped file that survives the process: a store into memory marks each of
 //! them.
 //!
-//! The file also carries the lock of the store, and the process that holds it.
+//! The file also carries a lock of the name of the store, the process that holds it, and the id of the next
+//! task, by which tasks are missed that are not in the queue's file any more.
 #![expect(unsafe_code, reason = "the file is mapped into memory, where every attempt marks itself")]
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use framework_console::files;
 use framework_protocol::task::TaskId;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
+use super::reserve::allocate;
 use crate::store::RunningMarks;
 
 /// The number of attempts that can be marked; more than can run at once.
 const SLOTS: usize = 128 * 1024;
-/// The numbers before the slots: a magic number, the process, and two for the boot of the machine.
+/// The numbers before the slots: a magic number, the process, two for the boot of the machine, and the id of
+/// the next task.
 const HEAD: usize = 8;
+const NEXT_ID: usize = 4;
 const MAGIC: u64 = u64::from_le_bytes(*b"thnkrun1");
 
 /// The mapped file. A slot holds the id of a running task plus one, and nothing otherwise.
@@ -32,6 +38,16 @@ pub(super) struct RunningSlots {
     is_released: AtomicBool,
 }
 
+/// What the last process has left in the file.
+#[derive(Debug, Default)]
+pub(super) struct LastProcess {
+    /// The tasks that were running when it died; none if the machine itself went down since, for then the
+    /// file does not say.
+    pub(super) running: Vec<TaskId>,
+    /// The ids before this one were given to tasks that are on the disk.
+    pub(super) next_id: TaskId,
+}
+
 /// The file beside a queue's.
 pub(super) fn path_of(queue: &Path) -> PathBuf {
     let mut path = queue.as_os_str().to_owned();
@@ -40,33 +56,32 @@ pub(super) fn path_of(queue: &Path) -> PathBuf {
 }
 
 impl RunningSlots {
-    /// Locks the store and returns the tasks that were running when the last process died; none if the
-    /// machine itself went down since, for then the file does not say.
+    /// Locks the store and returns what the last process has left.
     ///
     /// # Errors
-    /// When another process holds the lock: it is named.
-    pub(super) fn open(queue: &Path) -> Result<(Self, Vec<TaskId>)> {
+    /// When another process holds the lock: it is named. When the file cannot be locked or mapped at all.
+    pub(super) fn open(queue: &Path) -> Result<(Self, LastProcess)> {
         let path = path_of(queue);
         let context = || format!("opening {}", path.display());
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).open(&path).with_context(context)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(QueueLocked { file: queue.to_owned(), pid: holder(&mut file) }.into());
-        }
+        let file = files::private().read(true).write(true).open(&path).with_context(context)?;
+        lock(&file, queue)?;
+        files::restrict(&path).with_context(context)?;
         let size = ((HEAD + SLOTS) * 8) as u64;
         if file.metadata()?.len() != size {
             file.set_len(0)?;
             file.set_len(size).with_context(context)?;
         }
+        // A store into a page for which the disk has no room would end the process (SIGBUS).
+        allocate(&file, size)
+            .with_context(|| format!("taking {size} bytes of the disk for {}", path.display()))?;
         // SAFETY: the lock keeps every other process of this program out, and the file keeps its size as long
         // as it is held; what is in it is only ever read and written as atomic numbers, any of which is
         // valid.
         let map = MmapOptions::new().map_raw(&file).with_context(context)?;
         let slots = Self { map, file, is_released: AtomicBool::new(false) };
-        let running = slots.running();
+        let last = slots.last_process();
         slots.begin();
-        Ok((slots, running))
+        Ok((slots, last))
     }
 
     fn at(&self, index: usize) -> &AtomicU64 {
@@ -75,14 +90,22 @@ impl RunningSlots {
         unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().cast::<u64>().add(index)) }
     }
 
-    fn running(&self) -> Vec<TaskId> {
-        let head = |index| self.at(index).load(Ordering::Relaxed);
-        let (first, second) = boot();
-        if head(0) != MAGIC || head(2) != first || head(3) != second {
-            return Vec::new();
+    fn last_process(&self) -> LastProcess {
+        let number = |index| self.at(index).load(Ordering::Relaxed);
+        if number(0) != MAGIC {
+            return LastProcess::default();
         }
-        let slots = (HEAD..HEAD + SLOTS).map(head);
-        slots.filter_map(|id| id.checked_sub(1)).collect()
+        let is_this_boot = (number(2), number(3)) == boot();
+        let slots = (HEAD..HEAD + SLOTS).filter(|_| is_this_boot).map(number);
+        let running = slots.filter_map(|id| id.checked_sub(1)).collect();
+        LastProcess { running, next_id: number(NEXT_ID) }
+    }
+
+    /// Notes that all ids before this one belong to tasks that are on the disk.
+    pub(super) fn note_next_id(&self, id: TaskId) {
+        if !self.is_released.load(Ordering::Relaxed) {
+            self.at(NEXT_ID).store(id, Ordering::Relaxed);
+        }
     }
 
     fn begin(&self) {
@@ -127,17 +150,59 @@ impl RunningMarks for RunningSlots {
 
 /// Another process uses the queue.
 #[derive(Debug, thiserror::Error)]
-#[error("another process uses {}: the task server with pid {pid}", file.display())]
+#[error("another process uses {}{}", file.display(), pid.map(|pid| format!(": the task server with pid {pid}")).unwrap_or_default())]
 pub struct QueueLocked {
     pub file: PathBuf,
-    /// The process that holds the lock, as far as the file says.
-    pub pid: u64,
+    /// The process that holds the lock, as far as it is known.
+    pub pid: Option<u64>,
 }
 
-fn holder(file: &mut File) -> u64 {
+/// Locks a file of the queue at `path` for this process alone.
+///
+/// # Errors
+/// [`QueueLocked`] when another process holds the lock, and any other error as what it is.
+pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => {
+            let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            let pid = holder(&resolved);
+            Err(QueueLocked { file: path.to_owned(), pid }.into())
+        }
+        Err(error) => Err(no_lock(error)).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+/// What a failed lock means for people.
+fn no_lock(error: Errno) -> anyhow::Error {
+    let advice = match error {
+        Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL => {
+            "its file system gives no locks, without which two servers could use the queue at once; \
+             choose a queue_file on a local disk"
+        }
+        _ => "the file cannot be locked",
+    };
+    anyhow::Error::new(error).context(advice)
+}
+
+/// Checks that no other process holds the lock of the queue's name, without creating anything.
+///
+/// # Errors
+/// [`QueueLocked`].
+pub(super) fn check_unlocked(queue: &Path) -> Result<()> {
+    match File::open(path_of(queue)) {
+        Ok(file) => lock(&file, queue),
+        // There is none, or opening it later says why not.
+        Err(_) => Ok(()),
+    }
+}
+
+/// The process that uses the queue or has used it last, if the file beside it says so.
+pub(super) fn holder(queue: &Path) -> Option<u64> {
     let mut head = [0; 16];
-    let read = file.read_exact(&mut head);
-    read.map_or(0, |()| u64::from_le_bytes(head[8..].try_into().unwrap_or_default()))
+    File::open(path_of(queue)).and_then(|mut file| file.read_exact(&mut head)).ok()?;
+    let pid = u64::from_le_bytes(head[8..].try_into().unwrap_or_default());
+    (pid != 0).then_some(pid)
 }
 
 /// Tells this run of the machine from the next one.
@@ -146,4 +211,51 @@ fn boot() -> (u64, u64) {
     let digits: String = id.chars().filter(char::is_ascii_hexdigit).collect();
     let half = |range| digits.get(range).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0);
     (half(0..16), half(16..32))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn slots_have_their_room_on_the_disk_before_any_task_runs() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let queue = folder.path().join("queue.db");
+        // As an earlier version made it: without any room.
+        File::create(path_of(&queue)).unwrap().set_len(((HEAD + SLOTS) * 8) as u64).unwrap();
+        let (slots, _) = RunningSlots::open(&queue).unwrap();
+        let allocated = slots.file.metadata().unwrap().blocks() * 512;
+        assert!(allocated >= ((HEAD + SLOTS) * 8) as u64, "{allocated} bytes");
+    }
+
+    #[test]
+    fn lock_that_the_file_system_does_not_give_is_reported_with_advice() {
+        for error in [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS] {
+            let report = format!("{:#}", no_lock(error));
+            assert!(report.contains("choose a queue_file on a local disk"), "{report}");
+        }
+        assert!(!format!("{:#}", no_lock(Errno::IO)).contains("local disk"));
+    }
+
+    #[test]
+    fn slots_of_an_earlier_boot_do_not_count_as_running() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let queue = folder.path().join("queue.db");
+        let (slots, _) = RunningSlots::open(&queue).unwrap();
+        slots.mark(0, 7);
+        slots.mark(1, 8);
+        slots.clear(1);
+        drop(slots);
+        let (slots, last) = RunningSlots::open(&queue).unwrap();
+        assert_eq!(last.running, [7], "those of this boot do, until they are cleared");
+        slots.mark(0, 7);
+        slots.note_next_id(9);
+        slots.at(2).fetch_xor(1, Ordering::Relaxed);
+        drop(slots);
+        let last = RunningSlots::open(&queue).unwrap().1;
+        assert!(last.running.is_empty(), "the boot is another one");
+        assert_eq!(last.next_id, 9, "ids are given once, whatever the boot");
+    }
 }

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use framework_protocol::Durability;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::chosen;
+
 /// What the program writes; a file of a higher version is refused.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// Marks a file as one of ours: "thnk".
 const APPLICATION_ID: i64 = 0x7468_6e6b;
 
@@ -68,13 +71,19 @@ const TABLES: &str = "
     -- progress and log, as JSON
     CREATE TABLE notes (task INTEGER PRIMARY KEY, notes TEXT NOT NULL);
     -- idempotency keys
-    CREATE TABLE keys (key TEXT PRIMARY KEY, task INTEGER NOT NULL, until_ms INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE INDEX keys_by_end ON keys (until_ms);
+    CREATE TABLE keys (
+        function TEXT NOT NULL,
+        key TEXT NOT NULL,
+        task INTEGER NOT NULL,
+        until_ms INTEGER NOT NULL,
+        PRIMARY KEY (function, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX keys_of_task ON keys (task);
     CREATE TABLE batches (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL,
         function TEXT NOT NULL,
-        -- open, running or ended
+        -- open, abandoned, running or ended
         state TEXT NOT NULL,
         total INTEGER NOT NULL,
         done INTEGER NOT NULL,
@@ -101,22 +110,57 @@ const TABLES: &str = "
         expired INTEGER NOT NULL
     );
     INSERT INTO ledger VALUES (1, 0, 0, 0, 0, 0);
-    CREATE TABLE ballast (bytes BLOB);
 ";
+
+/// Changes of many tasks that are under way: the next process goes on with those that it finds.
+const CHANGES: &str = "
+    CREATE TABLE IF NOT EXISTS changes (
+        id INTEGER PRIMARY KEY,
+        -- cancel, retry, forget or flush
+        kind TEXT NOT NULL,
+        -- of this batch, or this queue, or all
+        batch INTEGER,
+        queue TEXT,
+        -- the tasks between these two ids are to be changed
+        after INTEGER NOT NULL,
+        before INTEGER NOT NULL
+    );
+";
+/// The functions that workers have registered; made where it is missing.
+pub(super) const FUNCTIONS: &str = "
+    CREATE TABLE IF NOT EXISTS functions (
+        name TEXT PRIMARY KEY,
+        -- JSON: the defaults of its tasks, and the schema of their arguments
+        registration TEXT NOT NULL,
+        -- when a worker was last there that runs it
+        seen_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;
+";
+/// The changes from each version to the next one.
+const MIGRATIONS: [&str; VERSION as usize - 1] = ["
+    CREATE TABLE keys_of_functions (
+        function TEXT NOT NULL,
+        key TEXT NOT NULL,
+        task INTEGER NOT NULL,
+        until_ms INTEGER NOT NULL,
+        PRIMARY KEY (function, key)
+    ) WITHOUT ROWID;
+    INSERT INTO keys_of_functions
+        SELECT t.function, k.key, k.task, k.until_ms FROM keys k JOIN tasks t ON t.id = k.task;
+    DROP TABLE keys;
+    ALTER TABLE keys_of_functions RENAME TO keys;
+    CREATE INDEX keys_of_task ON keys (task);
+"];
 
 /// Figures of 2 cores, 10 million push + done cycles in groups of 2,048: 4 KB pages 182,000 cycles a second,
 /// 16 KB 417,000, 32 KB 548,000; a commit of one task writes about two pages, so that small ones suit single
 /// clients.
-const PAGE_BYTES: u32 = 16 * 1024;
-/// Pages of the log after which they are copied into the file.
-const CHECKPOINT_PAGES: u32 = 4_096;
+pub(super) const PAGE_BYTES: u32 = 16 * 1024;
 /// The cache of the connection that writes; the others live on what the system caches.
 const CACHE_KIB: i64 = 32 * 1024;
 const READER_CACHE_KIB: i64 = 4 * 1024;
 /// How long another program, such as `sqlite3`, may hold the file.
 const BUSY: Duration = Duration::from_secs(5);
-/// What is kept free within the file and its log, so that ends find room on a full disk.
-const BALLAST_BYTES: i64 = 2 * 1024 * 1024;
 
 /// Opens the file for writing; makes it, or brings it to this version, if need be.
 pub(super) fn open(path: &Path, vfs: Option<&str>, durability: Durability) -> Result<Connection> {
@@ -127,6 +171,7 @@ pub(super) fn open(path: &Path, vfs: Option<&str>, durability: Durability) -> Re
     match identity(&connection)? {
         (0, 0, 0) => create(&mut connection)?,
         (APPLICATION_ID, VERSION, _) => {}
+        (APPLICATION_ID, older @ 1..VERSION, _) => migrate(&mut connection, older)?,
         (APPLICATION_ID, newer, _) if newer > VERSION => bail!(
             "it was written by a newer version of the program (schema {newer}, this one knows {VERSION}): \
              use that version, or another queue_file"
@@ -147,7 +192,9 @@ pub(super) fn open(path: &Path, vfs: Option<&str>, durability: Durability) -> Re
             Durability::Async | Durability::Memory => "NORMAL",
         },
     )?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.execute_batch(CHANGES)?;
+    connection.execute_batch(FUNCTIONS)?;
+    chosen::create(&connection)?;
     Ok(connection)
 }
 
@@ -181,6 +228,8 @@ fn connect(path: &Path, vfs: Option<&str>, flags: OpenFlags) -> Result<Connectio
         None => Connection::open_with_flags(path, flags)?,
     };
     connection.busy_timeout(BUSY)?;
+    // Otherwise a statement with a range is planned anew each time that it is executed.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -195,10 +244,16 @@ pub(super) fn identity(connection: &Connection) -> Result<(i64, i64, i64)> {
     ))
 }
 
+/// Whether the file has a table, which one of an earlier version may not have.
+pub(super) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
+    connection.query_row(sql, [name], |row| row.get(0))
+}
+
 /// Refuses a file that is not one of ours, or newer.
 pub(super) fn recognise(connection: &Connection) -> Result<()> {
     match identity(connection)? {
-        (APPLICATION_ID, VERSION, _) => Ok(()),
+        (APPLICATION_ID, 1..=VERSION, _) => Ok(()),
         (APPLICATION_ID, other, _) => {
             bail!("its schema has version {other}, and this program knows {VERSION}")
         }
@@ -215,10 +270,12 @@ fn create(connection: &mut Connection) -> Result<()> {
     transaction.commit().context("creating its tables")
 }
 
-/// Grows the file and its log by what ends of tasks may need on a disk that is full by then. A disk that is
-/// full already is met as it is.
-pub(super) fn ballast(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute("INSERT INTO ballast VALUES (zeroblob(?1))", [BALLAST_BYTES])?;
-    connection.execute("DELETE FROM ballast", [])?;
-    Ok(())
+/// Brings the file from an older version to this one, in one transaction.
+fn migrate(connection: &mut Connection, version: i64) -> Result<()> {
+    let transaction = connection.transaction()?;
+    for migration in MIGRATIONS.iter().skip(version as usize - 1) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit().with_context(|| format!("bringing it from schema {version} to {VERSION}"))
 }

@@ -2,19 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use framework_protocol::RequestError;
-use framework_protocol::task::NewTask;
-use framework_protocol::views::State;
+use framework_protocol::task::{NewTask, TaskId};
+use framework_protocol::views::TaskSelector;
 use tokio::sync::oneshot;
 
 use super::recovery::load;
+use super::row::LoadedTask;
 use super::write_error::WriteError;
-use super::write_queue::{PushRequest, WriteRequest};
+use super::write_queue::{CommandRequest, PushRequest, WriteRequest};
 use super::{SqliteShared, SqliteState, closed};
-use crate::store::index::TakenTask;
-use crate::store::wakeups::WakeSet;
-use crate::store::{Accepted, Lease, Now, OnAccepted, RunningMarker, RunningMarks, Settlement};
+use crate::store::index::{TakeFrom, TakenTask, TaskIndex, WaitingEnd};
+use crate::store::{
+    Accepted, AdminCommand, Lease, LeaseToken, Now, OnAccepted, RunningMarker, RunningMarks, Settlement,
+};
+
+/// The interval between log lines about a file that cannot be read.
+const READ_ERROR_INTERVAL: Duration = Duration::from_secs(10);
 
 impl SqliteShared {
     pub(super) fn state(&self) -> MutexGuard<'_, SqliteState> {
@@ -49,13 +55,9 @@ impl SqliteShared {
             self.unlock_and_wake(state);
             (count, rejected)
         };
-        let accepted = match count {
-            0 => Ok(Vec::new()),
-            _ => accepted.await.unwrap_or_else(|_| Err(closed())),
-        };
-        let mut results = match accepted {
-            Ok(accepted) => accepted.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error); count],
+        let mut results = match count {
+            0 => Vec::new(),
+            _ => accepted.await.unwrap_or_else(|_| vec![Err(closed()); count]),
         };
         for (place, error) in rejected {
             results.insert(place, Err(error));
@@ -63,17 +65,37 @@ impl SqliteShared {
         results
     }
 
-    pub(super) fn take(&self, group: usize, limit: usize) -> Vec<Lease> {
+    /// Whether there is something to take, or never will be; or the time until there may be.
+    pub(super) fn look(&self, from: TakeFrom) -> Result<bool, Option<Duration>> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.wake(now);
+        let is_broken = state.write_error.as_ref().is_some_and(WriteError::is_final);
+        let found = if state.index.is_closed() {
+            Ok(false)
+        } else if state.index.is_due(from, now) && !is_broken {
+            Ok(true)
+        } else {
+            Err(state.index.next_due(from, now))
+        };
+        self.unlock_and_wake(state);
+        found
+    }
+
+    pub(super) fn take(&self, from: TakeFrom, limit: usize) -> Vec<Lease> {
         let now = self.clock.now();
         let mut state = self.state();
         if state.index.is_closed() || state.write_error.as_ref().is_some_and(WriteError::is_final) {
             return Vec::new();
         }
         state.wake(now);
-        let mut taken = state.index.take(group, limit, now);
-        let slots = self.assign_slots(&mut state, &taken);
-        let is_due = state.index.is_due(group, now);
-        let wake_set = if is_due { WakeSet::group(group) } else { WakeSet::default() };
+        let mut taken = state.index.take(from, limit, now);
+        // Those that run elsewhere outlive this process.
+        let slots = match from {
+            TakeFrom::Group(_) => self.assign_slots(&mut state, &taken),
+            TakeFrom::Elsewhere(_) => Vec::new(),
+        };
+        let wake_set = state.index.wake_set_of(from, now);
         self.unlock_and_wake(state);
         self.wakeups.notify(wake_set);
         if taken.iter().any(|taken| taken.task.is_none()) {
@@ -101,33 +123,23 @@ impl SqliteShared {
         Some(Lease { attempt: task.attempts() + 1, token, marker, task })
     }
 
-    /// Reads the bodies of tasks that only the disk has.
+    /// Reads the bodies of tasks that only the disk has. Damaged ones are set aside as failed, so that they
+    /// hold up no other.
     fn read_bodies(&self, taken: &mut [TakenTask], now: Now) {
         let ids: Vec<_> = taken.iter().filter(|taken| taken.task.is_none()).map(|taken| taken.id).collect();
         let read = {
             let reader = self.reader.lock().expect("no one panics while reading");
             load(&reader, &self.names, &ids, now.wall_ms)
         };
-        let tasks = read.unwrap_or_else(|error| {
-            tracing::error!("tasks cannot be read from the queue's file: {error}");
-            Vec::new()
-        });
+        let unread = taken.iter_mut().filter(|taken| taken.task.is_none());
         let mut state = self.state();
-        let mut found = HashMap::with_capacity(tasks.len());
-        for mut task in tasks {
-            state.index.complete(&mut task);
-            found.insert(task.id, Arc::new(task));
+        match read {
+            Ok(tasks) => state.set_bodies(unread, tasks, now),
+            Err(error) => state.postpone(unread, &error, now),
         }
-        for taken in taken.iter_mut().filter(|taken| taken.task.is_none()) {
-            taken.task = found.remove(&taken.id);
-            match &taken.task {
-                Some(task) => state.index.set_body(taken.token, task),
-                None => {
-                    tracing::error!(task = taken.id, "a waiting task is not in the queue's file");
-                    state.index.requeue_unreadable(taken.id, taken.token);
-                }
-            }
-        }
+        let wake_set = state.index.wake_set(now);
+        self.unlock_and_wake(state);
+        self.wakeups.notify(wake_set);
     }
 
     pub(super) fn settle(&self, batch: Vec<Settlement>) -> Vec<bool> {
@@ -147,10 +159,34 @@ impl SqliteShared {
         settled
     }
 
+    pub(super) fn renew(&self, leases: Vec<(TaskId, LeaseToken)>) -> Vec<bool> {
+        let now = self.clock.now();
+        let mut records = Vec::new();
+        let mut state = self.state();
+        let renewed = state.index.renew(leases, now, &mut records);
+        // An attempt whose lease was lost may still begin, so that its slot is cleared and not used again.
+        let lost_slots = state.index.lost_slots().into_iter().filter(|slot| *slot != u32::MAX);
+        lost_slots.for_each(|slot| self.slots.iter().for_each(|slots| slots.clear(slot)));
+        state.write_queue.note(records);
+        let wake_set = state.index.wake_set(now);
+        self.unlock_and_wake(state);
+        self.wakeups.notify(wake_set);
+        renewed
+    }
+
     /// Hands a request to the thread that writes, and waits for its answer; `None` when that has ended.
     pub(super) async fn request<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> WriteRequest,
+    ) -> Option<T> {
+        self.request_with(request, |_| ()).await
+    }
+
+    /// Hands over a request likewise, and changes the index at that moment.
+    pub(super) async fn request_with<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> WriteRequest,
+        change: impl FnOnce(&mut TaskIndex),
     ) -> Option<T> {
         let (sender, answer) = oneshot::channel();
         {
@@ -159,6 +195,7 @@ impl SqliteShared {
             if state.write_queue.stops() {
                 return None;
             }
+            change(&mut state.index);
             state.write_queue.add(request(sender));
             self.unlock_and_wake(state);
         }
@@ -180,7 +217,9 @@ fn with_places(on_accepted: OnAccepted, count: usize, rejected: &[(usize, Reques
 impl SqliteState {
     /// Divides a batch into the tasks that may come in and the places of those that may not.
     fn admit(&self, batch: Vec<NewTask>, now: Now) -> (Vec<NewTask>, Vec<(usize, RequestError)>) {
-        if let Some(write_error) = self.write_error.as_ref().filter(|write_error| write_error.refuses(now)) {
+        if let Some(write_error) =
+            self.write_error.as_ref().filter(|write_error| write_error.refuses_pushes(now))
+        {
             return (Vec::new(), (0..batch.len()).map(|index| (index, write_error.refusal())).collect());
         }
         let mut rejected = Vec::new();
@@ -194,17 +233,66 @@ impl SqliteState {
         (tasks, rejected)
     }
 
-    /// Moves on to this time.
-    pub(super) fn wake(&mut self, now: Now) {
+    /// Notes the bodies of leased tasks that were read.
+    fn set_bodies<'a>(
+        &mut self,
+        unread: impl Iterator<Item = &'a mut TakenTask>,
+        tasks: Vec<LoadedTask>,
+        now: Now,
+    ) {
+        let mut found: HashMap<_, _> = tasks.into_iter().map(|task| (task.record.id, task)).collect();
         let mut records = Vec::new();
-        let expired = self.index.wake(now, &mut records);
-        for slot in self.index.lost_slots().into_iter().filter(|slot| *slot != u32::MAX) {
-            self.slots.iter().for_each(|slots| slots.clear(slot));
+        for taken in unread {
+            let (id, token) = (taken.id, taken.token);
+            let missing = || LoadedTask::unreadable(id, "its row is gone".to_owned());
+            let (is_there, task) = found.remove(&id).map_or_else(|| (false, missing()), |task| (true, task));
+            let LoadedTask { mut record, damage } = task;
+            self.index.complete(&mut record);
+            let record = Arc::new(record);
+            let Some(damage) = damage else {
+                self.index.set_body(token, &record);
+                taken.task = Some(record);
+                continue;
+            };
+            tracing::error!(task = id, "the task is damaged in the queue's file and cannot run: {damage}");
+            let reason = format!("It is damaged in the queue's file and is set aside: {damage}.");
+            let slot = self.index.set_aside(token, record, &reason, is_there, now, &mut records);
+            self.free_slots.extend(slot.filter(|slot| *slot != u32::MAX));
         }
         self.write_queue.note(records);
+    }
+
+    /// Lets leased tasks that could not be read wait for another try.
+    fn postpone<'a>(
+        &mut self,
+        unread: impl Iterator<Item = &'a mut TakenTask>,
+        error: &rusqlite::Error,
+        now: Now,
+    ) {
+        // Those that wait now meet the same error.
+        if now.steady.saturating_sub(self.read_error) >= READ_ERROR_INTERVAL || self.read_error.is_zero() {
+            self.read_error = now.steady;
+            tracing::error!("tasks cannot be read from the queue's file; they are tried again: {error}");
+        }
+        for taken in unread {
+            let slot = self.index.postpone(taken.id, taken.token, now);
+            self.free_slots.extend(slot.filter(|slot| *slot != u32::MAX));
+        }
+    }
+
+    /// Moves on to this time.
+    pub(super) fn wake(&mut self, now: Now) {
+        let expired = self.index.wake(now);
         if !expired.is_empty() {
-            let reason = "Nobody started it in time.";
-            self.write_queue.add(WriteRequest::Terminate(expired, State::Expired, reason));
+            self.write_queue.add(WriteRequest::Terminate(expired, WaitingEnd::EXPIRED));
+        }
+        for batch in self.index.idle_batches(now) {
+            tracing::warn!(batch, "a batch that was never sealed got no task for too long, and is cancelled");
+            self.index.batches().set_closing(batch, true);
+            // Nobody waits for the answer.
+            let (answer, _) = oneshot::channel();
+            let command = AdminCommand::Cancel(TaskSelector::Batch(batch));
+            self.write_queue.add(WriteRequest::Command(CommandRequest { command, answer }));
         }
     }
 }

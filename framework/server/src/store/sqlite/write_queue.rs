@@ -8,7 +8,7 @@ use framework_protocol::task::{NewTask, TaskId};
 use framework_protocol::views::{AdminResult, State};
 use tokio::sync::oneshot;
 
-use crate::store::index::Record;
+use crate::store::index::{Record, WaitingEnd};
 use crate::store::{Accepted, AdminCommand, OnAccepted};
 
 /// The number of records that are written without waiting for others.
@@ -45,18 +45,35 @@ pub(super) enum WriteRequest {
     /// Writes events of tasks.
     Records(Vec<Record>),
     /// Ends these waiting tasks.
-    Terminate(Vec<TaskId>, State, &'static str),
-    Command(AdminCommand, oneshot::Sender<Result<AdminResult, RequestError>>),
+    Terminate(Vec<TaskId>, WaitingEnd),
+    Command(CommandRequest),
     /// Answered when all before it is written.
     Barrier(oneshot::Sender<()>),
 }
+
+impl WriteRequest {
+    /// Whether a caller is told that something is durable.
+    pub(super) fn is_request(&self) -> bool {
+        matches!(self, Self::Push(_) | Self::Command(..))
+    }
+}
+
+/// A command, and the caller that waits for its end.
+#[derive(Debug)]
+pub(super) struct CommandRequest {
+    pub(super) command: AdminCommand,
+    pub(super) answer: CommandAnswer,
+}
+
+/// Where the answer to a command goes.
+pub(super) type CommandAnswer = oneshot::Sender<Result<AdminResult, RequestError>>;
 
 /// Tasks to accept, and the caller that waits for their ids.
 pub(super) struct PushRequest {
     pub(super) tasks: Vec<NewTask>,
     /// Called before the tasks can be taken.
     pub(super) on_accepted: OnAccepted,
-    pub(super) answer: oneshot::Sender<Result<Vec<Accepted>, RequestError>>,
+    pub(super) answer: oneshot::Sender<Vec<Result<Accepted, RequestError>>>,
 }
 
 impl fmt::Debug for PushRequest {
@@ -87,14 +104,18 @@ impl WriteQueue {
         }
     }
 
-    /// Removes the records that stand before all other requests.
-    pub(super) fn leading_records(&mut self) -> Vec<WriteRequest> {
-        let mut records = Vec::new();
-        while let Some(WriteRequest::Records(_)) = self.items.front() {
-            records.extend(self.items.pop_front());
-        }
-        self.records -= records.iter().map(WriteRequest::records).sum::<usize>();
-        records
+    /// Removes all events, in their order. No other request depends on being written before one of them: they
+    /// concern tasks that were accepted, and batches that were closed, before.
+    pub(super) fn take_records(&mut self) -> Vec<WriteRequest> {
+        let is_records = |item: &WriteRequest| matches!(item, WriteRequest::Records(_));
+        let (records, others): (VecDeque<_>, VecDeque<_>) = self.items.drain(..).partition(is_records);
+        (self.items, self.records) = (others, 0);
+        records.into()
+    }
+
+    /// The ends of tasks that are still to be written.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (TaskId, State)> {
+        self.items.iter().flat_map(WriteRequest::ends)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -133,6 +154,11 @@ impl WriteQueue {
         wakes
     }
 
+    /// Whether a caller waits for one of the requests.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.is_urgent
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.is_urgent || self.records >= ENDS_MAX
     }
@@ -159,7 +185,55 @@ impl WriteQueue {
 }
 
 impl WriteRequest {
+    /// The ends of tasks among its events.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (TaskId, State)> {
+        let records = if let Self::Records(records) = self { &records[..] } else { &[] };
+        records.iter().filter_map(|record| match record {
+            Record::Ended(ended) => Some((ended.task.id, ended.state)),
+            _ => None,
+        })
+    }
+
     fn records(&self) -> usize {
         if let Self::Records(records) = self { records.len() } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::index::FollowUp;
+
+    fn records(count: usize) -> Vec<Record> {
+        let new = || NewTask::without_handler("any", "null".into());
+        (0..count).map(|_| Record::Follow(FollowUp { new: new(), completes: None })).collect()
+    }
+
+    /// The number of records of each request; a command has none.
+    fn shape(group: &[WriteRequest]) -> Vec<usize> {
+        group.iter().map(WriteRequest::records).collect()
+    }
+
+    #[test]
+    fn group_of_a_command_has_nothing_else() {
+        let mut queue = WriteQueue::default();
+        queue.note(records(1));
+        queue.note(records(2));
+        queue.add(WriteRequest::Terminate(vec![7], WaitingEnd::FLUSHED));
+        queue.note(records(3));
+        let groups: Vec<_> = (0..4).map(|_| shape(&queue.group())).collect();
+        assert_eq!(groups, [vec![1, 2], vec![0], vec![3], vec![]]);
+    }
+
+    #[test]
+    fn requests_that_could_not_be_written_come_first_again() {
+        let mut queue = WriteQueue::default();
+        queue.note(records(1));
+        queue.note(records(2));
+        let group = queue.group();
+        queue.note(records(3));
+        queue.put_back(group);
+        assert_eq!(queue.records, 3 + 3);
+        assert_eq!(shape(&queue.group()), [1, 2, 3]);
     }
 }

@@ -1,72 +1,138 @@
 //! The thread that writes: it gathers what came in during the last sync, writes it as one group, and then
 //! releases the tasks and the answers of the group.
 
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use framework_protocol::task::TaskRecord;
+use framework_protocol::RequestError;
 
 use super::SqliteShared;
+use super::bulk_change::{BulkChange, BulkKind};
 use super::journal::{Entry, Journal, Written};
+use super::reserve::Reserve;
 use super::write_error::WriteError;
-use super::write_queue::{PushRequest, WriteRequest, WriterSleep};
-use crate::store::index::{FollowUp, Record};
+use super::write_queue::{CommandRequest, PushRequest, WriteRequest, WriterSleep};
 
 /// The longest time that ends of tasks wait for a group to be written with.
 const ENDS_WAIT: Duration = Duration::from_millis(5);
 /// The interval at which an idle store deletes tasks that have been kept long enough.
 const TICK: Duration = Duration::from_secs(1);
-/// A disk with so many free bytes is not full any more.
-const ROOM: u64 = 16 * 1024 * 1024;
 
 pub(super) struct Writer {
     pub(super) shared: Arc<SqliteShared>,
     pub(super) journal: Journal,
-    /// The folder of the file; `None` for one in a VFS of a test.
-    folder: Option<PathBuf>,
+    /// `None` for a file in a VFS of a test.
+    reserve: Option<Reserve>,
     /// The time of the last write.
     active: Instant,
+    /// The changes of many tasks that are under way.
+    pub(super) changes: VecDeque<BulkChange>,
+    /// The most tasks that are changed in the next step, and in any.
+    pub(super) chunk: usize,
+    pub(super) chunk_max: usize,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<SqliteShared>, journal: Journal, file: &Path, is_real: bool) -> Self {
-        let folder = file.parent().filter(|_| is_real).map(Path::to_owned);
-        Self { shared, journal, folder, active: Instant::now() }
+    pub(super) fn new(
+        shared: Arc<SqliteShared>,
+        journal: Journal,
+        reserve: Option<Reserve>,
+        chunk_max: usize,
+    ) -> Self {
+        let (active, changes, chunk) = (Instant::now(), VecDeque::new(), chunk_max.max(1));
+        Self { shared, journal, reserve, active, changes, chunk, chunk_max: chunk }
     }
 
     /// Writes until the store is dropped.
     pub(super) fn run(mut self) {
+        self.resume_changes();
         while let Some(mut group) = self.gather() {
             if let Some(write_error) = self.broken() {
+                self.leave_changes(&write_error.refusal());
                 self.refuse(group, &write_error);
                 continue;
             }
+            if let Some(write_error) = self.missing_file() {
+                if group.iter().any(WriteRequest::is_request) {
+                    self.refuse(group, &write_error);
+                    continue;
+                }
+            }
             match group.first() {
-                Some(WriteRequest::Command(..)) => {
-                    if let Some(WriteRequest::Command(command, answer)) = group.pop() {
-                        // A caller that is gone needs no answer.
-                        let _ = answer.send(self.apply(command));
+                Some(WriteRequest::Command(_)) => {
+                    if let Some(WriteRequest::Command(request)) = group.pop() {
+                        self.begin(request);
                     }
                 }
                 Some(WriteRequest::Terminate(..)) => {
-                    if let Some(WriteRequest::Terminate(ids, state, reason)) = group.pop() {
-                        // Ends that could not be written stay in the queue.
-                        let _ = self.end_waiting(&ids, state, reason, true);
+                    if let Some(WriteRequest::Terminate(ids, end)) = group.pop() {
+                        let kind = BulkKind::End(end, ids.into());
+                        self.begin_change(BulkChange::unasked(kind, self.journal.next_id()));
                     }
                 }
                 Some(_) => {
                     // The callers of the group have the error already.
                     let _ = self.write(group);
                 }
-                None => self.tidy(),
+                None if self.changes.is_empty() => self.tidy(),
+                None => {}
             }
+            // A step of a change after each group, so that neither waits for many of the other.
+            self.advance();
+            self.checkpoint();
+            self.look_for_room();
+        }
+        self.leave_changes(&RequestError::shutting_down());
+        self.write_rest();
+    }
+
+    /// Writes the events that are left at the end, if a disk that was full takes them now; says so otherwise.
+    fn write_rest(&mut self) {
+        if self.broken().is_none() {
+            self.write_records();
+        }
+        let state = self.shared.state();
+        let left = state.write_queue.ends().count();
+        if left > 0 {
+            let reason = state.write_error.as_ref().map(WriteError::describe).unwrap_or_default();
+            tracing::error!(tasks = left, "the ends of tasks are lost, and these run again: {reason}");
+        }
+    }
+
+    /// Copies the log into the file when it is time, once all answers are out.
+    fn checkpoint(&mut self) {
+        let error = self.journal.checkpoint(!self.changes.is_empty());
+        let mut state = self.shared.state();
+        if state.checkpoint_error.as_deref() != error {
+            state.checkpoint_error = error.map(str::to_owned);
         }
     }
 
     /// The error after which the disk is not written to any more.
     fn broken(&self) -> Option<WriteError> {
         self.shared.state().write_error.clone().filter(WriteError::is_final)
+    }
+
+    /// Looks for the files of the queue at their paths; the error if one is not there any more.
+    fn missing_file(&self) -> Option<WriteError> {
+        let missing = self.shared.lock.as_ref()?.missing();
+        let mut state = self.shared.state();
+        let was_missing = state.write_error.as_ref().is_some_and(WriteError::is_missing);
+        let write_error = missing.map(|file| WriteError::missing(file, self.shared.clock.now()));
+        match &write_error {
+            Some(_) if was_missing => {}
+            Some(write_error) => {
+                tracing::error!("{}", write_error.describe());
+                state.write_error = Some(write_error.clone());
+            }
+            None if was_missing => {
+                tracing::info!("The files of the queue are back at their places.");
+                state.write_error = None;
+            }
+            None => {}
+        }
+        write_error
     }
 
     /// Waits for a group to write; an empty one when there has been none for a while, `None` when there never
@@ -76,19 +142,26 @@ impl Writer {
         let begin = Instant::now();
         let mut first_seen = None;
         loop {
-            let write_error =
-                state.write_error.as_ref().filter(|write_error| write_error.refuses(self.shared.clock.now()));
+            let now = self.shared.clock.now();
+            let write_error = state.write_error.as_ref().filter(|write_error| write_error.refuses(now));
+            let is_final = write_error.map(WriteError::is_final);
             // A disk that failed gets a moment before the next try.
-            let pause = write_error.map(|write_error| if write_error.is_final() { TICK } else { TICK / 10 });
+            let pause = is_final.map(|is_final| if is_final { TICK } else { TICK / 10 });
             let write_queue = &mut state.write_queue;
             if write_queue.stops() && (pause.is_some() || write_queue.is_empty()) {
                 return None;
             }
-            let (is_empty, is_ready) = (write_queue.is_empty(), write_queue.is_ready() && pause.is_none());
+            let is_empty = write_queue.is_empty();
+            let is_ready = match is_final {
+                None => write_queue.is_ready(),
+                // What cannot be written waits until the end; callers get their answers at once.
+                Some(is_final) => is_final && write_queue.is_urgent(),
+            };
             if !is_empty {
                 first_seen.get_or_insert_with(Instant::now);
             }
             let wait = match first_seen {
+                _ if !self.changes.is_empty() => pause.unwrap_or_default().saturating_sub(begin.elapsed()),
                 Some(since) => pause.unwrap_or(ENDS_WAIT).saturating_sub(since.elapsed()),
                 None => TICK.saturating_sub(begin.elapsed()),
             };
@@ -132,7 +205,7 @@ impl Writer {
             let (tasks, records) = match item {
                 WriteRequest::Push(push) => (Some(Entry::Tasks(&push.tasks)), &[][..]),
                 WriteRequest::Records(records) => (None, &records[..]),
-                WriteRequest::Command(..) | WriteRequest::Terminate(..) | WriteRequest::Barrier(_) => {
+                WriteRequest::Command(_) | WriteRequest::Terminate(..) | WriteRequest::Barrier(_) => {
                     (None, &[][..])
                 }
             };
@@ -142,73 +215,13 @@ impl Writer {
             return Ok(Written::default());
         }
         self.journal.write(entries, now.wall_ms).map_err(|error| {
-            let write_error = WriteError::of(&error, now);
+            let write_error = WriteError::of(&error, self.journal.connection(), now);
             // The disk is tried again and again; the error is logged once.
             if self.shared.state().write_error.is_none() {
                 tracing::error!("{}", write_error.describe());
             }
             write_error
         })
-    }
-
-    fn release(&mut self, group: Vec<WriteRequest>, written: Written) {
-        let (now, at) = (self.shared.clock.now(), Instant::now());
-        let mut accepted = written.accepted.into_iter();
-        let mut followed = written.followed.into_iter();
-        let mut arrived = Vec::new();
-        let mut answers = Vec::new();
-        let mut barriers = Vec::new();
-        let mut pushed = 0;
-        let mut records = Vec::new();
-        for item in group {
-            match item {
-                WriteRequest::Push(PushRequest { tasks, on_accepted, answer }) => {
-                    pushed += tasks.len();
-                    let ids: Vec<_> = accepted.by_ref().take(tasks.len()).collect();
-                    on_accepted(&mut ids.iter().copied().enumerate());
-                    let new = ids.iter().zip(tasks).filter(|(accepted, _)| accepted.is_new);
-                    arrived.extend(
-                        new.map(|(accepted, new)| {
-                            Arc::new(TaskRecord::new(accepted.id, new, at, now.wall_ms))
-                        }),
-                    );
-                    answers.push((answer, ids));
-                }
-                WriteRequest::Records(all) => {
-                    for record in all {
-                        match record {
-                            Record::Follow(FollowUp { new, .. }) => arrived.extend(
-                                followed.next().map(|id| Arc::new(TaskRecord::new(id, new, at, now.wall_ms))),
-                            ),
-                            record => records.push(record),
-                        }
-                    }
-                }
-                WriteRequest::Barrier(answer) => barriers.push(answer),
-                WriteRequest::Command(..) | WriteRequest::Terminate(..) => {}
-            }
-        }
-        let wake_set = {
-            let mut state = self.shared.state();
-            state.arriving -= pushed;
-            if pushed > 0 {
-                state.write_error = None;
-            }
-            for task in arrived {
-                let insertion = state.index.new_insertion(task, now);
-                state.index.insert_new(insertion);
-            }
-            state.index.wake_set(now)
-        };
-        for (answer, ids) in answers {
-            let _ = answer.send(Ok(ids));
-        }
-        self.shared.wakeups.notify(wake_set);
-        for barrier in barriers {
-            let _ = barrier.send(());
-        }
-        // The last references to ended tasks are dropped after all answers are out.
-        drop(records);
     }
 
     /// Refuses the tasks of a group that could not be written; its events stay to be written.
@@ -233,7 +246,10 @@ impl Writer {
                 WriteRequest::Barrier(answer) => {
                     let _ = answer.send(());
                 }
-                WriteRequest::Command(_, answer) => {
+                WriteRequest::Command(CommandRequest { command, answer, .. }) => {
+                    if let Some(batch) = command.closes() {
+                        self.shared.state().index.batches().set_closing(batch, false);
+                    }
                     let _ = answer.send(Err(write_error.refusal()));
                 }
                 item => kept.push(item),
@@ -246,8 +262,8 @@ impl Writer {
             state.write_error = Some(write_error.clone());
             state.write_queue.put_back(kept);
         }
-        for (answer, _) in answers {
-            let _ = answer.send(Err(write_error.refusal()));
+        for (answer, count) in answers {
+            let _ = answer.send(vec![Err(write_error.refusal()); count]);
         }
         if has_records && pushed > 0 && !write_error.is_final() {
             self.write_records();
@@ -256,7 +272,7 @@ impl Writer {
 
     /// Writes events by themselves, which may find room where tasks do not.
     fn write_records(&mut self) {
-        let records = self.shared.state().write_queue.leading_records();
+        let records = self.shared.state().write_queue.take_records();
         match self.commit(&records) {
             Ok(written) => self.release(records, written),
             Err(_) => self.shared.state().write_queue.put_back(records),
@@ -267,11 +283,6 @@ impl Writer {
     /// write.
     fn tidy(&mut self) {
         let now = self.shared.clock.now();
-        let is_full = self.shared.state().write_error.as_ref().is_some_and(WriteError::is_full);
-        if is_full && self.has_room() {
-            self.shared.state().write_error = None;
-            tracing::info!("The disk has room again.");
-        }
         if self.journal.retention().is_due(now.wall_ms) {
             let _ = self.journal.write(std::iter::empty(), now.wall_ms);
         } else if let Err(error) = self.journal.shrink() {
@@ -279,8 +290,25 @@ impl Writer {
         }
     }
 
-    fn has_room(&self) -> bool {
-        let Some(folder) = &self.folder else { return true };
-        rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM)
+    /// Gives up the reserve of a disk that is full, so that ends find room; takes it again, and accepts tasks
+    /// again, when the disk is not full any more.
+    fn look_for_room(&mut self) {
+        let is_full = self.shared.state().write_error.as_ref().is_some_and(WriteError::is_full);
+        let Some(reserve) = self.reserve.as_mut().filter(|_| is_full) else { return };
+        let was_held = reserve.is_held();
+        if was_held {
+            reserve.release();
+        }
+        // What others have freed may be just enough for the log, and tasks that were deleted have left room.
+        if self.journal.empty_log() {
+            self.journal.shrink_all();
+        }
+        let has_room = !was_held && reserve.take();
+        let mut state = self.shared.state();
+        state.write_error =
+            state.write_error.take().filter(|_| !has_room).map(WriteError::until_there_is_room);
+        if has_room {
+            tracing::info!("The disk has room again.");
+        }
     }
 }

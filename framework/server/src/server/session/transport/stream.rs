@@ -78,6 +78,10 @@ impl MessageTransport for StreamTransport<'_> {
         self.stream.is_encrypted()
     }
 
+    fn is_gone(&self) -> bool {
+        self.stream.is_gone()
+    }
+
     fn broken(&self) -> Option<&RequestError> {
         self.decoder.broken()
     }

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::MessageTransport;
 use crate::server::context::SessionLimits;
+use crate::server::session::auth::LENGTH_MAX;
 use crate::server::session::decoder::Read;
 use crate::server::stream::Stream;
 use crate::server::websocket::heartbeat::Heartbeat;
@@ -23,22 +24,28 @@ use crate::server::websocket::heartbeat::Heartbeat;
 const READ_BUFFER: usize = 8 * 1024;
 /// The write buffer, in bytes.
 const WRITE_BUFFER: usize = 64 * 1024;
-/// The most bytes, and the most messages, of one page.
-const PAGE_BYTES: usize = 64 * 1024;
-const PAGE_MESSAGES: usize = 4_096;
+/// The bytes of a control frame beside its payload.
+const CONTROL_HEAD: usize = 2;
+/// The most bytes, and the most messages, of one batch.
+const BATCH_BYTES: usize = 64 * 1024;
+const BATCH_MESSAGES: usize = 4_096;
+/// The most bytes that are read of a client without a token: its message, and what a read may hold beyond it.
+const ALLOWANCE: usize = LENGTH_MAX + 2 * READ_BUFFER;
 
-/// A WebSocket whose messages come as frames of a page, and go as frames of the outbox.
+/// A WebSocket whose messages come as frames of a batch, and go as frames of the outbox.
 pub(crate) struct WebSocketTransport {
     socket: WebSocketStream<Stream>,
     heartbeat: Heartbeat,
-    /// A page that was read before and comes first again.
-    before: Option<MessageBatch>,
+    /// The most messages of one batch.
+    batch_messages: usize,
     /// Frames from the outbox.
     output: Vec<u8>,
     /// Frames that are not yet handed to the socket.
     rest: Bytes,
     /// The socket may still hold output.
     is_dirty: bool,
+    /// The bytes of pongs that the socket may still hold.
+    pongs: usize,
     /// Why the peer is not read from any more.
     failure: Option<CloseFrame>,
     is_over: bool,
@@ -57,10 +64,11 @@ impl WebSocketTransport {
         Self {
             socket: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
             heartbeat: Heartbeat::new(limits.websocket_ping_interval),
-            before: None,
+            batch_messages: BATCH_MESSAGES,
             output: Vec::new(),
             rest: Bytes::new(),
             is_dirty: false,
+            pongs: 0,
             failure: None,
             is_over: false,
             has_closed: false,
@@ -72,23 +80,27 @@ impl WebSocketTransport {
         self.failure.clone()
     }
 
-    /// Puts a page back, to be read again.
-    pub(crate) fn unread(&mut self, page: MessageBatch) {
-        self.before = Some(page);
+    /// Limits what is read until a token was shown: one message a batch, and not much more altogether.
+    pub(crate) fn restrict(&mut self, is_restricted: bool) {
+        self.batch_messages = if is_restricted { 1 } else { BATCH_MESSAGES };
+        self.socket.get_mut().allow(is_restricted.then_some(ALLOWANCE));
     }
 
     pub(crate) fn into_socket(self) -> WebSocketStream<Stream> {
         self.socket
     }
 
-    /// Adds a message of the socket to the page; returns whether more may follow at once.
-    fn take(&mut self, read: Option<Result<Message, Error>>, page: &mut Vec<u8>) -> io::Result<bool> {
+    /// Adds a message of the socket to the batch; returns whether more may follow at once.
+    fn take(&mut self, read: Option<Result<Message, Error>>, batch: &mut Vec<u8>) -> io::Result<bool> {
         self.heartbeat.beat();
         match read {
-            Some(Ok(Message::Text(text))) => push(text.as_bytes(), page),
-            Some(Ok(Message::Binary(bytes))) => push(&bytes, page),
+            Some(Ok(Message::Text(text))) => push(text.as_bytes(), batch),
+            Some(Ok(Message::Binary(bytes))) => push(&bytes, batch),
             // The library answers a ping as soon as something is written.
-            Some(Ok(Message::Ping(_))) => self.is_dirty = true,
+            Some(Ok(Message::Ping(payload))) => {
+                self.is_dirty = true;
+                self.pongs += CONTROL_HEAD + payload.len();
+            }
             Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Close(_))) | None => (self.is_over, self.has_closed) = (true, true),
             Some(Err(Error::Io(error))) => return Err(error),
@@ -117,23 +129,32 @@ impl WebSocketTransport {
         }
         self.rest = Bytes::new();
         ready!(Pin::new(&mut self.socket).poll_flush(context))?;
-        self.is_dirty = false;
+        (self.is_dirty, self.pongs) = (false, 0);
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads a message, once the socket holds no more pongs than it may: the buffer of the library has no
+    /// bound, and a peer that does not read its pongs is not read from.
+    fn poll_message(&mut self, context: &mut Context) -> Poll<Option<Result<Message, Error>>> {
+        if self.pongs > WRITE_BUFFER {
+            if let Err(error) = ready!(Pin::new(&mut self.socket).poll_flush(context)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            self.pongs = 0;
+        }
+        Pin::new(&mut self.socket).poll_next(context)
     }
 }
 
 impl MessageTransport for WebSocketTransport {
-    /// All messages that are there at once are one page.
+    /// All messages that are there at once are one batch.
     fn poll_read(&mut self, context: &mut Context) -> Poll<io::Result<Read>> {
-        if let Some(page) = self.before.take() {
-            return Poll::Ready(Ok(if self.is_over { Read::Gone(page) } else { Read::Page(page) }));
-        }
-        let mut page = Vec::new();
+        let mut batch = Vec::new();
         let mut count = 0;
-        while page.len() < PAGE_BYTES && count < PAGE_MESSAGES {
-            match Pin::new(&mut self.socket).poll_next(context) {
+        while batch.len() < BATCH_BYTES && count < self.batch_messages {
+            match self.poll_message(context) {
                 Poll::Ready(read) => {
-                    if !self.take(read, &mut page)? {
+                    if !self.take(read, &mut batch)? {
                         break;
                     }
                     count += 1;
@@ -142,8 +163,8 @@ impl MessageTransport for WebSocketTransport {
                 Poll::Pending => break,
             }
         }
-        let page = MessageBatch { bytes: page.into(), overflow: false };
-        Poll::Ready(Ok(if self.is_over { Read::Gone(page) } else { Read::Page(page) }))
+        let batch = MessageBatch { bytes: batch.into(), overflow: false };
+        Poll::Ready(Ok(if self.is_over { Read::Gone(batch) } else { Read::Messages(batch) }))
     }
 
     fn poll_write(&mut self, context: &mut Context) -> Poll<io::Result<()>> {
@@ -153,10 +174,7 @@ impl MessageTransport for WebSocketTransport {
             self.heartbeat.beat();
         }
         self.socket.get_ref().traffic().set_buffered(self.left());
-        written.map_err(|error| match error {
-            Error::Io(error) => error,
-            error => io::Error::other(error),
-        })
+        written.map_err(into_io)
     }
 
     fn output(&mut self) -> &mut Vec<u8> {
@@ -199,12 +217,19 @@ impl MessageTransport for WebSocketTransport {
     }
 }
 
+fn into_io(error: Error) -> io::Error {
+    match error {
+        Error::Io(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
 fn first(frames: &Bytes) -> Option<Bytes> {
     FrameDecoder::messages(frames).next().map(|message| frames.slice_ref(message))
 }
 
-fn push(message: &[u8], page: &mut Vec<u8>) {
-    let fits = FrameDecoder::write(message, page);
+fn push(message: &[u8], batch: &mut Vec<u8>) {
+    let fits = FrameDecoder::write(message, batch);
     debug_assert!(fits, "no message is longer than package_max_length");
 }
 

@@ -70,7 +70,7 @@ impl Fixture {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let (batch, text) =
                 (&line["batch"], |value: &serde_json::Value| value.as_str().unwrap().to_owned());
-            assert_eq!((&line["id"], &batch["id"]), (&7.into(), &1.into()));
+            assert_eq!((&line["id"], &batch["batch_id"]), (&7.into(), &1.into()));
             format!(
                 "{} {} {}/{}",
                 text(&line["status"]),

@@ -1,0 +1,151 @@
+//! `task:work`: runs the tasks of a server elsewhere by the handlers of this program.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use framework::client::{WorkerOptions, WorkerStop};
+use framework::log::{Format, Logging};
+use framework::output::Verbosity;
+use framework::prelude::*;
+use framework::protocol::worker::registration;
+use framework::server::{HandlerRunner, ServerSettings, events_of};
+use framework::task::{Handler, Handlers};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
+
+/// Run the tasks of a server on this machine
+///
+/// Connects to a task server, here or elsewhere, and runs its tasks by the handlers of this program, as far
+/// as the server has the same arguments for them. When the server is away, as for a restart, it connects
+/// again. Ctrl-C takes no further tasks and lets the running ones finish; a second Ctrl-C ends it at once.
+#[derive(Args, Command)]
+#[command(name = "task:work")]
+struct Work {
+    /// Only functions of this queue; may be repeated
+    #[arg(long, value_name = "NAME")]
+    queue: Vec<String>,
+    /// Only this function; may be repeated
+    #[arg(long, value_name = "NAME")]
+    function: Vec<String>,
+    /// How many tasks may run at once [default: task_worker_num of config/server.toml, 16 per core]
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    concurrency: Option<u32>,
+    /// Grace period for running tasks, such as 30s [default: max_wait_time of config/server.toml]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    grace: Option<Duration>,
+    /// Name of the worker, as task:workers shows it [default: the name of the machine, and the pid]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+impl Execute for Work {
+    const BLOCK: Option<&'static str> = Some("server");
+
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let (config, settings) = (app.config()?, app.config()?.section::<ServerSettings>()?);
+        let handlers = Arc::new(framework::functions::collect(config)?);
+        let chosen = self.choose(&handlers)?;
+        let concurrency = match self.concurrency {
+            Some(concurrency) => concurrency,
+            None if settings.task_worker_num == 0 => 16 * settings.task_threads as u32,
+            None => settings.task_worker_num as u32,
+        };
+        let options = WorkerOptions {
+            name: self.name.clone().unwrap_or_else(own_name),
+            language: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            functions: chosen.iter().map(|handler| registration(handler)).collect(),
+            concurrency,
+            grace: self.grace.unwrap_or(settings.max_wait_time),
+        };
+        let log = self.logging(&settings, config, output.verbosity()).start()?;
+        output.redirect_remarks(log.console());
+        let stop = stop_by_signals()?;
+        let client = self.server.connect(app).await?;
+        let threads = settings.task_threads;
+        let mut runner = HandlerRunner::new(
+            config.clone(),
+            handlers.clone(),
+            events_of(app),
+            threads,
+            concurrency as usize,
+        )?;
+        let is_killed = stop.clone();
+        client.work(&options, &handlers, &mut runner, stop).await.map_err(exit_error)?;
+        if *is_killed.borrow() == WorkerStop::Now {
+            return Err(Exit::Interrupted.error("interrupted: running tasks go back to the server"));
+        }
+        Ok(())
+    }
+}
+
+impl Work {
+    /// The handlers whose tasks are to run here.
+    fn choose(&self, handlers: &Handlers) -> Result<Vec<&'static Handler>> {
+        for name in &self.function {
+            handlers.find(name).map_err(|error| Exit::Usage.error(error.to_string()))?;
+        }
+        for name in &self.queue {
+            handlers.queue(name).map_err(|error| Exit::Usage.error(error.to_string()))?;
+        }
+        let is_one_of =
+            |names: &[String], name: &str| names.is_empty() || names.iter().any(|one| one == name);
+        let is_chosen = |handler: &&Handler| {
+            is_one_of(&self.function, handler.name) && is_one_of(&self.queue, handler.options.queue)
+        };
+        let chosen: Vec<_> = handlers.iter().filter(is_chosen).collect();
+        if chosen.is_empty() {
+            return Err(Exit::Usage.error("no function of this program is in these queues"));
+        }
+        Ok(chosen)
+    }
+
+    /// A log on stderr: the file of the settings is that of a server.
+    fn logging(
+        &self,
+        settings: &ServerSettings,
+        config: &framework::config::Config,
+        verbosity: Verbosity,
+    ) -> Logging {
+        let logging = settings.logging(config);
+        let (quiet, verbose) = match verbosity {
+            Verbosity::Quiet => (true, 0),
+            Verbosity::Normal => (false, 0),
+            Verbosity::Verbose(level) => (false, level),
+        };
+        let format = self.log_format.unwrap_or(logging.format);
+        Logging { level: logging.level.adjusted(quiet, verbose), format, file: None, ..logging }
+    }
+}
+
+/// The name of a worker that is given none: `host:pid`.
+fn own_name() -> String {
+    let system = rustix::system::uname();
+    format!("{}:{}", system.nodename().to_string_lossy(), std::process::id())
+}
+
+/// Asks to stop at the first signal, and to stop at once at the second one.
+fn stop_by_signals() -> Result<watch::Receiver<WorkerStop>> {
+    let listen = |kind| signal(kind).context("listening for signals");
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut quit = listen(SignalKind::quit())?;
+    let (sender, stop) = watch::channel(WorkerStop::No);
+    tokio::spawn(async move {
+        for wanted in [WorkerStop::Graceful, WorkerStop::Now] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = quit.recv() => {}
+            }
+            sender.send_replace(wanted);
+        }
+        sender.closed().await;
+    });
+    Ok(stop)
+}

@@ -1,0 +1,99 @@
+//! `task:workers`: the workers outside of the server.
+
+use framework::prelude::*;
+use framework::views::{ProgramInfo, WorkerInfo};
+
+use crate::format::format_millis;
+use crate::options::server_address::{ServerAddress, exit_error};
+use crate::options::watch::WatchOption;
+
+/// List the workers outside of the server, in any language
+///
+/// They are connected and have said which functions they run. Below them are the programs of
+/// config/workers.toml, which the server starts. The server's own workers are shown by task:status.
+#[derive(Args, Command)]
+#[command(name = "task:workers")]
+struct ListWorkers {
+    /// Give the worker of this name no further tasks; it ends those that it has
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["json", "watch"])]
+    drain: Option<String>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    watch: WatchOption,
+    #[command(flatten)]
+    server: ServerAddress,
+}
+
+impl Execute for ListWorkers {
+    const BLOCK: Option<&'static str> = Some("server");
+
+    async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        let client = self.server.connect(app).await?;
+        if let Some(name) = &self.drain {
+            client.drain_worker(name).await.map_err(exit_error)?;
+            output.note(format_args!("The worker {name} gets no further tasks."));
+            return Ok(());
+        }
+        let mut refresh = self.watch.begin(self.json);
+        loop {
+            let workers = client.workers().await.map_err(exit_error)?;
+            refresh.separate(output);
+            if self.json {
+                output.json(&workers)?;
+            } else {
+                print(&workers, output);
+                print_programs(&client.status().await.map_err(exit_error)?.programs, output);
+            }
+            if !refresh.next(output).await {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn print(workers: &[WorkerInfo], output: &mut Output) {
+    if workers.is_empty() {
+        return output.note("No workers.");
+    }
+    let row = |worker: &WorkerInfo| {
+        let state = if worker.quiet { "quiet" } else { "" };
+        [
+            worker.name.clone(),
+            worker.language.clone(),
+            worker.peer.clone(),
+            worker.functions.join(", "),
+            worker.credit.to_string(),
+            worker.running.to_string(),
+            format_millis(worker.connected_ms as f64),
+            format_millis(worker.silent_ms as f64),
+            state.to_owned(),
+        ]
+    };
+    let headings =
+        ["worker", "language", "peer", "functions", "credit", "running", "connected", "last heard", "state"];
+    output.table(headings, &workers.iter().map(row).collect::<Vec<_>>());
+}
+
+/// The programs that the server starts, if there are any.
+fn print_programs(programs: &[ProgramInfo], output: &mut Output) {
+    if programs.is_empty() {
+        return;
+    }
+    let row = |program: &ProgramInfo| {
+        let end = program.last_exit.clone().unwrap_or_default();
+        let state = program.error.as_ref().map(|error| format!("cannot be started: {error}"));
+        [
+            program.name.clone(),
+            program.count.to_string(),
+            program.running.to_string(),
+            program.restarts.to_string(),
+            end,
+            state.unwrap_or_default(),
+        ]
+    };
+    let headings = ["program", "configured", "running", "restarts", "last exit", "state"];
+    output.line("");
+    output.table(headings, &programs.iter().map(row).collect::<Vec<_>>());
+}

@@ -1,0 +1,300 @@
+//! Verbs of workers outside of the server, and about them.
+//!
+//! `work` makes a connection that of a worker. Messages of a worker are answered when they are wrong, and
+//! otherwise only where the worker may want to know more: `work`, `settle` and `leave`.
+
+use std::time::Duration;
+
+use framework_console::config::duration;
+use framework_protocol::task::{NewTask, Outcome as AttemptOutcome, Registration, Retry};
+use framework_protocol::views::WorkerInfo;
+use framework_protocol::worker::JoinReply;
+use framework_protocol::{Message, ReplyWriter, RequestError};
+use serde::Deserialize;
+use serde::de::Deserializer;
+use serde_json::value::RawValue;
+
+use super::fields::field;
+use crate::server::access::Scope;
+use crate::server::service::{Call, Field, Outcome, ResultSchema, Verb};
+use crate::server::worker::remote::{EndReport, JoinRequest, WorkerEnd};
+
+/// The version of the messages of workers.
+const VERSION: u32 = 1;
+/// The longest name of a worker or a language, in bytes.
+const NAME_MAX: usize = 256;
+/// The most ends in one message.
+const ENDS_MAX: usize = 10_000;
+
+const LEASE: Field = field("lease", "\"91.7\"");
+const TEXT: Field = field("text", "\"42 of 100\"");
+const CREDIT: Field = field("credit", "8");
+
+pub(super) static VERBS: &[Verb] = &[
+    Verb {
+        name: "work",
+        scope: Some(Scope::Work),
+        fields: &[
+            field("version", "1"),
+            field("worker", "\"host:4242\""),
+            field("language", "\"php/8.2\""),
+            CREDIT,
+            field("credit_bytes", "1048576"),
+            field("heartbeats", "true"),
+            field("functions", "[{\"name\":\"resize\"}]"),
+        ],
+        about: "Run tasks of these functions, as far as there is credit",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(work(call)),
+    },
+    Verb {
+        name: "settle",
+        scope: Some(Scope::Work),
+        fields: &[field("ends", "[{\"lease\":\"91.7\",\"result\":42}]"), CREDIT],
+        about: "The ends of attempts, and credit for further tasks",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(settle(call)),
+    },
+    Verb {
+        name: "credit",
+        scope: Some(Scope::Work),
+        fields: &[CREDIT],
+        about: "Credit for so many further tasks",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(credit(call)),
+    },
+    Verb {
+        name: "heartbeat",
+        scope: Some(Scope::Work),
+        fields: &[],
+        about: "The worker is alive",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(heartbeat(call)),
+    },
+    Verb {
+        name: "progress",
+        scope: Some(Scope::Work),
+        fields: &[LEASE, field("percent", "42.0"), TEXT],
+        about: "The progress of an attempt",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(progress(call)),
+    },
+    Verb {
+        name: "log",
+        scope: Some(Scope::Work),
+        fields: &[LEASE, TEXT],
+        about: "A line for the log of an attempt's task",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(log(call)),
+    },
+    Verb {
+        name: "leave",
+        scope: Some(Scope::Work),
+        fields: &[],
+        about: "Get no further tasks",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(sign_off(call)),
+    },
+    Verb {
+        name: "workers",
+        scope: Some(Scope::Inspect),
+        fields: &[],
+        about: "The workers that are connected",
+        result: ResultSchema::of::<Vec<WorkerInfo>>(),
+        run: |call| Box::pin(workers(call)),
+    },
+    Verb {
+        name: "drain",
+        scope: Some(Scope::Admin),
+        fields: &[field("worker", "\"host:4242\"")],
+        about: "Give a worker no further tasks",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(drain(call)),
+    },
+];
+
+/// The end of an attempt, as a worker writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndFields<'a> {
+    lease: String,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Option<String>,
+    /// A time, or `false` for no further attempt.
+    #[serde(default)]
+    retry: Option<RetryField>,
+    #[serde(default)]
+    returned: bool,
+    #[serde(default)]
+    cancelled: bool,
+    /// Tasks to accept together with the result.
+    #[serde(borrow, default)]
+    push: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RetryField {
+    Wanted(bool),
+    After(#[serde(with = "duration")] Duration),
+}
+
+/// A field that is there, if only as `null`.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let version = call.take("version", "the number 1")?.unwrap_or(VERSION);
+    if version != VERSION {
+        let message = format!("\"version\" must be {VERSION}: this server knows no other one.");
+        return Err(RequestError::bad_request(message));
+    }
+    let name: String = call.need("worker", "a name such as \"host:4242\"")?;
+    let language: String = call.take("language", "a text such as \"php/8.2\"")?.unwrap_or_default();
+    if name.is_empty() || name.len().max(language.len()) > NAME_MAX {
+        let message = format!("\"worker\" and \"language\" must have at most {NAME_MAX} bytes.");
+        return Err(RequestError::bad_request(message));
+    }
+    let functions: Vec<&RawValue> = call.need("functions", "a list such as [{\"name\":\"resize\"}]")?;
+    let functions = functions.into_iter().enumerate().map(|(index, text)| {
+        serde_json::from_str::<Registration>(text.get()).map_err(|error| {
+            RequestError::bad_request(format!("\"functions\", number {}: {error}.", index + 1))
+        })
+    });
+    let request = JoinRequest {
+        name,
+        language,
+        peer: call.caller.peer.to_string(),
+        credit: take_credit(&mut call)?,
+        credit_bytes: call.take("credit_bytes", "a number of bytes")?,
+        heartbeats: call.take("heartbeats", "true or false")?.unwrap_or(true),
+        functions: functions.collect::<Result<_, _>>()?,
+        bounds: call.caller.policy.work_bounds(call.caller.access)?,
+    };
+    if request.functions.is_empty() {
+        return Err(RequestError::bad_request("\"functions\" must name at least one."));
+    }
+    let remote = &call.service.remote;
+    let limits = remote.limits();
+    let joined = JoinReply {
+        version: VERSION,
+        lease_ms: limits.lease.as_millis() as u64,
+        heartbeat_ms: (limits.lease / 3).as_millis() as u64,
+        credit_max: limits.credit,
+        message_max: limits.message_bytes,
+    };
+    let mut reply = Vec::new();
+    ReplyWriter::new(&mut reply).ok(call.id(), &joined);
+    remote.join(call.caller.outbox, request, &reply).await?;
+    Ok(Outcome::Streaming)
+}
+
+fn take_credit(call: &mut Call<'_>) -> Result<u32, RequestError> {
+    Ok(call.take("credit", "a number of tasks")?.unwrap_or(0))
+}
+
+async fn settle(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let ends: Vec<&RawValue> = call.need("ends", "a list such as [{\"lease\":\"91.7\",\"result\":42}]")?;
+    if ends.len() > ENDS_MAX {
+        return Err(RequestError::bad_request(format!("\"ends\" has at most {ENDS_MAX} of them.")));
+    }
+    let credit = take_credit(&mut call)?;
+    let ends = ends.into_iter().enumerate().map(|(index, text)| read_end(&call, index + 1, text));
+    let ends = ends.collect::<Result<Vec<_>, _>>()?;
+    call.service.remote.settle(call.caller.outbox, call.id(), ends, credit).await?;
+    Ok(Outcome::Streaming)
+}
+
+fn read_end(call: &Call<'_>, number: usize, text: &RawValue) -> Result<WorkerEnd, RequestError> {
+    let wrong = |what: &str| RequestError::bad_request(format!("\"ends\", number {number}: {what}."));
+    let end: EndFields = serde_json::from_str(text.get()).map_err(|error| wrong(&error.to_string()))?;
+    let follow = end.push.iter().map(|text| follow_up(call, text)).collect::<Result<Vec<_>, _>>();
+    let report = match (end.result, end.error, end.returned, end.cancelled) {
+        (Some(result), None, false, false) => match &follow {
+            Ok(_) => EndReport::Ended(AttemptOutcome::from_result(Ok(result))),
+            Err(error) => {
+                let message = format!("A task that was to follow is not accepted: {error}");
+                EndReport::Ended(AttemptOutcome::failed(message, Retry::Never))
+            }
+        },
+        (None, Some(error), false, false) => {
+            EndReport::Ended(AttemptOutcome::failed(error, retry(end.retry)))
+        }
+        (None, None, true, false) => EndReport::Returned,
+        (None, None, false, true) => EndReport::Stopped,
+        _ => {
+            return Err(wrong(
+                "it needs one of \"result\", \"error\", \"returned\":true and \"cancelled\":true",
+            ));
+        }
+    };
+    Ok(WorkerEnd { lease: end.lease, report, follow: follow.unwrap_or_default() })
+}
+
+fn retry(field: Option<RetryField>) -> Retry {
+    match field {
+        None | Some(RetryField::Wanted(true)) => Retry::Backoff,
+        Some(RetryField::Wanted(false)) => Retry::Never,
+        Some(RetryField::After(pause)) => Retry::After(pause),
+    }
+}
+
+/// A task that follows an attempt, checked as one that a client sends.
+fn follow_up(call: &Call<'_>, text: &RawValue) -> Result<NewTask, RequestError> {
+    match Message::parse(text.get().as_bytes()).map_err(|error| error.refusal)? {
+        Message::Task(request) => call.service.check_task(call.caller.access, &request),
+        _ => {
+            Err(RequestError::bad_request("\"push\" has tasks such as {\"function\":\"mail\",\"args\":{}}."))
+        }
+    }
+}
+
+async fn credit(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let credit = call.need("credit", "a number of tasks")?;
+    call.service.remote.add_credit(call.caller.outbox, credit).map(|()| Outcome::Streaming)
+}
+
+async fn heartbeat(call: Call<'_>) -> Result<Outcome, RequestError> {
+    call.service.remote.heartbeat(call.caller.outbox).map(|()| Outcome::Streaming)
+}
+
+async fn progress(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let lease: String = call.need("lease", "the name of a lease")?;
+    let percent = call.take("percent", "a number from 0 to 100")?.unwrap_or(0.0);
+    let text: String = call.take("text", "a string")?.unwrap_or_default();
+    let is_held = call.service.remote.progress(call.caller.outbox, &lease, percent, &text)?;
+    Ok(reported(&call, &lease, is_held))
+}
+
+async fn log(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let lease: String = call.need("lease", "the name of a lease")?;
+    let text: String = call.need("text", "a string")?;
+    let is_held = call.service.remote.log(call.caller.outbox, &lease, &text)?;
+    Ok(reported(&call, &lease, is_held))
+}
+
+/// Replies only that a lease is not held any more.
+fn reported(call: &Call<'_>, lease: &str, is_held: bool) -> Outcome {
+    if !is_held {
+        let mut line = Vec::new();
+        ReplyWriter::new(&mut line).stale(call.id(), lease);
+        call.caller.outbox.write(None, &line);
+    }
+    Outcome::Streaming
+}
+
+async fn sign_off(call: Call<'_>) -> Result<Outcome, RequestError> {
+    call.service.remote.sign_off(call.caller.outbox).map(|()| Outcome::result(&()))
+}
+
+async fn workers(call: Call<'_>) -> Result<Outcome, RequestError> {
+    Ok(Outcome::result(&call.service.remote.list()))
+}
+
+async fn drain(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let name: String = call.need("worker", "the name of a worker")?;
+    call.service.remote.drain(&name).map(|count| Outcome::result(&count))
+}

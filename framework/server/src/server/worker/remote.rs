@@ -1,0 +1,333 @@
+//! Workers outside of this process, in any language: what they registered, the tasks they hold, and how many
+//! more they could start.
+//!
+//! ```text
+//! verbs ── join, settle, credit, heartbeat ──> WorkerSession ── ends ──> finisher
+//!                                                   ^
+//! store ── leases ── dispatch, as far as there is credit
+//! ```
+//!
+//! A session owns its leases, and gives them back when it ends. It knows an outbox and no socket, so that
+//! anything can carry it. Nothing of it is written to the disk but what was registered.
+
+mod dispatch;
+mod ends;
+mod functions;
+mod reports;
+mod session;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use framework_protocol::task::{Handlers, ProgressSink};
+use framework_protocol::views::WorkerInfo;
+use framework_protocol::{ErrorCode, ReplyWriter, RequestError, ShownName};
+use rustc_hash::FxHashMap;
+use tokio::sync::{Notify, mpsc};
+
+pub(crate) use self::ends::{EndReport, WorkerEnd};
+pub(crate) use self::functions::KeptFunctions;
+pub(crate) use self::session::JoinRequest;
+use self::session::WorkerSession;
+use super::super::finisher::{AttemptEnd, EndedBatch};
+use super::super::leases::{LeaseHold, Leases};
+use super::super::metrics::{Limit, Limits};
+use super::super::outbox::Outbox;
+use super::super::settings::ServerSettings;
+use crate::store::{RemoteScope, Store};
+
+/// The interval of looks at whether the last tasks of workers have ended.
+const IDLE_CHECK: Duration = Duration::from_millis(10);
+
+/// The bounds of workers outside of this process, from the settings.
+#[derive(Debug, Clone)]
+pub(crate) struct RemoteLimits {
+    /// Whether the functions of this program run in this process.
+    pub(crate) runs_own: bool,
+    pub(crate) workers: usize,
+    pub(crate) functions: usize,
+    pub(crate) functions_per_worker: usize,
+    pub(crate) schema_bytes: usize,
+    pub(crate) credit: u32,
+    /// The most bytes of tasks that one worker may hold.
+    pub(crate) credit_bytes: usize,
+    /// The longest message of a worker.
+    pub(crate) message_bytes: usize,
+    /// The silence after which a worker with heartbeats is lost.
+    pub(crate) lease: Duration,
+    /// The time that a worker has to stop an attempt.
+    pub(crate) cancel: Duration,
+    /// The time for which a function is known after its last worker has gone.
+    pub(crate) retention: Duration,
+}
+
+/// The parts of a server that its workers outside of this process need.
+pub(crate) struct RemoteResources {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) sink: Arc<dyn ProgressSink>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) hits: Arc<Limits>,
+    pub(crate) limits: RemoteLimits,
+}
+
+/// All workers outside of this process.
+pub(crate) struct RemoteWorkers {
+    resources: RemoteResources,
+    /// Tells the leases of this process from those of an earlier one.
+    epoch: String,
+    /// When this process began to hand out tasks, in milliseconds since 1970.
+    started_ms: u64,
+    state: Mutex<RemoteState>,
+    /// Workers join one after the other, so that no bound is passed by several at once.
+    joining: tokio::sync::Mutex<()>,
+    /// Rung when there is more to hand out or to give back.
+    changed: Notify,
+    /// `None` once the stages end.
+    finisher: Mutex<Option<mpsc::Sender<EndedBatch>>>,
+}
+
+#[derive(Default)]
+struct RemoteState {
+    /// By the address of their outbox, which they keep alive.
+    workers: FxHashMap<usize, WorkerSession>,
+    /// The attempts whose workers were lost, on their way to the finisher.
+    lost: Vec<(AttemptEnd, LeaseHold)>,
+    /// When each registered function was last run by a worker, in milliseconds since 1970; as it is kept.
+    seen: BTreeMap<Arc<str>, u64>,
+    /// When the last worker has gone that ran one of this program's own functions.
+    gone: BTreeMap<Arc<str>, u64>,
+    /// Nothing is handed out.
+    is_paused: bool,
+}
+
+impl RemoteLimits {
+    pub(crate) fn new(settings: &ServerSettings) -> Self {
+        Self {
+            runs_own: settings.runs_tasks(),
+            workers: settings.max_workers,
+            functions: settings.max_registered_functions,
+            functions_per_worker: settings.max_worker_functions,
+            schema_bytes: settings.max_function_schema,
+            credit: settings.max_worker_credit,
+            credit_bytes: settings.max_output_buffer / 2,
+            message_bytes: settings.package_max_length,
+            lease: settings.worker_lease_time,
+            cancel: settings.worker_cancel_time,
+            retention: settings.registration_retention_time,
+        }
+    }
+}
+
+impl RemoteWorkers {
+    /// No workers yet; ends go to `finisher`.
+    pub(crate) fn new(resources: RemoteResources, finisher: mpsc::Sender<EndedBatch>) -> Self {
+        let started_ms = framework_protocol::task::now_ms();
+        let epoch = format!("{started_ms:x}");
+        let state = Mutex::new(RemoteState { is_paused: true, ..RemoteState::default() });
+        let (joining, changed) = Default::default();
+        Self { resources, epoch, started_ms, state, joining, changed, finisher: Mutex::new(Some(finisher)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, RemoteState> {
+        self.state.lock().expect("no panic while the workers are locked")
+    }
+
+    pub(crate) fn limits(&self) -> &RemoteLimits {
+        &self.resources.limits
+    }
+
+    /// Adds a worker: registers its functions, sends it the `reply`, and hands out tasks to it from then on.
+    ///
+    /// # Errors
+    /// A bound is reached, a function cannot be registered, or the connection is a worker already.
+    pub(crate) async fn join(
+        &self,
+        outbox: &Arc<Outbox>,
+        request: JoinRequest,
+        reply: &[u8],
+    ) -> Result<(), RequestError> {
+        let _turn = self.joining.lock().await;
+        let limits = &self.resources.limits;
+        if request.functions.len() > limits.functions_per_worker {
+            self.resources.hits.hit(Limit::MaxWorkerFunctions);
+            let most = limits.functions_per_worker;
+            let message = format!("A worker registers at most {most} functions (max_worker_functions).");
+            return Err(RequestError::bad_request(message));
+        }
+        {
+            let state = self.state();
+            if state.workers.contains_key(&key(outbox)) {
+                let message = "This connection is a worker already: open another one for other functions.";
+                return Err(RequestError::new(ErrorCode::Conflict, message));
+            }
+            if state.workers.len() >= limits.workers {
+                self.resources.hits.hit(Limit::MaxWorkers);
+                let message = format!("There are {} workers already (max_workers).", limits.workers);
+                return Err(RequestError::new(ErrorCode::Busy, message));
+            }
+        }
+        let functions = self.register(&request).await?;
+        let scope = RemoteScope { functions, queues: request.bounds.queues.clone() };
+        let session = WorkerSession::new(request, scope, outbox.clone(), limits);
+        tracing::info!(worker = session.name, language = session.language, "a worker has come");
+        // Before its first task.
+        outbox.write(None, reply);
+        let mut state = self.state();
+        state.workers.insert(key(outbox), session);
+        outbox.set_worker(true);
+        self.update_served(&state);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Ends the session of a connection that has ended, if it was a worker.
+    pub(crate) fn remove_connection(&self, outbox: &Arc<Outbox>) {
+        if !outbox.is_worker() {
+            return;
+        }
+        let mut state = self.state();
+        let Some(mut worker) = state.workers.remove(&key(outbox)) else { return };
+        let reason = format!("The connection of the worker \"{}\" ended.", worker.name);
+        tracing::info!(worker = worker.name, running = worker.held(), "a worker has gone");
+        let has_left = worker.has_left;
+        state.lost.extend(
+            worker.take_all().map(|held| if has_left { held.give_back() } else { held.lose(&reason) }),
+        );
+        let now_ms = framework_protocol::task::now_ms();
+        // A worker that was silent is noted as it was last heard of.
+        for function in worker.functions().iter().filter(|_| !worker.is_silent) {
+            self.note_seen(&mut state, function, now_ms);
+        }
+        self.update_served(&state);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Notes when a function was last run by a worker.
+    fn note_seen(&self, state: &mut RemoteState, function: &Arc<str>, at_ms: u64) {
+        let is_own = self.resources.handlers.get(function).is_some();
+        let known = if is_own { &mut state.gone } else { &mut state.seen };
+        known.insert(function.clone(), at_ms);
+    }
+
+    /// Tells the store which functions are run at the moment, in which queues.
+    fn update_served(&self, state: &RemoteState) {
+        let mut scopes: Vec<RemoteScope> = Vec::new();
+        for worker in state.workers.values().filter(|worker| !worker.is_silent) {
+            if !scopes.contains(&worker.scope) {
+                scopes.push(worker.scope.clone());
+            }
+        }
+        self.resources.store.serve_remote(scopes);
+    }
+
+    /// The workers that are connected, in the order of their names.
+    pub(crate) fn list(&self) -> Vec<WorkerInfo> {
+        let mut all: Vec<_> = self.state().workers.values().map(WorkerSession::describe).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Hands out nothing more to the workers of this name, and says so to them; returns their number.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub(crate) fn drain(&self, name: &str) -> Result<usize, RequestError> {
+        let mut state = self.state();
+        let named = state.workers.values_mut().filter(|worker| worker.name == name);
+        let count = named.map(|worker| worker.quiet("drain")).count();
+        if count > 0 {
+            return Ok(count);
+        }
+        let message = format!("There is no worker {}.", ShownName(name));
+        let names = state.workers.values().map(|worker| worker.name.as_str());
+        Err(RequestError::new(ErrorCode::UnknownTask, message).suggesting(name, names))
+    }
+
+    /// Hands out tasks from now on.
+    pub(crate) fn resume(&self) {
+        self.state().is_paused = false;
+        self.changed.notify_one();
+    }
+
+    /// Hands out nothing from now on.
+    pub(crate) fn pause(&self) {
+        self.state().is_paused = true;
+    }
+
+    /// Says to all workers that they get no further tasks.
+    pub(crate) fn quiet(&self, why: &str) {
+        self.state().workers.values_mut().for_each(|worker| worker.quiet(why));
+    }
+
+    /// Waits until no worker holds a task. May be cancelled.
+    pub(crate) async fn wait_idle(&self) {
+        loop {
+            {
+                let state = self.state();
+                if state.lost.is_empty() && state.workers.values().all(|worker| worker.held() == 0) {
+                    return;
+                }
+            }
+            tokio::time::sleep(IDLE_CHECK).await;
+        }
+    }
+
+    /// Gives back what workers hold, without counting the attempts, and lets them know.
+    pub(crate) fn abort_running(&self) {
+        let state = &mut *self.state();
+        for worker in state.workers.values_mut() {
+            let held: Vec<_> = worker.take_all().collect();
+            let mut lines = Vec::new();
+            for held in &held {
+                ReplyWriter::new(&mut lines).cancel(&self.lease_name(held.token()), "shutdown");
+            }
+            worker.outbox.write(None, &lines);
+            state.lost.extend(held.into_iter().map(session::HeldLease::give_back));
+        }
+        self.changed.notify_one();
+    }
+
+    /// Ends all sessions: nothing more goes to the finisher, and the connections need not stay open.
+    pub(crate) fn close(&self) {
+        self.finisher.lock().expect("no panic while the finisher is locked").take();
+        let state = self.state();
+        for worker in state.workers.values() {
+            worker.outbox.set_worker(false);
+            worker.outbox.wake();
+        }
+    }
+
+    fn finisher(&self) -> Option<mpsc::Sender<EndedBatch>> {
+        self.finisher.lock().expect("no panic while the finisher is locked").clone()
+    }
+
+    /// The name of a lease, as workers see it.
+    fn lease_name(&self, token: u64) -> String {
+        format!("{}.{token:x}", self.epoch)
+    }
+
+    fn write_lease_name(&self, token: u64, name: &mut Vec<u8>) {
+        write!(name, "{}.{token:x}", self.epoch).expect("a vector takes every byte");
+    }
+
+    /// The token of a lease; `None` if it is of another process.
+    fn token(&self, lease: &str) -> Option<u64> {
+        let (epoch, token) = lease.split_once('.')?;
+        if epoch == self.epoch { u64::from_str_radix(token, 16).ok() } else { None }
+    }
+}
+
+fn key(outbox: &Arc<Outbox>) -> usize {
+    Arc::as_ptr(outbox).addr()
+}
+
+fn no_worker() -> RequestError {
+    let message = "This connection is no worker: send {\"command\":\"work\",..} first.";
+    RequestError::new(ErrorCode::Conflict, message)
+}

@@ -1,0 +1,88 @@
+//! What a worker reports beside the ends of its tasks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use framework_protocol::RequestError;
+
+use super::session::WorkerSession;
+use super::{RemoteWorkers, key, no_worker};
+use crate::server::outbox::Outbox;
+
+impl RemoteWorkers {
+    /// Lets a worker have further tasks.
+    ///
+    /// # Errors
+    /// The connection is no worker.
+    pub(crate) fn add_credit(&self, outbox: &Arc<Outbox>, credit: u32) -> Result<(), RequestError> {
+        let most = self.resources.limits.credit;
+        self.with_worker(outbox, |worker| worker.credit = worker.credit.saturating_add(credit).min(most))?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Notes that a worker is alive, as every message of it does.
+    ///
+    /// # Errors
+    /// The connection is no worker.
+    pub(crate) fn heartbeat(&self, outbox: &Arc<Outbox>) -> Result<(), RequestError> {
+        self.with_worker(outbox, |_| ())
+    }
+
+    /// Hands out nothing more to a worker, whose leases are given back without counting should its connection
+    /// end now.
+    ///
+    /// # Errors
+    /// The connection is no worker.
+    pub(crate) fn sign_off(&self, outbox: &Arc<Outbox>) -> Result<(), RequestError> {
+        self.with_worker(outbox, |worker| (worker.is_quiet, worker.has_left) = (true, true))
+    }
+
+    /// Reports the progress of an attempt; `false` when the worker does not hold the lease.
+    ///
+    /// # Errors
+    /// The connection is no worker.
+    pub(crate) fn progress(
+        &self,
+        outbox: &Arc<Outbox>,
+        lease: &str,
+        percent: f64,
+        text: &str,
+    ) -> Result<bool, RequestError> {
+        let task = self.with_worker(outbox, |worker| worker.task(self.token(lease)?))?;
+        let Some((task, _)) = task else { return Ok(false) };
+        let progress = task.report_progress(percent, text);
+        self.resources.sink.progress(task.id, &progress);
+        Ok(true)
+    }
+
+    /// Adds a line to the log of an attempt; `false` when the worker does not hold the lease.
+    ///
+    /// # Errors
+    /// The connection is no worker.
+    pub(crate) fn log(&self, outbox: &Arc<Outbox>, lease: &str, text: &str) -> Result<bool, RequestError> {
+        let task = self.with_worker(outbox, |worker| worker.task(self.token(lease)?))?;
+        let Some((task, attempt)) = task else { return Ok(false) };
+        let line = task.report_line(attempt, text);
+        self.resources.sink.line(task.id, &line);
+        Ok(true)
+    }
+
+    /// Changes a worker that has sent a message, and notes that it is alive.
+    fn with_worker<T>(
+        &self,
+        outbox: &Arc<Outbox>,
+        change: impl FnOnce(&mut WorkerSession) -> T,
+    ) -> Result<T, RequestError> {
+        let mut state = self.state();
+        let worker = state.workers.get_mut(&key(outbox)).ok_or_else(no_worker)?;
+        let was_silent = std::mem::take(&mut worker.is_silent);
+        worker.seen = Instant::now();
+        let changed = change(worker);
+        if was_silent {
+            self.update_served(&state);
+            self.changed.notify_one();
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,196 @@
+//! One worker: its functions, its credit, and the leases that it holds.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use framework_protocol::ReplyWriter;
+use framework_protocol::task::{Registration, TaskRecord};
+use framework_protocol::views::WorkerInfo;
+use rustc_hash::FxHashMap;
+
+use super::RemoteLimits;
+use crate::server::access::WorkBounds;
+use crate::server::finisher::AttemptEnd;
+use crate::server::leases::LeaseHold;
+use crate::server::outbox::Outbox;
+use crate::store::{Lease, RemoteScope};
+
+/// What a worker says of itself when it joins.
+pub(crate) struct JoinRequest {
+    pub(crate) name: String,
+    pub(crate) language: String,
+    pub(crate) peer: String,
+    pub(crate) credit: u32,
+    pub(crate) credit_bytes: Option<usize>,
+    pub(crate) heartbeats: bool,
+    pub(crate) functions: Vec<Registration>,
+    /// The tasks that its token lets it run.
+    pub(crate) bounds: WorkBounds,
+}
+
+/// One worker, and what it holds.
+pub(super) struct WorkerSession {
+    pub(super) name: String,
+    pub(super) language: String,
+    peer: String,
+    pub(super) outbox: Arc<Outbox>,
+    /// The tasks that it may be given.
+    pub(super) scope: RemoteScope,
+    /// How many further tasks it could start now.
+    pub(super) credit: u32,
+    credit_bytes: usize,
+    held_bytes: usize,
+    /// Whether it sends heartbeats, so that silence means that it is lost.
+    pub(super) heartbeats: bool,
+    /// It gets no further tasks.
+    pub(super) is_quiet: bool,
+    /// It was silent for longer than a lease, and has sent nothing since.
+    pub(super) is_silent: bool,
+    /// It has said that it goes.
+    pub(super) has_left: bool,
+    held: FxHashMap<u64, HeldLease>,
+    connected: Instant,
+    /// The time of its last message.
+    pub(super) seen: Instant,
+}
+
+/// A lease that a worker holds.
+pub(super) struct HeldLease {
+    pub(super) lease: Lease,
+    hold: LeaseHold,
+    /// The length of the message with its task.
+    bytes: usize,
+    pub(super) started: Instant,
+    pub(super) stop: Option<StopRequest>,
+}
+
+/// The request to a worker to stop an attempt.
+pub(super) struct StopRequest {
+    pub(super) at: Instant,
+    /// Because of its timeout, and not because its task was cancelled.
+    pub(super) is_timeout: bool,
+}
+
+impl WorkerSession {
+    pub(super) fn new(
+        request: JoinRequest,
+        scope: RemoteScope,
+        outbox: Arc<Outbox>,
+        limits: &RemoteLimits,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            name: request.name,
+            language: request.language,
+            peer: request.peer,
+            outbox,
+            scope,
+            credit: request.credit.min(limits.credit),
+            credit_bytes: request.credit_bytes.unwrap_or(usize::MAX).min(limits.credit_bytes),
+            held_bytes: 0,
+            heartbeats: request.heartbeats,
+            is_quiet: false,
+            is_silent: false,
+            has_left: false,
+            held: FxHashMap::default(),
+            connected: now,
+            seen: now,
+        }
+    }
+
+    pub(super) fn functions(&self) -> &Arc<[Arc<str>]> {
+        &self.scope.functions
+    }
+
+    /// Whether it has registered a function.
+    pub(super) fn knows(&self, function: &str) -> bool {
+        self.scope.functions.iter().any(|name| **name == *function)
+    }
+
+    /// The number of leases that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The tasks that it can be given now. Of bytes it may hold one task more than its credit.
+    pub(super) fn room(&self) -> u32 {
+        let is_open = !self.is_quiet && !self.is_silent && self.held_bytes < self.credit_bytes.max(1);
+        if is_open { self.credit } else { 0 }
+    }
+
+    /// Notes a lease whose task is sent in a message of this length.
+    pub(super) fn hold(&mut self, lease: Lease, hold: LeaseHold, bytes: usize) {
+        self.credit -= 1;
+        self.held_bytes += bytes;
+        let started = Instant::now();
+        self.held.insert(lease.token.0, HeldLease { lease, hold, bytes, started, stop: None });
+    }
+
+    /// Takes a lease from it; `None` when it does not hold it.
+    pub(super) fn take(&mut self, token: u64) -> Option<HeldLease> {
+        let held = self.held.remove(&token)?;
+        self.held_bytes -= held.bytes;
+        Some(held)
+    }
+
+    /// Takes all leases from it.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = HeldLease> + use<> {
+        self.held_bytes = 0;
+        std::mem::take(&mut self.held).into_values()
+    }
+
+    pub(super) fn leases(&mut self) -> impl Iterator<Item = (&u64, &mut HeldLease)> {
+        self.held.iter_mut()
+    }
+
+    /// The task of a lease that it holds, and the number of the attempt.
+    pub(super) fn task(&self, token: u64) -> Option<(Arc<TaskRecord>, u32)> {
+        self.held.get(&token).map(|held| (held.lease.task.clone(), held.lease.attempt))
+    }
+
+    /// Gives it no further tasks, and says so.
+    pub(super) fn quiet(&mut self, why: &str) {
+        self.is_quiet = true;
+        let mut line = Vec::new();
+        ReplyWriter::new(&mut line).quiet(why);
+        self.outbox.write(None, &line);
+    }
+
+    pub(super) fn describe(&self) -> WorkerInfo {
+        WorkerInfo {
+            name: self.name.clone(),
+            language: self.language.clone(),
+            peer: self.peer.clone(),
+            functions: self.functions().iter().map(|function| function.as_ref().to_owned()).collect(),
+            credit: self.credit,
+            running: u32::try_from(self.held.len()).unwrap_or(u32::MAX),
+            quiet: self.is_quiet,
+            heartbeats: self.heartbeats,
+            connected_ms: self.connected.elapsed().as_millis() as u64,
+            silent_ms: self.seen.elapsed().as_millis() as u64,
+        }
+    }
+}
+
+impl HeldLease {
+    pub(super) fn token(&self) -> u64 {
+        self.lease.token.0
+    }
+
+    /// The end of an attempt that does not count.
+    pub(super) fn give_back(self) -> (AttemptEnd, LeaseHold) {
+        self.end(|_| ())
+    }
+
+    /// The end of an attempt that nobody saw, for this reason.
+    pub(super) fn lose(self, reason: &str) -> (AttemptEnd, LeaseHold) {
+        self.end(|end| end.lost = Some(reason.to_owned()))
+    }
+
+    /// The end of the attempt now.
+    pub(super) fn end(self, complete: impl FnOnce(&mut AttemptEnd)) -> (AttemptEnd, LeaseHold) {
+        let mut end = AttemptEnd::aborted(self.lease, self.started, Instant::now());
+        complete(&mut end);
+        (end, self.hold)
+    }
+}
