@@ -34,7 +34,7 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// What the program looks at to learn how to show things and whether somebody can be asked; a test that is
 /// about one of them sets it.
-const TERMINAL_VARIABLES: [&str; 5] = ["CI", "CLICOLOR_FORCE", "COLUMNS", "NO_COLOR", "TERM"];
+const TERMINAL_VARIABLES: [&str; 4] = ["CI", "CLICOLOR_FORCE", "COLUMNS", "NO_COLOR"];
 
 /// A project in a directory of its own, which is removed with it.
 pub(crate) struct Project {
@@ -85,7 +85,10 @@ impl Project {
     /// Another program, started likewise.
     pub(crate) fn command_by(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.directory.path()).env("THINK_ROOT", self.directory.path());
+        command
+            .current_dir(self.directory.path())
+            .env("THINK_ROOT", self.directory.path())
+            .env("TERM", "xterm");
         TERMINAL_VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
         command
     }

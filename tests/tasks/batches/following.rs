@@ -218,7 +218,8 @@ fn batch_watchers_that_disconnect_are_released() {
         page
     };
     let others: Vec<_> = (0..COUNT).map(page).collect();
-    assert!(descriptors(server.pid()) >= before + COUNT);
+    // The connection of the command that asked may be among those before.
+    assert!(descriptors(server.pid()) >= before + COUNT - 1);
     drop(others);
     wait_for_two();
     wait_until("the descriptors are closed", || descriptors(server.pid()) <= before);
