@@ -39,6 +39,8 @@ fn expected_type(expected: &str) -> &str {
         "a boolean" => "true or false",
         "a sequence" => "a list",
         "a map" => "a table",
+        // The name of the type behind it is one of this program's own.
+        table if table.starts_with("struct ") => "a table",
         other => other,
     }
 }
@@ -84,6 +86,7 @@ mod tests {
                 "unknown field `colour`, expected `cron` or `args`",
                 "has no setting `colour`; its settings are: cron, args",
             ),
+            ("invalid type: string \"x\", expected struct Listener", "must be a table, not the string \"x\""),
             ("must be a string", "must be a string"),
         ] {
             assert_eq!(explain(message), sentence);

@@ -100,7 +100,9 @@ fn options(begin: &str) -> Vec<Candidate> {
 
 async fn arguments(app: &App, entry: &'static CommandEntry, behind: &[OsString]) -> Vec<Candidate> {
     // Options that depend on a server that does not answer in time are left out.
-    let Ok(Ok(command)) = timeout(OPTIONS_TIMEOUT, describe(entry, behind, app)).await else { return Vec::new() };
+    let Ok(Ok(command)) = timeout(OPTIONS_TIMEOUT, describe(entry, behind, app)).await else {
+        return Vec::new();
+    };
     let mut command = command.mut_args(|arg| with_values(arg, entry, app));
     let words: Vec<OsString> =
         std::iter::once(OsString::from(entry.name)).chain(behind.iter().cloned()).collect();
