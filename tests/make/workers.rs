@@ -1,10 +1,10 @@
-//! The workers in other languages that `make:worker` writes run as they are.
+//! The workers in other languages that `make:worker` writes run as they are, and so do their tests.
 
 use serde_json::json;
 
 use crate::harness::eventually::{eventually, wait_until};
 use crate::harness::server::Server;
-use crate::harness::{Project, installed};
+use crate::harness::{Project, Ran, installed};
 
 #[test]
 fn make_worker_writes_workers_that_run() {
@@ -30,6 +30,39 @@ fn make_worker_writes_workers_that_run() {
         assert_eq!(end["result"], args, "{end}");
     }
     server.think(&["task:stop"]).exits(0);
+}
+
+#[test]
+fn make_worker_writes_a_test_that_passes_until_the_worker_is_wrong() {
+    installed();
+    let server = Server::start();
+    let mut worker = server.connect();
+    let schema = json!({
+        "type": "object",
+        "properties": {"it's": {"const": "\\ \"quoted\""}, "width": {"type": "integer", "minimum": 2}},
+        "required": ["it's", "width"],
+    });
+    let work = json!({"command": "work", "worker": "first", "credit": 1, "functions": [{"name": "resize", "schema": schema}]});
+    assert_eq!(worker.send(format!("{work}\n")).json()["status"], "ok");
+    for (language, program, extension, returned) in [
+        ("php", &["php"][..], "php", "return $args;"),
+        ("python", &["python3"], "py", "return args"),
+        ("node", &["node", "--test"], "mjs", "return args"),
+    ] {
+        let made = server.think(&["make:worker", language, "resize"]).exits(0);
+        let test = format!("workers/resize_test.{extension}");
+        assert!(made.stderr.contains(&format!("Test it by `{} {test}`.", program.join(" "))), "{made:?}");
+        assert!(server.project.read(&test).contains("quoted"));
+        let run = || {
+            let mut command = server.project.command_by(program[0]);
+            Ran::of(command.args(&program[1..]).arg(&test))
+        };
+        run().exits(0);
+        let file = format!("workers/resize.{extension}");
+        let wrong = server.project.read(&file).replace(returned, "return 7;");
+        server.project.write(&file, &wrong);
+        assert_eq!(run().code, Some(1), "{language}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use framework::prelude::*;
 use framework::server::{ListenerSettings, ServerSettings};
 
-use super::write;
+use super::{may_overwrite, write};
 
 /// Generate a systemd unit for the task server
 ///
@@ -49,6 +49,7 @@ impl Execute for MakeService {
             files.push((format!("runtime/{name}.socket"), sockets(root, &settings)?));
         }
         for (file, unit) in &files {
+            let force = force || may_overwrite(app, output, file)?;
             write(&root.join(file), unit, force).with_context(|| format!("writing {file}"))?;
             output.success(format_args!("Wrote {file}."));
         }
