@@ -269,9 +269,11 @@ fn check_own(handler: &Handler, registration: &Registration) -> Result<(), Reque
         return Ok(());
     }
     let message = format!(
-        "The server's own program has a function {} with another \"schema\": run the same version there and here, or \
-         choose another name.",
-        ShownName(handler.name)
+        "The server has a function {} of its own, at {}:{}, with another \"schema\": run the same version there and \
+         here, or choose another name.",
+        ShownName(handler.name),
+        handler.file,
+        handler.line
     );
     Err(RequestError::new(ErrorCode::SchemaConflict, message))
 }
