@@ -10,6 +10,7 @@ pub(crate) mod lines;
 pub(crate) mod mail;
 pub(crate) mod metrics;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod pty;
 pub(crate) mod readme;
 pub(crate) mod server;

@@ -5,6 +5,7 @@ mod languages;
 mod leases;
 mod messages;
 mod registration;
+mod resume;
 mod rust;
 mod settings;
 mod tokens;

@@ -1,27 +1,35 @@
 //! Is a worker of a server: joins it, runs what it hands out, and comes back when the server was away.
 
 mod session;
+mod unsettled;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use framework_protocol::backoff;
 use framework_protocol::task::{Handlers, Registration, TaskRecord};
-use framework_protocol::worker::{RunnerUpdate, TaskRunner};
-use rustc_hash::FxHashMap;
+use framework_protocol::worker::{EndedAttempt, TaskRunner};
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::session::{Ended, WorkerSession};
+use self::unsettled::{LeasedEnd, UnsettledEnds};
 use crate::client::Client;
 use crate::connector::Unreachable;
-use crate::error::Result;
+use crate::error::{ClientError, Result};
 
 /// The pause after the first failed try to connect; it doubles with every further one.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// The longest pause of a worker whose leases are held for it.
+const PAUSE_MAX_HELD: Duration = Duration::from_millis(500);
 /// A session of this length was a success: the next pause is short again.
 const STABLE: Duration = Duration::from_secs(5);
+/// The most leases that a worker comes back for.
+const RESUMES_MAX: usize = 10_000;
+/// The ends on their way to the server beyond which a worker asks for no further task.
+const UNSETTLED_MAX: usize = 100_000;
 
 /// What a worker is and runs.
 #[derive(Debug, Clone)]
@@ -55,9 +63,14 @@ struct Worker<'a> {
     options: &'a WorkerOptions,
     handlers: &'a Handlers,
     runner: &'a mut dyn TaskRunner,
-    /// The attempts that the server of the present connection knows, by their numbers.
+    /// The secret by which the server knows it again after a lost connection.
+    session: String,
+    /// The attempts whose leases it holds, by their numbers.
     held: FxHashMap<u64, HeldTask>,
-    /// The attempts of earlier connections that have not ended yet.
+    unsettled: UnsettledEnds,
+    /// The time until which it keeps leases without a connection; `None` while it has one, or never had.
+    keeps_until: Option<Instant>,
+    /// The attempts that have not ended yet, and whose leases it does not hold any more.
     abandoned: u32,
     next_number: u64,
 }
@@ -71,8 +84,8 @@ struct HeldTask {
 impl Client {
     /// Is a worker until it is to stop: joins the server with the functions of `options`, and runs the tasks
     /// that this hands out. When the connection is lost, as at a restart or a reload of the server, it
-    /// connects again with growing pauses; what it runs is stopped then, because the server gives it to
-    /// others.
+    /// connects again with growing pauses. What it runs goes on, until the server has given it to others or
+    /// was away for longer than a lease.
     ///
     /// `handlers` are those of the runner. Settings of retries do not apply.
     ///
@@ -86,8 +99,7 @@ impl Client {
         runner: &mut dyn TaskRunner,
         mut stop: watch::Receiver<WorkerStop>,
     ) -> Result<()> {
-        let held = FxHashMap::default();
-        let mut worker = Worker { options, handlers, runner, held, abandoned: 0, next_number: 0 };
+        let mut worker = Worker::new(options, handlers, runner)?;
         let mut has_joined = false;
         let mut failures = 0;
         while *stop.borrow_and_update() == WorkerStop::No {
@@ -98,14 +110,15 @@ impl Client {
                     let begin = Instant::now();
                     let mut session = WorkerSession::new(&mut worker, connection);
                     let ended = session.run(&mut stop).await;
-                    has_joined |= session.has_joined();
-                    worker.abandon();
-                    if begin.elapsed() >= STABLE {
+                    let lease = session.lease();
+                    has_joined |= lease.is_some();
+                    worker.lost_connection(lease, matches!(ended, Ended::Refused(_)));
+                    if begin.elapsed() >= STABLE || lease.is_some() && worker.leases().next().is_some() {
                         failures = 0;
                     }
                     match ended {
                         Ended::Stopped => return Ok(()),
-                        Ended::Lost(error) => (error.clone(), error.is_final()),
+                        Ended::Lost(error) | Ended::Refused(error) => (error.clone(), error.is_final()),
                     }
                 }
                 Err(Unreachable { error, is_final }) => (error, is_final),
@@ -114,7 +127,7 @@ impl Client {
                 return Err(error);
             }
             failures += 1;
-            let pause = backoff(PAUSE, failures, PAUSE_MAX);
+            let pause = backoff(PAUSE, failures, worker.max_pause());
             tracing::warn!(?pause, "the connection to the server is lost, and is tried again: {error}");
             if worker.wait_without_connection(sleep(pause), &mut stop).await.is_none() {
                 return Ok(());
@@ -124,7 +137,25 @@ impl Client {
     }
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(
+        options: &'a WorkerOptions,
+        handlers: &'a Handlers,
+        runner: &'a mut dyn TaskRunner,
+    ) -> Result<Self> {
+        Ok(Self {
+            options,
+            handlers,
+            runner,
+            session: draw_secret()?,
+            held: FxHashMap::default(),
+            unsettled: UnsettledEnds::default(),
+            keeps_until: None,
+            abandoned: 0,
+            next_number: 0,
+        })
+    }
+
     /// Waits for something while there is no connection; `None` when the worker is to stop before.
     async fn wait_without_connection<T>(
         &mut self,
@@ -133,36 +164,91 @@ impl Worker<'_> {
     ) -> Option<T> {
         let mut wait = std::pin::pin!(wait);
         loop {
+            let keeps_until = self.keeps_until.unwrap_or_else(Instant::now);
             tokio::select! {
                 waited = &mut wait => return Some(waited),
                 _ = stop.wait_for(|stop| *stop != WorkerStop::No) => return None,
-                update = self.runner.next() => drop(self.settled(&update)),
+                () = sleep_until(keeps_until), if self.keeps_until.is_some() => self.abandon(),
+                update = self.runner.next() => {
+                    let ends = self.take_ended(update.ends);
+                    self.unsettled.keep(ends);
+                }
             }
         }
     }
 
-    /// Takes the ended attempts out of those that are held, in their order; `None` for one of an earlier
-    /// connection.
-    fn settled(&mut self, update: &RunnerUpdate) -> Vec<Option<HeldTask>> {
-        let take = |number| {
-            let held = self.held.remove(&number);
+    /// Takes the ended attempts out of those that are held, in their order, without those that were
+    /// abandoned.
+    fn take_ended(&mut self, ends: Vec<EndedAttempt>) -> Vec<LeasedEnd> {
+        let take = |end: EndedAttempt| {
+            let held = self.held.remove(&end.number);
             self.abandoned -= u32::from(held.is_none());
-            held
+            Some((held?, end))
         };
-        update.ends.iter().map(|end| end.number).map(take).collect()
+        ends.into_iter().filter_map(take).collect()
     }
 
-    /// Gives up what is held, because the connection is lost: these attempts are asked to stop.
+    /// Notes that the connection is lost, over which the worker had leases of this length, if it had joined.
+    /// One that has had a message refused begins anew, because the same message would be refused again.
+    fn lost_connection(&mut self, lease: Option<Duration>, was_refused: bool) {
+        match lease {
+            Some(_) if was_refused => self.abandon(),
+            Some(lease) => self.keeps_until = Some(Instant::now() + lease),
+            None => {}
+        }
+    }
+
+    /// Gives up all leases: attempts are asked to stop, and ends are not reported.
     fn abandon(&mut self) {
-        for held in self.held.drain().map(|(_, held)| held) {
+        let running = self.held.len();
+        if running > 0 {
+            tracing::warn!(running, "running tasks are given up: the server gives them to others");
+        }
+        self.keeps_until = None;
+        self.unsettled.take_all();
+        self.keep_held(&FxHashSet::default());
+    }
+
+    /// The leases that it holds: those of ended attempts first.
+    fn leases(&self) -> impl Iterator<Item = &str> {
+        self.unsettled.leases().chain(self.held.values().map(|held| &*held.lease))
+    }
+
+    /// Goes on with these leases after a lost connection, and returns the ends that are to be sent again.
+    fn resume(&mut self, leases: &[String]) -> Vec<LeasedEnd> {
+        self.keeps_until = None;
+        let leases: FxHashSet<_> = leases.iter().map(String::as_str).collect();
+        self.keep_held(&leases);
+        let mut ends = self.unsettled.take_all();
+        ends.retain(|(held, _)| leases.contains(&*held.lease));
+        ends
+    }
+
+    /// Asks the attempts of all other leases to stop.
+    fn keep_held(&mut self, leases: &FxHashSet<&str>) {
+        for (_, held) in self.held.extract_if(|_, held| !leases.contains(&*held.lease)) {
             held.task.request_cancel();
             self.abandoned += 1;
         }
     }
 
+    /// The longest pause between two tries to connect.
+    fn max_pause(&self) -> Duration {
+        if self.leases().next().is_some() { PAUSE_MAX_HELD } else { PAUSE_MAX }
+    }
+
     /// The number of attempts that could begin now.
     fn room(&self) -> u32 {
         let running = self.held.len() as u32 + self.abandoned;
-        self.options.concurrency.saturating_sub(running)
+        let room = self.options.concurrency.saturating_sub(running);
+        if self.unsettled.len() < UNSETTLED_MAX { room } else { 0 }
     }
+}
+
+/// Draws a secret that nobody can guess.
+fn draw_secret() -> Result<String> {
+    let mut bytes = [0; 16];
+    let drawn = rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes);
+    drawn.map_err(|_| ClientError::Settings("the system gives no random numbers".to_owned()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -16,25 +16,25 @@ use crate::harness::process::{kill, wait};
 use crate::harness::server::Server;
 
 /// Settings of a server that runs no task itself.
-const HANDS_OUT: &str = "task_worker_num = 0\n";
+pub(super) const HANDS_OUT: &str = "task_worker_num = 0\n";
 const JOINED: &str = "a worker of the server";
 
 /// `task:work` in a project of its own, killed with its owner.
-struct RustWorker {
+pub(super) struct RustWorker {
     project: Project,
     child: Child,
-    lines: Lines,
+    pub(super) lines: Lines,
 }
 
 impl RustWorker {
     /// Starts as a worker of this server, and waits until it is one.
     #[track_caller]
-    fn join(address: &str, arguments: &str) -> Self {
+    pub(super) fn join(address: &str, arguments: &str) -> Self {
         Self::in_project(Project::new(), address, arguments)
     }
 
     #[track_caller]
-    fn in_project(project: Project, address: &str, arguments: &str) -> Self {
+    pub(super) fn in_project(project: Project, address: &str, arguments: &str) -> Self {
         let mut command = project.command();
         command.args(["task:work", "--server", address]).args(arguments.split_whitespace());
         let mut child =
@@ -47,23 +47,23 @@ impl RustWorker {
 
     /// A worker whose mails are never sent, because their server never answers.
     #[track_caller]
-    fn with_silent_mail(mail: &SilentMailServer, address: &str, arguments: &str) -> Self {
+    pub(super) fn with_silent_mail(mail: &SilentMailServer, address: &str, arguments: &str) -> Self {
         let project = Project::new();
         mail.configure(&project);
         Self::in_project(project, address, arguments)
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for its end; the exit code.
     #[track_caller]
-    fn exit_code(mut self) -> Option<i32> {
+    pub(super) fn exit_code(mut self) -> Option<i32> {
         wait(&mut self.child).code()
     }
 
-    fn kill(mut self) {
+    pub(super) fn kill(mut self) {
         kill(&mut self.child);
     }
 }
@@ -74,7 +74,7 @@ impl Drop for RustWorker {
     }
 }
 
-fn mail() -> Value {
+pub(super) fn mail() -> Value {
     let args = json!({"to": "ada@example.com", "title": "Hi", "content": "Hello"});
     json!({"function": "send_mail", "args": args, "attempts": 9})
 }

@@ -9,7 +9,8 @@ use framework_protocol::{MessageBatch, Reply, Status};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::{HeldTask, Worker, WorkerStop};
+use super::unsettled::LeasedEnd;
+use super::{HeldTask, RESUMES_MAX, Worker, WorkerStop};
 use crate::connection::{Connection, Step};
 use crate::error::{ClientError, Result, is_transient};
 use crate::replies;
@@ -34,6 +35,8 @@ pub(super) struct WorkerSession<'a, 'b> {
     heartbeats: Interval,
     /// The time by which a worker that goes has ended; `None` for one that works.
     leaves_by: Option<Instant>,
+    /// The server has refused a message of a worker that has joined.
+    is_refused: bool,
 }
 
 /// The end of a connection.
@@ -41,17 +44,20 @@ pub(super) enum Ended {
     /// The worker is to stop, and has.
     Stopped,
     Lost(ClientError),
+    /// The server has refused a message of the worker.
+    Refused(ClientError),
 }
 
 impl<'a, 'b> WorkerSession<'a, 'b> {
     pub(super) fn new(worker: &'a mut Worker<'b>, connection: Connection) -> Self {
         // Replaced once the server has said how often.
         let heartbeats = interval(REPLY_TIMEOUT);
-        Self { worker, connection, joined: None, credit: 0, heartbeats, leaves_by: None }
+        Self { worker, connection, joined: None, credit: 0, heartbeats, leaves_by: None, is_refused: false }
     }
 
-    pub(super) fn has_joined(&self) -> bool {
-        self.joined.is_some()
+    /// The length of its leases; `None` for one that has not joined.
+    pub(super) fn lease(&self) -> Option<Duration> {
+        self.joined.as_ref().map(|joined| Duration::from_millis(joined.lease_ms))
     }
 
     /// Joins, and works until the connection ends or the worker is to stop.
@@ -64,6 +70,7 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
             Ok(()) => Ended::Stopped,
             // It was to go anyway.
             Err(_) if self.leaves_by.is_some() => Ended::Stopped,
+            Err(error) if self.is_refused => Ended::Refused(error),
             Err(error) => Ended::Lost(error),
         }
     }
@@ -71,6 +78,7 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
     async fn join(&mut self) -> Result<()> {
         self.credit = self.worker.room();
         let options = self.worker.options;
+        let resumes: Vec<_> = self.worker.leases().take(RESUMES_MAX).collect();
         let request = WorkRequest {
             command: "work",
             version: VERSION,
@@ -79,8 +87,10 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
             credit: self.credit,
             heartbeats: true,
             functions: &options.functions,
+            session: &self.worker.session,
+            resumes: &resumes,
         };
-        self.send(&request);
+        write_message(self.connection.output(), &request);
         let joined = timeout(REPLY_TIMEOUT, async {
             while self.joined.is_none() {
                 self.step().await?;
@@ -171,11 +181,13 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
             }
             Status::Ok if self.joined.is_none() => self.joined(&message, line)?,
             Status::Error => return Err(self.refused(line)),
-            Status::Stale | Status::Settled if !message.stale.is_empty() => {
-                tracing::warn!(
-                    tasks = message.stale.len(),
-                    "the server had given tasks of this worker to others"
-                );
+            Status::Settled => {
+                message.id.into_iter().for_each(|id| self.worker.unsettled.confirm(id));
+                if !message.stale.is_empty() {
+                    let tasks = message.stale.len();
+                    tracing::warn!(tasks, "the server had given tasks of this worker to others");
+                }
+                self.give_credit();
             }
             _ => {}
         }
@@ -194,13 +206,20 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
         if reply.credit_max < self.worker.options.concurrency {
             tracing::warn!("the server gives at most {} tasks at once (max_worker_credit)", reply.credit_max);
         }
+        let ends = self.worker.resume(&reply.resumed);
+        let resumed = reply.resumed.len();
+        if resumed + reply.unknown.len() > 0 {
+            let lost = reply.unknown.len();
+            tracing::info!(resumed, lost, "the worker goes on with the tasks that it had");
+        }
         self.joined = Some(reply);
+        self.write_ends(ends, 0);
         Ok(())
     }
 
     /// The error that the server has sent. One about a worker that has joined ends the connection, because
     /// nobody knows which of its messages was refused.
-    fn refused(&self, line: &[u8]) -> ClientError {
+    fn refused(&mut self, line: &[u8]) -> ClientError {
         let Ok(reply) = serde_json::from_slice::<Reply>(line) else {
             return replies::foreign(self.connection.address(), line);
         };
@@ -208,6 +227,7 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
         if self.joined.is_none() || is_transient(refusal.code) {
             return ClientError::Refused(refusal);
         }
+        self.is_refused = true;
         tracing::error!(code = ?refusal.code, "the server has refused a message of this worker: {refusal}");
         ClientError::closed(self.connection.address())
     }
@@ -223,7 +243,7 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
         let returned: Vec<_> = waiting.iter().filter_map(|number| self.worker.held.remove(number)).collect();
         self.worker.abandoned -= (waiting.len() - returned.len()) as u32;
         let message_max = self.message_max();
-        let mut ends = EndsWriter::new(self.connection.output(), self.worker.handlers, message_max);
+        let mut ends = EndsWriter::new(self.connection.output(), self.worker.handlers, message_max, u64::MAX);
         returned.iter().for_each(|held| ends.returned(&held.lease));
         ends.finish(0);
         let running = self.worker.held.len();
@@ -239,18 +259,31 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
                 report.write(output, &held.lease);
             }
         }
-        let settled = self.worker.settled(&update);
+        let ends = self.worker.take_ended(update.ends);
+        let more = self.take_credit();
+        self.write_ends(ends, more);
+    }
+
+    fn write_ends(&mut self, ends: Vec<LeasedEnd>, credit: u32) {
         let message_max = self.message_max();
+        let place = (self.connection.output(), self.worker.handlers, message_max);
+        self.worker.unsettled.write(ends, credit, place);
+    }
+
+    /// Gives credit that was held back while many ends were on their way.
+    fn give_credit(&mut self) {
+        let more = self.take_credit();
+        if more > 0 {
+            self.write_ends(Vec::new(), more);
+        }
+    }
+
+    /// The credit to give for what the worker could start beyond what it has asked for.
+    fn take_credit(&mut self) -> u32 {
         let room = if self.leaves_by.is_some() { self.credit } else { self.worker.room() };
         let more = room.saturating_sub(self.credit);
         self.credit += more;
-        let mut ends = EndsWriter::new(self.connection.output(), self.worker.handlers, message_max);
-        for (held, end) in settled.iter().zip(&update.ends) {
-            if let Some(held) = held {
-                ends.end(&held.lease, end.outcome.as_ref(), &end.follow);
-            }
-        }
-        ends.finish(more);
+        more
     }
 
     fn message_max(&self) -> usize {
@@ -273,9 +306,12 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
     }
 
     fn send(&mut self, message: &impl serde::Serialize) {
-        let output = self.connection.output();
-        serde_json::to_writer(&mut *output, message)
-            .expect("a vector takes every byte, and messages are plain structs");
-        output.push(b'\n');
+        write_message(self.connection.output(), message);
     }
+}
+
+fn write_message(output: &mut Vec<u8>, message: &impl serde::Serialize) {
+    serde_json::to_writer(&mut *output, message)
+        .expect("a vector takes every byte, and messages are plain structs");
+    output.push(b'\n');
 }

@@ -49,6 +49,9 @@ pub struct EndsWriter<'a> {
     handlers: &'a Handlers,
     /// The longest message, in bytes.
     message_max: usize,
+    /// The number of all messages, which their replies name.
+    id: u64,
+    messages: u32,
     /// Where the current message begins; `None` between two.
     start: Option<usize>,
     /// The end that is written at the moment.
@@ -56,9 +59,9 @@ pub struct EndsWriter<'a> {
 }
 
 impl<'a> EndsWriter<'a> {
-    /// A writer that appends to `buffer`; a message has at most `message_max` bytes.
-    pub fn new(buffer: &'a mut Vec<u8>, handlers: &'a Handlers, message_max: usize) -> Self {
-        Self { buffer, handlers, message_max, start: None, end: Vec::new() }
+    /// A writer that appends to `buffer`; a message has at most `message_max` bytes, and all have this `id`.
+    pub fn new(buffer: &'a mut Vec<u8>, handlers: &'a Handlers, message_max: usize, id: u64) -> Self {
+        Self { buffer, handlers, message_max, id, messages: 0, start: None, end: Vec::new() }
     }
 
     /// The attempt of this lease has ended so; with a result, the tasks are accepted that follow it. One that
@@ -90,14 +93,16 @@ impl<'a> EndsWriter<'a> {
         self.add(&end, usize::MAX);
     }
 
-    /// Ends the last message, with credit for so many tasks more.
-    pub fn finish(mut self, credit: u32) {
+    /// Ends the last message, with credit for so many tasks more; returns the number of messages with ends,
+    /// each of which gets a reply.
+    pub fn finish(mut self, credit: u32) -> u32 {
         if self.start.is_none() && credit > 0 {
             self.buffer.extend_from_slice(b"{\"command\":\"credit\",\"credit\":");
             json(self.buffer, &credit);
-            return self.buffer.extend_from_slice(b"}\n");
+            self.buffer.extend_from_slice(b"}\n");
         }
         self.close(credit);
+        self.messages
     }
 
     fn add(&mut self, end: &[u8], most: usize) {
@@ -109,7 +114,10 @@ impl<'a> EndsWriter<'a> {
             Some(_) => self.buffer.push(b','),
             None => {
                 self.start = Some(self.buffer.len());
-                self.buffer.extend_from_slice(b"{\"command\":\"settle\",\"ends\":[");
+                self.messages += 1;
+                self.buffer.extend_from_slice(b"{\"command\":\"settle\",\"id\":");
+                json(self.buffer, &self.id);
+                self.buffer.extend_from_slice(b",\"ends\":[");
             }
         }
         self.buffer.extend_from_slice(end);
@@ -252,7 +260,7 @@ mod tests {
 
     fn written(message_max: usize, write: impl FnOnce(&mut EndsWriter), credit: u32) -> Vec<String> {
         let (mut buffer, handlers) = (Vec::new(), Handlers::default());
-        let mut writer = EndsWriter::new(&mut buffer, &handlers, message_max);
+        let mut writer = EndsWriter::new(&mut buffer, &handlers, message_max, 5);
         write(&mut writer);
         writer.finish(credit);
         String::from_utf8(buffer).unwrap().lines().map(str::to_owned).collect()
@@ -279,7 +287,7 @@ mod tests {
         assert_eq!(
             lines,
             [concat!(
-                r#"{"command":"settle","ends":[{"lease":"1.a","result":[1],"push":[{"function":"mail","#,
+                r#"{"command":"settle","id":5,"ends":[{"lease":"1.a","result":[1],"push":[{"function":"mail","#,
                 r#""args":{"to":1},"priority":9,"delay":"1s 500ms","then":["next"]}]},"#,
                 r#"{"lease":"1.b","error":"no \"luck\"","retry":"1m 30s"},"#,
                 r#"{"lease":"1.c","error":"no \"luck\"","retry":false},{"lease":"1.d","cancelled":true},"#,

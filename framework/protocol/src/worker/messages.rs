@@ -23,6 +23,10 @@ pub struct WorkRequest<'a> {
     pub credit: u32,
     pub heartbeats: bool,
     pub functions: &'a [Registration],
+    /// A secret that stays the same across its connections.
+    pub session: &'a str,
+    /// The leases of earlier connections that it still has.
+    pub resumes: &'a [&'a str],
 }
 
 /// The reply to it.
@@ -37,6 +41,15 @@ pub struct JoinReply {
     pub credit_max: u32,
     /// The longest message that a worker may send, in bytes.
     pub message_max: usize,
+    /// The time within which a worker with a session has to be back after its connection was lost.
+    #[serde(default)]
+    pub resume_ms: u64,
+    /// The leases that it has again.
+    #[serde(default)]
+    pub resumed: Vec<String>,
+    /// Those that it has asked for and does not hold any more.
+    #[serde(default)]
+    pub unknown: Vec<String>,
 }
 
 /// A message of the server to a worker: the union of the fields that [`ReplyWriter`](crate::ReplyWriter)
@@ -44,6 +57,9 @@ pub struct JoinReply {
 #[derive(Debug, Deserialize)]
 pub struct ServerMessage<'a> {
     pub status: Status,
+    /// That of the message that is answered; the worker numbers them.
+    #[serde(default)]
+    pub id: Option<u64>,
     #[serde(borrow, default)]
     pub lease: Option<Text<'a>>,
     #[serde(default)]

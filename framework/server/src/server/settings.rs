@@ -123,6 +123,11 @@ pub struct ServerSettings {
     /// The silence after which a worker that sends heartbeats is lost with its tasks.
     #[serde(with = "duration")]
     pub worker_lease_time: Duration,
+    /// The time for which the tasks of a worker whose connection was lost are held for it, if it has said
+    /// that it comes back; at most `worker_lease_time`. No other worker gets them until then, even if it has
+    /// died.
+    #[serde(with = "duration")]
+    pub worker_resume_time: Duration,
     /// The time that a worker has to stop an attempt whose time is over, or whose task is cancelled.
     #[serde(with = "duration")]
     pub worker_cancel_time: Duration,
@@ -283,6 +288,7 @@ impl Default for ServerSettings {
             max_function_schema: 64 << 10,
             max_worker_credit: 4_096,
             worker_lease_time: Duration::from_secs(15),
+            worker_resume_time: Duration::from_millis(500),
             worker_cancel_time: Duration::from_secs(10),
             registration_retention_time: 30 * DAY,
             max_open_batches: 1_000,

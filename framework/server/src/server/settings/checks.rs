@@ -79,6 +79,7 @@ impl ServerSettings {
             .that("worker_lease_time", (LEASE_MIN..=DAY).contains(&self.worker_lease_time), || {
                 "must be from 100ms to 1day".to_owned()
             })
+            .that("worker_resume_time", self.worker_resume_time <= DAY, || "must be at most 1day".to_owned())
             .that("worker_cancel_time", self.worker_cancel_time <= DAY, || "must be at most 1day".to_owned())
             .that(
                 "registration_retention_time",

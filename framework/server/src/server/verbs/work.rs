@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::fields::field;
 use crate::server::access::Scope;
 use crate::server::service::{Call, Field, Outcome, ResultSchema, Verb};
-use crate::server::worker::remote::{EndReport, JoinRequest, WorkerEnd};
+use crate::server::worker::remote::{EndReport, JoinRequest, SessionKey, WorkerEnd};
 
 /// The version of the messages of workers.
 const VERSION: u32 = 1;
@@ -25,6 +25,8 @@ const VERSION: u32 = 1;
 const NAME_MAX: usize = 256;
 /// The most ends in one message.
 const ENDS_MAX: usize = 10_000;
+/// The most leases that a worker may come back for.
+const RESUMES_MAX: usize = 10_000;
 
 const LEASE: Field = field("lease", "\"91.7\"");
 const TEXT: Field = field("text", "\"42 of 100\"");
@@ -41,6 +43,8 @@ pub(super) static VERBS: &[Verb] = &[
             CREDIT,
             field("credit_bytes", "1048576"),
             field("heartbeats", "true"),
+            field("session", "\"6f1ed002ab5595859014ebf0951522d9\""),
+            field("resumes", "[\"91.7\"]"),
             field("functions", "[{\"name\":\"resize\"}]"),
         ],
         about: "Run tasks of these functions, as far as there is credit",
@@ -164,14 +168,18 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
             RequestError::bad_request(format!("\"functions\", number {}: {error}.", index + 1))
         })
     });
+    let heartbeats = call.take("heartbeats", "true or false")?.unwrap_or(true);
+    let (session, resumes) = take_session(&mut call, heartbeats)?;
     let request = JoinRequest {
         name,
         language,
         peer: call.caller.peer.to_string(),
         credit: take_credit(&mut call)?,
         credit_bytes: call.take("credit_bytes", "a number of bytes")?,
-        heartbeats: call.take("heartbeats", "true or false")?.unwrap_or(true),
+        heartbeats,
         functions: functions.collect::<Result<_, _>>()?,
+        session,
+        resumes,
         bounds: call.caller.policy.work_bounds(call.caller.access)?,
     };
     if request.functions.is_empty() {
@@ -185,11 +193,36 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
         heartbeat_ms: (limits.lease / 3).as_millis() as u64,
         credit_max: limits.credit,
         message_max: limits.message_bytes,
+        resume_ms: limits.resume.as_millis() as u64,
+        resumed: Vec::new(),
+        unknown: Vec::new(),
     };
-    let mut reply = Vec::new();
-    ReplyWriter::new(&mut reply).ok(call.id(), &joined);
-    remote.join(call.caller.outbox, request, &reply).await?;
+    remote.join(call.caller.outbox, request, call.id(), joined).await?;
     Ok(Outcome::Streaming)
+}
+
+/// The session of a worker that comes back for its leases, and those that it has.
+fn take_session(
+    call: &mut Call<'_>,
+    heartbeats: bool,
+) -> Result<(Option<SessionKey>, Vec<String>), RequestError> {
+    let secret: Option<String> = call.take("session", "a secret of the worker")?;
+    let resumes: Vec<String> =
+        call.take("resumes", "a list of leases such as [\"91.7\"]")?.unwrap_or_default();
+    let refused = |message: String| Err(RequestError::bad_request(message));
+    if resumes.len() > RESUMES_MAX {
+        return refused(format!("\"resumes\" has at most {RESUMES_MAX} leases."));
+    }
+    match secret {
+        None if !resumes.is_empty() => {
+            refused("\"resumes\" needs the \"session\" that the worker had given before.".to_owned())
+        }
+        Some(_) if !heartbeats => refused(
+            "A worker with a \"session\" sends heartbeats: without, its tasks are lost with the connection."
+                .to_owned(),
+        ),
+        secret => Ok((secret.as_deref().map(SessionKey::of).transpose()?, resumes)),
+    }
 }
 
 fn take_credit(call: &mut Call<'_>) -> Result<u32, RequestError> {

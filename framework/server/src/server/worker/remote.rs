@@ -10,28 +10,34 @@
 //! A session owns its leases, and gives them back when it ends. It knows an outbox and no socket, so that
 //! anything can carry it. Nothing of it is written to the disk but what was registered.
 
+mod detached;
 mod dispatch;
 mod ends;
 mod functions;
+mod lease_name;
 mod reports;
 mod session;
+mod session_key;
 mod sweep;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use framework_protocol::task::{Handlers, ProgressSink};
 use framework_protocol::views::WorkerInfo;
+use framework_protocol::worker::JoinReply;
 use framework_protocol::{ErrorCode, ReplyWriter, RequestError, ShownName};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, mpsc};
 
+use self::detached::{DetachedLeases, ResumeOutcome};
 pub(crate) use self::ends::{EndReport, WorkerEnd};
 pub(crate) use self::functions::KeptFunctions;
+use self::lease_name::LeaseName;
 pub(crate) use self::session::JoinRequest;
-use self::session::WorkerSession;
+use self::session::{HeldLease, WorkerSession};
+pub(crate) use self::session_key::SessionKey;
 use super::super::finisher::{AttemptEnd, EndedBatch};
 use super::super::leases::{LeaseHold, Leases};
 use super::super::metrics::{Limit, Limits};
@@ -58,6 +64,8 @@ pub(crate) struct RemoteLimits {
     pub(crate) message_bytes: usize,
     /// The silence after which a worker with heartbeats is lost.
     pub(crate) lease: Duration,
+    /// The time for which the leases of a lost connection are held, if its worker may come back for them.
+    pub(crate) resume: Duration,
     /// The time that a worker has to stop an attempt.
     pub(crate) cancel: Duration,
     /// The time for which a function is known after its last worker has gone.
@@ -77,9 +85,8 @@ pub(crate) struct RemoteResources {
 /// All workers outside of this process.
 pub(crate) struct RemoteWorkers {
     resources: RemoteResources,
-    /// Tells the leases of this process from those of an earlier one.
-    epoch: String,
-    /// When this process began to hand out tasks, in milliseconds since 1970.
+    /// When this process began to hand out tasks, in milliseconds since 1970; tells its leases from those of
+    /// an earlier one.
     started_ms: u64,
     state: Mutex<RemoteState>,
     /// Workers join one after the other, so that no bound is passed by several at once.
@@ -94,6 +101,8 @@ pub(crate) struct RemoteWorkers {
 struct RemoteState {
     /// By the address of their outbox, which they keep alive.
     workers: FxHashMap<usize, WorkerSession>,
+    /// The leases of workers that may come back for them.
+    detached: FxHashMap<SessionKey, DetachedLeases>,
     /// The attempts whose workers were lost, on their way to the finisher.
     lost: Vec<(AttemptEnd, LeaseHold)>,
     /// When each registered function was last run by a worker, in milliseconds since 1970; as it is kept.
@@ -116,6 +125,7 @@ impl RemoteLimits {
             credit_bytes: settings.max_output_buffer / 2,
             message_bytes: settings.package_max_length,
             lease: settings.worker_lease_time,
+            resume: settings.worker_resume_time.min(settings.worker_lease_time),
             cancel: settings.worker_cancel_time,
             retention: settings.registration_retention_time,
         }
@@ -126,10 +136,9 @@ impl RemoteWorkers {
     /// No workers yet; ends go to `finisher`.
     pub(crate) fn new(resources: RemoteResources, finisher: mpsc::Sender<EndedBatch>) -> Self {
         let started_ms = framework_protocol::task::now_ms();
-        let epoch = format!("{started_ms:x}");
         let state = Mutex::new(RemoteState { is_paused: true, ..RemoteState::default() });
         let (joining, changed) = Default::default();
-        Self { resources, epoch, started_ms, state, joining, changed, finisher: Mutex::new(Some(finisher)) }
+        Self { resources, started_ms, state, joining, changed, finisher: Mutex::new(Some(finisher)) }
     }
 
     fn state(&self) -> MutexGuard<'_, RemoteState> {
@@ -140,15 +149,17 @@ impl RemoteWorkers {
         &self.resources.limits
     }
 
-    /// Adds a worker: registers its functions, sends it the `reply`, and hands out tasks to it from then on.
+    /// Adds a worker: registers its functions, gives it the leases again that it resumes, completes the
+    /// `reply` with these and sends it, and hands out tasks to it from then on.
     ///
     /// # Errors
     /// A bound is reached, a function cannot be registered, or the connection is a worker already.
     pub(crate) async fn join(
         &self,
         outbox: &Arc<Outbox>,
-        request: JoinRequest,
-        reply: &[u8],
+        mut request: JoinRequest,
+        id: Option<&str>,
+        reply: JoinReply,
     ) -> Result<(), RequestError> {
         let _turn = self.joining.lock().await;
         let limits = &self.resources.limits;
@@ -164,19 +175,30 @@ impl RemoteWorkers {
                 let message = "This connection is a worker already: open another one for other functions.";
                 return Err(RequestError::new(ErrorCode::Conflict, message));
             }
-            if state.workers.len() >= limits.workers {
+            let mut others = state.workers.values();
+            let resumes = request.session.is_some() && others.any(|worker| worker.session == request.session);
+            if state.workers.len() - usize::from(resumes) >= limits.workers {
                 self.resources.hits.hit(Limit::MaxWorkers);
                 let message = format!("There are {} workers already (max_workers).", limits.workers);
                 return Err(RequestError::new(ErrorCode::Busy, message));
             }
         }
+        let resumes = std::mem::take(&mut request.resumes);
         let functions = self.register(&request).await?;
         let scope = RemoteScope { functions, queues: request.bounds.queues.clone() };
-        let session = WorkerSession::new(request, scope, outbox.clone(), limits);
-        tracing::info!(worker = session.name, language = session.language, "a worker has come");
-        // Before its first task.
-        outbox.write(None, reply);
+        let mut session = WorkerSession::new(request, scope, outbox.clone(), limits);
         let mut state = self.state();
+        let ResumeOutcome { resumed, unknown } = state.resume(&mut session, resumes);
+        tracing::info!(
+            worker = session.name,
+            language = session.language,
+            resumed = resumed.len(),
+            "a worker has come"
+        );
+        let mut line = Vec::new();
+        ReplyWriter::new(&mut line).ok(id, &JoinReply { resumed, unknown, ..reply });
+        // Before its first task.
+        outbox.write(None, &line);
         state.workers.insert(key(outbox), session);
         outbox.set_worker(true);
         self.update_served(&state);
@@ -192,16 +214,17 @@ impl RemoteWorkers {
         }
         let mut state = self.state();
         let Some(mut worker) = state.workers.remove(&key(outbox)) else { return };
-        let reason = format!("The connection of the worker \"{}\" ended.", worker.name);
         tracing::info!(worker = worker.name, running = worker.held(), "a worker has gone");
-        let has_left = worker.has_left;
-        state.lost.extend(
-            worker.take_all().map(|held| if has_left { held.give_back() } else { held.lose(&reason) }),
-        );
         let now_ms = framework_protocol::task::now_ms();
         // A worker that was silent is noted as it was last heard of.
         for function in worker.functions().iter().filter(|_| !worker.is_silent) {
             self.note_seen(&mut state, function, now_ms);
+        }
+        if worker.has_left {
+            state.lost.extend(worker.take_all().into_values().map(HeldLease::give_back));
+        } else {
+            let limits = &self.resources.limits;
+            state.detach(worker, limits.resume, limits.workers);
         }
         self.update_served(&state);
         drop(state);
@@ -270,7 +293,8 @@ impl RemoteWorkers {
         loop {
             {
                 let state = self.state();
-                if state.lost.is_empty() && state.workers.values().all(|worker| worker.held() == 0) {
+                let is_idle = state.workers.values().all(|worker| worker.held() == 0);
+                if is_idle && state.detached.is_empty() && state.lost.is_empty() {
                     return;
                 }
             }
@@ -282,14 +306,16 @@ impl RemoteWorkers {
     pub(crate) fn abort_running(&self) {
         let state = &mut *self.state();
         for worker in state.workers.values_mut() {
-            let held: Vec<_> = worker.take_all().collect();
+            let held = worker.take_all();
             let mut lines = Vec::new();
-            for held in &held {
-                ReplyWriter::new(&mut lines).cancel(&self.lease_name(held.token()), "shutdown");
+            for name in held.keys() {
+                ReplyWriter::new(&mut lines).cancel(&name.to_string(), "shutdown");
             }
             worker.outbox.write(None, &lines);
-            state.lost.extend(held.into_iter().map(session::HeldLease::give_back));
+            state.lost.extend(held.into_values().map(HeldLease::give_back));
         }
+        let detached = state.detached.drain().flat_map(|(_, detached)| detached.held.into_values());
+        state.lost.extend(detached.map(HeldLease::give_back));
         self.changed.notify_one();
     }
 
@@ -307,19 +333,9 @@ impl RemoteWorkers {
         self.finisher.lock().expect("no panic while the finisher is locked").clone()
     }
 
-    /// The name of a lease, as workers see it.
-    fn lease_name(&self, token: u64) -> String {
-        format!("{}.{token:x}", self.epoch)
-    }
-
-    fn write_lease_name(&self, token: u64, name: &mut Vec<u8>) {
-        write!(name, "{}.{token:x}", self.epoch).expect("a vector takes every byte");
-    }
-
-    /// The token of a lease; `None` if it is of another process.
-    fn token(&self, lease: &str) -> Option<u64> {
-        let (epoch, token) = lease.split_once('.')?;
-        if epoch == self.epoch { u64::from_str_radix(token, 16).ok() } else { None }
+    /// The name of a lease of this process.
+    fn lease_name(&self, token: u64) -> LeaseName {
+        LeaseName { epoch: self.started_ms, token }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Hands out tasks to workers, as far as they have credit.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,11 +50,11 @@ impl RemoteWorkers {
         }
     }
 
-    /// The tasks that workers could start now, and whether there are any workers.
+    /// The tasks that workers could start now, and whether anything is to be looked after.
     fn wanted(&self) -> (Arc<[RemoteScope]>, bool) {
         let state = self.state();
         let scopes = state.kinds().into_iter().map(|kind| kind.scope).collect();
-        (scopes, !state.workers.is_empty())
+        (scopes, !state.workers.is_empty() || !state.detached.is_empty())
     }
 
     /// Leases and hands out tasks until there are none, or no worker has credit.
@@ -108,7 +109,7 @@ impl RemoteWorkers {
         // Nothing here can abort it: it can only be asked to stop.
         lease.task.set_blocking(true);
         let start = lines.len();
-        let token = lease.token.0;
+        let name = self.lease_name(lease.token.0);
         let (task, new) = (&lease.task, &lease.task.new);
         let message = TaskMessage {
             task_id: task.id,
@@ -119,8 +120,9 @@ impl RemoteWorkers {
             is_last: task.failures().saturating_add(1) >= new.attempts,
             args: &new.args,
         };
-        ReplyWriter::new(lines).task(|name| self.write_lease_name(token, name), &message);
-        worker.hold(lease, hold, lines.len() - start);
+        ReplyWriter::new(lines)
+            .task(|text| write!(text, "{name}").expect("a vector takes every byte"), &message);
+        worker.hold(name, lease, hold, lines.len() - start);
     }
 }
 

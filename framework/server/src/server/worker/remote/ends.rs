@@ -6,6 +6,7 @@ use std::time::Instant;
 use framework_protocol::RequestError;
 use framework_protocol::task::{NewTask, Outcome};
 
+use super::lease_name::LeaseName;
 use super::{RemoteWorkers, key, no_worker};
 use crate::server::finisher::{AttemptEnd, BatchHold, EndedBatch, RemoteHold, SettledReply};
 use crate::server::leases::LeaseHold;
@@ -76,7 +77,7 @@ impl RemoteWorkers {
         worker.credit = worker.credit.saturating_add(credit).min(self.resources.limits.credit);
         let mut released = ReleasedLeases::default();
         for WorkerEnd { lease, report, follow } in ends {
-            let Some(held) = self.token(&lease).and_then(|token| worker.take(token)) else {
+            let Some(held) = LeaseName::parse(&lease).and_then(|name| worker.take(name)) else {
                 released.stale.push(lease);
                 continue;
             };

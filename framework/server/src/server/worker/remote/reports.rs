@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use framework_protocol::RequestError;
 
+use super::lease_name::LeaseName;
 use super::session::WorkerSession;
 use super::{RemoteWorkers, key, no_worker};
 use crate::server::outbox::Outbox;
@@ -49,7 +50,7 @@ impl RemoteWorkers {
         percent: f64,
         text: &str,
     ) -> Result<bool, RequestError> {
-        let task = self.with_worker(outbox, |worker| worker.task(self.token(lease)?))?;
+        let task = self.with_worker(outbox, |worker| worker.task(LeaseName::parse(lease)?))?;
         let Some((task, _)) = task else { return Ok(false) };
         let progress = task.report_progress(percent, text);
         self.resources.sink.progress(task.id, &progress);
@@ -61,7 +62,7 @@ impl RemoteWorkers {
     /// # Errors
     /// The connection is no worker.
     pub(crate) fn log(&self, outbox: &Arc<Outbox>, lease: &str, text: &str) -> Result<bool, RequestError> {
-        let task = self.with_worker(outbox, |worker| worker.task(self.token(lease)?))?;
+        let task = self.with_worker(outbox, |worker| worker.task(LeaseName::parse(lease)?))?;
         let Some((task, attempt)) = task else { return Ok(false) };
         let line = task.report_line(attempt, text);
         self.resources.sink.line(task.id, &line);

@@ -9,6 +9,8 @@ use framework_protocol::views::WorkerInfo;
 use rustc_hash::FxHashMap;
 
 use super::RemoteLimits;
+use super::lease_name::LeaseName;
+use super::session_key::SessionKey;
 use crate::server::access::WorkBounds;
 use crate::server::finisher::AttemptEnd;
 use crate::server::leases::LeaseHold;
@@ -24,6 +26,10 @@ pub(crate) struct JoinRequest {
     pub(crate) credit_bytes: Option<usize>,
     pub(crate) heartbeats: bool,
     pub(crate) functions: Vec<Registration>,
+    /// The session across connections, for a worker that comes back for its leases.
+    pub(crate) session: Option<SessionKey>,
+    /// The leases of it that the worker still has.
+    pub(crate) resumes: Vec<String>,
     /// The tasks that its token lets it run.
     pub(crate) bounds: WorkBounds,
 }
@@ -33,6 +39,7 @@ pub(super) struct WorkerSession {
     pub(super) name: String,
     pub(super) language: String,
     peer: String,
+    pub(super) session: Option<SessionKey>,
     pub(super) outbox: Arc<Outbox>,
     /// The tasks that it may be given.
     pub(super) scope: RemoteScope,
@@ -48,7 +55,7 @@ pub(super) struct WorkerSession {
     pub(super) is_silent: bool,
     /// It has said that it goes.
     pub(super) has_left: bool,
-    held: FxHashMap<u64, HeldLease>,
+    held: FxHashMap<LeaseName, HeldLease>,
     connected: Instant,
     /// The time of its last message.
     pub(super) seen: Instant,
@@ -83,6 +90,7 @@ impl WorkerSession {
             name: request.name,
             language: request.language,
             peer: request.peer,
+            session: request.session,
             outbox,
             scope,
             credit: request.credit.min(limits.credit),
@@ -119,33 +127,46 @@ impl WorkerSession {
     }
 
     /// Notes a lease whose task is sent in a message of this length.
-    pub(super) fn hold(&mut self, lease: Lease, hold: LeaseHold, bytes: usize) {
+    pub(super) fn hold(&mut self, name: LeaseName, lease: Lease, hold: LeaseHold, bytes: usize) {
         self.credit -= 1;
         self.held_bytes += bytes;
         let started = Instant::now();
-        self.held.insert(lease.token.0, HeldLease { lease, hold, bytes, started, stop: None });
+        self.held.insert(name, HeldLease { lease, hold, bytes, started, stop: None });
     }
 
     /// Takes a lease from it; `None` when it does not hold it.
-    pub(super) fn take(&mut self, token: u64) -> Option<HeldLease> {
-        let held = self.held.remove(&token)?;
+    pub(super) fn take(&mut self, name: LeaseName) -> Option<HeldLease> {
+        let held = self.held.remove(&name)?;
         self.held_bytes -= held.bytes;
         Some(held)
     }
 
     /// Takes all leases from it.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = HeldLease> + use<> {
+    pub(super) fn take_all(&mut self) -> FxHashMap<LeaseName, HeldLease> {
         self.held_bytes = 0;
-        std::mem::take(&mut self.held).into_values()
+        std::mem::take(&mut self.held)
     }
 
-    pub(super) fn leases(&mut self) -> impl Iterator<Item = (&u64, &mut HeldLease)> {
+    /// Whether it may run the task of a lease of an earlier connection.
+    pub(super) fn may_run(&self, held: &HeldLease) -> bool {
+        let new = &held.lease.task.new;
+        self.scope.covers(&new.function, &new.queue)
+    }
+
+    /// Gives it a lease again that it had in an earlier connection.
+    pub(super) fn adopt(&mut self, name: LeaseName, held: HeldLease) {
+        self.held_bytes += held.bytes;
+        // What was asked of it may not have come through, and is asked again.
+        self.held.insert(name, HeldLease { stop: None, ..held });
+    }
+
+    pub(super) fn leases(&mut self) -> impl Iterator<Item = (&LeaseName, &mut HeldLease)> {
         self.held.iter_mut()
     }
 
     /// The task of a lease that it holds, and the number of the attempt.
-    pub(super) fn task(&self, token: u64) -> Option<(Arc<TaskRecord>, u32)> {
-        self.held.get(&token).map(|held| (held.lease.task.clone(), held.lease.attempt))
+    pub(super) fn task(&self, name: LeaseName) -> Option<(Arc<TaskRecord>, u32)> {
+        self.held.get(&name).map(|held| (held.lease.task.clone(), held.lease.attempt))
     }
 
     /// Gives it no further tasks, and says so.
@@ -173,10 +194,6 @@ impl WorkerSession {
 }
 
 impl HeldLease {
-    pub(super) fn token(&self) -> u64 {
-        self.lease.token.0
-    }
-
     /// The end of an attempt that does not count.
     pub(super) fn give_back(self) -> (AttemptEnd, LeaseHold) {
         self.end(|_| ())

@@ -17,6 +17,8 @@ impl RemoteWorkers {
         let now = Instant::now();
         {
             let state = &mut *self.state();
+            let overdue = state.take_overdue(now);
+            state.lost.extend(overdue);
             let mut silent = Vec::new();
             for worker in state.workers.values_mut() {
                 if self.is_newly_silent(worker, now) {
@@ -49,23 +51,23 @@ impl RemoteWorkers {
         tracing::warn!(worker = worker.name, running = worker.held(), "a worker sends no heartbeats");
         let silence = humantime::format_duration(lease);
         let reason = format!("The worker \"{}\" was lost: it was silent for {silence}.", worker.name);
-        worker.take_all().map(|held| held.lose(&reason)).collect()
+        worker.take_all().into_values().map(|held| held.lose(&reason)).collect()
     }
 
     /// Asks a worker to stop attempts, and ends those that it did not stop in time.
     fn sweep_leases(&self, worker: &mut WorkerSession, now: Instant) -> Vec<(AttemptEnd, LeaseHold)> {
         let mut lines = Vec::new();
         let mut over = Vec::new();
-        for (token, held) in worker.leases() {
+        for (name, held) in worker.leases() {
             match &held.stop {
                 None => {
                     let Some(is_timeout) = stop_reason(held, now) else { continue };
                     held.stop = Some(StopRequest { at: now, is_timeout });
                     let why = if is_timeout { "timeout" } else { "cancelled" };
-                    ReplyWriter::new(&mut lines).cancel(&self.lease_name(*token), why);
+                    ReplyWriter::new(&mut lines).cancel(&name.to_string(), why);
                 }
                 Some(stop) if now.duration_since(stop.at) >= self.resources.limits.cancel => {
-                    over.push((*token, stop.is_timeout));
+                    over.push((*name, stop.is_timeout));
                 }
                 Some(_) => {}
             }
@@ -73,8 +75,8 @@ impl RemoteWorkers {
         if !lines.is_empty() {
             worker.outbox.write(None, &lines);
         }
-        let ended = over.into_iter().filter_map(|(token, is_timeout)| {
-            let held = worker.take(token)?;
+        let ended = over.into_iter().filter_map(|(name, is_timeout)| {
+            let held = worker.take(name)?;
             Some(if is_timeout { past_timeout(held, worker) } else { held.give_back() })
         });
         ended.collect()

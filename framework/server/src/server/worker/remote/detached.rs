@@ -1,0 +1,104 @@
+//! The leases of workers whose connection was lost, held for a while so that the same worker can come back
+//! for them.
+
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+
+use super::RemoteState;
+use super::lease_name::LeaseName;
+use super::session::{HeldLease, WorkerSession};
+use super::session_key::SessionKey;
+use crate::server::finisher::AttemptEnd;
+use crate::server::leases::LeaseHold;
+
+/// The leases of a worker that is not connected.
+pub(super) struct DetachedLeases {
+    /// The name that the worker has given itself.
+    pub(super) worker: String,
+    pub(super) held: FxHashMap<LeaseName, HeldLease>,
+    /// When they are lost unless it has come back.
+    pub(super) until: Instant,
+    /// Why they are lost then, for people.
+    pub(super) reason: String,
+}
+
+/// The leases that a worker has asked to have again.
+#[derive(Debug, Default)]
+pub(super) struct ResumeOutcome {
+    /// The leases that the worker has again.
+    pub(super) resumed: Vec<String>,
+    /// The leases that it does not hold any more.
+    pub(super) unknown: Vec<String>,
+}
+
+impl RemoteState {
+    /// Keeps the leases of a worker whose connection has ended for `time`, if it may come back for them;
+    /// otherwise they are lost. At most `most` workers are waited for.
+    pub(super) fn detach(&mut self, mut worker: WorkerSession, time: Duration, most: usize) {
+        let mut reason = format!("The connection of the worker \"{}\" ended.", worker.name);
+        let held = worker.take_all();
+        match worker.session {
+            Some(key) if !held.is_empty() && !time.is_zero() && self.detached.len() < most => {
+                reason.pop();
+                let time_text = humantime::format_duration(time);
+                reason.push_str(&format!(", and it did not come back within {time_text}."));
+                let until = Instant::now() + time;
+                self.detached.insert(key, DetachedLeases { worker: worker.name, held, until, reason });
+            }
+            _ => self.lost.extend(held.into_values().map(|held| held.lose(&reason))),
+        }
+    }
+
+    /// Gives a worker that joins those of its leases again that it names, from an earlier connection of the
+    /// same session, which ends with this. It does not run the others: they are given back without counting.
+    pub(super) fn resume(&mut self, worker: &mut WorkerSession, names: Vec<String>) -> ResumeOutcome {
+        let mut outcome = ResumeOutcome::default();
+        let mut left = worker.session.map(|key| self.take_session(key)).unwrap_or_default();
+        for name in names {
+            let lease = LeaseName::parse(&name);
+            let held = lease.and_then(|lease| left.remove_entry(&lease));
+            match held {
+                Some((lease, held)) if worker.may_run(&held) => {
+                    worker.adopt(lease, held);
+                    outcome.resumed.push(name);
+                }
+                held => {
+                    left.extend(held);
+                    outcome.unknown.push(name);
+                }
+            }
+        }
+        self.lost.extend(left.into_values().map(HeldLease::give_back));
+        outcome
+    }
+
+    /// Takes the leases of a session, whose present connection is no worker's any more.
+    fn take_session(&mut self, key: SessionKey) -> FxHashMap<LeaseName, HeldLease> {
+        let mut held = self.detached.remove(&key).map(|detached| detached.held).unwrap_or_default();
+        let is_it = |(_, worker): &(&usize, &WorkerSession)| worker.session == Some(key);
+        if let Some(connection) = self.workers.iter().find(is_it).map(|(connection, _)| *connection)
+            && let Some(mut worker) = self.workers.remove(&connection)
+        {
+            worker.quiet("resumed elsewhere");
+            worker.outbox.set_worker(false);
+            worker.outbox.wake();
+            held.extend(worker.take_all());
+        }
+        held
+    }
+
+    /// Takes the leases of workers that did not come back in time.
+    pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<(AttemptEnd, LeaseHold)> {
+        let overdue = self.detached.extract_if(|_, detached| detached.until <= now);
+        let lose = |(_, detached): (SessionKey, DetachedLeases)| {
+            tracing::warn!(
+                worker = detached.worker,
+                tasks = detached.held.len(),
+                "a worker has not come back"
+            );
+            detached.held.into_values().map(move |held| held.lose(&detached.reason)).collect::<Vec<_>>()
+        };
+        overdue.flat_map(lose).collect()
+    }
+}
