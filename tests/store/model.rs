@@ -157,6 +157,7 @@ fn policy(random: &mut Rng, flavour: &Flavour, tiny: &mut Rng) -> StoreOptions {
         local_functions: None,
         max_open_batches: defaults.max_open_batches,
         batch_idle_time: LONG * 10_000,
+        batch_retention_count: 1_000,
         change_chunk: [defaults.change_chunk, 1, 2, 3][tiny.usize(..4)],
         oldest_first_every: if random.bool() { 0 } else { random.u32(1..4) },
         lease: Duration::from_secs(if flavour.leases { 30 } else { 10 * 24 * 60 * 60 }),

@@ -244,3 +244,33 @@ fn ctrl_c_during_task_batch_cancels_the_batch() {
     let (done, _, waiting) = counts(&server);
     assert_eq!((done, waiting), (json!(0), json!(0)));
 }
+
+#[test]
+fn ended_batches_beyond_the_retention_count_are_forgotten_and_their_ids_not_given_again() {
+    for durability in ["fsync", "memory"] {
+        let settings = format!("app_log = false\nbatch_retention_count = 2\ndurability = \"{durability}\"\n");
+        let mut server = Server::with_settings(&settings);
+        server.project.write("two.ndjson", &numbers(2));
+        let file = server.project.path("two.ndjson");
+        let mut client = server.connect();
+        // One that stays open keeps its place among those that end.
+        let open =
+            client.send("{\"command\":\"open_batch\",\"function\":\"echo\",\"name\":\"open\"}\n").json();
+        assert_eq!(open["result"]["batch_id"], 1, "{open}");
+        for _ in 0..5 {
+            server.think(&["task:batch", "noop", file.to_str().unwrap()]).exits(0);
+        }
+        let ids = |server: &Server| {
+            let batches = server.think(&["task:batches", "--json"]).exits(0).json();
+            batches.as_array().unwrap().iter().map(|batch| batch["batch_id"].as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&server), [6, 5, 1], "{durability}");
+        server.think(&["task:show", "--batch", "4"]).exits(5);
+        if durability == "fsync" {
+            server = server.again("");
+            assert_eq!(ids(&server), [6, 5, 1]);
+        }
+        server.think(&["task:batch", "noop", file.to_str().unwrap()]).exits(0);
+        assert_eq!(ids(&server), [7, 6, 1], "{durability}");
+    }
+}

@@ -140,6 +140,8 @@ pub struct ServerSettings {
     /// The time after which a batch that is neither sealed nor gets another task is cancelled; zero is never.
     #[serde(with = "duration")]
     pub batch_idle_time: Duration,
+    /// The number of the last batches that are known once they have ended.
+    pub batch_retention_count: usize,
 
     /// The durability of accepted tasks: `fsync` survives a power cut, `async` the end of the process,
     /// `memory` nothing.
@@ -293,6 +295,7 @@ impl Default for ServerSettings {
             registration_retention_time: 30 * DAY,
             max_open_batches: 1_000,
             batch_idle_time: DAY,
+            batch_retention_count: 10_000,
             durability: Durability::Fsync,
             queue_file: "runtime/queue.db".into(),
             lease_time: Duration::from_secs(60),

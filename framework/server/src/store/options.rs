@@ -28,6 +28,8 @@ pub struct StoreOptions {
     pub max_open_batches: usize,
     /// The time after which an open batch that gets no task is cancelled; zero is never.
     pub batch_idle_time: Duration,
+    /// The number of the last batches that are kept once they have ended.
+    pub batch_retention_count: usize,
     /// One of so many tasks that are taken from a queue is the one that has waited longest, whatever its
     /// priority; 0 is none.
     pub oldest_first_every: u32,
@@ -110,7 +112,8 @@ impl StoreOptions {
 
 impl Default for StoreOptions {
     /// One group for all queues, all of one weight and without a rate; the oldest task at every 16th turn; a
-    /// million waiting tasks, of 1 GB in memory; a thousand open batches, for a day without a task; leases
+    /// million waiting tasks, of 1 GB in memory; a thousand open batches, for a day without a task,
+    /// and 10,000 ended ones; leases
     /// of a minute; 64 MB beside the disk; steps of 2,048 tasks; keys and ended tasks for a day, at most
     /// 100,000 of these; failed ones for a week, at most a million.
     fn default() -> Self {
@@ -124,6 +127,7 @@ impl Default for StoreOptions {
             rates: BTreeMap::new(),
             max_open_batches: 1_000,
             batch_idle_time: DAY,
+            batch_retention_count: 10_000,
             oldest_first_every: 16,
             lease: Duration::from_secs(60),
             hot_bytes: 64 << 20,

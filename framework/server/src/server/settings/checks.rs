@@ -94,6 +94,7 @@ impl ServerSettings {
             .range("max_memory", self.max_memory, 64 * 1024..=usize::MAX)
             .range("max_open_batches", self.max_open_batches, 1..=BATCHES_MAX)
             .that("batch_idle_time", self.batch_idle_time <= TIME_MAX, at_most_a_century)
+            .range("batch_retention_count", self.batch_retention_count, 1..=KEEP_MAX)
             .not_empty("queue_file", Some(&self.queue_file.to_string_lossy()))
             .that("lease_time", (LEASE_MIN..=DAY).contains(&self.lease_time), || {
                 "must be from 100ms to 1day".to_owned()

@@ -78,6 +78,7 @@ impl ServerSettings {
             lease: self.lease_time,
             max_open_batches: self.max_open_batches,
             batch_idle_time: self.batch_idle_time,
+            batch_retention_count: self.batch_retention_count,
             oldest_first_every: self.oldest_first_every,
             idempotency_window: self.idempotency_window,
             retention_time: self.retention_time,

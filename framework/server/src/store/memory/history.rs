@@ -23,8 +23,6 @@ use crate::store::retention::{FailedRemovalWarning, RetentionClasses, RetentionL
 use crate::store::view_parts::{TaskViewParts, attempt, details, queues, summary};
 use crate::store::{Accepted, FIRST_ATTEMPTS, LAST_ATTEMPTS, Query, QueryResult};
 
-/// The number of ended batches that are kept.
-const BATCHES_MAX: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct History {
     classes: RetentionClasses,
@@ -38,6 +36,7 @@ pub(super) struct History {
     attempts: FxHashMap<TaskId, Vec<AttemptInfo>>,
     keys: IdempotencyKeys,
     batches: VecDeque<BatchInfo>,
+    batches_max: usize,
     schedules: BTreeMap<String, ScheduleInfo>,
 }
 
@@ -53,6 +52,7 @@ impl History {
             attempts: FxHashMap::default(),
             keys: IdempotencyKeys::new(options.idempotency_window),
             batches: VecDeque::new(),
+            batches_max: options.batch_retention_count,
             schedules: BTreeMap::new(),
         }
     }
@@ -144,7 +144,7 @@ impl History {
     pub(super) fn batch(&mut self, batch: BatchInfo) {
         if batch.ended_ms.is_some() {
             self.batches.push_back(batch);
-            if self.batches.len() > BATCHES_MAX {
+            if self.batches.len() > self.batches_max {
                 self.batches.pop_front();
             }
         }

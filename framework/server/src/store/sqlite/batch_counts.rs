@@ -1,8 +1,9 @@
-//! The counts of batches, which change in the transactions in which their tasks come in, end and wait again.
+//! The counts of batches, which change in the transactions in which their tasks come in, end and wait again,
+//! and the ends of batches.
 
 use framework_protocol::task::BatchId;
-use framework_protocol::views::State;
-use rusqlite::{Connection, Result};
+use framework_protocol::views::{BatchInfo, State};
+use rusqlite::{Connection, Result, params};
 
 /// Changes of the counts of batches, to be written together.
 #[derive(Debug, Default)]
@@ -44,6 +45,18 @@ impl BatchCounts {
             file.prepare_cached(sql)?.execute(row)?;
         }
         Ok(())
+    }
+
+    /// Writes the end of a batch, after the counts that led to it, and deletes ended ones that are not among
+    /// the `kept` last batches. The last one of all stays: its id must not be given again.
+    pub(super) fn end(&mut self, file: &Connection, info: &BatchInfo, kept: usize) -> Result<()> {
+        self.write(file)?;
+        let sql = "UPDATE batches SET state = ?2, ended_ms = ?3, then_function = ?4 WHERE id = ?1";
+        let ended_ms = info.ended_ms.map(|at_ms| at_ms as i64);
+        file.prepare_cached(sql)?.execute(params![info.id as i64, info.state.name(), ended_ms, info.then])?;
+        let sql = "DELETE FROM batches WHERE id <= (SELECT max(id) FROM batches) - max(?1, 1) AND id <> ?2 \
+            AND state = 'ended'";
+        file.prepare_cached(sql)?.execute([kept as i64, info.id as i64]).map(drop)
     }
 }
 

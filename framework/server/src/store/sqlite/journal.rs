@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use framework_protocol::RequestError;
 use framework_protocol::task::{NewTask, TaskId, TaskRecord};
-use framework_protocol::views::{BatchInfo, Ledger, State};
+use framework_protocol::views::{Ledger, State};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Result, Transaction, TransactionBehavior, params};
 
@@ -26,6 +26,8 @@ pub(super) struct Journal {
     next_id: TaskId,
     retention: Retention,
     key_ms: u64,
+    /// The number of the last batches that are kept once they have ended.
+    batches_kept: usize,
     bulks: Bulks,
     checkpoints: Checkpoints,
 }
@@ -61,8 +63,9 @@ impl Journal {
         options: &StoreOptions,
     ) -> Self {
         let key_ms = options.idempotency_window.as_millis() as u64;
+        let batches_kept = options.batch_retention_count;
         let bulks = Bulks { tasks: BulkInsert::of("tasks", 9), ends: BulkInsert::of("ends", 9) };
-        Self { connection, next_id, retention, key_ms, bulks, checkpoints }
+        Self { connection, next_id, retention, key_ms, batches_kept, bulks, checkpoints }
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -129,7 +132,7 @@ impl Journal {
     }
 
     fn write_group<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>, now_ms: u64) -> Result<Written> {
-        let Self { connection, next_id, retention, key_ms, bulks, .. } = self;
+        let Self { connection, next_id, retention, key_ms, batches_kept, bulks, .. } = self;
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let group = Group {
             file: &transaction,
@@ -139,6 +142,7 @@ impl Journal {
             key_until_ms: now_ms.saturating_add(*key_ms),
             written: Written::default(),
             batches: BatchCounts::default(),
+            batches_kept: *batches_kept,
             dropped: Vec::new(),
             tasks: Vec::new(),
             ends: Vec::new(),
@@ -169,6 +173,7 @@ struct Group<'g, 'a> {
     key_until_ms: u64,
     written: Written,
     batches: BatchCounts,
+    batches_kept: usize,
     /// The tasks that ended and of which nothing is kept.
     dropped: Vec<(TaskId, State)>,
     /// The rows to insert together.
@@ -279,7 +284,7 @@ impl<'a> Group<'_, 'a> {
                 }
                 Ok(())
             }
-            Record::Batch(info) => self.batch(info),
+            Record::Batch(info) => self.batches.end(self.file, info, self.batches_kept),
         }
     }
 
@@ -326,15 +331,6 @@ impl<'a> Group<'_, 'a> {
         let log = serde_json::to_string(&log).expect("texts and numbers are JSON");
         let sql = "INSERT OR REPLACE INTO notes VALUES (?1, ?2)";
         self.file.prepare_cached(sql)?.execute(params![task.id as i64, log]).map(drop)
-    }
-
-    /// Writes the end of a batch, after the counts that led to it.
-    fn batch(&mut self, info: &BatchInfo) -> Result<()> {
-        self.batches.write(self.file)?;
-        let sql = "UPDATE batches SET state = ?2, ended_ms = ?3, then_function = ?4 WHERE id = ?1";
-        let ended_ms = info.ended_ms.map(|at_ms| at_ms as i64);
-        let row = params![info.id as i64, info.state.name(), ended_ms, info.then];
-        self.file.prepare_cached(sql)?.execute(row).map(drop)
     }
 
     /// Deletes the tasks of which nothing is kept, and counts them in the ledger.
