@@ -89,12 +89,19 @@ pub trait Store: Send + Sync + 'static {
     fn ready_remote(&self, scopes: Arc<[RemoteScope]>) -> BoxFuture<'_, bool>;
 
     /// Leases likewise up to `limit` due tasks within the scope. The end of the process is no crash of
-    /// theirs: [`Lease::begin`] has no effect.
+    /// theirs: [`Lease::begin`] has no effect, and [`Lease::assign`] has them outlive it.
     fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
 
     /// Notes what is run elsewhere at the moment: all tasks that are not within these scopes, and whose
     /// functions are not among [`StoreOptions::local_functions`], count as parked.
     fn serve_remote(&self, scopes: Vec<RemoteScope>);
+
+    /// The leases that were [assigned](Lease::assign) to workers elsewhere when an earlier process ended,
+    /// each once. They are held, and have to be renewed, like any other. A store that does not survive its
+    /// process has none.
+    fn take_inherited(&self) -> Vec<InheritedLease> {
+        Vec::new()
+    }
 
     /// Prolongs leases by [`StoreOptions::lease`] from now, and then ends all that were not renewed in time;
     /// `false` for one that is not held any more.
@@ -205,6 +212,33 @@ impl Lease {
             marks.mark(*slot, self.task.id);
         }
     }
+
+    /// Notes who runs the attempt elsewhere, and since when in milliseconds since 1970, until it is settled:
+    /// should the process end before, the next one [inherits](Store::take_inherited) the lease. `false` where
+    /// that cannot be noted; the task waits then.
+    pub(crate) fn assign(&self, holder: &LeaseHolder, started_ms: u64) -> bool {
+        let Some((marks, slot)) = &self.marker.0 else { return false };
+        marks.assign(*slot, self.task.id, holder, started_ms)
+    }
+}
+
+/// The worker elsewhere that runs an attempt, and the name by which it knows the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseHolder {
+    /// The digest of a secret that only the worker knows.
+    pub session: [u8; 16],
+    /// The process that has given the lease, and its token there.
+    pub epoch: u64,
+    pub token: u64,
+}
+
+/// A lease of an earlier process, whose worker may still run the attempt.
+#[derive(Debug)]
+pub struct InheritedLease {
+    pub lease: Lease,
+    pub holder: LeaseHolder,
+    /// When the attempt began, in milliseconds since 1970.
+    pub started_ms: u64,
 }
 
 /// The place where an attempt is marked as running; none for a store that does not survive its process.
@@ -214,6 +248,9 @@ struct RunningMarker(Option<(Arc<dyn RunningMarks>, u32)>);
 /// Records, in a place that survives the process, the tasks that were running when it died.
 trait RunningMarks: Debug + Send + Sync {
     fn mark(&self, slot: u32, task: TaskId);
+
+    /// Marks a task that runs elsewhere; `false` if the slot is none for these.
+    fn assign(&self, slot: u32, task: TaskId, holder: &LeaseHolder, started_ms: u64) -> bool;
 }
 
 /// Names one attempt; a settlement with an older one is refused.

@@ -75,7 +75,7 @@ impl ServerHandle {
         let reload = self.control.reload.clone();
         let progress = tokio::spawn(async move { reload.report_progress(deadline).await });
         let is_idle = if grace.is_zero() {
-            self.workers.abort_running().await;
+            self.workers.abort_running(true).await;
             true
         } else {
             self.workers.pause(deadline).await
@@ -119,11 +119,11 @@ impl ServerHandle {
     ) -> (Handover, DrainingServer) {
         let PreparedHandover { mut handover, events } = prepared;
         let deadline = Instant::now() + grace.max(FINISH_TIMEOUT);
+        self.workers.remote().hand_over();
         self.workers.replace_programs().await;
         self.frontend.sockets().iter().for_each(|socket| socket.detach());
         self.frontend.close_control(deadline).await;
         self.frontend.close(deadline).await;
-        self.workers.remote().quiet("reload");
         self.workers.finish(deadline).await;
         flush(&*self.store).await;
         self.store.unlock().await;

@@ -142,18 +142,19 @@ impl Workers {
         }
     }
 
-    /// Lets no further task begin, and waits for the running attempts; `false` if some have not ended by
-    /// `deadline`.
+    /// Lets no further task begin, and waits for the running attempts, apart from those that the next process
+    /// inherits; `false` if some have not ended by `deadline`.
     pub(super) async fn pause(&mut self, deadline: Instant) -> bool {
         self.pause.send_replace(true);
         self.remote.pause();
-        self.wait_idle(deadline).await
+        self.wait_idle(deadline, true).await
     }
 
-    /// Aborts the running attempts; their tasks run again later.
-    pub(super) async fn abort_running(&mut self) {
+    /// Aborts the running attempts, whose tasks run again later; with `spares`, apart from those that the
+    /// next process inherits.
+    pub(super) async fn abort_running(&mut self, spares: bool) {
         self.abort.send_replace(true);
-        self.remote.abort_running();
+        self.remote.abort_running(spares);
         self.is_stuck = !self.pause(Instant::now() + ABORT_TIMEOUT).await;
         if self.is_stuck {
             let running = self.describe_running().await;
@@ -170,10 +171,10 @@ impl Workers {
     pub(super) async fn drain(&mut self, deadline: Instant) {
         self.remote.pause();
         self.remote.quiet("shutdown");
-        if !self.wait_idle(deadline).await {
+        if !self.wait_idle(deadline, false).await {
             let running = self.describe_running().await;
             tracing::warn!(running, "the grace period is over; running tasks are aborted");
-            self.abort_running().await;
+            self.abort_running(false).await;
         }
         self.finish(deadline).await;
     }
@@ -226,11 +227,11 @@ impl Workers {
 
     /// Waits until the pullers have ended, as they do when the store is closed and has nothing left; `false`
     /// if some have not by `deadline`.
-    async fn wait_idle(&mut self, deadline: Instant) -> bool {
+    async fn wait_idle(&mut self, deadline: Instant, spares: bool) -> bool {
         // An earlier wait may have seen the end of some of them, which must not be awaited twice.
         self.pullers.retain(|puller| !puller.is_finished());
         let local = join_all(&mut self.pullers);
-        timeout_at(deadline, async { tokio::join!(local, self.remote.wait_idle()) }).await.is_ok()
+        timeout_at(deadline, async { tokio::join!(local, self.remote.wait_idle(spares)) }).await.is_ok()
     }
 }
 

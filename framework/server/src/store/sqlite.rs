@@ -25,6 +25,8 @@ mod journal;
 mod names;
 mod ended_queue;
 mod retention;
+mod load;
+mod inheritance;
 mod recovery;
 mod repair;
 mod row;
@@ -60,8 +62,8 @@ use super::changes::RunningChanges;
 use super::index::{TakeFrom, TaskIndex};
 use super::wakeups::{WakeSet, Wakeups};
 use super::{
-    Accepted, AdminCommand, Clock, Lease, LeaseToken, OnAccepted, Query, QueryResult, RemoteScope,
-    Settlement, Store, StoreStats, TerminatedTask,
+    Accepted, AdminCommand, Clock, InheritedLease, Lease, LeaseToken, OnAccepted, Query, QueryResult,
+    RemoteScope, Settlement, Store, StoreStats, TerminatedTask,
 };
 
 /// A store in a SQLite file.
@@ -123,8 +125,11 @@ struct SqliteState {
     /// What was found at the start, and what fails at present without stopping anything.
     damage: Option<String>,
     checkpoint_error: Option<String>,
-    /// The slots in which no attempt is marked as running.
+    /// The slots in which no attempt is marked as running, here and elsewhere.
     free_slots: Vec<u32>,
+    free_remote_slots: Vec<u32>,
+    /// The leases of the last process that nobody has asked for yet.
+    inherited: Vec<InheritedLease>,
     /// When an error of reading was logged last.
     read_error: Duration,
 }
@@ -186,6 +191,10 @@ impl Store for Sqlite {
 
     fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
         std::future::ready(self.shared.take(TakeFrom::Elsewhere(std::slice::from_ref(scope)), limit)).boxed()
+    }
+
+    fn take_inherited(&self) -> Vec<InheritedLease> {
+        std::mem::take(&mut self.shared.state().inherited)
     }
 
     fn serve_remote(&self, scopes: Vec<RemoteScope>) {

@@ -111,6 +111,8 @@ struct RemoteState {
     gone: BTreeMap<Arc<str>, u64>,
     /// Nothing is handed out.
     is_paused: bool,
+    /// What outlives this process goes to the next one, which waits for the workers.
+    is_handed_over: bool,
 }
 
 impl RemoteLimits {
@@ -136,7 +138,10 @@ impl RemoteWorkers {
     /// No workers yet; ends go to `finisher`.
     pub(crate) fn new(resources: RemoteResources, finisher: mpsc::Sender<EndedBatch>) -> Self {
         let started_ms = framework_protocol::task::now_ms();
-        let state = Mutex::new(RemoteState { is_paused: true, ..RemoteState::default() });
+        let mut state = RemoteState { is_paused: true, ..RemoteState::default() };
+        let inherited = resources.store.take_inherited();
+        state.inherit(inherited, &resources.leases, resources.limits.lease);
+        let state = Mutex::new(state);
         let (joining, changed) = Default::default();
         Self { resources, started_ms, state, joining, changed, finisher: Mutex::new(Some(finisher)) }
     }
@@ -288,41 +293,42 @@ impl RemoteWorkers {
         self.state().workers.values_mut().for_each(|worker| worker.quiet(why));
     }
 
-    /// Waits until no worker holds a task. May be cancelled.
-    pub(crate) async fn wait_idle(&self) {
-        loop {
-            {
-                let state = self.state();
-                let is_idle = state.workers.values().all(|worker| worker.held() == 0);
-                if is_idle && state.detached.is_empty() && state.lost.is_empty() {
-                    return;
-                }
-            }
+    /// Waits until no worker holds a task; with `spares`, apart from those that the next process inherits.
+    /// May be cancelled.
+    pub(crate) async fn wait_idle(&self, spares: bool) {
+        while !self.state().is_idle(spares) {
             tokio::time::sleep(IDLE_CHECK).await;
         }
     }
 
-    /// Gives back what workers hold, without counting the attempts, and lets them know.
-    pub(crate) fn abort_running(&self) {
-        let state = &mut *self.state();
-        for worker in state.workers.values_mut() {
-            let held = worker.take_all();
+    /// Gives back what workers hold, without counting the attempts, and lets them know; with `spares`, apart
+    /// from what the next process inherits.
+    pub(crate) fn abort_running(&self, spares: bool) {
+        let mut state = self.state();
+        for (outbox, held) in state.take_running(spares) {
             let mut lines = Vec::new();
             for name in held.keys() {
                 ReplyWriter::new(&mut lines).cancel(&name.to_string(), "shutdown");
             }
-            worker.outbox.write(None, &lines);
+            outbox.write(None, &lines);
             state.lost.extend(held.into_values().map(HeldLease::give_back));
         }
-        let detached = state.detached.drain().flat_map(|(_, detached)| detached.held.into_values());
-        state.lost.extend(detached.map(HeldLease::give_back));
+        drop(state);
         self.changed.notify_one();
+    }
+
+    /// Says to all workers that they get no further tasks, and leaves to the next process what outlives this
+    /// one.
+    pub(crate) fn hand_over(&self) {
+        self.state().is_handed_over = true;
+        self.quiet("reload");
     }
 
     /// Ends all sessions: nothing more goes to the finisher, and the connections need not stay open.
     pub(crate) fn close(&self) {
         self.finisher.lock().expect("no panic while the finisher is locked").take();
-        let state = self.state();
+        let mut state = self.state();
+        state.detached.clear();
         for worker in state.workers.values() {
             worker.outbox.set_worker(false);
             worker.outbox.wake();

@@ -81,12 +81,7 @@ impl TaskIndex {
     /// Puts a task where it waits.
     pub(in crate::store) fn insert(&mut self, insertion: Insertion) {
         let Insertion { id, task, place, when, expires, concurrency, batch, crashes } = insertion;
-        if let Some((key, limit)) = concurrency {
-            self.keys.register(id, ConcurrencyKeyName::Client(key.into()), limit);
-        }
-        if crashes > 0 {
-            self.register_crashed(id, crashes);
-        }
+        self.register_keys(id, concurrency, crashes);
         if let Some(expires) = expires {
             self.expiries.add(id, expires);
         }
@@ -95,6 +90,16 @@ impl TaskIndex {
         match batch {
             Some(batch) if self.batches.holds(batch) => self.batches.hold(batch, waiting, when),
             _ => self.order.push_later(waiting, when),
+        }
+    }
+
+    /// Ties a task to its concurrency key, and to that of tasks with so many crashes.
+    pub(super) fn register_keys(&mut self, id: TaskId, concurrency: Option<(Box<str>, u32)>, crashes: u32) {
+        if let Some((key, limit)) = concurrency {
+            self.keys.register(id, ConcurrencyKeyName::Client(key.into()), limit);
+        }
+        if crashes > 0 {
+            self.register_crashed(id, crashes);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use framework_protocol::task::{TaskId, TaskRecord};
 use framework_protocol::views::{Ledger, State};
 
-use super::{AttemptRun, EndRecord, Record, RunningTask, TaskIndex, Waiting, WaitingEnd};
+use super::{AttemptRun, EndRecord, Insertion, Record, RunningTask, TaskIndex, Waiting, WaitingEnd};
 use crate::store::clock::Now;
 use crate::store::due_heap::ReadyAt;
 use crate::store::ready_queues::QueuePosition;
@@ -47,6 +47,25 @@ impl TaskIndex {
             insertion.crashes = task.crashes();
             self.insert(insertion);
         }
+    }
+
+    /// Leases a task of an earlier process again that a worker elsewhere may still run; `None` when it has to
+    /// wait, because others of its concurrency key run.
+    pub(in crate::store) fn restore_leased(
+        &mut self,
+        task: &Arc<TaskRecord>,
+        now: Now,
+    ) -> Option<LeaseToken> {
+        let Insertion { id, place, concurrency, .. } = self.new_insertion(task.clone(), now);
+        self.register_keys(id, concurrency, task.crashes());
+        // Its body is on the disk.
+        let Waiting { place, .. } = self.keys.acquire(Waiting { id, task: None, place })?;
+        let token = LeaseToken(self.next_token);
+        self.next_token += 1;
+        let (until, task) = (now.steady + self.lease, Some(task.clone()));
+        let running = RunningTask { token, place, until, slot: u32::MAX, is_unwanted: false, task };
+        self.running.insert(id, running);
+        Some(token)
     }
 
     /// Ends a task of an earlier process that was cancelled while it ran.

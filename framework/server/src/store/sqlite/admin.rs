@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use rustc_hash::FxHashSet;
 
 use super::bulk_change::{BulkChange, BulkKind};
-use super::recovery::one;
+use super::load::one;
 use super::write_error::WriteError;
 use super::write_queue::CommandRequest;
 use super::writer::Writer;

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::admin::CommandResult;
 use super::bulk_change::{self, BulkChange, BulkKind};
 use super::ended_tasks::{self, RetriedTask};
-use super::recovery::load;
+use super::load::load;
 use super::selection::{self, Selected};
 use super::writer::Writer;
 use crate::store::index::WaitingEnd;

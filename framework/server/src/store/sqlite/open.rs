@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use framework_protocol::task::TaskId;
 
 use super::checkpoint::Checkpoints;
+use super::inheritance::free_slots;
 use super::journal::Journal;
 use super::names::SharedNames;
 use super::queue_lock::QueueLock;
@@ -50,8 +51,8 @@ impl Sqlite {
         let mut checkpoints = Checkpoints::of(&mut connection, folder)?;
         let names = SharedNames::default();
         let mut index = TaskIndex::new(store.clone(), store.hot_bytes, rules);
-        let Recovered { retention, next_id, records } =
-            recover(&connection, &mut index, &store, &names, &last.running, clock.now())?;
+        let Recovered { retention, next_id, records, inherited } =
+            recover(&connection, &mut index, &store, &names, &last, clock.now())?;
         let reserve = open_reserve(lock.as_ref())?;
         // A disk that is full from the beginning is treated like one that becomes full.
         let is_full = reserve.as_ref().is_some_and(|reserve| !reserve.is_held());
@@ -59,6 +60,7 @@ impl Sqlite {
             checkpoints.empty(&connection);
             tracing::error!("{}", WriteError::no_reserve().describe());
         }
+        let (free_slots, free_remote_slots) = free_slots(slots.as_deref());
         let mut write_queue = WriteQueue::default();
         write_queue.note(records);
         let shared = Arc::new(SqliteShared {
@@ -71,7 +73,9 @@ impl Sqlite {
                 damage: damage.or_else(|| missing_tasks(next_id, last.next_id)),
                 checkpoint_error: None,
                 read_error: Duration::ZERO,
-                free_slots: if slots.is_some() { RunningSlots::all() } else { Vec::new() },
+                free_slots,
+                free_remote_slots,
+                inherited: Vec::new(),
             }),
             work: Condvar::new(),
             wakeups: Wakeups::new(store.groups.len()),
@@ -83,6 +87,7 @@ impl Sqlite {
             slots,
             lock,
         });
+        shared.inherit(inherited);
         // No id is given twice, even if its first task is lost.
         let journal = Journal::new(connection, checkpoints, next_id.max(last.next_id), retention, &store);
         let writer = Writer::new(shared.clone(), journal, reserve, store.change_chunk);

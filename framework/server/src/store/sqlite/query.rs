@@ -9,8 +9,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
 use serde_json::value::RawValue;
 
+use super::load::{load_one, one};
 use super::names::SharedNames;
-use super::recovery::{batch, load_one, one};
+use super::recovery::batch;
 use super::row::{self, LoadedTask};
 use super::write_error::WriteError;
 use super::{SqliteShared, closed};

@@ -12,9 +12,9 @@ use framework_protocol::views::{FunctionRecord, TaskDetails};
 use rusqlite::{Connection, params};
 use serde::de::IgnoredAny;
 
+use super::load::load_one;
 use super::names::SharedNames;
 use super::query::{functions, read_details};
-use super::recovery::load_one;
 use super::row::LoadedTask;
 use super::schema;
 

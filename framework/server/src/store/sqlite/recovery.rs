@@ -6,17 +6,20 @@ use std::time::Duration;
 use anyhow::Result;
 use framework_protocol::task::{TaskId, TaskOptions, TaskRecord};
 use framework_protocol::views::{BatchInfo, BatchState, Ledger, State};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::ended_queue::ExpiringRow;
+use super::inheritance::{InheritedTask, inherited_tasks};
+use super::load::load_one;
 use super::names::SharedNames;
 use super::retention::{Retention, count_in};
-use super::row::{self, Columns, LoadedTask};
+use super::row::{self, Columns};
+use super::running_slots::{AssignedTask, LastProcess};
 use crate::store::StoreOptions;
 use crate::store::clock::Now;
 use crate::store::due_heap::ReadyAt;
-use crate::store::index::{AttemptRun, Insertion, Record, TaskIndex};
+use crate::store::index::{AttemptRun, Insertion, Record, TakenTask, TaskIndex};
 
 /// The parts of a store that were read from the file.
 pub(super) struct Recovered {
@@ -24,6 +27,8 @@ pub(super) struct Recovered {
     pub(super) next_id: TaskId,
     /// To be written before anything else.
     pub(super) records: Vec<Record>,
+    /// The tasks that workers elsewhere may still run.
+    pub(super) inherited: Vec<(AssignedTask, TakenTask)>,
 }
 
 /// A row of `retries`.
@@ -33,13 +38,14 @@ struct Retry {
     pause_ms: u64,
 }
 
-/// Fills the index from the file. `died` are the tasks that were running when the last process died.
+/// Fills the index from the file. `last` has the tasks that were running when the last process ended, here
+/// and elsewhere.
 pub(super) fn recover(
     connection: &Connection,
     index: &mut TaskIndex,
     options: &StoreOptions,
     names: &SharedNames,
-    died: &[TaskId],
+    last: &LastProcess,
     now: Now,
 ) -> Result<Recovered> {
     let (mut ledger, noted_id) = ledger(connection)?;
@@ -51,11 +57,14 @@ pub(super) fn recover(
     over.sort_unstable();
     batches(connection)?.into_iter().for_each(|batch| index.batches().restore(batch, now));
     let cancelled = cancelled(connection, &over)?;
-    let suspects = died.iter().filter(|id| over.binary_search(id).is_err()).count();
-    let died: FxHashSet<_> = died.iter().copied().filter(|id| !cancelled.contains(id)).collect();
-    let apart = died.union(&cancelled).copied().collect();
+    let suspects = last.running.iter().filter(|id| over.binary_search(id).is_err()).count();
+    let died: FxHashSet<_> = last.running.iter().copied().filter(|id| !cancelled.contains(id)).collect();
+    let mut apart: FxHashSet<_> = died.union(&cancelled).copied().collect();
+    let is_apart = |id| apart.contains(&id) || over.binary_search(&id).is_ok();
+    let inherited = inherited_tasks(connection, names, &last.assigned, is_apart, now)?;
+    apart.extend(inherited.iter().map(InheritedTask::id));
     let mut reader = Reader { connection, retries: retries(connection)?, apart: &apart, now };
-    let (waiting, last) = reader.waiting(index, &over)?;
+    let (waiting, last_id) = reader.waiting(index, &over)?;
     ledger.accepted = ledger.ended() + waiting;
     index.resume(ledger);
     let mut records = Vec::new();
@@ -69,13 +78,15 @@ pub(super) fn recover(
             index.restore_cancelled(Arc::new(task.record), now, &mut records);
         }
     }
+    let inherited = inherited.into_iter().filter_map(|task| task.lease(index, now)).collect();
     index.note_batches(now, &mut records);
     let mut paused = connection.prepare("SELECT name FROM queues WHERE paused")?;
     for name in paused.query_map([], |row| Ok(row::text(row, 0).unwrap_or_default()))? {
         index.order().pause(&name?, true);
     }
-    let next_id = noted_id.max(last.map_or(0, |last| last + 1)).max(over.last().map_or(0, |last| last + 1));
-    Ok(Recovered { retention, next_id, records })
+    let next_id =
+        noted_id.max(last_id.map_or(0, |last| last + 1)).max(over.last().map_or(0, |last| last + 1));
+    Ok(Recovered { retention, next_id, records, inherited })
 }
 
 /// Counts the attempt in which the process died, alone or among others.
@@ -257,72 +268,4 @@ impl Reader<'_> {
             },
         }
     }
-}
-
-/// Reads one task, if it is there.
-pub(super) fn load_one(
-    connection: &Connection,
-    names: &SharedNames,
-    id: TaskId,
-    now_ms: u64,
-) -> Result<Option<LoadedTask>, rusqlite::Error> {
-    let mut tasks = load(connection, names, &[id], now_ms)?;
-    Ok(tasks.pop())
-}
-
-/// Reads tasks in the order of their ids; those that are not there are left out.
-///
-/// # Errors
-/// When the file cannot be read for the moment. A damaged row is none: it says so itself.
-pub(super) fn load(
-    connection: &Connection,
-    names: &SharedNames,
-    ids: &[TaskId],
-    now_ms: u64,
-) -> Result<Vec<LoadedTask>, rusqlite::Error> {
-    let sql = format!(
-        "SELECT {} FROM tasks t LEFT JOIN retries r ON r.task = t.id WHERE t.id BETWEEN ?1 AND ?2",
-        row::COLUMNS
-    );
-    let mut read = connection.prepare_cached(&sql)?;
-    let mut range = |first: TaskId, last: TaskId| -> Result<Vec<_>, rusqlite::Error> {
-        read.query_map([first as i64, last as i64], |row| row::task(row, names, now_ms))?.collect()
-    };
-    let mut sorted = ids.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    let mut tasks = Vec::with_capacity(sorted.len());
-    // Neighbours are read in one go, unless one of them stands on a damaged page.
-    for run in sorted.chunk_by(|a, b| a + 1 == *b) {
-        match range(run[0], run[run.len() - 1]) {
-            Ok(read) => tasks.extend(read),
-            Err(error) if is_damage(&error) => {
-                for id in run {
-                    match range(*id, *id) {
-                        Ok(read) => tasks.extend(read),
-                        Err(error) if is_damage(&error) => {
-                            tasks.push(LoadedTask::unreadable(*id, error.to_string()));
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(tasks)
-}
-
-/// Whether a part of the file is damaged, so that another try would meet the same error.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt)
-}
-
-/// Reads one value, if its row is there.
-pub(super) fn one<T: rusqlite::types::FromSql>(
-    connection: &Connection,
-    sql: &str,
-    id: u64,
-) -> rusqlite::Result<Option<T>> {
-    connection.prepare_cached(sql)?.query_row([id as i64], |row| row.get(0)).optional()
 }

@@ -1,6 +1,8 @@
 //! The attempts that run, in a small mapped file that survives the process: a store into memory marks each of
 //! them.
 //!
+//! Beside these are the attempts that run elsewhere, whose workers may outlive the process.
+//!
 //! The file also carries a lock of the name of the store, the process that holds it, and the id of the next
 //! task, by which tasks are missed that are not in the queue's file any more.
 #![expect(unsafe_code, reason = "the file is mapped into memory, where every attempt marks itself")]
@@ -18,10 +20,16 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::reserve::allocate;
-use crate::store::RunningMarks;
+use crate::store::{LeaseHolder, RunningMarks};
 
 /// The number of attempts that can be marked; more than can run at once.
 const SLOTS: usize = 128 * 1024;
+/// The number of attempts elsewhere that can be marked; others wait again when the process dies.
+const REMOTE_SLOTS: usize = 32 * 1024;
+/// The numbers of such a slot: the task plus one, two for the session, two for the lease, and its begin.
+const REMOTE_WORDS: usize = 6;
+/// The numbers in the file.
+const WORDS: usize = HEAD + SLOTS + REMOTE_SLOTS * REMOTE_WORDS;
 /// The numbers before the slots: a magic number, the process, two for the boot of the machine, and the id of
 /// the next task.
 const HEAD: usize = 8;
@@ -44,8 +52,18 @@ pub(super) struct LastProcess {
     /// The tasks that were running when it died; none if the machine itself went down since, for then the
     /// file does not say.
     pub(super) running: Vec<TaskId>,
+    /// The tasks that workers elsewhere were running, likewise.
+    pub(super) assigned: Vec<AssignedTask>,
     /// The ids before this one were given to tasks that are on the disk.
     pub(super) next_id: TaskId,
+}
+
+/// A task that a worker elsewhere runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AssignedTask {
+    pub(super) task: TaskId,
+    pub(super) holder: LeaseHolder,
+    pub(super) started_ms: u64,
 }
 
 /// The file beside a queue's.
@@ -66,9 +84,13 @@ impl RunningSlots {
         let file = files::private().read(true).write(true).open(&path).with_context(context)?;
         lock(&file, queue)?;
         files::restrict(&path).with_context(context)?;
-        let size = ((HEAD + SLOTS) * 8) as u64;
-        if file.metadata()?.len() != size {
-            file.set_len(0)?;
+        let size = (WORDS * 8) as u64;
+        let found = file.metadata()?.len();
+        if found != size {
+            // That of an earlier version has no slots for tasks elsewhere.
+            if found != ((HEAD + SLOTS) * 8) as u64 {
+                file.set_len(0)?;
+            }
             file.set_len(size).with_context(context)?;
         }
         // A store into a page for which the disk has no room would end the process (SIGBUS).
@@ -85,7 +107,7 @@ impl RunningSlots {
     }
 
     fn at(&self, index: usize) -> &AtomicU64 {
-        assert!(index < HEAD + SLOTS, "the file has no such slot");
+        assert!(index < WORDS, "the file has no such slot");
         // SAFETY: within the map, whose start is aligned to a page, and used only as atomics.
         unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().cast::<u64>().add(index)) }
     }
@@ -98,7 +120,20 @@ impl RunningSlots {
         let is_this_boot = (number(2), number(3)) == boot();
         let slots = (HEAD..HEAD + SLOTS).filter(|_| is_this_boot).map(number);
         let running = slots.filter_map(|id| id.checked_sub(1)).collect();
-        LastProcess { running, next_id: number(NEXT_ID) }
+        let assigned = (0..REMOTE_SLOTS).filter(|_| is_this_boot).filter_map(|slot| self.assigned(slot));
+        LastProcess { running, assigned: assigned.collect(), next_id: number(NEXT_ID) }
+    }
+
+    /// The task in a slot for those elsewhere.
+    fn assigned(&self, slot: usize) -> Option<AssignedTask> {
+        let words: [u64; REMOTE_WORDS] =
+            std::array::from_fn(|word| self.at(remote(slot) + word).load(Ordering::Acquire));
+        let [task, first, second, epoch, token, started_ms] = words;
+        let task = task.checked_sub(1)?;
+        let mut session = [0; 16];
+        session[..8].copy_from_slice(&first.to_le_bytes());
+        session[8..].copy_from_slice(&second.to_le_bytes());
+        Some(AssignedTask { task, holder: LeaseHolder { session, epoch, token }, started_ms })
     }
 
     /// Notes that all ids before this one belong to tasks that are on the disk.
@@ -109,7 +144,8 @@ impl RunningSlots {
     }
 
     fn begin(&self) {
-        (HEAD..HEAD + SLOTS).filter(|slot| self.at(*slot).load(Ordering::Relaxed) != 0).for_each(|slot| {
+        let slots = (HEAD..HEAD + SLOTS).chain((0..REMOTE_SLOTS).map(remote));
+        slots.filter(|slot| self.at(*slot).load(Ordering::Relaxed) != 0).for_each(|slot| {
             self.at(slot).store(0, Ordering::Relaxed);
         });
         let (first, second) = boot();
@@ -119,12 +155,14 @@ impl RunningSlots {
     }
 
     pub(super) fn clear(&self, slot: u32) {
-        self.set(slot, 0);
+        let slot = slot as usize;
+        let index = if slot < SLOTS { HEAD + slot } else { remote(slot - SLOTS) };
+        self.set(index, 0);
     }
 
-    fn set(&self, slot: u32, number: u64) {
+    fn set(&self, index: usize, number: u64) {
         if !self.is_released.load(Ordering::Relaxed) {
-            self.at(HEAD + slot as usize).store(number, Ordering::Relaxed);
+            self.at(index).store(number, Ordering::Release);
         }
     }
 
@@ -140,12 +178,42 @@ impl RunningSlots {
     pub(super) fn all() -> Vec<u32> {
         (0..SLOTS as u32).rev().collect()
     }
+
+    /// Every slot for tasks elsewhere, the first one last.
+    pub(super) fn all_remote() -> Vec<u32> {
+        (SLOTS as u32..(SLOTS + REMOTE_SLOTS) as u32).rev().collect()
+    }
+
+    /// Whether a slot is one for tasks elsewhere.
+    pub(super) fn is_remote(slot: u32) -> bool {
+        slot as usize >= SLOTS
+    }
 }
 
 impl RunningMarks for RunningSlots {
     fn mark(&self, slot: u32, task: TaskId) {
-        self.set(slot, task + 1);
+        if !Self::is_remote(slot) {
+            self.set(HEAD + slot as usize, task + 1);
+        }
     }
+
+    fn assign(&self, slot: u32, task: TaskId, holder: &LeaseHolder, started_ms: u64) -> bool {
+        let Some(slot) = (slot as usize).checked_sub(SLOTS).filter(|slot| *slot < REMOTE_SLOTS) else {
+            return false;
+        };
+        let first = u64::from_le_bytes(*holder.session.first_chunk().expect("it has 16 bytes"));
+        let second = u64::from_le_bytes(*holder.session.last_chunk().expect("it has 16 bytes"));
+        // The task last: a process that dies here leaves a slot that is complete, or none.
+        let words = [first, second, holder.epoch, holder.token, started_ms];
+        words.into_iter().enumerate().for_each(|(word, number)| self.set(remote(slot) + 1 + word, number));
+        self.set(remote(slot), task + 1);
+        true
+    }
+}
+
+/// Where a slot for a task elsewhere begins.
+fn remote(slot: usize) -> usize {
+    HEAD + SLOTS + slot * REMOTE_WORDS
 }
 
 /// Another process uses the queue.
@@ -228,6 +296,40 @@ mod tests {
         let (slots, _) = RunningSlots::open(&queue).unwrap();
         let allocated = slots.file.metadata().unwrap().blocks() * 512;
         assert!(allocated >= ((HEAD + SLOTS) * 8) as u64, "{allocated} bytes");
+    }
+
+    #[test]
+    fn assigned_tasks_outlive_their_process_with_their_holders() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let queue = folder.path().join("queue.db");
+        // As an earlier version made it: without slots for these.
+        let (slots, _) = RunningSlots::open(&queue).unwrap();
+        slots.mark(3, 7);
+        slots.note_next_id(9);
+        slots.file.set_len(((HEAD + SLOTS) * 8) as u64).unwrap();
+        drop(slots);
+        let (slots, last) = RunningSlots::open(&queue).unwrap();
+        assert_eq!((last.running, last.assigned, last.next_id), (vec![7], Vec::new(), 9));
+        let assigned = |task| AssignedTask {
+            task,
+            holder: LeaseHolder { session: *b"0123456789abcdef", epoch: 5, token: task },
+            started_ms: 11,
+        };
+        let free = RunningSlots::all_remote();
+        for (slot, task) in free.iter().zip(0..3) {
+            assert!(slots.assign(*slot, task, &assigned(task).holder, 11));
+        }
+        slots.clear(free[1]);
+        assert!(
+            !slots.assign(0, 4, &assigned(4).holder, 11)
+                && !slots.assign(u32::MAX, 4, &assigned(4).holder, 11)
+        );
+        drop(slots);
+        let (slots, mut last) = RunningSlots::open(&queue).unwrap();
+        last.assigned.sort_by_key(|assigned| assigned.task);
+        assert_eq!((last.running, last.assigned), (Vec::new(), vec![assigned(0), assigned(2)]));
+        drop(slots);
+        assert!(RunningSlots::open(&queue).unwrap().1.assigned.is_empty(), "the process has taken them over");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use framework_protocol::task::{NewTask, TaskId};
 use framework_protocol::views::TaskSelector;
 use tokio::sync::oneshot;
 
-use super::recovery::load;
+use super::load::load;
 use super::row::LoadedTask;
+use super::running_slots::RunningSlots;
 use super::write_error::WriteError;
 use super::write_queue::{CommandRequest, PushRequest, WriteRequest};
 use super::{SqliteShared, SqliteState, closed};
@@ -90,11 +91,7 @@ impl SqliteShared {
         }
         state.wake(now);
         let mut taken = state.index.take(from, limit, now);
-        // Those that run elsewhere outlive this process.
-        let slots = match from {
-            TakeFrom::Group(_) => self.assign_slots(&mut state, &taken),
-            TakeFrom::Elsewhere(_) => Vec::new(),
-        };
+        let slots = self.assign_slots(&mut state, &taken, matches!(from, TakeFrom::Elsewhere(_)));
         let wake_set = state.index.wake_set_of(from, now);
         self.unlock_and_wake(state);
         self.wakeups.notify(wake_set);
@@ -105,17 +102,18 @@ impl SqliteShared {
         taken.into_iter().zip(slots).filter_map(|(taken, slot)| self.lease(taken, slot)).collect()
     }
 
-    fn assign_slots(&self, state: &mut SqliteState, taken: &[TakenTask]) -> Vec<u32> {
-        let SqliteState { index, free_slots, .. } = state;
+    fn assign_slots(&self, state: &mut SqliteState, taken: &[TakenTask], is_remote: bool) -> Vec<u32> {
+        let SqliteState { index, free_slots, free_remote_slots, .. } = state;
+        let free = if is_remote { free_remote_slots } else { free_slots };
         let slot = |taken: &TakenTask| {
-            let slot = free_slots.pop().unwrap_or(u32::MAX);
+            let slot = free.pop().unwrap_or(u32::MAX);
             index.set_slot(taken.id, taken.token, slot);
             slot
         };
         if self.slots.is_none() { Vec::new() } else { taken.iter().map(slot).collect() }
     }
 
-    fn lease(&self, taken: TakenTask, slot: u32) -> Option<Lease> {
+    pub(super) fn lease(&self, taken: TakenTask, slot: u32) -> Option<Lease> {
         let TakenTask { task, token, .. } = taken;
         let task = task?;
         let slots = self.slots.clone().filter(|_| slot != u32::MAX);
@@ -150,7 +148,7 @@ impl SqliteShared {
         if let Some(slots) = &self.slots {
             let used = effects.slots.iter().filter(|slot| **slot != u32::MAX);
             used.clone().for_each(|slot| slots.clear(*slot));
-            state.free_slots.extend(used);
+            state.free(used.copied());
         }
         state.write_queue.note(records);
         let wake_set = state.index.wake_set(now);
@@ -215,6 +213,18 @@ fn with_places(on_accepted: OnAccepted, count: usize, rejected: &[(usize, Reques
 }
 
 impl SqliteState {
+    /// Lets slots be used again.
+    fn free(&mut self, slots: impl IntoIterator<Item = u32>) {
+        for slot in slots {
+            let free = if RunningSlots::is_remote(slot) {
+                &mut self.free_remote_slots
+            } else {
+                &mut self.free_slots
+            };
+            free.push(slot);
+        }
+    }
+
     /// Divides a batch into the tasks that may come in and the places of those that may not.
     fn admit(&self, batch: Vec<NewTask>, now: Now) -> (Vec<NewTask>, Vec<(usize, RequestError)>) {
         if let Some(write_error) =
@@ -257,7 +267,7 @@ impl SqliteState {
             tracing::error!(task = id, "the task is damaged in the queue's file and cannot run: {damage}");
             let reason = format!("It is damaged in the queue's file and is set aside: {damage}.");
             let slot = self.index.set_aside(token, record, &reason, is_there, now, &mut records);
-            self.free_slots.extend(slot.filter(|slot| *slot != u32::MAX));
+            self.free(slot.filter(|slot| *slot != u32::MAX));
         }
         self.write_queue.note(records);
     }
@@ -276,7 +286,7 @@ impl SqliteState {
         }
         for taken in unread {
             let slot = self.index.postpone(taken.id, taken.token, now);
-            self.free_slots.extend(slot.filter(|slot| *slot != u32::MAX));
+            self.free(slot.filter(|slot| *slot != u32::MAX));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The leases of workers whose connection was lost, held for a while so that the same worker can come back
 //! for them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -10,11 +11,13 @@ use super::lease_name::LeaseName;
 use super::session::{HeldLease, WorkerSession};
 use super::session_key::SessionKey;
 use crate::server::finisher::AttemptEnd;
-use crate::server::leases::LeaseHold;
+use crate::server::leases::{LeaseHold, Leases};
+use crate::server::outbox::Outbox;
+use crate::store::InheritedLease;
 
 /// The leases of a worker that is not connected.
 pub(super) struct DetachedLeases {
-    /// The name that the worker has given itself.
+    /// The name that the worker has given itself; empty for one of an earlier process.
     pub(super) worker: String,
     pub(super) held: FxHashMap<LeaseName, HeldLease>,
     /// When they are lost unless it has come back.
@@ -33,13 +36,59 @@ pub(super) struct ResumeOutcome {
 }
 
 impl RemoteState {
+    /// Holds the leases of an earlier process for their workers, for `time`.
+    pub(super) fn inherit(&mut self, inherited: Vec<InheritedLease>, leases: &Arc<Leases>, time: Duration) {
+        if !inherited.is_empty() {
+            tracing::info!(tasks = inherited.len(), "tasks that workers may still run are held for them");
+        }
+        for InheritedLease { lease, holder, started_ms } in inherited {
+            let hold = leases.hold_batch(std::slice::from_ref(&lease));
+            let name = LeaseName { epoch: holder.epoch, token: holder.token };
+            let detached = self.detached.entry(SessionKey(holder.session)).or_insert_with(|| {
+                let time_text = humantime::format_duration(time);
+                let reason = format!(
+                    "The server ended, and the worker did not come back within {time_text} after that."
+                );
+                let (worker, held, until) = (String::new(), FxHashMap::default(), Instant::now() + time);
+                DetachedLeases { worker, held, until, reason }
+            });
+            detached.held.insert(name, HeldLease::inherited(lease, hold, started_ms));
+        }
+    }
+
+    /// Takes the leases from all workers that do not outlive this process, or all; with the names by which
+    /// connected ones know them, and their outboxes.
+    pub(super) fn take_running(
+        &mut self,
+        spares: bool,
+    ) -> Vec<(Arc<Outbox>, FxHashMap<LeaseName, HeldLease>)> {
+        if !spares {
+            let detached = self.detached.drain().flat_map(|(_, detached)| detached.held.into_values());
+            self.lost.extend(detached.map(HeldLease::give_back));
+        }
+        let take = |worker: &mut WorkerSession| {
+            let held = if spares { worker.take_bound() } else { worker.take_all() };
+            (worker.outbox.clone(), held)
+        };
+        self.workers.values_mut().map(take).collect()
+    }
+
+    /// Whether no worker holds a task; apart from those that outlive this process, if these are spared.
+    pub(super) fn is_idle(&self, spares: bool) -> bool {
+        let running = |worker: &WorkerSession| if spares { worker.bound() } else { worker.held() };
+        let is_idle = self.workers.values().all(|worker| running(worker) == 0);
+        let mut detached = self.detached.values().flat_map(|detached| detached.held.values());
+        is_idle && self.lost.is_empty() && !detached.any(|held| !spares || !held.is_inheritable)
+    }
+
     /// Keeps the leases of a worker whose connection has ended for `time`, if it may come back for them;
     /// otherwise they are lost. At most `most` workers are waited for.
     pub(super) fn detach(&mut self, mut worker: WorkerSession, time: Duration, most: usize) {
         let mut reason = format!("The connection of the worker \"{}\" ended.", worker.name);
         let held = worker.take_all();
+        let is_kept = self.is_handed_over || !time.is_zero() && self.detached.len() < most;
         match worker.session {
-            Some(key) if !held.is_empty() && !time.is_zero() && self.detached.len() < most => {
+            Some(key) if is_kept && !held.is_empty() => {
                 reason.pop();
                 let time_text = humantime::format_duration(time);
                 reason.push_str(&format!(", and it did not come back within {time_text}."));
@@ -90,6 +139,9 @@ impl RemoteState {
 
     /// Takes the leases of workers that did not come back in time.
     pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<(AttemptEnd, LeaseHold)> {
+        if self.is_handed_over {
+            return Vec::new();
+        }
         let overdue = self.detached.extract_if(|_, detached| detached.until <= now);
         let lose = |(_, detached): (SessionKey, DetachedLeases)| {
             tracing::warn!(

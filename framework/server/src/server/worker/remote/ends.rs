@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use framework_protocol::RequestError;
 use framework_protocol::task::{NewTask, Outcome};
+use tokio::sync::mpsc;
 
 use super::lease_name::LeaseName;
 use super::{RemoteWorkers, key, no_worker};
@@ -45,7 +46,7 @@ impl RemoteWorkers {
     /// that the worker does not hold are named in it, and nothing else happens to them.
     ///
     /// # Errors
-    /// The connection is no worker.
+    /// The connection is no worker, or the server ends.
     pub(crate) async fn settle(
         &self,
         outbox: &Arc<Outbox>,
@@ -53,13 +54,15 @@ impl RemoteWorkers {
         ends: Vec<WorkerEnd>,
         credit: u32,
     ) -> Result<(), RequestError> {
+        // Before anything is released: what is released reaches it, also if it is closed meanwhile.
+        let finisher = self.finisher().ok_or_else(RequestError::shutting_down)?;
         let ReleasedLeases { ends, holds, stale } = self.release(outbox, ends, credit)?;
         let reply = SettledReply::new(outbox.clone(), id, stale);
         if ends.is_empty() {
             return Ok(());
         }
         let hold = BatchHold::Remote(RemoteHold::new(holds, Some(reply)));
-        self.send(EndedBatch { ends, hold }).await;
+        send(&finisher, EndedBatch { ends, hold }).await;
         Ok(())
     }
 
@@ -106,12 +109,8 @@ impl RemoteWorkers {
 
     /// Sends ended attempts to the finisher.
     pub(super) async fn send(&self, batch: EndedBatch) {
-        let sent = match self.finisher() {
-            Some(finisher) => finisher.send(batch).await.is_ok(),
-            None => false,
-        };
-        if !sent {
-            tracing::warn!("an outcome of a worker came after the end of the server; its task runs again");
+        if let Some(finisher) = self.finisher() {
+            send(&finisher, batch).await;
         }
     }
 
@@ -123,5 +122,11 @@ impl RemoteWorkers {
         }
         let (ends, holds) = lost.into_iter().unzip();
         self.send(EndedBatch { ends, hold: BatchHold::Remote(RemoteHold::new(holds, None)) }).await;
+    }
+}
+
+async fn send(finisher: &mpsc::Sender<EndedBatch>, batch: EndedBatch) {
+    if finisher.send(batch).await.is_err() {
+        tracing::warn!("an outcome of a worker came after the end of the server; its task runs again");
     }
 }

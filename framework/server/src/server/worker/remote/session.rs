@@ -1,10 +1,10 @@
 //! One worker: its functions, its credit, and the leases that it holds.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use framework_protocol::ReplyWriter;
-use framework_protocol::task::{Registration, TaskRecord};
+use framework_protocol::task::{Registration, TaskRecord, now_ms};
 use framework_protocol::views::WorkerInfo;
 use rustc_hash::FxHashMap;
 
@@ -69,6 +69,8 @@ pub(super) struct HeldLease {
     bytes: usize,
     pub(super) started: Instant,
     pub(super) stop: Option<StopRequest>,
+    /// The next process inherits it, should this one end.
+    pub(super) is_inheritable: bool,
 }
 
 /// The request to a worker to stop an attempt.
@@ -130,8 +132,11 @@ impl WorkerSession {
     pub(super) fn hold(&mut self, name: LeaseName, lease: Lease, hold: LeaseHold, bytes: usize) {
         self.credit -= 1;
         self.held_bytes += bytes;
-        let started = Instant::now();
-        self.held.insert(name, HeldLease { lease, hold, bytes, started, stop: None });
+        let (started, started_ms) = (Instant::now(), now_ms());
+        let holder = self.session.map(|session| session.holder(name));
+        let is_inheritable = holder.is_some_and(|holder| lease.assign(&holder, started_ms));
+        let held = HeldLease { lease, hold, bytes, started, stop: None, is_inheritable };
+        self.held.insert(name, held);
     }
 
     /// Takes a lease from it; `None` when it does not hold it.
@@ -139,6 +144,18 @@ impl WorkerSession {
         let held = self.held.remove(&name)?;
         self.held_bytes -= held.bytes;
         Some(held)
+    }
+
+    /// Takes the leases from it that do not outlive this process.
+    pub(super) fn take_bound(&mut self) -> FxHashMap<LeaseName, HeldLease> {
+        let bound: FxHashMap<_, _> = self.held.extract_if(|_, held| !held.is_inheritable).collect();
+        self.held_bytes -= bound.values().map(|held| held.bytes).sum::<usize>();
+        bound
+    }
+
+    /// The number of those.
+    pub(super) fn bound(&self) -> usize {
+        self.held.values().filter(|held| !held.is_inheritable).count()
     }
 
     /// Takes all leases from it.
@@ -194,6 +211,15 @@ impl WorkerSession {
 }
 
 impl HeldLease {
+    /// A lease of an earlier process.
+    pub(super) fn inherited(lease: Lease, hold: LeaseHold, started_ms: u64) -> Self {
+        let now = Instant::now();
+        let ago = Duration::from_millis(now_ms().saturating_sub(started_ms));
+        let started = now.checked_sub(ago).unwrap_or(now);
+        let bytes = lease.task.new.args.len();
+        Self { lease, hold, bytes, started, stop: None, is_inheritable: true }
+    }
+
     /// The end of an attempt that does not count.
     pub(super) fn give_back(self) -> (AttemptEnd, LeaseHold) {
         self.end(|_| ())

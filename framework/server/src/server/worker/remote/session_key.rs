@@ -3,6 +3,9 @@
 use framework_protocol::RequestError;
 use ring::digest::{SHA256, digest};
 
+use super::lease_name::LeaseName;
+use crate::store::LeaseHolder;
+
 /// The shortest and the longest secret of a session, in bytes.
 const SECRET_MIN: usize = 16;
 const SECRET_MAX: usize = 256;
@@ -13,6 +16,11 @@ const SECRET_MAX: usize = 256;
 pub(crate) struct SessionKey(pub(crate) [u8; 16]);
 
 impl SessionKey {
+    /// The holder of a lease of this session.
+    pub(super) fn holder(self, name: LeaseName) -> LeaseHolder {
+        LeaseHolder { session: self.0, epoch: name.epoch, token: name.token }
+    }
+
     /// # Errors
     /// The secret is too short to be one, or too long.
     pub(crate) fn of(secret: &str) -> Result<Self, RequestError> {
