@@ -252,21 +252,28 @@ fn ended_batches_beyond_the_retention_count_are_forgotten_and_their_ids_not_give
         let mut server = Server::with_settings(&settings);
         server.project.write("two.ndjson", &numbers(2));
         let file = server.project.path("two.ndjson");
-        let mut client = server.connect();
         // One that stays open keeps its place among those that end.
-        let open =
-            client.send("{\"command\":\"open_batch\",\"function\":\"echo\",\"name\":\"open\"}\n").json();
+        let open = server
+            .connect()
+            .send("{\"command\":\"open_batch\",\"function\":\"echo\",\"name\":\"open\"}\n")
+            .json();
         assert_eq!(open["result"]["batch_id"], 1, "{open}");
         for _ in 0..5 {
             server.think(&["task:batch", "noop", file.to_str().unwrap()]).exits(0);
         }
         let ids = |server: &Server| {
             let batches = server.think(&["task:batches", "--json"]).exits(0).json();
-            batches.as_array().unwrap().iter().map(|batch| batch["batch_id"].as_u64().unwrap()).collect::<Vec<_>>()
+            batches
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|batch| batch["batch_id"].as_u64().unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(ids(&server), [6, 5, 1], "{durability}");
         server.think(&["task:show", "--batch", "4"]).exits(5);
         if durability == "fsync" {
+            server.signal(Signal::KILL);
             server = server.again("");
             assert_eq!(ids(&server), [6, 5, 1]);
         }
