@@ -39,8 +39,8 @@ pub fn command(input: TokenStream) -> TokenStream {
 /// ```
 ///
 /// Options: `name`, `queue`, `priority` (0 to 9), `attempts`, `timeout` and `backoff` (`"30s"`, `"2m"`),
-/// `blocking`, `concurrency` (how many tasks of one concurrency key run at once), `retention` (`"7d"`, how
-/// long ended ones are kept); `cron`
+/// `blocking`, `isolated` (attempts run in child processes of the server), `concurrency` (how many tasks of
+/// one concurrency key run at once), `retention` (`"7d"`, how long ended ones are kept); `cron`
 /// (`"0 9 * * mon-fri"`) with `timezone` (`"Asia/Shanghai"`), `missed` (`"skip"`, `"once"` or `"all"`) and
 /// `overlap` (`"allow"` or `"skip"`).
 ///

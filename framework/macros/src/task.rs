@@ -52,10 +52,11 @@ fn settings(options: &Options) -> TokenStream {
         options.timeout.map(duration).map(|timeout| quote!(timeout: ::core::option::Option::Some(#timeout),));
     let backoff = options.backoff.map(duration).map(|backoff| quote!(backoff: #backoff,));
     let blocking = options.blocking.then(|| quote!(blocking: true,));
+    let isolated = options.isolated.then(|| quote!(isolated: true,));
     let concurrency = options.concurrency.map(|concurrency| quote!(concurrency: #concurrency,));
     let retention = options.retention.map(duration);
     let retention = retention.map(|time| quote!(retention: ::core::option::Option::Some(#time),));
-    quote!(#queue #priority #attempts #timeout #backoff #blocking #concurrency #retention)
+    quote!(#queue #priority #attempts #timeout #backoff #blocking #isolated #concurrency #retention)
 }
 
 fn duration(duration: Duration) -> TokenStream {

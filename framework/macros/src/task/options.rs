@@ -8,7 +8,7 @@ use syn::{Attribute, Error, Ident, LitInt, LitStr, Result, Token};
 
 use super::cron_spec::CronSpec;
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "name",
     "queue",
     "priority",
@@ -16,6 +16,7 @@ const KNOWN: [&str; 13] = [
     "timeout",
     "backoff",
     "blocking",
+    "isolated",
     "concurrency",
     "retention",
     "cron",
@@ -37,6 +38,7 @@ pub(super) struct Options {
     pub(super) timeout: Option<Duration>,
     pub(super) backoff: Option<Duration>,
     pub(super) blocking: bool,
+    pub(super) isolated: bool,
     pub(super) concurrency: Option<u32>,
     pub(super) retention: Option<Duration>,
     pub(super) cron: CronSpec,
@@ -53,6 +55,7 @@ impl Options {
             timeout: None,
             backoff: None,
             blocking: false,
+            isolated: false,
             concurrency: None,
             retention: None,
             cron: CronSpec::default(),
@@ -97,12 +100,8 @@ impl Options {
                 let rule = "concurrency must be 1 or more: the number of tasks of one concurrency_key that run at once";
                 self.concurrency = Some(integer(option, 1..=u32::MAX, rule)?);
             }
-            Some("blocking") => {
-                if option.input.peek(Token![=]) {
-                    return Err(option.error("`blocking` has no value: write `blocking` alone"));
-                }
-                self.blocking = true;
-            }
+            Some("blocking") => self.blocking = flag(option, "blocking")?,
+            Some("isolated") => self.isolated = flag(option, "isolated")?,
             Some(name) if self.cron.set(name, option)? => {}
             _ => return Err(unknown(option)),
         }
@@ -141,6 +140,14 @@ fn named(option: &ParseNestedMeta, what: &str) -> Result<LitStr> {
         "\"{text}\" is not a valid {what} name: use lower case letters, digits, `_`, `-` and `.`, such as \"send_mail\""
     );
     Err(Error::new(literal.span(), message))
+}
+
+/// `true` for an option that stands alone.
+fn flag(option: &ParseNestedMeta, name: &str) -> Result<bool> {
+    if option.input.peek(Token![=]) {
+        return Err(option.error(format!("`{name}` has no value: write `{name}` alone")));
+    }
+    Ok(true)
 }
 
 fn integer<N>(option: &ParseNestedMeta, range: std::ops::RangeInclusive<N>, rule: &str) -> Result<N>

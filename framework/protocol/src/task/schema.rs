@@ -31,6 +31,9 @@ pub struct HandlerInfo {
     pub retention_ms: Option<u64>,
     /// Whether the handler blocks its thread.
     pub blocking: bool,
+    /// Whether attempts run in child processes of the server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
     /// The cron settings, if the function runs on a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<CronInfo>,
@@ -105,6 +108,7 @@ impl HandlerInfo {
             concurrency: options.concurrency,
             retention_ms: options.retention.map(|time| time.as_millis() as u64),
             blocking: options.blocking,
+            isolated: options.isolated,
             cron: options.cron.map(|spec| CronInfo {
                 expression: spec.cron.to_owned(),
                 timezone: spec.timezone.to_owned(),

@@ -79,13 +79,16 @@ pub struct TaskOptions {
     pub retention: Option<Duration>,
     /// Whether the handler blocks its thread.
     pub blocking: bool,
+    /// Whether attempts run in child processes of the server, which alone are lost when one crashes.
+    pub isolated: bool,
     /// The schedule of the function, if it has one; its tasks have the arguments `null`, or `{}`.
     pub cron: Option<CronSpec>,
 }
 
 impl TaskOptions {
     /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, one at a
-    /// time for each concurrency key, not blocking, without a retention and a schedule of its own.
+    /// time for each concurrency key, neither blocking nor isolated, without a retention and a schedule of
+    /// its own.
     pub const DEFAULT: Self = Self {
         queue: "default",
         priority: 5,
@@ -95,6 +98,7 @@ impl TaskOptions {
         concurrency: 1,
         retention: None,
         blocking: false,
+        isolated: false,
         cron: None,
     };
 }
