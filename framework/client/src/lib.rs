@@ -117,4 +117,4 @@ pub use request::{IntoRequest, Request};
 pub use send::SendBuilder;
 pub use settings::ClientSettings;
 pub use task_handle::TaskHandle;
-pub use worker::{WorkerOptions, WorkerStop};
+pub use worker::{WorkerOptions, WorkerStop, work_over};

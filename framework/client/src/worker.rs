@@ -10,14 +10,17 @@ use framework_protocol::backoff;
 use framework_protocol::task::{Handlers, Registration, TaskRecord};
 use framework_protocol::worker::{EndedAttempt, TaskRunner};
 use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::session::{Ended, WorkerSession};
 use self::unsettled::{LeasedEnd, UnsettledEnds};
 use crate::client::Client;
+use crate::connection::Connection;
 use crate::connector::Unreachable;
 use crate::error::{ClientError, Result};
+use crate::settings::ClientSettings;
 
 /// The pause after the first failed try to connect; it doubles with every further one.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -134,6 +137,31 @@ impl Client {
             }
         }
         Ok(())
+    }
+}
+
+/// Is a worker over a connection that is there already, until that ends or the worker is to stop: what a
+/// server starts of its own program. Otherwise as [`Client::work`].
+///
+/// # Errors
+/// The stream cannot be used; the server refuses the worker; or the connection has ended.
+pub async fn work_over(
+    stream: std::os::unix::net::UnixStream,
+    options: &WorkerOptions,
+    handlers: &Handlers,
+    runner: &mut dyn TaskRunner,
+    mut stop: watch::Receiver<WorkerStop>,
+) -> Result<()> {
+    const SERVER: &str = "the server";
+    let failed = |error| ClientError::io(SERVER, error);
+    stream.set_nonblocking(true).map_err(failed)?;
+    let stream = UnixStream::from_std(stream).map_err(failed)?;
+    let length = ClientSettings::default().max_reply_length;
+    let connection = Connection::new(Box::new(stream), 0, SERVER, length);
+    let mut worker = Worker::new(options, handlers, runner)?;
+    match WorkerSession::new(&mut worker, connection).run(&mut stop).await {
+        Ended::Stopped => Ok(()),
+        Ended::Lost(error) | Ended::Refused(error) => Err(error),
     }
 }
 
