@@ -97,7 +97,7 @@ impl ProcessGroup {
 
     /// Asks the group to end, and kills it after the `grace` period.
     pub(crate) async fn end(&mut self, grace: Duration) -> io::Result<ExitStatus> {
-        self.signal(Signal::TERM);
+        self.terminate();
         match timeout(grace, self.wait()).await {
             Ok(status) => status,
             Err(_) => {
@@ -107,12 +107,18 @@ impl ProcessGroup {
         }
     }
 
+    /// Asks the group to end.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
     fn signal(&self, signal: Signal) {
         // It fails when there is none left in the group.
         let _ = self.group.map(|group| kill_process_group(group, signal));
     }
 
-    fn kill(&mut self) {
+    /// Kills the group.
+    pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
         if self.leader.id().is_none() {
             self.group = None;

@@ -77,7 +77,9 @@ use takeover::relay::import_waiters;
 pub use takeover::sockets::InheritedSocket;
 use takeover::sockets::InheritedSockets;
 pub use takeover::{DrainingServer, Handover, PendingWaiter, PreparedHandover};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use worker::isolated::{ChildConnection, IsolatedOptions};
 use worker::programs::{self, WorkerPrograms};
 use worker::remote::{KeptFunctions, RemoteLimits};
 pub use worker::runner::HandlerRunner;
@@ -85,6 +87,9 @@ use worker::{WorkerResources, Workers};
 
 use crate::schedule::Schedules;
 use crate::store::{Clock, Store};
+
+/// The number of connections of child processes that may wait to be served.
+const CONNECTIONS_WAITING: usize = 16;
 
 /// The parts of a server that is to be started.
 pub struct Server {
@@ -132,8 +137,9 @@ impl Server {
             Some(stream) => Some(relay(&io, &replies, awaited, stream).await?),
             None => None,
         };
-        let mut workers =
-            Workers::spawn(tasks, self.resources(&replies, programs), &metrics, replies.clone())?;
+        let (connections, children) = mpsc::channel(CONNECTIONS_WAITING);
+        let resources = self.resources(&replies, programs, connections);
+        let mut workers = Workers::spawn(tasks, resources, &metrics, replies.clone())?;
         let remote = workers.remote();
         remote.restore(kept).await;
         let control = Control::new(&self.store, self.settings.max_wait_time);
@@ -142,6 +148,7 @@ impl Server {
             intake,
             remote,
             programs: workers.programs(),
+            isolated: workers.isolated(),
             store: self.store.clone(),
             waiters: replies.waiters.clone(),
             subscriptions: replies.subscriptions.clone(),
@@ -152,7 +159,7 @@ impl Server {
             addresses: listeners.iter().map(|listener| listener.policy.describe()).collect(),
         };
         let context = SessionContext::new(&self.settings, self.events, metrics, Arc::new(service));
-        let frontend = Frontend::spawn(io, listeners, context, relay);
+        let frontend = Frontend::spawn(io, listeners, children, context, relay);
         workers.resume();
         Ok(ServerHandle { frontend, workers, replies, control, store: self.store })
     }
@@ -179,7 +186,12 @@ impl Server {
             .await?
     }
 
-    fn resources(&self, replies: &ReplyTargets, programs: WorkerPrograms) -> WorkerResources {
+    fn resources(
+        &self,
+        replies: &ReplyTargets,
+        programs: WorkerPrograms,
+        connections: mpsc::Sender<ChildConnection>,
+    ) -> WorkerResources {
         let (config, handlers) = (self.config.clone(), self.handlers.clone());
         let sink = replies.subscriptions.clone();
         WorkerResources {
@@ -188,8 +200,10 @@ impl Server {
             attempts: Arc::new(AttemptContext { config, handlers, sink }),
             lease: self.settings.policy().lease,
             retries: self.settings.retry_limits(),
-            remote: RemoteLimits::new(&self.settings),
+            remote: RemoteLimits::new(&self.settings, &self.handlers),
             programs,
+            isolated: IsolatedOptions::new(&self.settings, &self.config, &self.handlers),
+            connections,
         }
     }
 }
@@ -239,6 +253,7 @@ struct CheckedStart {
 fn check(settings: &ServerSettings, config: &Config, handlers: &Handlers) -> Result<CheckedStart> {
     let mut unknown = settings.check_queues(handlers).context("config/server.toml")?;
     unknown.extend(settings.check_functions(handlers).context("config/server.toml")?);
+    settings.check_isolated_functions(handlers).context("config/server.toml")?;
     let schedules = Schedules::collect(config, handlers)?;
     unknown.extend(schedules.unknown().iter().cloned());
     Ok(CheckedStart { schedules, unknown })

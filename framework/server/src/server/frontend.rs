@@ -13,6 +13,7 @@ use super::context::SessionContext;
 use super::listener::{Admission, BoundListener, ListenSocket, Listener};
 use super::runtime::ThreadPool;
 use super::service::Service;
+use super::worker::isolated::ChildConnection;
 
 /// Everything that makes requests: the listeners with their sessions, and the scheduler.
 pub(super) struct Frontend {
@@ -57,11 +58,12 @@ impl AdmissionControl {
 }
 
 impl Frontend {
-    /// Accepts connections on `listeners`, and starts the scheduler. `relay` is the task that reports to the
-    /// clients of an old process, if there is one.
+    /// Accepts connections on `listeners`, serves those of `children`, and starts the scheduler. `relay` is
+    /// the task that reports to the clients of an old process, if there is one.
     pub(super) fn spawn(
         runtime: ThreadPool,
         listeners: Vec<BoundListener>,
+        children: mpsc::Receiver<ChildConnection>,
         context: SessionContext,
         relay: Option<JoinHandle<()>>,
     ) -> Self {
@@ -81,7 +83,8 @@ impl Frontend {
             runtime.spawn(service.scheduler.clone().run(admission.stop.clone(), admission.reading.clone())),
         ];
         let listener = Listener { context, public: admission, control: control_admission };
-        let clients = std::iter::once(runtime.spawn(listener.run(listeners))).chain(relay).collect();
+        let clients =
+            std::iter::once(runtime.spawn(listener.run(listeners, children))).chain(relay).collect();
         Self { runtime, sockets, policies, service, public, control, clients, background, token_watch }
     }
 

@@ -2,6 +2,7 @@
 
 mod accept;
 mod bind;
+mod children;
 mod limits;
 mod proxy_header;
 mod socket;
@@ -20,6 +21,7 @@ pub(super) use self::socket::ListenSocket;
 use self::spare::SpareDescriptor;
 pub use self::unix::AlreadyRunning;
 use super::context::SessionContext;
+use super::worker::isolated::ChildConnection;
 
 /// The first stage: one accept loop for each bound listener.
 pub(super) struct Listener {
@@ -39,8 +41,9 @@ pub(super) struct Admission {
 }
 
 impl Listener {
-    /// Accepts connections until `stop` is raised, then waits for the sessions.
-    pub(super) async fn run(self, listeners: Vec<BoundListener>) {
+    /// Accepts connections until `stop` is raised, then waits for the sessions. Those of child processes are
+    /// served as long as those of the control socket.
+    pub(super) async fn run(self, listeners: Vec<BoundListener>, children: mpsc::Receiver<ChildConnection>) {
         let Self { context, public, control } = self;
         let limiter = Arc::new(ConnectionLimiter::new(&context));
         let spare = Arc::new(SpareDescriptor::default());
@@ -51,6 +54,7 @@ impl Listener {
             let accept = AcceptLoop::new(context.clone(), limiter.clone(), spare.clone(), stop);
             loops.spawn(accept.run(listener, reading));
         }
+        loops.spawn(children::serve(context, limiter, control.clone(), children));
         drop((public, control));
         while loops.join_next().await.is_some() {}
     }

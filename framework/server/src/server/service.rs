@@ -30,6 +30,7 @@ use super::poll::raised;
 use super::scheduler::Scheduler;
 use super::subscriptions::Subscriptions;
 use super::waiters::{Waiter, Waiters};
+use super::worker::isolated::ChildPool;
 use super::worker::programs::ProgramList;
 use super::worker::remote::RemoteWorkers;
 use crate::store::{Accepted, AdminCommand, OnAccepted, Store};
@@ -41,6 +42,8 @@ pub(super) struct Service {
     pub(super) remote: Arc<RemoteWorkers>,
     /// The workers that the server has started.
     pub(super) programs: ProgramList,
+    /// Its own child processes.
+    pub(super) isolated: Arc<ChildPool>,
     pub(super) store: Arc<dyn Store>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) subscriptions: Arc<Subscriptions>,

@@ -24,16 +24,21 @@ use self::step::SessionStep;
 use super::stream::Stream;
 use super::{http, websocket};
 
-/// Serves a connection until it ends, with the callbacks for its begin and its end.
+/// Serves a connection until it ends, with the callbacks for its begin and its end if it is a client's.
 pub(super) async fn run(mut session: Session, stream: Stream) {
-    session.context.events.connect(&session.connection).await;
+    let is_client = session.record.peer.child().is_none();
+    if is_client {
+        session.context.events.connect(&session.connection).await;
+    }
     if let Err(error) = serve(&mut session, stream).await {
         tracing::debug!("{:?}: {error}", session.connection);
     }
     session.reading = None;
     session.outbox.abandon();
     session.context.service.remove_connection(&session.outbox);
-    session.context.events.close(&session.connection).await;
+    if is_client {
+        session.context.events.close(&session.connection).await;
+    }
 }
 
 async fn serve(session: &mut Session, mut stream: Stream) -> io::Result<()> {

@@ -3,6 +3,7 @@
 mod checks;
 mod files;
 mod foreign_keys;
+mod isolated;
 mod listener;
 mod queues;
 mod rate;
@@ -134,6 +135,20 @@ pub struct ServerSettings {
     /// The time that a registered function is known after its last worker has gone.
     #[serde(with = "duration")]
     pub registration_retention_time: Duration,
+
+    /// The functions whose attempts run in child processes of the server, beside those with
+    /// `#[task(isolated)]`.
+    pub isolated: Vec<String>,
+    /// The number of these processes, each of which runs one attempt at a time. `None`: the number of cores,
+    /// or with a `task_worker_num` of 0 none.
+    pub isolated_worker_num: Option<usize>,
+    /// The number of tasks after which such a process is replaced by a new one; 0 is never.
+    pub task_max_request: u32,
+    /// The most memory that such a process may map (RLIMIT_AS), in bytes; 0 is any.
+    #[serde(with = "size")]
+    pub max_isolated_memory: usize,
+    /// How far such a process stands back behind others, 0 to 19.
+    pub isolated_nice: u8,
 
     /// The number of batches that may be open at once; others are rejected as `busy`.
     pub max_open_batches: usize,
@@ -293,6 +308,11 @@ impl Default for ServerSettings {
             worker_resume_time: Duration::from_millis(500),
             worker_cancel_time: Duration::from_secs(10),
             registration_retention_time: 30 * DAY,
+            isolated: Vec::new(),
+            isolated_worker_num: None,
+            task_max_request: 0,
+            max_isolated_memory: 0,
+            isolated_nice: 0,
             max_open_batches: 1_000,
             batch_idle_time: DAY,
             batch_retention_count: 10_000,
@@ -352,6 +372,7 @@ impl Section for ServerSettings {
         let checks = self.check_access(checks);
         let checks = self.check_tasks(checks);
         let checks = self.check_workers(checks);
+        let checks = self.check_isolated(checks);
         let checks = self.check_storage(checks);
         let checks = self.check_limits(checks);
         let checks = self.check_http(checks);

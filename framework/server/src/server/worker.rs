@@ -1,7 +1,9 @@
 //! Runs the tasks: the worker pools and the workers outside of this process, with the finisher and the
 //! notifier behind them.
 
+pub(super) mod isolated;
 mod pool;
+mod program_status;
 pub(super) mod programs;
 pub(super) mod remote;
 pub(super) mod runner;
@@ -17,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::isolated::{ChildConnection, ChildPool, IsolatedOptions, IsolatedWorkers};
 use self::pool::{PoolContext, WorkerPool};
 use self::programs::{ProgramList, WorkerPrograms};
 use self::remote::{RemoteLimits, RemoteResources, RemoteWorkers};
@@ -47,6 +50,9 @@ pub(super) struct WorkerResources {
     pub(super) retries: RetryLimits,
     pub(super) remote: RemoteLimits,
     pub(super) programs: WorkerPrograms,
+    pub(super) isolated: IsolatedOptions,
+    /// To where the connections of child processes are served.
+    pub(super) connections: mpsc::Sender<ChildConnection>,
 }
 
 /// The stages behind the intake: worker pools, finisher and notifier, on the threads that run tasks.
@@ -58,6 +64,7 @@ pub(super) struct Workers {
     pools: Vec<Arc<WorkerPool>>,
     remote: Arc<RemoteWorkers>,
     programs: WorkerPrograms,
+    isolated: IsolatedWorkers,
     /// Raised or dropped: no further task begins.
     pause: watch::Sender<bool>,
     abort: watch::Sender<bool>,
@@ -73,14 +80,24 @@ impl Workers {
     /// Spawns all stages; no task begins before [`Workers::resume`].
     ///
     /// # Errors
-    /// The system refuses to start the thread that renews leases.
+    /// The system refuses to start a thread.
     pub(super) fn spawn(
         runtime: ThreadPool,
         resources: WorkerResources,
         metrics: &Arc<Metrics>,
         replies: ReplyTargets,
     ) -> Result<Self> {
-        let WorkerResources { store, events, attempts, lease, retries, remote: limits, programs } = resources;
+        let WorkerResources {
+            store,
+            events,
+            attempts,
+            lease,
+            retries,
+            remote: limits,
+            programs,
+            isolated,
+            connections,
+        } = resources;
         let (pause, _) = watch::channel(true);
         let (abort, aborted) = watch::channel(false);
         let (to_finisher, from_workers) = mpsc::channel(CHANNEL_CAPACITY);
@@ -99,6 +116,7 @@ impl Workers {
             limits,
         };
         let remote = Arc::new(RemoteWorkers::new(remote, to_finisher.clone()));
+        let isolated = IsolatedWorkers::new(isolated, remote.clone(), connections)?;
         let background = vec![
             runtime.spawn(finisher),
             lease_runtime.spawn(leases.clone().run(lease)),
@@ -119,6 +137,7 @@ impl Workers {
             pools,
             remote,
             programs,
+            isolated,
             pause,
             abort,
             pullers,
@@ -135,6 +154,7 @@ impl Workers {
         self.abort.send_replace(false);
         self.remote.resume();
         self.programs.start();
+        self.isolated.start();
         for pool in &self.pools {
             for _ in 0..self.runtime.threads().min(pool.count()) {
                 self.pullers.push(self.runtime.spawn(pool.clone().run_puller(paused.clone())));
@@ -169,8 +189,7 @@ impl Workers {
     /// Waits until the store has no more tasks to run, aborts those that still run at `deadline`, and
     /// finishes the later stages.
     pub(super) async fn drain(&mut self, deadline: Instant) {
-        self.remote.pause();
-        self.remote.quiet("shutdown");
+        self.remote.drain_children("shutdown");
         if !self.wait_idle(deadline, false).await {
             let running = self.describe_running().await;
             tracing::warn!(running, "the grace period is over; running tasks are aborted");
@@ -183,7 +202,7 @@ impl Workers {
     pub(super) async fn finish(&mut self, deadline: Instant) {
         self.pools.clear();
         let deadline = deadline.max(Instant::now() + ABORT_TIMEOUT);
-        self.programs.stop(deadline).await;
+        self.stop_processes(deadline).await;
         self.remote.close();
         if timeout_at(deadline, &mut self.notifier).await.is_err() {
             tracing::warn!("callbacks of ended tasks are still running and are abandoned");
@@ -214,10 +233,19 @@ impl Workers {
         self.programs.list()
     }
 
-    /// Asks the programs to end, which run no task any more, and kills those that take longer than
-    /// [`ABORT_TIMEOUT`]: until then nobody serves.
+    /// What reports on the child processes.
+    pub(super) fn isolated(&self) -> Arc<ChildPool> {
+        self.isolated.pool()
+    }
+
+    /// Asks the programs and the child processes to end, which run no task any more, and kills those that
+    /// take longer than [`ABORT_TIMEOUT`]: until then nobody serves.
     pub(super) async fn replace_programs(&mut self) {
-        self.programs.stop(Instant::now() + ABORT_TIMEOUT).await;
+        self.stop_processes(Instant::now() + ABORT_TIMEOUT).await;
+    }
+
+    async fn stop_processes(&mut self, deadline: Instant) {
+        tokio::join!(self.programs.stop(deadline), self.isolated.stop(deadline));
     }
 
     /// `true` if an aborted attempt goes on all the same.

@@ -18,6 +18,8 @@ use crate::server::settings::{ListenerSettings, ServerSettings};
 
 /// The time between two looks at the file of tokens.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// More than the settings allow of child processes, with those that replace them.
+const CHILDREN_MAX: usize = 10_000;
 
 /// The rules of one listener.
 pub(crate) struct ListenerPolicy {
@@ -85,6 +87,20 @@ impl ListenerPolicy {
             is_tls_only: listener.speaks_tls_only(),
             authenticator,
         })
+    }
+
+    /// The policy of the connections to the server's own child processes: lines, with all rights.
+    pub(crate) fn of_children() -> Self {
+        Self {
+            address: "a child process".to_owned(),
+            reply: ReplyMode::Ack,
+            reserve: CHILDREN_MAX,
+            expects_proxy: false,
+            protocols: vec![Protocol::Lines],
+            tls: None,
+            is_tls_only: false,
+            authenticator: None,
+        }
     }
 
     /// The listener as the status shows it.

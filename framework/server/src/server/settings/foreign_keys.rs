@@ -9,7 +9,6 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
         "workers are threads and need no restart; `./think task:reload` renews the process; remove it",
     ),
     ("max_request_grace", "workers are threads of one process and are not restarted; remove it"),
-    ("task_max_request", "task workers are not restarted after a number of tasks; remove it"),
     ("dispatch_mode", "the first idle worker takes the next task; remove it"),
     ("dispatch_func", "the first idle worker takes the next task; remove it"),
     ("task_ipc_mode", "tasks pass within one process, not between several; remove it"),

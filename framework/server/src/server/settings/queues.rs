@@ -45,11 +45,9 @@ impl ServerSettings {
         let own =
             handlers.iter().filter_map(|handler| Some((handler.name.to_owned(), handler.options.retention?)));
         let set = self.function_retention.iter().map(|(function, time)| (function.clone(), time.0));
-        let runs_tasks = self.runs_tasks();
-        let local = handlers.iter().filter(|_| runs_tasks).map(|handler| handler.name.to_owned()).collect();
         StoreOptions {
             function_retention: own.chain(set).collect(),
-            local_functions: Some(local),
+            local_functions: Some(self.local_functions(handlers)),
             ..self.policy()
         }
     }
@@ -177,7 +175,9 @@ impl ServerSettings {
         if self.task_queues.is_empty() || self.task_queues.contains_key(OTHERS) {
             return Ok(());
         }
-        match known.into_iter().find(|queue| !self.task_queues.contains_key(*queue)) {
+        let is_missing =
+            |queue: &&str| !self.task_queues.contains_key(*queue) && !self.is_isolated_queue(queue, handlers);
+        match known.into_iter().find(is_missing) {
             Some(queue) => bail!(
                 "no worker takes from the queue \"{queue}\": add {queue:?} = 4 or \"*\" = 4 to task_queues"
             ),

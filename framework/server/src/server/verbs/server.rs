@@ -62,13 +62,14 @@ pub(super) static VERBS: &[Verb] = &[
 
 async fn status(call: Call<'_>) -> Result<Outcome, RequestError> {
     let service = call.service;
+    let programs = service.isolated.report().into_iter().chain(service.programs.report()).collect();
     let is_stopping = service.control.shutdown.is_under_way();
     Ok(Outcome::result(
         &status::report(
             &service.metrics,
             &service.addresses,
             service.remote.unserved(),
-            service.programs.report(),
+            programs,
             is_stopping,
         )
         .await,

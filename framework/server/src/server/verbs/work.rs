@@ -174,6 +174,7 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
         name,
         language,
         peer: call.caller.peer.to_string(),
+        child: call.caller.peer.child(),
         credit: take_credit(&mut call)?,
         credit_bytes: call.take("credit_bytes", "a number of bytes")?,
         heartbeats,

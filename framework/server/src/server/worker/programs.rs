@@ -8,9 +8,8 @@ mod settings;
 
 use std::io;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use framework_console::config::Config;
@@ -23,16 +22,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use self::settings::ProgramSettings;
 use self::settings::WorkerProgram;
+use super::program_status::{LAST_LINES, PAUSES, ProgramStatus, STEADY_TIME, describe_exit, stopped};
 use crate::processes::{self, OutputLines, ProcessGroup, ProcessLimits};
 use crate::server::runtime::ThreadPool;
 use crate::server::settings::ServerSettings;
-
-/// The pause before a program is started again: at first, and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-/// A program that has run for so long has begun well: the next pause is the first one again.
-const STEADY_TIME: Duration = Duration::from_secs(10);
-/// The time for the last lines of a program that has ended.
-const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// All programs, with the thread that starts them.
 pub(crate) struct WorkerPrograms {
@@ -51,18 +44,8 @@ pub(crate) struct ProgramList(Arc<[Program]>);
 
 /// One `[[workers]]` table, and what became of its processes.
 struct Program {
-    name: String,
     settings: WorkerProgram,
-    state: std::sync::Mutex<ProgramState>,
-}
-
-#[derive(Default)]
-struct ProgramState {
-    running: u32,
-    restarts: u64,
-    last_exit: Option<String>,
-    /// Why it cannot be started.
-    error: Option<String>,
+    status: ProgramStatus,
 }
 
 /// One of the processes of a program.
@@ -108,9 +91,9 @@ impl WorkerPrograms {
                     programs: all.clone(),
                     program: index,
                     name: if program.settings.count == 1 {
-                        program.name.clone()
+                        program.status.name.clone()
                     } else {
-                        format!("{}#{number}", program.name)
+                        format!("{}#{number}", program.status.name)
                     },
                     directory: config.root().join(&program.settings.directory),
                     server: format!("unix:{}", socket.display()),
@@ -143,35 +126,16 @@ impl WorkerPrograms {
 
 impl ProgramList {
     fn of(settings: ProgramSettings) -> Self {
-        let program = |settings: WorkerProgram| Program {
-            name: settings.shown_name(),
-            settings,
-            state: std::sync::Mutex::default(),
+        let program = |settings: WorkerProgram| {
+            let command = settings.command.to_string();
+            Program { status: ProgramStatus::new(settings.shown_name(), command, settings.count), settings }
         };
         Self(settings.workers.into_iter().map(program).collect())
     }
 
     /// A report on each program, in the order of the settings.
     pub(crate) fn report(&self) -> Vec<ProgramInfo> {
-        self.0.iter().map(Program::describe).collect()
-    }
-}
-
-impl Program {
-    fn change<T>(&self, change: impl FnOnce(&mut ProgramState) -> T) -> T {
-        change(&mut self.state.lock().expect("no panic while the state of a program is locked"))
-    }
-
-    fn describe(&self) -> ProgramInfo {
-        self.change(|state| ProgramInfo {
-            name: self.name.clone(),
-            command: self.settings.command.to_string(),
-            count: self.settings.count,
-            running: state.running,
-            restarts: state.restarts,
-            last_exit: state.last_exit.clone(),
-            error: state.error.clone(),
-        })
+        self.0.iter().map(|program| program.status.describe()).collect()
     }
 }
 
@@ -208,7 +172,7 @@ impl ProgramProcess {
                 _ = stopped(&mut stop) => return,
             }
             pause = (pause * 2).min(longest);
-            self.program().change(|state| state.restarts += 1);
+            self.program().status.restarts();
         }
     }
 
@@ -224,8 +188,7 @@ impl ProgramProcess {
     /// Says once that the program cannot be started.
     fn fail(&self, error: &io::Error) -> Option<String> {
         let reason = format!("{}: {error}", self.program().settings.command.program());
-        let is_new =
-            self.program().change(|state| state.error.replace(reason.clone())) != Some(reason.clone());
+        let is_new = self.program().status.failed(reason.clone());
         if is_new {
             tracing::error!(
                 worker = self.name,
@@ -242,10 +205,7 @@ impl ProgramProcess {
         stop: &mut watch::Receiver<Option<Instant>>,
     ) -> Option<String> {
         tracing::info!(worker = self.name, pid = process.id(), "the program has begun");
-        self.program().change(|state| {
-            state.running += 1;
-            state.error = None;
-        });
+        self.program().status.began();
         let (output, errors) = (process.leader.stdout.take(), process.leader.stderr.take());
         let mut lines = tokio::spawn(log(self.name.clone(), output, errors));
         let ended = tokio::select! {
@@ -255,28 +215,9 @@ impl ProgramProcess {
         if timeout(LAST_LINES, &mut lines).await.is_err() {
             lines.abort();
         }
-        let end = ended.map_or_else(|error| error.to_string(), describe);
-        self.program().change(|state| {
-            state.running -= 1;
-            state.last_exit = Some(end.clone());
-        });
+        let end = ended.map_or_else(|error| error.to_string(), describe_exit);
+        self.program().status.ended(&end);
         Some(end)
-    }
-}
-
-/// How a process has ended, such as `exit code 1`.
-fn describe(status: ExitStatus) -> String {
-    match status.code() {
-        Some(code) => format!("exit code {code}"),
-        None => status.to_string(),
-    }
-}
-
-/// Waits until programs are to end; the time up to which they may do so by themselves.
-async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) -> Instant {
-    match stop.wait_for(Option::is_some).await {
-        Ok(deadline) => deadline.unwrap_or_else(Instant::now),
-        Err(_) => Instant::now(),
     }
 }
 

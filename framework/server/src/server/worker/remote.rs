@@ -10,6 +10,8 @@
 //! A session owns its leases, and gives them back when it ends. It knows an outbox and no socket, so that
 //! anything can carry it. Nothing of it is written to the disk but what was registered.
 
+pub(super) mod child_session;
+mod children;
 mod detached;
 mod dispatch;
 mod ends;
@@ -28,9 +30,10 @@ use framework_protocol::task::{Handlers, ProgressSink};
 use framework_protocol::views::WorkerInfo;
 use framework_protocol::worker::JoinReply;
 use framework_protocol::{ErrorCode, ReplyWriter, RequestError, ShownName};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{Notify, mpsc};
 
+use self::children::ChildRecord;
 use self::detached::{DetachedLeases, ResumeOutcome};
 pub(crate) use self::ends::{EndReport, WorkerEnd};
 pub(crate) use self::functions::KeptFunctions;
@@ -40,7 +43,7 @@ use self::session::{HeldLease, WorkerSession};
 pub(crate) use self::session_key::SessionKey;
 use super::super::finisher::{AttemptEnd, EndedBatch};
 use super::super::leases::{LeaseHold, Leases};
-use super::super::metrics::{Limit, Limits};
+use super::super::metrics::Limits;
 use super::super::outbox::Outbox;
 use super::super::settings::ServerSettings;
 use crate::store::{RemoteScope, Store};
@@ -51,8 +54,11 @@ const IDLE_CHECK: Duration = Duration::from_millis(10);
 /// The bounds of workers outside of this process, from the settings.
 #[derive(Debug, Clone)]
 pub(crate) struct RemoteLimits {
-    /// Whether the functions of this program run in this process.
-    pub(crate) runs_own: bool,
+    /// The functions of this program that run in this process.
+    pub(crate) local: FxHashSet<String>,
+    /// Those that run in its child processes.
+    pub(crate) isolated: Vec<&'static str>,
+    pub(crate) isolated_workers: usize,
     pub(crate) workers: usize,
     pub(crate) functions: usize,
     pub(crate) functions_per_worker: usize,
@@ -101,6 +107,9 @@ pub(crate) struct RemoteWorkers {
 struct RemoteState {
     /// By the address of their outbox, which they keep alive.
     workers: FxHashMap<usize, WorkerSession>,
+    /// The processes of the server that are workers, by their numbers.
+    children: FxHashMap<u64, ChildRecord>,
+    last_child: u64,
     /// The leases of workers that may come back for them.
     detached: FxHashMap<SessionKey, DetachedLeases>,
     /// The attempts whose workers were lost, on their way to the finisher.
@@ -109,16 +118,27 @@ struct RemoteState {
     seen: BTreeMap<Arc<str>, u64>,
     /// When the last worker has gone that ran one of this program's own functions.
     gone: BTreeMap<Arc<str>, u64>,
-    /// Nothing is handed out.
-    is_paused: bool,
+    dispatch: Dispatch,
     /// What outlives this process goes to the next one, which waits for the workers.
     is_handed_over: bool,
 }
 
+/// Who is handed out tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Dispatch {
+    #[default]
+    Nobody,
+    /// The server's own processes, up to the end of what is due.
+    Children,
+    All,
+}
+
 impl RemoteLimits {
-    pub(crate) fn new(settings: &ServerSettings) -> Self {
+    pub(crate) fn new(settings: &ServerSettings, handlers: &Handlers) -> Self {
         Self {
-            runs_own: settings.runs_tasks(),
+            local: settings.local_functions(handlers),
+            isolated: settings.isolated_functions(handlers),
+            isolated_workers: settings.isolated_workers(),
             workers: settings.max_workers,
             functions: settings.max_registered_functions,
             functions_per_worker: settings.max_worker_functions,
@@ -138,7 +158,7 @@ impl RemoteWorkers {
     /// No workers yet; ends go to `finisher`.
     pub(crate) fn new(resources: RemoteResources, finisher: mpsc::Sender<EndedBatch>) -> Self {
         let started_ms = framework_protocol::task::now_ms();
-        let mut state = RemoteState { is_paused: true, ..RemoteState::default() };
+        let mut state = RemoteState::default();
         let inherited = resources.store.take_inherited();
         state.inherit(inherited, &resources.leases, resources.limits.lease);
         let state = Mutex::new(state);
@@ -167,39 +187,30 @@ impl RemoteWorkers {
         reply: JoinReply,
     ) -> Result<(), RequestError> {
         let _turn = self.joining.lock().await;
-        let limits = &self.resources.limits;
-        if request.functions.len() > limits.functions_per_worker {
-            self.resources.hits.hit(Limit::MaxWorkerFunctions);
-            let most = limits.functions_per_worker;
-            let message = format!("A worker registers at most {most} functions (max_worker_functions).");
-            return Err(RequestError::bad_request(message));
+        if self.state().workers.contains_key(&key(outbox)) {
+            let message = "This connection is a worker already: open another one for other functions.";
+            return Err(RequestError::new(ErrorCode::Conflict, message));
         }
-        {
-            let state = self.state();
-            if state.workers.contains_key(&key(outbox)) {
-                let message = "This connection is a worker already: open another one for other functions.";
-                return Err(RequestError::new(ErrorCode::Conflict, message));
-            }
-            let mut others = state.workers.values();
-            let resumes = request.session.is_some() && others.any(|worker| worker.session == request.session);
-            if state.workers.len() - usize::from(resumes) >= limits.workers {
-                self.resources.hits.hit(Limit::MaxWorkers);
-                let message = format!("There are {} workers already (max_workers).", limits.workers);
-                return Err(RequestError::new(ErrorCode::Busy, message));
-            }
+        match request.child {
+            None => self.check_limits(&request)?,
+            // Its only connection is the one that it was born with.
+            Some(_) => request.session = None,
         }
         let resumes = std::mem::take(&mut request.resumes);
         let functions = self.register(&request).await?;
         let scope = RemoteScope { functions, queues: request.bounds.queues.clone() };
-        let mut session = WorkerSession::new(request, scope, outbox.clone(), limits);
         let mut state = self.state();
+        let child = request.child.map(|number| state.child_session(number)).transpose()?;
+        let mut session = WorkerSession::new(request, scope, outbox.clone(), child, &self.resources.limits);
         let ResumeOutcome { resumed, unknown } = state.resume(&mut session, resumes);
-        tracing::info!(
-            worker = session.name,
-            language = session.language,
-            resumed = resumed.len(),
-            "a worker has come"
-        );
+        if session.child.is_none() {
+            tracing::info!(
+                worker = session.name,
+                language = session.language,
+                resumed = resumed.len(),
+                "a worker has come"
+            );
+        }
         let mut line = Vec::new();
         ReplyWriter::new(&mut line).ok(id, &JoinReply { resumed, unknown, ..reply });
         // Before its first task.
@@ -219,7 +230,11 @@ impl RemoteWorkers {
         }
         let mut state = self.state();
         let Some(mut worker) = state.workers.remove(&key(outbox)) else { return };
-        tracing::info!(worker = worker.name, running = worker.held(), "a worker has gone");
+        if let Some(child) = worker.child.take() {
+            state.child_disconnected(&child, worker.take_all());
+        } else {
+            tracing::info!(worker = worker.name, running = worker.held(), "a worker has gone");
+        }
         let now_ms = framework_protocol::task::now_ms();
         // A worker that was silent is noted as it was last heard of.
         for function in worker.functions().iter().filter(|_| !worker.is_silent) {
@@ -279,13 +294,21 @@ impl RemoteWorkers {
 
     /// Hands out tasks from now on.
     pub(crate) fn resume(&self) {
-        self.state().is_paused = false;
+        self.state().dispatch = Dispatch::All;
         self.changed.notify_one();
     }
 
     /// Hands out nothing from now on.
     pub(crate) fn pause(&self) {
-        self.state().is_paused = true;
+        self.state().dispatch = Dispatch::Nobody;
+    }
+
+    /// Hands out what is due to the processes of the server alone from now on. The others hear why.
+    pub(crate) fn drain_children(&self, why: &str) {
+        let mut state = self.state();
+        state.dispatch = Dispatch::Children;
+        let others = state.workers.values_mut().filter(|worker| worker.child.is_none());
+        others.for_each(|worker| worker.quiet(why));
     }
 
     /// Says to all workers that they get no further tasks.
@@ -294,17 +317,26 @@ impl RemoteWorkers {
     }
 
     /// Waits until no worker holds a task; with `spares`, apart from those that the next process inherits.
-    /// May be cancelled.
+    /// While the processes of the server are drained, none may be due for these either. May be cancelled.
     pub(crate) async fn wait_idle(&self, spares: bool) {
-        while !self.state().is_idle(spares) {
+        loop {
+            let (is_idle, dispatch) = {
+                let state = self.state();
+                (state.is_idle(spares), state.dispatch)
+            };
+            if is_idle && (dispatch != Dispatch::Children || !self.has_isolated_task().await) {
+                return;
+            }
             tokio::time::sleep(IDLE_CHECK).await;
         }
     }
 
     /// Gives back what workers hold, without counting the attempts, and lets them know; with `spares`, apart
-    /// from what the next process inherits.
+    /// from what the next process inherits. Processes of the server are killed, and what they hold goes back
+    /// when they are gone.
     pub(crate) fn abort_running(&self, spares: bool) {
         let mut state = self.state();
+        state.kill_children();
         for (outbox, held) in state.take_running(spares) {
             let mut lines = Vec::new();
             for name in held.keys() {

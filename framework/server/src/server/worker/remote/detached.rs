@@ -57,7 +57,7 @@ impl RemoteState {
     }
 
     /// Takes the leases from all workers that do not outlive this process, or all; with the names by which
-    /// connected ones know them, and their outboxes.
+    /// connected ones know them, and their outboxes. Not from processes of the server.
     pub(super) fn take_running(
         &mut self,
         spares: bool,
@@ -70,7 +70,7 @@ impl RemoteState {
             let held = if spares { worker.take_bound() } else { worker.take_all() };
             (worker.outbox.clone(), held)
         };
-        self.workers.values_mut().map(take).collect()
+        self.workers.values_mut().filter(|worker| worker.child.is_none()).map(take).collect()
     }
 
     /// Whether no worker holds a task; apart from those that outlive this process, if these are spared.
@@ -78,7 +78,8 @@ impl RemoteState {
         let running = |worker: &WorkerSession| if spares { worker.bound() } else { worker.held() };
         let is_idle = self.workers.values().all(|worker| running(worker) == 0);
         let mut detached = self.detached.values().flat_map(|detached| detached.held.values());
-        is_idle && self.lost.is_empty() && !detached.any(|held| !spares || !held.is_inheritable)
+        let is_idle = is_idle && self.lost.is_empty() && !self.has_orphans();
+        is_idle && !detached.any(|held| !spares || !held.is_inheritable)
     }
 
     /// Keeps the leases of a worker whose connection has ended for `time`, if it may come back for them;

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::session::WorkerSession;
-use super::{RemoteState, RemoteWorkers};
+use super::{Dispatch, RemoteState, RemoteWorkers};
 use crate::server::finisher::{AttemptEnd, BatchHold, EndedBatch, RemoteHold};
 use crate::server::leases::LeaseHold;
 use crate::store::{Lease, RemoteScope};
@@ -39,7 +39,7 @@ impl RemoteWorkers {
             tokio::select! {
                 biased;
                 _ = sweep.tick(), if has_workers => self.sweep().await,
-                () = self.changed.notified() => {}
+                () = self.changed.notified() => is_open = true,
                 has_work = ready, if is_open && !scopes.is_empty() => {
                     is_open = has_work;
                     if has_work {
@@ -130,10 +130,12 @@ impl RemoteState {
     /// The kinds of workers that could start a task now.
     fn kinds(&self) -> Vec<WorkerKind> {
         let mut kinds: Vec<WorkerKind> = Vec::new();
-        if self.is_paused {
-            return kinds;
-        }
         for worker in self.workers.values() {
+            match self.dispatch {
+                Dispatch::All => {}
+                Dispatch::Children if worker.child.is_some() => {}
+                Dispatch::Children | Dispatch::Nobody => continue,
+            }
             let room = worker.room() as usize;
             if room == 0 {
                 continue;

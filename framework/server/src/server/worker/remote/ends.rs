@@ -7,6 +7,7 @@ use framework_protocol::RequestError;
 use framework_protocol::task::{NewTask, Outcome};
 use tokio::sync::mpsc;
 
+use super::child_session::ChildSession;
 use super::lease_name::LeaseName;
 use super::{RemoteWorkers, key, no_worker};
 use crate::server::finisher::{AttemptEnd, BatchHold, EndedBatch, RemoteHold, SettledReply};
@@ -99,6 +100,12 @@ impl RemoteWorkers {
             released.ends.push(end);
             released.holds.push(hold);
         }
+        let finished =
+            if worker.held() == 0 { worker.child.as_mut().and_then(ChildSession::finished) } else { None };
+        if finished.is_some() {
+            worker.quiet("drain");
+        }
+        finished.into_iter().for_each(|number| state.admit_next(number));
         if was_silent {
             self.update_served(&state);
         }

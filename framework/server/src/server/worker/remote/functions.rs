@@ -12,8 +12,8 @@ use framework_protocol::{ErrorCode, RequestError, ShownName};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::session::JoinRequest;
-use super::{RemoteState, RemoteWorkers};
+use super::session::{JoinRequest, WorkerSession};
+use super::{RemoteLimits, RemoteState, RemoteWorkers};
 use crate::arguments::argument_check;
 use crate::server::access::WorkBounds;
 use crate::server::metrics::Limit;
@@ -143,6 +143,27 @@ impl RemoteWorkers {
         function_of(registration.clone()).map(Some)
     }
 
+    /// Checks that a worker may join which the server has not started itself.
+    pub(super) fn check_limits(&self, request: &JoinRequest) -> Result<(), RequestError> {
+        let limits = &self.resources.limits;
+        if request.functions.len() > limits.functions_per_worker {
+            self.resources.hits.hit(Limit::MaxWorkerFunctions);
+            let most = limits.functions_per_worker;
+            let message = format!("A worker registers at most {most} functions (max_worker_functions).");
+            return Err(RequestError::bad_request(message));
+        }
+        let state = self.state();
+        let others = state.workers.values().filter(|worker| worker.child.is_none());
+        let resumes =
+            |worker: &&WorkerSession| request.session.is_some() && worker.session == request.session;
+        if others.filter(|worker| !resumes(worker)).count() >= limits.workers {
+            self.resources.hits.hit(Limit::MaxWorkers);
+            let message = format!("There are {} workers already (max_workers).", limits.workers);
+            return Err(RequestError::new(ErrorCode::Busy, message));
+        }
+        Ok(())
+    }
+
     /// Checks that these functions may be registered beside those that are.
     fn check_room(&self, functions: &[RegisteredFunction]) -> Result<(), RequestError> {
         let most = self.resources.limits.functions;
@@ -202,8 +223,9 @@ impl RemoteWorkers {
     pub(crate) fn describe_workers(&self, infos: &mut [HandlerInfo]) {
         let state = self.state();
         let mut running = state.running();
-        let runs_own = self.resources.limits.runs_own;
-        for info in infos.iter_mut().filter(|info| info.registered || !runs_own) {
+        let RemoteLimits { local, isolated, .. } = &self.resources.limits;
+        for info in infos.iter_mut().filter(|info| info.registered || !local.contains(&info.name)) {
+            info.isolated = isolated.contains(&info.name.as_str());
             let mut workers = running.remove(info.name.as_str()).unwrap_or_default();
             if workers.count == 0 {
                 let seen = state.seen.get(info.name.as_str()).or(state.gone.get(info.name.as_str()));
@@ -226,10 +248,12 @@ impl RemoteWorkers {
             Ok(Function::Registered(function)) => Some(describe(name, function.queue(), *since_ms)),
             _ => None,
         });
-        let own = handlers.iter().filter(|_| !self.resources.limits.runs_own).map(|handler| {
-            let since_ms = state.gone.get(handler.name).copied().unwrap_or(self.started_ms);
-            describe(&handler.name.into(), handler.options.queue, since_ms)
-        });
+        let own = handlers.iter().filter(|handler| !self.resources.limits.local.contains(handler.name)).map(
+            |handler| {
+                let since_ms = state.gone.get(handler.name).copied().unwrap_or(self.started_ms);
+                describe(&handler.name.into(), handler.options.queue, since_ms)
+            },
+        );
         registered.chain(own).filter(|function| !state.serves(&function.function)).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use framework_protocol::RequestError;
 
+use super::child_session::ChildSession;
 use super::lease_name::LeaseName;
 use super::session::WorkerSession;
 use super::{RemoteWorkers, key, no_worker};
@@ -36,7 +37,10 @@ impl RemoteWorkers {
     /// # Errors
     /// The connection is no worker.
     pub(crate) fn sign_off(&self, outbox: &Arc<Outbox>) -> Result<(), RequestError> {
-        self.with_worker(outbox, |worker| (worker.is_quiet, worker.has_left) = (true, true))
+        self.with_worker(outbox, |worker| {
+            (worker.is_quiet, worker.has_left) = (true, true);
+            worker.child.iter().for_each(ChildSession::left);
+        })
     }
 
     /// Reports the progress of an attempt; `false` when the worker does not hold the lease.

@@ -9,6 +9,7 @@ use framework_protocol::views::WorkerInfo;
 use rustc_hash::FxHashMap;
 
 use super::RemoteLimits;
+use super::child_session::ChildSession;
 use super::lease_name::LeaseName;
 use super::session_key::SessionKey;
 use crate::server::access::WorkBounds;
@@ -22,6 +23,8 @@ pub(crate) struct JoinRequest {
     pub(crate) name: String,
     pub(crate) language: String,
     pub(crate) peer: String,
+    /// The number of a child process of the server.
+    pub(crate) child: Option<u64>,
     pub(crate) credit: u32,
     pub(crate) credit_bytes: Option<usize>,
     pub(crate) heartbeats: bool,
@@ -39,6 +42,8 @@ pub(super) struct WorkerSession {
     pub(super) name: String,
     pub(super) language: String,
     peer: String,
+    /// `None` for one that the server has not started itself.
+    pub(super) child: Option<ChildSession>,
     pub(super) session: Option<SessionKey>,
     pub(super) outbox: Arc<Outbox>,
     /// The tasks that it may be given.
@@ -85,6 +90,7 @@ impl WorkerSession {
         request: JoinRequest,
         scope: RemoteScope,
         outbox: Arc<Outbox>,
+        child: Option<ChildSession>,
         limits: &RemoteLimits,
     ) -> Self {
         let now = Instant::now();
@@ -93,6 +99,7 @@ impl WorkerSession {
             language: request.language,
             peer: request.peer,
             session: request.session,
+            child,
             outbox,
             scope,
             credit: request.credit.min(limits.credit),
@@ -125,7 +132,8 @@ impl WorkerSession {
     /// The tasks that it can be given now. Of bytes it may hold one task more than its credit.
     pub(super) fn room(&self) -> u32 {
         let is_open = !self.is_quiet && !self.is_silent && self.held_bytes < self.credit_bytes.max(1);
-        if is_open { self.credit } else { 0 }
+        let most = self.child.as_ref().map_or(u32::MAX, ChildSession::room);
+        if is_open { self.credit.min(most) } else { 0 }
     }
 
     /// Notes a lease whose task is sent in a message of this length.
@@ -137,6 +145,9 @@ impl WorkerSession {
         let is_inheritable = holder.is_some_and(|holder| lease.assign(&holder, started_ms));
         let held = HeldLease { lease, hold, bytes, started, stop: None, is_inheritable };
         self.held.insert(name, held);
+        if let Some(child) = &mut self.child {
+            child.began();
+        }
     }
 
     /// Takes a lease from it; `None` when it does not hold it.
@@ -162,6 +173,13 @@ impl WorkerSession {
     pub(super) fn take_all(&mut self) -> FxHashMap<LeaseName, HeldLease> {
         self.held_bytes = 0;
         std::mem::take(&mut self.held)
+    }
+
+    /// Asks it to stop its attempts, whose leases go back when it has: a process of the server.
+    pub(super) fn stop_all(&mut self, now: Instant) {
+        for held in self.held.values_mut() {
+            held.stop.get_or_insert(StopRequest { at: now, is_timeout: false });
+        }
     }
 
     /// Whether it may run the task of a lease of an earlier connection.

@@ -6,6 +6,7 @@ use framework_protocol::ReplyWriter;
 use framework_protocol::task::now_ms;
 
 use super::RemoteWorkers;
+use super::child_session::{ChildOrder, ChildSession};
 use super::session::{HeldLease, StopRequest, WorkerSession};
 use crate::server::finisher::AttemptEnd;
 use crate::server::leases::LeaseHold;
@@ -51,6 +52,10 @@ impl RemoteWorkers {
         tracing::warn!(worker = worker.name, running = worker.held(), "a worker sends no heartbeats");
         let silence = humantime::format_duration(lease);
         let reason = format!("The worker \"{}\" was lost: it was silent for {silence}.", worker.name);
+        if let Some(child) = &worker.child {
+            child.kill(&reason);
+            return Vec::new();
+        }
         worker.take_all().into_values().map(|held| held.lose(&reason)).collect()
     }
 
@@ -58,6 +63,7 @@ impl RemoteWorkers {
     fn sweep_leases(&self, worker: &mut WorkerSession, now: Instant) -> Vec<(AttemptEnd, LeaseHold)> {
         let mut lines = Vec::new();
         let mut over = Vec::new();
+        let child = worker.child.as_ref().map(ChildSession::process);
         for (name, held) in worker.leases() {
             match &held.stop {
                 None => {
@@ -67,7 +73,16 @@ impl RemoteWorkers {
                     ReplyWriter::new(&mut lines).cancel(&name.to_string(), why);
                 }
                 Some(stop) if now.duration_since(stop.at) >= self.resources.limits.cancel => {
-                    over.push((*name, stop.is_timeout));
+                    match &child {
+                        // Its attempt ends with it.
+                        Some(process) => {
+                            if process.end(ChildOrder::End) {
+                                let task = held.lease.task.id;
+                                tracing::warn!(task, "an attempt does not stop, and its process is ended");
+                            }
+                        }
+                        None => over.push((*name, stop.is_timeout)),
+                    }
                 }
                 Some(_) => {}
             }

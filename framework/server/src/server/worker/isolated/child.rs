@@ -1,0 +1,181 @@
+//! One child process, from its start to its end.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use framework_console::config::NOT_FOR_PROGRAMS;
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::super::program_status::{LAST_LINES, describe_exit, stopped};
+use super::super::remote::child_session::{ChildOrder, ChildProcess};
+use super::log_lines::LogLines;
+use super::{ChildConnection, ChildPool};
+use crate::processes::ProcessGroup;
+
+/// The time between SIGTERM and SIGKILL for a process whose attempt was to stop and did not.
+const KILL_GRACE: Duration = Duration::from_secs(2);
+/// The program of this process, also when another one has its name by now.
+const PROGRAM: &str = "/proc/self/exe";
+/// The variables of service managers and launchers, and not those that are settings.
+const TOKENS: &str = "THINK_SERVER_TOKENS";
+
+/// A child process.
+pub(super) struct Child {
+    pub(super) number: u64,
+    pub(super) process: Arc<ChildProcess>,
+    pool: Arc<ChildPool>,
+    name: String,
+    group: ProcessGroup,
+    /// The server's end of the connection.
+    socket: UnixStream,
+    started: Instant,
+}
+
+/// The end of a child process.
+pub(super) struct ChildExit {
+    pub(super) number: u64,
+    /// Such as `exit code 1`.
+    pub(super) end: String,
+    /// The server wanted it to end, or it has said that it goes.
+    pub(super) is_wanted: bool,
+    /// It has ended an attempt.
+    pub(super) has_worked: bool,
+    pub(super) ran: Duration,
+}
+
+impl Child {
+    /// Starts a process of this name, which waits with its first task for the last one of the process with
+    /// the number `before`.
+    ///
+    /// # Errors
+    /// There is no memory, process or descriptor left.
+    pub(super) fn start(pool: &Arc<ChildPool>, name: &str, before: Option<u64>) -> io::Result<Self> {
+        let (socket, its) = UnixStream::pair()?;
+        let group = ProcessGroup::spawn(command(pool, name, its), pool.options.limits)?;
+        let process = Arc::new(ChildProcess::default());
+        let max_tasks = Some(pool.options.max_tasks).filter(|tasks| *tasks > 0);
+        let number = pool.remote.add_child(process.clone(), max_tasks, before);
+        pool.status.began();
+        let (pool, name, started) = (pool.clone(), name.to_owned(), Instant::now());
+        Ok(Self { number, process, pool, name, group, socket, started })
+    }
+
+    /// Has its connection served and logs what it writes, until it has ended: by itself, as it was told to,
+    /// or because all are to end.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) -> ChildExit {
+        tracing::debug!(
+            worker = self.name,
+            pid = self.group.id(),
+            "a process of isolated functions has begun"
+        );
+        let (output, errors) = (self.group.leader.stdout.take(), self.group.leader.stderr.take());
+        let lines = LogLines::new(self.name.clone(), self.process.clone());
+        let mut lines = tokio::spawn(lines.read(output, errors));
+        self.connect().await;
+        let ended = self.ended(&mut stop).await;
+        // What it has sent is read to its end, whoever else holds the other end of the socket.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        if timeout(LAST_LINES, &mut lines).await.is_err() {
+            lines.abort();
+        }
+        let error = self.process.lost(&describe_end(&ended));
+        self.pool.remote.child_ended(self.number, error);
+        let end = ended.map_or_else(|error| error.to_string(), describe_exit);
+        self.pool.status.ended(&end);
+        tracing::debug!(worker = self.name, end, "a process of isolated functions has ended");
+        ChildExit {
+            number: self.number,
+            end,
+            is_wanted: self.process.is_end_wanted() || stop.borrow().is_some(),
+            has_worked: self.process.has_worked(),
+            ran: self.started.elapsed(),
+        }
+    }
+
+    /// Hands its connection over; a server that stops takes none.
+    async fn connect(&self) {
+        let Ok(socket) = self.socket.try_clone() else { return };
+        let connection =
+            ChildConnection { number: self.number, process: self.group.id().unwrap_or(0), socket };
+        let _ = self.pool.connections.send(connection).await;
+    }
+
+    /// Waits for its end, and sees to it when it is to end.
+    async fn ended(&mut self, stop: &mut watch::Receiver<Option<Instant>>) -> io::Result<ExitStatus> {
+        let mut orders = self.process.orders();
+        let deadline = tokio::select! {
+            ended = self.group.wait() => return ended,
+            order = at_least(&mut orders, ChildOrder::End) => match order {
+                ChildOrder::Kill => Instant::now(),
+                _ => Instant::now() + KILL_GRACE,
+            },
+            deadline = stopped(stop) => deadline,
+        };
+        self.group.terminate();
+        tokio::select! {
+            ended = self.group.wait() => return ended,
+            _ = at_least(&mut orders, ChildOrder::Kill) => {}
+            () = sleep_until(deadline) => {}
+        }
+        self.group.kill();
+        self.group.wait().await
+    }
+}
+
+/// Waits for this order, or for more.
+async fn at_least(orders: &mut watch::Receiver<ChildOrder>, least: ChildOrder) -> ChildOrder {
+    orders.wait_for(|order| *order >= least).await.map_or(ChildOrder::Kill, |order| *order)
+}
+
+/// The command of a process whose standard input is its connection.
+fn command(pool: &ChildPool, name: &str, socket: UnixStream) -> Command {
+    let mut command = Command::new(PROGRAM);
+    let own = std::env::current_exe().unwrap_or_default();
+    command.arg0(own.file_name().unwrap_or(own.as_os_str()));
+    command.args(["task:work", "--isolated", "--log-format", "json", "--name", name]);
+    command.args(pool.options.functions.iter().flat_map(|function| ["--function", function]));
+    let root: &Path = &pool.options.root;
+    command.current_dir(root).env("THINK_ROOT", root);
+    for name in NOT_FOR_PROGRAMS.iter().filter(|name| **name != TOKENS) {
+        command.env_remove(name);
+    }
+    command.stdin(OwnedFd::from(socket)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// How a process has ended, as the rest of a sentence.
+fn describe_end(ended: &io::Result<ExitStatus>) -> String {
+    match ended {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("has exited with code {code}"),
+            (None, Some(_)) => {
+                let text = status.to_string();
+                let signal = text.trim_start_matches("signal: ").trim_end_matches(" (core dumped)");
+                format!("was killed by signal {signal}")
+            }
+            (None, None) => format!("has ended ({status})"),
+        },
+        Err(error) => format!("has ended, and how is not known ({error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn end_of_a_process_names_its_code_or_signal() {
+        let end = |raw| describe_end(&Ok(ExitStatus::from_raw(raw)));
+        assert_eq!(end(3 << 8), "has exited with code 3");
+        assert_eq!(end(11 | 0x80), "was killed by signal 11 (SIGSEGV)");
+    }
+}
