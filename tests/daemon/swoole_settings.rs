@@ -10,9 +10,8 @@ use crate::harness::eventually::wait_until;
 use crate::harness::server::Server;
 
 /// Settings that are rejected, each with a part of the reason.
-const REJECTED: [(&str, &str); 12] = [
+const REJECTED: [(&str, &str); 11] = [
     ("max_request = 10000", "need no restart"),
-    ("task_max_request = 10000", "not restarted"),
     ("dispatch_mode = 2", "first idle worker"),
     ("task_ipc_mode = 3", "within one process"),
     ("heartbeat_check_interval = 60", "`heartbeat_idle_time`"),

@@ -1,9 +1,11 @@
 //! `task:functions`: the functions that tasks can call, and their arguments.
 
+use framework::config::Config;
 use framework::output::{Style, escape_control};
 use framework::prelude::*;
 use framework::protocol::RequestError;
-use framework::task::{FunctionWorkers, HandlerInfo, Handlers};
+use framework::server::ServerSettings;
+use framework::task::{FunctionWorkers, Handler, HandlerInfo, Handlers};
 
 use super::arguments::{Argument, Kind, arguments, first_paragraph};
 use super::registered_functions::{self, RegisteredFunction};
@@ -33,7 +35,7 @@ impl Execute for Functions {
         match &self.name {
             Some(name) => {
                 let info = match handlers.find(name) {
-                    Ok(handler) => handler.describe(),
+                    Ok(handler) => describe(handler, app.config()?),
                     Err(unknown) => self.registered(name, unknown, app).await?,
                 };
                 if self.json {
@@ -57,7 +59,10 @@ impl Functions {
     /// All functions in the order of their names. Without those of the server, if it does not list them: that
     /// is a warning.
     async fn all(&self, handlers: &Handlers, app: &App, output: &mut Output) -> Vec<HandlerInfo> {
-        let mut infos: Vec<_> = handlers.iter().map(|handler| handler.describe()).collect();
+        let config = app.config().ok();
+        let described =
+            |handler: &Handler| config.map_or_else(|| handler.describe(), |config| describe(handler, config));
+        let mut infos: Vec<_> = handlers.iter().map(described).collect();
         match registered_functions::list(&self.server, app).await {
             Ok(registered) => {
                 infos.extend(registered.into_iter().filter(|info| handlers.get(&info.name).is_none()));
@@ -84,6 +89,13 @@ impl Functions {
             RegisteredFunction::NotTold(_) => Err(Exit::Usage.error(unknown.to_string())),
         }
     }
+}
+
+/// A function of this program, as the settings have it.
+fn describe(handler: &Handler, config: &Config) -> HandlerInfo {
+    // Whatever is wrong with them, the function is what it is.
+    let settings = config.section::<ServerSettings>().unwrap_or_default();
+    HandlerInfo { isolated: settings.is_isolated(handler), ..handler.describe() }
 }
 
 fn print_all(infos: &[HandlerInfo], output: &mut Output) {
@@ -132,6 +144,7 @@ fn print(info: &HandlerInfo, output: &mut Output) {
             ("retention", info.retention_ms.map(milliseconds)),
             ("workers", info.workers.as_ref().map(workers)),
             ("blocking", info.blocking.then(|| "yes".to_owned())),
+            ("isolated", info.isolated.then(|| "yes: in child processes of the server".to_owned())),
             ("cron", cron.map(|cron| format!("{} ({})", cron.expression, cron.timezone))),
             (
                 "source",

@@ -1,9 +1,11 @@
 //! `task:work`: runs the tasks of a server elsewhere by the handlers of this program.
 
+use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framework::client::{WorkerOptions, WorkerStop};
+use framework::client::{WorkerOptions, WorkerStop, work_over};
 use framework::log::{Format, Logging};
 use framework::output::Verbosity;
 use framework::prelude::*;
@@ -14,6 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
+
+/// Longer than any attempt takes.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Run the tasks of a server on this machine
 ///
@@ -35,6 +40,9 @@ struct Work {
     /// Grace period for running tasks, such as 30s [default: max_wait_time of config/server.toml]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     grace: Option<Duration>,
+    /// Run one task at a time for the server that has started this process, over its standard input
+    #[arg(long, hide = true)]
+    isolated: bool,
     /// Name of the worker, as task:workers shows it [default: the name of the machine, and the pid]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -53,6 +61,7 @@ impl Execute for Work {
         let handlers = Arc::new(framework::functions::collect(config)?);
         let chosen = self.choose(&handlers)?;
         let concurrency = match self.concurrency {
+            _ if self.isolated => 1,
             Some(concurrency) => concurrency,
             None if settings.task_worker_num == 0 => 16 * settings.task_threads as u32,
             None => settings.task_worker_num as u32,
@@ -62,22 +71,32 @@ impl Execute for Work {
             language: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             functions: chosen.iter().map(|handler| registration(handler)).collect(),
             concurrency,
-            grace: self.grace.unwrap_or(settings.max_wait_time),
+            // A server sees to its own processes.
+            grace: if self.isolated { FOREVER } else { self.grace.unwrap_or(settings.max_wait_time) },
         };
         let log = self.logging(&settings, config, output.verbosity()).start()?;
         output.redirect_remarks(log.console());
         let stop = stop_by_signals()?;
-        let client = self.server.connect(app).await?;
-        let threads = settings.task_threads;
-        let mut runner = HandlerRunner::new(
-            config.clone(),
-            handlers.clone(),
-            events_of(app),
-            threads,
-            concurrency as usize,
-        )?;
+        let runner = |threads| {
+            HandlerRunner::new(
+                config.clone(),
+                handlers.clone(),
+                events_of(app),
+                threads,
+                concurrency as usize,
+            )
+        };
         let is_killed = stop.clone();
-        client.work(&options, &handlers, &mut runner, stop).await.map_err(exit_error)?;
+        let worked = if self.isolated {
+            // Otherwise `top` would show the name of the file that a server starts its own program by.
+            let _ = std::fs::write("/proc/self/comm", &options.name);
+            let connection = take_stdin()?;
+            work_over(connection, &options, &handlers, &mut runner(1)?, stop).await
+        } else {
+            let client = self.server.connect(app).await?;
+            client.work(&options, &handlers, &mut runner(settings.task_threads)?, stop).await
+        };
+        worked.map_err(exit_error)?;
         if *is_killed.borrow() == WorkerStop::Now {
             return Err(Exit::Interrupted.error("interrupted: running tasks go back to the server"));
         }
@@ -122,6 +141,15 @@ impl Work {
         let format = self.log_format.unwrap_or(logging.format);
         Logging { level: logging.level.adjusted(quiet, verbose), format, file: None, ..logging }
     }
+}
+
+/// Takes the connection that a server has passed as standard input, which is `/dev/null` from then on.
+fn take_stdin() -> Result<UnixStream> {
+    let stream = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
+    stream.peer_addr().context("the standard input is no connection to a server")?;
+    let null = File::open("/dev/null").context("opening /dev/null")?;
+    rustix::stdio::dup2_stdin(null).context("closing the standard input")?;
+    Ok(stream)
 }
 
 /// The name of a worker that is given none: `host:pid`.
