@@ -47,6 +47,7 @@ fn settlement(lease: &Lease, disposition: Disposition) -> Settlement {
         disposition,
         started_ms: 0,
         ran: Duration::ZERO,
+        worker: None,
         follow: Vec::new(),
     }
 }

@@ -102,8 +102,7 @@ fn queue_repair_keeps_keys_and_schedules_and_is_in_order() {
     };
     let file = Connection::open(project.path("runtime/queue.db")).unwrap();
     file.execute_batch("INSERT INTO schedules VALUES ('nightly', 1, 2, 0, 0); DELETE FROM ends").unwrap();
-    file.execute_batch("INSERT INTO ends VALUES (0, 'melted', 1, NULL, NULL, NULL, NULL, NULL, NULL)")
-        .unwrap();
+    file.execute_batch("INSERT INTO ends (task, state, ended_ms) VALUES (0, 'melted', 1)").unwrap();
     drop(file);
     project.think("queue:check").exits(1);
     project.think("queue:repair").exits(0);

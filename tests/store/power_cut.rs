@@ -206,6 +206,7 @@ fn done(lease: &Lease) -> Settlement {
         disposition: Disposition::Done(bytes::Bytes::from_static(b"1")),
         started_ms: 0,
         ran: Duration::ZERO,
+        worker: None,
         follow: Vec::new(),
     }
 }

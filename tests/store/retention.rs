@@ -45,7 +45,9 @@ async fn settle(store: &Arc<dyn Store>, disposition: Disposition) {
     assert_eq!(leases.len(), 1);
     let Lease { task, token, .. } = leases.remove(0);
     let (started_ms, ran, follow) = (0, Duration::ZERO, Vec::new());
-    store.settle(vec![Settlement { task: task.id, token, disposition, started_ms, ran, follow }]).await;
+    store
+        .settle(vec![Settlement { task: task.id, token, disposition, started_ms, ran, worker: None, follow }])
+        .await;
 }
 
 async fn run(store: &Arc<dyn Store>, function: &str, disposition: Disposition) -> TaskId {

@@ -46,7 +46,9 @@ async fn run_one(store: &Arc<dyn Store>) {
     let Lease { task, token, .. } = leases.remove(0);
     let disposition = Disposition::Done(Bytes::from_static(b"null"));
     let (started_ms, ran, follow) = (0, Duration::ZERO, Vec::new());
-    store.settle(vec![Settlement { task: task.id, token, disposition, started_ms, ran, follow }]).await;
+    store
+        .settle(vec![Settlement { task: task.id, token, disposition, started_ms, ran, worker: None, follow }])
+        .await;
 }
 
 /// Uses up the start that the rate allows at once.

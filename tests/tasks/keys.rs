@@ -120,6 +120,8 @@ fn keys_of_a_file_of_schema_1_are_kept() {
          DROP TABLE keys;
          ALTER TABLE old RENAME TO keys;
          CREATE INDEX keys_by_end ON keys (until_ms);
+         ALTER TABLE ends DROP COLUMN worker;
+         ALTER TABLE attempts DROP COLUMN worker;
          PRAGMA user_version = 1;",
     )
     .unwrap();

@@ -276,6 +276,8 @@ pub struct Settlement {
     /// The begin of the attempt in milliseconds since 1970, and its length.
     pub started_ms: u64,
     pub ran: Duration,
+    /// The worker elsewhere that ran it; `None` for one of this process.
+    pub worker: Option<Arc<str>>,
     /// Tasks to accept together with this end: either both are written, or neither. Ignored unless it is
     /// done.
     pub follow: Vec<NewTask>,

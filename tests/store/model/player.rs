@@ -166,6 +166,7 @@ impl Player {
             disposition: settled.disposition.clone(),
             started_ms: self.reference.wall_ms(),
             ran: std::time::Duration::from_millis(3),
+            worker: None,
             follow: self.follow(settled),
         };
         let answers = self.opened.store().settle(settled.iter().map(settlement).collect()).await;

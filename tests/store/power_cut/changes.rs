@@ -318,6 +318,7 @@ impl Client<'_> {
                 disposition,
                 started_ms: 0,
                 ran: Duration::ZERO,
+                worker: None,
                 follow: follow.into_iter().collect(),
             }
         };

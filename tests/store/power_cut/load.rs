@@ -208,6 +208,7 @@ impl Load {
                     disposition,
                     started_ms: 0,
                     ran: Duration::ZERO,
+                    worker: None,
                     follow: Vec::new(),
                 }
             };

@@ -54,16 +54,18 @@ pub(super) fn print(details: &TaskDetails, output: &mut Output) {
 }
 
 fn print_attempt(attempt: &AttemptInfo, output: &mut Output) {
-    let AttemptInfo { number, started_ms, ran_ms, pid, error } = attempt;
+    let AttemptInfo { number, started_ms, ran_ms, pid, worker, error } = attempt;
     let heading = output.style(Style::Heading);
     let duration = match ran_ms {
         Some(ms) => format!("took {}", format_millis(*ms)),
         None => "the process died while it ran".to_owned(),
     };
     let started = format_timestamp(*started_ms);
-    output.line(format_args!(
-        "\n{heading}attempt {number}{heading:#}  {started}, {duration}, in process {pid}"
-    ));
+    let place = match worker {
+        Some(worker) => format!("by the worker {}", escape_control(worker)),
+        None => format!("in process {pid}"),
+    };
+    output.line(format_args!("\n{heading}attempt {number}{heading:#}  {started}, {duration}, {place}"));
     match error {
         Some(error) => output.line(format_args!("  {}", indented(error))),
         None => output.line("  done"),

@@ -78,8 +78,11 @@ pub struct AttemptInfo {
     pub started_ms: u64,
     /// The time that it took; `null` when the process died during it, and that is not known.
     pub ran_ms: Option<f64>,
-    /// The process that it ran in.
+    /// The process that it ran in; that of the server, if a worker elsewhere ran it.
     pub pid: u32,
+    /// The worker elsewhere that ran it, by the name that it gave itself; absent for one of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// Why it failed; `null` when it succeeded.
     pub error: Option<String>,
 }

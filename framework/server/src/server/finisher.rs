@@ -28,6 +28,8 @@ pub(super) struct AttemptEnd {
     pub(super) is_unknown: bool,
     /// The reason why nobody saw the end, if nobody did.
     pub(super) lost: Option<String>,
+    /// The worker elsewhere that ran it.
+    pub(super) worker: Option<Arc<str>>,
     /// The tasks that the attempt pushed, to be accepted together with its end.
     pub(super) follow: Vec<NewTask>,
     pub(super) started: Instant,
@@ -97,7 +99,16 @@ impl AttemptEnd {
     /// An attempt without an outcome: its lease is returned as if it had not been taken, unless the task is
     /// to be cancelled.
     pub(super) fn aborted(lease: Lease, started: Instant, ended: Instant) -> Self {
-        Self { lease, outcome: None, is_unknown: false, lost: None, follow: Vec::new(), started, ended }
+        Self {
+            lease,
+            outcome: None,
+            is_unknown: false,
+            lost: None,
+            worker: None,
+            follow: Vec::new(),
+            started,
+            ended,
+        }
     }
 
     /// A task that waits until a program which contains its function serves the queue.
@@ -126,6 +137,7 @@ impl AttemptEnd {
             disposition,
             started_ms: now.ms.saturating_sub(started_ms),
             ran: self.ended.saturating_duration_since(self.started),
+            worker: self.worker.take(),
             follow,
         }
     }

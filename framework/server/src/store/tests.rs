@@ -52,6 +52,7 @@ async fn park(store: &dyn Store, id: TaskId) {
         disposition: Disposition::Park,
         started_ms: 0,
         ran: Duration::ZERO,
+        worker: None,
         follow: Vec::new(),
     };
     assert_eq!(store.settle(vec![settlement]).await, [true]);

@@ -116,7 +116,7 @@ impl ReadyAt {
 impl EndRecord {
     /// The last attempt as views show it.
     pub(super) fn attempt(&self) -> Option<AttemptInfo> {
-        let run = self.run?;
+        let run = self.run.clone()?;
         Some(attempt(run, self.outcome.as_ref().err().cloned()))
     }
 }
@@ -128,6 +128,7 @@ pub(super) fn attempt(run: AttemptRun, error: Option<String>) -> AttemptInfo {
         started_ms: run.started_ms,
         ran_ms: run.ran.map(|ran| ran.as_secs_f64() * 1000.0),
         pid: std::process::id(),
+        worker: run.worker.map(|worker| worker.as_ref().to_owned()),
         error,
     }
 }

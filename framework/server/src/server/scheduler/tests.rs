@@ -108,7 +108,8 @@ impl World {
         let disposition = Disposition::Done("null".into());
         let (task, token) = (lease.task.id, lease.token);
         let ran = Duration::ZERO;
-        let settlement = Settlement { task, token, disposition, started_ms: 0, ran, follow: Vec::new() };
+        let settlement =
+            Settlement { task, token, disposition, started_ms: 0, ran, worker: None, follow: Vec::new() };
         assert_eq!(self.store.settle(vec![settlement]).await, [true]);
     }
 }

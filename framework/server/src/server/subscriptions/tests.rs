@@ -57,6 +57,7 @@ impl Fixture {
             disposition: Disposition::Done("1".into()),
             started_ms: 0,
             ran: std::time::Duration::ZERO,
+            worker: None,
             follow: Vec::new(),
         };
         assert_eq!(self.store.settle(vec![settlement]).await, [true]);

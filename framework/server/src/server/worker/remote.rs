@@ -205,7 +205,7 @@ impl RemoteWorkers {
         let ResumeOutcome { resumed, unknown } = state.resume(&mut session, resumes);
         if session.child.is_none() {
             tracing::info!(
-                worker = session.name,
+                worker = &*session.name,
                 language = session.language,
                 resumed = resumed.len(),
                 "a worker has come"
@@ -233,7 +233,7 @@ impl RemoteWorkers {
         if let Some(child) = worker.child.take() {
             state.child_disconnected(&child, worker.take_all());
         } else {
-            tracing::info!(worker = worker.name, running = worker.held(), "a worker has gone");
+            tracing::info!(worker = &*worker.name, running = worker.held(), "a worker has gone");
         }
         let now_ms = framework_protocol::task::now_ms();
         // A worker that was silent is noted as it was last heard of.
@@ -282,13 +282,13 @@ impl RemoteWorkers {
     /// There is none of this name.
     pub(crate) fn drain(&self, name: &str) -> Result<usize, RequestError> {
         let mut state = self.state();
-        let named = state.workers.values_mut().filter(|worker| worker.name == name);
+        let named = state.workers.values_mut().filter(|worker| *worker.name == *name);
         let count = named.map(|worker| worker.quiet("drain")).count();
         if count > 0 {
             return Ok(count);
         }
         let message = format!("There is no worker {}.", ShownName(name));
-        let names = state.workers.values().map(|worker| worker.name.as_str());
+        let names = state.workers.values().map(|worker| &*worker.name);
         Err(RequestError::new(ErrorCode::UnknownTask, message).suggesting(name, names))
     }
 

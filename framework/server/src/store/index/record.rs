@@ -40,12 +40,14 @@ pub(in crate::store) struct EndRecord {
 }
 
 /// An attempt that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct AttemptRun {
     pub(in crate::store) number: u32,
     pub(in crate::store) started_ms: u64,
     /// `None` when nobody saw its end.
     pub(in crate::store) ran: Option<Duration>,
+    /// The worker elsewhere that ran it.
+    pub(in crate::store) worker: Option<Arc<str>>,
 }
 
 /// A task to accept.

@@ -128,7 +128,8 @@ impl TaskIndex {
                 continue;
             };
             self.lost_slots.push(slot);
-            let run = AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None };
+            let run =
+                AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None, worker: None };
             self.lose((task, place), run, "The worker was lost.", now, records);
         }
         self.note_batches(now, records);

@@ -56,12 +56,12 @@ impl TaskIndex {
         records: &mut Vec<Record>,
         effects: &mut SettleEffects,
     ) -> bool {
-        let Settlement { task: id, token, disposition, started_ms, ran, follow } = settlement;
+        let Settlement { task: id, token, disposition, started_ms, ran, worker, follow } = settlement;
         let Some(RunningTask { task: Some(task), place, slot, .. }) = self.remove_running(id, token) else {
             return false;
         };
         effects.slots.push(slot);
-        let run = AttemptRun { number: task.attempts() + 1, started_ms, ran: Some(ran) };
+        let run = AttemptRun { number: task.attempts() + 1, started_ms, ran: Some(ran), worker };
         if !disposition.is_terminal() && task.is_cancel_requested() {
             // It was cancelled after its worker had decided that it goes on.
             let (state, error) = (State::Cancelled, CANCELLED.to_owned());

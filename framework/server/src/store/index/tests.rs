@@ -59,6 +59,7 @@ impl Fixture {
             disposition: disposition.clone(),
             started_ms: 0,
             ran: Duration::ZERO,
+            worker: None,
             follow: Vec::new(),
         };
         let batch = taken.iter().map(settlement).collect();

@@ -315,7 +315,7 @@ impl History {
                 TaskViewParts {
                     state: Some(ended.state),
                     ended_ms: Some(ended.at_ms),
-                    attempts: ended.run.map_or(ended.task.attempts(), |run| run.number),
+                    attempts: ended.run.as_ref().map_or(ended.task.attempts(), |run| run.number),
                     error: ended.outcome.as_ref().err().cloned(),
                     history,
                     notes: ended.task.progress_log(),

@@ -46,7 +46,7 @@ pub(super) fn retry(file: &Connection, retried: &[RetriedTask]) -> Result<()> {
     let chosen = ChosenTasks::new(file, retried.iter().map(ids).collect())?;
     for sql in [
         "INSERT OR REPLACE INTO attempts SELECT task, attempt, coalesce(started_ms, ended_ms), ran_us, \
-            coalesce(pid, 0), error FROM ends WHERE task {chosen} AND attempt IS NOT NULL",
+            coalesce(pid, 0), error, worker FROM ends WHERE task {chosen} AND attempt IS NOT NULL",
         "DELETE FROM ends WHERE task {chosen}",
         "DELETE FROM cancels WHERE task {chosen}",
         "INSERT OR REPLACE INTO retries SELECT id, \

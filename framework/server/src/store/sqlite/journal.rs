@@ -64,7 +64,7 @@ impl Journal {
     ) -> Self {
         let key_ms = options.idempotency_window.as_millis() as u64;
         let batches_kept = options.batch_retention_count;
-        let bulks = Bulks { tasks: BulkInsert::of("tasks", 9), ends: BulkInsert::of("ends", 9) };
+        let bulks = Bulks { tasks: BulkInsert::of("tasks", 9), ends: BulkInsert::of("ends", 10) };
         Self { connection, next_id, retention, key_ms, batches_kept, bulks, checkpoints }
     }
 
@@ -271,7 +271,7 @@ impl<'a> Group<'_, 'a> {
         match record {
             Record::Ended(ended) => self.ended(ended),
             Record::Retry { task, run, error, due_ms, pause } => {
-                self.attempt(task.id, *run, error)?;
+                self.attempt(task.id, run, error)?;
                 self.progress_log(task)?;
                 self.counters(task, run.number, *due_ms, *pause)
             }
@@ -297,7 +297,7 @@ impl<'a> Group<'_, 'a> {
             return Ok(());
         }
         self.ends.push(ended);
-        if ended.run.is_some_and(|run| run.ran.is_none()) {
+        if ended.run.as_ref().is_some_and(|run| run.ran.is_none()) {
             // The crash that ended the task counts, too.
             self.counters(&ended.task, ended.task.attempts(), None, Duration::ZERO)?;
         }
@@ -318,10 +318,11 @@ impl<'a> Group<'_, 'a> {
         self.file.prepare_cached(sql)?.execute(row).map(drop)
     }
 
-    fn attempt(&self, task: TaskId, run: AttemptRun, error: &str) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let row =
-            params![task as i64, run.number, run.started_ms as i64, ran_us(&run), std::process::id(), error];
+    fn attempt(&self, task: TaskId, run: &AttemptRun, error: &str) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let (started_ms, pid) = (run.started_ms as i64, std::process::id());
+        let worker = run.worker.as_deref();
+        let row = params![task as i64, run.number, started_ms, ran_us(run), pid, error, worker];
         self.file.prepare_cached(sql)?.execute(row)?;
         bound_attempts(self.file, task, run.number)
     }
@@ -385,7 +386,8 @@ fn bind_end(statement: &mut CachedStatement, first: usize, ended: &EndRecord, pi
     statement.raw_bind_parameter(first + 6, run.map(|_| pid))?;
     let result = ended.outcome.as_ref().ok().filter(|result| &result[..] != b"null");
     statement.raw_bind_parameter(first + 7, result.map(|result| String::from_utf8_lossy(result)))?;
-    statement.raw_bind_parameter(first + 8, ended.outcome.as_ref().err())
+    statement.raw_bind_parameter(first + 8, ended.outcome.as_ref().err())?;
+    statement.raw_bind_parameter(first + 9, run.and_then(|run| run.worker.as_deref()))
 }
 
 fn ran_us(run: &AttemptRun) -> Option<i64> {

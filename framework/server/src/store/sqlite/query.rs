@@ -13,6 +13,7 @@ use super::load::{load_one, one};
 use super::names::SharedNames;
 use super::recovery::batch;
 use super::row::{self, LoadedTask};
+use super::schema;
 use super::write_error::WriteError;
 use super::{SqliteShared, closed};
 use crate::store::query::matches;
@@ -233,8 +234,11 @@ pub(super) fn read_details(
 ) -> Result<Option<TaskDetails>> {
     let Some(LoadedTask { record: task, .. }) = load_one(file, names, id, 0)? else { return Ok(None) };
     let mut parts = view_parts(file, &task)?;
-    let sql = "SELECT number, started_ms, ran_us, pid, error FROM attempts WHERE task = ?1 ORDER BY number";
-    let mut read = file.prepare_cached(sql)?;
+    let worker = worker_column(file);
+    let sql = format!(
+        "SELECT number, started_ms, ran_us, pid, error, {worker} FROM attempts WHERE task = ?1 ORDER BY number"
+    );
+    let mut read = file.prepare_cached(&sql)?;
     let mut history = read.query_map([id as i64], attempt)?.collect::<Result<Vec<_>>>()?;
     history.append(&mut parts.history);
     parts.history = history;
@@ -250,15 +254,17 @@ fn read_summary(file: &Connection, names: &SharedNames, id: TaskId) -> Result<Op
 
 /// The state of a task, and its last attempt.
 fn view_parts(file: &Connection, task: &TaskRecord) -> Result<TaskViewParts> {
-    let sql =
-        "SELECT attempt, started_ms, ran_us, pid, error, state, ended_ms, result FROM ends WHERE task = ?1";
-    let end = file.prepare_cached(sql)?.query_row([task.id as i64], |row| {
-        let state = row::text(row, 5).and_then(|state| state.parse::<State>().ok());
+    let worker = worker_column(file);
+    let sql = format!(
+        "SELECT attempt, started_ms, ran_us, pid, error, {worker}, state, ended_ms, result FROM ends WHERE task = ?1"
+    );
+    let end = file.prepare_cached(&sql)?.query_row([task.id as i64], |row| {
+        let state = row::text(row, 6).and_then(|state| state.parse::<State>().ok());
         let last = row::number(row, 0).map(|_| attempt(row)).transpose()?;
-        let result = row::text(row, 7).unwrap_or_else(|| "null".to_owned());
+        let result = row::text(row, 8).unwrap_or_else(|| "null".to_owned());
         Ok(TaskViewParts {
             state,
-            ended_ms: row::number(row, 6),
+            ended_ms: row::number(row, 7),
             attempts: last.as_ref().map_or(task.attempts(), |last| last.number),
             error: row::text(row, 4),
             history: last.into_iter().collect(),
@@ -288,6 +294,11 @@ fn one_text(file: &Connection, sql: &str, id: TaskId) -> Result<Option<String>> 
     Ok(text.optional()?.flatten())
 }
 
+/// The column with the worker of an attempt, which a file of an earlier version does not have.
+fn worker_column(file: &Connection) -> &'static str {
+    if schema::has_workers(file) { "worker" } else { "NULL" }
+}
+
 fn attempt(row: &rusqlite::Row) -> Result<AttemptInfo> {
     let number = |index| row::number(row, index);
     let small = |index| number(index).and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
@@ -297,5 +308,6 @@ fn attempt(row: &rusqlite::Row) -> Result<AttemptInfo> {
         ran_ms: number(2).map(|ran_us| ran_us as f64 / 1000.0),
         pid: small(3),
         error: row::text(row, 4),
+        worker: row::text(row, 5),
     })
 }

@@ -98,7 +98,7 @@ fn restore_crashed(
     records: &mut Vec<Record>,
 ) {
     const REASON: &str = "The process died while it ran.";
-    let run = AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None };
+    let run = AttemptRun { number: task.attempts() + 1, started_ms: now.wall_ms, ran: None, worker: None };
     index.restore_crashed(task, run, (REASON, was_alone), now, records);
 }
 

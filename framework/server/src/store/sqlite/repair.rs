@@ -300,7 +300,11 @@ impl Copying<'_> {
             Err(error) => return Ok((0, 0, Some(error.to_string()))),
         };
         let columns = read.column_count();
-        let places = vec!["?"; columns].join(", ");
+        // Columns that a file of an earlier version does not have come last.
+        let all = self.new.prepare(&format!("SELECT * FROM {}", self.table))?.column_count();
+        let mut places = vec!["?"; columns];
+        places.resize(columns.max(all), "NULL");
+        let places = places.join(", ");
         let mut write =
             self.new.prepare(&format!("INSERT OR REPLACE INTO {} VALUES ({places})", self.table))?;
         let mut rows = read.query(params_from_iter(from))?;

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::chosen;
 
 /// What the program writes; a file of a higher version is refused.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// Marks a file as one of ours: "thnk".
 const APPLICATION_ID: i64 = 0x7468_6e6b;
 
@@ -45,7 +45,9 @@ const TABLES: &str = "
         pid INTEGER,
         -- NULL for a done task: the result is null
         result TEXT,
-        error TEXT
+        error TEXT,
+        -- the worker elsewhere that ran the last attempt, under the name that it gave itself
+        worker TEXT
     );
     -- attempts that were followed by another one
     CREATE TABLE attempts (
@@ -55,6 +57,8 @@ const TABLES: &str = "
         ran_us INTEGER,
         pid INTEGER NOT NULL,
         error TEXT,
+        -- the worker elsewhere that ran it
+        worker TEXT,
         PRIMARY KEY (task, number)
     ) WITHOUT ROWID;
     -- tasks that have attempts behind them and wait for another one
@@ -137,7 +141,8 @@ pub(super) const FUNCTIONS: &str = "
     ) WITHOUT ROWID;
 ";
 /// The changes from each version to the next one.
-const MIGRATIONS: [&str; VERSION as usize - 1] = ["
+const MIGRATIONS: [&str; VERSION as usize - 1] = [
+    "
     CREATE TABLE keys_of_functions (
         function TEXT NOT NULL,
         key TEXT NOT NULL,
@@ -150,7 +155,12 @@ const MIGRATIONS: [&str; VERSION as usize - 1] = ["
     DROP TABLE keys;
     ALTER TABLE keys_of_functions RENAME TO keys;
     CREATE INDEX keys_of_task ON keys (task);
-"];
+",
+    "
+    ALTER TABLE ends ADD COLUMN worker TEXT;
+    ALTER TABLE attempts ADD COLUMN worker TEXT;
+",
+];
 
 /// Figures of 2 cores, 10 million push + done cycles in groups of 2,048: 4 KB pages 182,000 cycles a second,
 /// 16 KB 417,000, 32 KB 548,000; a commit of one task writes about two pages, so that small ones suit single
@@ -248,6 +258,11 @@ pub(super) fn identity(connection: &Connection) -> Result<(i64, i64, i64)> {
 pub(super) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
     connection.query_row(sql, [name], |row| row.get(0))
+}
+
+/// Whether the file says which workers ran attempts; one of schema 2 does not.
+pub(super) fn has_workers(connection: &Connection) -> bool {
+    connection.prepare_cached("SELECT worker FROM attempts LIMIT 0").is_ok()
 }
 
 /// Refuses a file that is not one of ours, or newer.

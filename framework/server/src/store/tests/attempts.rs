@@ -13,7 +13,8 @@ async fn attempt(store: &dyn Store, disposition: Disposition, cancel: bool) -> b
     }
     let (task, token) = (lease.task.id, lease.token);
     let ran = Duration::ZERO;
-    let settlement = Settlement { task, token, disposition, started_ms: 0, ran, follow: Vec::new() };
+    let settlement =
+        Settlement { task, token, disposition, started_ms: 0, ran, worker: None, follow: Vec::new() };
     assert_eq!(store.settle(vec![settlement]).await, [true]);
     lease.task.is_cancel_requested()
 }
@@ -49,6 +50,7 @@ async fn unlock_waits_until_what_was_settled_is_in_the_file() {
         disposition: Disposition::Done("1".into()),
         started_ms: 0,
         ran: Duration::ZERO,
+        worker: None,
         follow: Vec::new(),
     };
     let file = rusqlite::Connection::open(folder.0.join("queue.db")).unwrap();

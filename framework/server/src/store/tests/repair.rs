@@ -63,7 +63,8 @@ async fn fill(store: &dyn Store) {
             }
         };
         let (task, token, ran) = (lease.task.id, lease.token, Duration::ZERO);
-        let settlement = Settlement { task, token, disposition, started_ms: 0, ran, follow: Vec::new() };
+        let settlement =
+            Settlement { task, token, disposition, started_ms: 0, ran, worker: None, follow: Vec::new() };
         assert_eq!(store.settle(vec![settlement]).await, [true]);
     }
 }

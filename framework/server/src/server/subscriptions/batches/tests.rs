@@ -48,6 +48,7 @@ impl Fixture {
                 disposition: Disposition::Done("1".into()),
                 started_ms: 0,
                 ran: Duration::ZERO,
+                worker: None,
                 follow: Vec::new(),
             };
             assert_eq!(self.store.settle(vec![settlement]).await, [true]);

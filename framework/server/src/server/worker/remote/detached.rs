@@ -18,7 +18,7 @@ use crate::store::InheritedLease;
 /// The leases of a worker that is not connected.
 pub(super) struct DetachedLeases {
     /// The name that the worker has given itself; empty for one of an earlier process.
-    pub(super) worker: String,
+    pub(super) worker: Arc<str>,
     pub(super) held: FxHashMap<LeaseName, HeldLease>,
     /// When they are lost unless it has come back.
     pub(super) until: Instant,
@@ -49,7 +49,7 @@ impl RemoteState {
                 let reason = format!(
                     "The server ended, and the worker did not come back within {time_text} after that."
                 );
-                let (worker, held, until) = (String::new(), FxHashMap::default(), Instant::now() + time);
+                let (worker, held, until) = (Arc::default(), FxHashMap::default(), Instant::now() + time);
                 DetachedLeases { worker, held, until, reason }
             });
             detached.held.insert(name, HeldLease::inherited(lease, hold, started_ms));
@@ -146,7 +146,7 @@ impl RemoteState {
         let overdue = self.detached.extract_if(|_, detached| detached.until <= now);
         let lose = |(_, detached): (SessionKey, DetachedLeases)| {
             tracing::warn!(
-                worker = detached.worker,
+                worker = &*detached.worker,
                 tasks = detached.held.len(),
                 "a worker has not come back"
             );

@@ -269,7 +269,7 @@ impl RemoteState {
                 let of_function = running.entry(function).or_default();
                 of_function.count += 1;
                 if of_function.names.len() < FunctionWorkers::NAMES_MAX {
-                    of_function.names.push(worker.name.clone());
+                    of_function.names.push(worker.name.as_ref().to_owned());
                 }
             }
         }

@@ -39,7 +39,7 @@ pub(crate) struct JoinRequest {
 
 /// One worker, and what it holds.
 pub(super) struct WorkerSession {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) language: String,
     peer: String,
     /// `None` for one that the server has not started itself.
@@ -70,6 +70,8 @@ pub(super) struct WorkerSession {
 pub(super) struct HeldLease {
     pub(super) lease: Lease,
     hold: LeaseHold,
+    /// The name of the worker; `None` while that is not known, after the end of an earlier process.
+    worker: Option<Arc<str>>,
     /// The length of the message with its task.
     bytes: usize,
     pub(super) started: Instant,
@@ -95,7 +97,7 @@ impl WorkerSession {
     ) -> Self {
         let now = Instant::now();
         Self {
-            name: request.name,
+            name: request.name.into(),
             language: request.language,
             peer: request.peer,
             session: request.session,
@@ -143,7 +145,8 @@ impl WorkerSession {
         let (started, started_ms) = (Instant::now(), now_ms());
         let holder = self.session.map(|session| session.holder(name));
         let is_inheritable = holder.is_some_and(|holder| lease.assign(&holder, started_ms));
-        let held = HeldLease { lease, hold, bytes, started, stop: None, is_inheritable };
+        let worker = Some(self.name.clone());
+        let held = HeldLease { lease, hold, worker, bytes, started, stop: None, is_inheritable };
         self.held.insert(name, held);
         if let Some(child) = &mut self.child {
             child.began();
@@ -192,7 +195,7 @@ impl WorkerSession {
     pub(super) fn adopt(&mut self, name: LeaseName, held: HeldLease) {
         self.held_bytes += held.bytes;
         // What was asked of it may not have come through, and is asked again.
-        self.held.insert(name, HeldLease { stop: None, ..held });
+        self.held.insert(name, HeldLease { stop: None, worker: Some(self.name.clone()), ..held });
     }
 
     pub(super) fn leases(&mut self) -> impl Iterator<Item = (&LeaseName, &mut HeldLease)> {
@@ -214,7 +217,7 @@ impl WorkerSession {
 
     pub(super) fn describe(&self) -> WorkerInfo {
         WorkerInfo {
-            name: self.name.clone(),
+            name: self.name.as_ref().to_owned(),
             language: self.language.clone(),
             peer: self.peer.clone(),
             functions: self.functions().iter().map(|function| function.as_ref().to_owned()).collect(),
@@ -235,7 +238,7 @@ impl HeldLease {
         let ago = Duration::from_millis(now_ms().saturating_sub(started_ms));
         let started = now.checked_sub(ago).unwrap_or(now);
         let bytes = lease.task.new.args.len();
-        Self { lease, hold, bytes, started, stop: None, is_inheritable: true }
+        Self { lease, hold, worker: None, bytes, started, stop: None, is_inheritable: true }
     }
 
     /// The end of an attempt that does not count.
@@ -251,6 +254,7 @@ impl HeldLease {
     /// The end of the attempt now.
     pub(super) fn end(self, complete: impl FnOnce(&mut AttemptEnd)) -> (AttemptEnd, LeaseHold) {
         let mut end = AttemptEnd::aborted(self.lease, self.started, Instant::now());
+        end.worker = self.worker;
         complete(&mut end);
         (end, self.hold)
     }

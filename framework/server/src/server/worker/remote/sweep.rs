@@ -49,7 +49,7 @@ impl RemoteWorkers {
     fn lose_silent(&self, worker: &mut WorkerSession) -> Vec<(AttemptEnd, LeaseHold)> {
         let lease = self.resources.limits.lease;
         worker.is_silent = true;
-        tracing::warn!(worker = worker.name, running = worker.held(), "a worker sends no heartbeats");
+        tracing::warn!(worker = &*worker.name, running = worker.held(), "a worker sends no heartbeats");
         let silence = humantime::format_duration(lease);
         let reason = format!("The worker \"{}\" was lost: it was silent for {silence}.", worker.name);
         if let Some(child) = &worker.child {
