@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use self::load::{Load, Measured};
 use self::remote::BenchWorker;
+use super::registered_functions::{self, RegisteredFunction};
 use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
 
 /// Measure throughput and latency of the server
@@ -48,8 +49,8 @@ struct Bench {
     /// With --echo: let the bare server write every request to a file in runtime/ and sync it
     #[arg(long, requires = "echo")]
     sync: bool,
-    /// Who runs the tasks: the server, or one worker outside of it, for a server that was started with
-    /// --workers 0
+    /// Who runs the tasks: the server; one worker outside of it, for a server that was started with
+    /// --workers 0; or the server's child processes, for one with isolated = ["noop"]
     #[arg(long, value_name = "WHO", default_value = "server")]
     workers: BenchWorkers,
     /// With --workers remote: how many tasks the worker may hold
@@ -67,6 +68,7 @@ struct Bench {
 enum BenchWorkers {
     Server,
     Remote,
+    Isolated,
 }
 
 impl Execute for Bench {
@@ -78,6 +80,7 @@ impl Execute for Bench {
         let status = client.status().await.map_err(exit_error)?;
         let worker = match self.workers {
             BenchWorkers::Server => None,
+            BenchWorkers::Isolated => self.check_isolated(app).await.map(|()| None)?,
             BenchWorkers::Remote => {
                 Some(BenchWorker::start(app, self.server.connect(app).await?, &status, self.credit)?)
             }
@@ -121,6 +124,18 @@ impl std::fmt::Display for Bench {
 }
 
 impl Bench {
+    /// Checks that the tasks run in child processes of the server.
+    async fn check_isolated(&self, app: &App) -> Result<()> {
+        match registered_functions::find(&self.server, app, "noop").await {
+            RegisteredFunction::Known(noop) if noop.isolated => Ok(()),
+            _ => {
+                let reason =
+                    "the server runs the tasks itself: write isolated = [\"noop\"] in config/server.toml";
+                Err(Exit::Usage.error(reason))
+            }
+        }
+    }
+
     fn load(&self, address: String) -> Load {
         let (extra, expected): (_, &[u8]) = if self.wait {
             (r#""id":1,"reply":"result","#, br#"{"id":1,"task_id":"#)
