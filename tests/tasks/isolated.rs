@@ -70,6 +70,13 @@ fn busy_child(server: &Server) -> Pid {
     })
 }
 
+/// The child process that runs this task, whose handler has begun.
+#[track_caller]
+fn begun(server: &Server, task: u64) -> Pid {
+    wait_until("the handler has begun", || !show(server, task)["progress"].is_null());
+    busy_child(server)
+}
+
 /// Whether a process is there; one that has ended and was not waited for is not.
 fn lives(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
@@ -157,6 +164,16 @@ fn readme_shows_isolated_functions_that_run() {
     let says = "The process of the attempt was killed by signal 11 (SIGSEGV). That was so 2 times: ";
     assert!(sent.stderr.contains(says) && readme().contains(says), "{sent:?}");
     wait_until("both serve", || workers(&mut server.connect()).len() == 2);
+}
+
+#[test]
+fn bench_of_isolated_functions_wants_these_to_be_so() {
+    let bench =
+        ["task:bench", "--workers", "isolated", "-c", "1", "-d", "1", "-t", "0.1", "--wait", "--json"];
+    let server = Server::with_settings("isolated = [\"noop\"]\nisolated_worker_num = 1\n");
+    assert_eq!(server.think(&bench).exits(0).json()["lost"], 0);
+    let refused = Server::start().think(&bench).exits(2);
+    assert!(refused.stderr.contains("isolated = "), "{refused:?}");
 }
 
 #[test]

@@ -20,7 +20,6 @@ use crate::client::Client;
 use crate::connection::Connection;
 use crate::connector::Unreachable;
 use crate::error::{ClientError, Result};
-use crate::settings::ClientSettings;
 
 /// The pause after the first failed try to connect; it doubles with every further one.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -76,6 +75,8 @@ struct Worker<'a> {
     /// The attempts that have not ended yet, and whose leases it does not hold any more.
     abandoned: u32,
     next_number: u64,
+    /// It says by a heartbeat that it has a task before the attempt begins.
+    announces_attempts: bool,
 }
 
 /// An attempt that the worker holds the lease of.
@@ -141,7 +142,8 @@ impl Client {
 }
 
 /// Is a worker over a connection that is there already, until that ends or the worker is to stop: what a
-/// server starts of its own program. Otherwise as [`Client::work`].
+/// server starts of its own program. It says by a heartbeat that it has a task before the attempt begins;
+/// otherwise as [`Client::work`].
 ///
 /// # Errors
 /// The stream cannot be used; the server refuses the worker; or the connection has ended.
@@ -156,9 +158,9 @@ pub async fn work_over(
     let failed = |error| ClientError::io(SERVER, error);
     stream.set_nonblocking(true).map_err(failed)?;
     let stream = UnixStream::from_std(stream).map_err(failed)?;
-    let length = ClientSettings::default().max_reply_length;
-    let connection = Connection::new(Box::new(stream), 0, SERVER, length);
-    let mut worker = Worker::new(options, handlers, runner)?;
+    // Whatever the server has accepted: it is its own program.
+    let connection = Connection::new(Box::new(stream), 0, SERVER, usize::MAX);
+    let mut worker = Worker { announces_attempts: true, ..Worker::new(options, handlers, runner)? };
     match WorkerSession::new(&mut worker, connection).run(&mut stop).await {
         Ended::Stopped => Ok(()),
         Ended::Lost(error) | Ended::Refused(error) => Err(error),
@@ -181,6 +183,7 @@ impl<'a> Worker<'a> {
             keeps_until: None,
             abandoned: 0,
             next_number: 0,
+            announces_attempts: false,
         })
     }
 

@@ -127,19 +127,19 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
                     tracing::warn!(running, "the grace period is over; running tasks go back to the server");
                     return self.close().await;
                 }
-                _ = self.heartbeats.tick() => self.send(&serde_json::json!({ "command": "heartbeat" })),
+                _ = self.heartbeats.tick() => self.send_heartbeat(),
                 update = self.worker.runner.next() => self.report(update),
-                step = self.connection.step() => self.stepped(step?)?,
+                step = self.connection.step() => self.stepped(step?).await?,
             }
         }
     }
 
     async fn step(&mut self) -> Result<()> {
         let step = self.connection.step().await?;
-        self.stepped(step)
+        self.stepped(step).await
     }
 
-    fn stepped(&mut self, step: Step) -> Result<()> {
+    async fn stepped(&mut self, step: Step) -> Result<()> {
         let Step::Read(count) = step else { return Ok(()) };
         let batch = self.connection.messages(count)?;
         let mut tasks = Vec::new();
@@ -149,9 +149,17 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
             self.receive(message, line, &mut tasks)?;
         }
         if !tasks.is_empty() {
+            if self.worker.announces_attempts {
+                self.send_heartbeat();
+                self.connection.flush().await?;
+            }
             self.worker.runner.start(tasks);
         }
         Ok(())
+    }
+
+    fn send_heartbeat(&mut self) {
+        self.send(&serde_json::json!({ "command": "heartbeat" }));
     }
 
     fn receive(&mut self, message: ServerMessage, line: &[u8], tasks: &mut Vec<StartedTask>) -> Result<()> {

@@ -43,6 +43,8 @@ pub(super) struct ChildSession {
     tasks: Option<u32>,
     /// The process before it that still runs its last task: this one is ready, and waits.
     before: Option<u64>,
+    /// It has sent something since it was given its last task: so that has begun.
+    has_begun: bool,
 }
 
 impl ChildProcess {
@@ -108,7 +110,7 @@ impl ChildSession {
         tasks: Option<u32>,
         before: Option<u64>,
     ) -> Self {
-        Self { number, process, tasks, before }
+        Self { number, process, tasks, before, has_begun: false }
     }
 
     pub(super) fn process(&self) -> Arc<ChildProcess> {
@@ -121,7 +123,8 @@ impl ChildSession {
     }
 
     /// Notes that it was given a task.
-    pub(super) fn began(&mut self) {
+    pub(super) fn assigned(&mut self) {
+        self.has_begun = false;
         self.process.lines().clear();
         if let Some(tasks) = &mut self.tasks {
             *tasks = tasks.saturating_sub(1);
@@ -129,6 +132,16 @@ impl ChildSession {
                 self.process.order(ChildOrder::Replace);
             }
         }
+    }
+
+    /// Notes that it has sent something, as it does before each attempt.
+    pub(super) fn heard(&mut self) {
+        self.has_begun = true;
+    }
+
+    /// Whether the attempt of its last task has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Notes that its attempts have ended; its number if they were its last ones.

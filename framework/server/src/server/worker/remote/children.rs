@@ -28,6 +28,8 @@ pub(super) struct ChildRecord {
     before: Option<u64>,
     /// What it holds although its connection has ended; `None` before.
     orphans: Option<Vec<HeldLease>>,
+    /// Whether the attempt of that had begun.
+    has_begun: bool,
     /// How it has ended.
     ended: Option<String>,
 }
@@ -44,7 +46,8 @@ impl RemoteWorkers {
         let mut state = self.state();
         state.last_child += 1;
         let number = state.last_child;
-        state.children.insert(number, ChildRecord { process, tasks, before, orphans: None, ended: None });
+        let (orphans, has_begun, ended) = (None, false, None);
+        state.children.insert(number, ChildRecord { process, tasks, before, orphans, has_begun, ended });
         number
     }
 
@@ -105,6 +108,7 @@ impl RemoteState {
         child.disconnected();
         if let Some(record) = self.children.get_mut(&child.number) {
             record.orphans = Some(held.into_values().collect());
+            record.has_begun = child.has_begun();
         }
         self.remove_child(child.number);
     }
@@ -117,7 +121,10 @@ impl RemoteState {
         }
         let Some(record) = self.children.remove(&number) else { return };
         let (error, orphans) = (record.ended.unwrap_or_default(), record.orphans.unwrap_or_default());
-        self.lost.extend(orphans.into_iter().map(|held| end_with_process(held, &error)));
+        self.lost.extend(orphans.into_iter().map(|held| match record.has_begun {
+            true => end_with_process(held, &error),
+            false => held.give_back(),
+        }));
         self.admit_next(number);
     }
 

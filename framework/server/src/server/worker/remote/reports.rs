@@ -83,6 +83,7 @@ impl RemoteWorkers {
         let worker = state.workers.get_mut(&key(outbox)).ok_or_else(no_worker)?;
         let was_silent = std::mem::take(&mut worker.is_silent);
         worker.seen = Instant::now();
+        worker.child.iter_mut().for_each(ChildSession::heard);
         let changed = change(worker);
         if was_silent {
             self.update_served(&state);

@@ -149,7 +149,7 @@ impl WorkerSession {
         let held = HeldLease { lease, hold, worker, bytes, started, stop: None, is_inheritable };
         self.held.insert(name, held);
         if let Some(child) = &mut self.child {
-            child.began();
+            child.assigned();
         }
     }
 

@@ -58,6 +58,13 @@ impl Fixture {
 
     /// A process that has joined and runs one attempt.
     async fn busy(&self, tasks: Option<u32>) -> (u64, Arc<Outbox>) {
+        let (number, outbox) = self.assigned(tasks).await;
+        self.remote.heartbeat(&outbox).unwrap();
+        (number, outbox)
+    }
+
+    /// A process that has joined and was given a task.
+    async fn assigned(&self, tasks: Option<u32>) -> (u64, Arc<Outbox>) {
         let number = self.remote.add_child(Arc::default(), tasks, None);
         let outbox = self.join(number).await;
         let mut task = NewTask::without_handler("any", "null".into());
@@ -107,6 +114,15 @@ async fn attempt_is_lost_when_its_process_and_its_connection_have_ended() {
         assert_eq!(fixture.ends(), [(Some("It died.".to_owned()), None)], "{is_process_first}");
         assert!(fixture.remote.state().children.is_empty());
     }
+}
+
+#[tokio::test]
+async fn attempt_that_had_not_begun_when_its_process_ended_does_not_count() {
+    let fixture = Fixture::new();
+    let (number, outbox) = fixture.assigned(None).await;
+    fixture.remote.remove_connection(&outbox);
+    fixture.remote.child_ended(number, "It died.".to_owned());
+    assert_eq!(fixture.ends(), [(None, None)]);
 }
 
 #[tokio::test]
