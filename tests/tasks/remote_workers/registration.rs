@@ -112,7 +112,7 @@ fn registration_is_refused_when_it_is_wrong_or_beyond_a_bound() {
     let settings = "max_workers = 1\nmax_worker_functions = 2\nmax_registered_functions = 2\nmax_function_schema = 100\n";
     let server = Server::with_settings(settings);
     for (function, code, says) in [
-        (json!({"name": "echo"}), "schema_conflict", "server's own program"),
+        (json!({"name": "echo"}), "schema_conflict", "function \"echo\" of its own"),
         (json!({"name": "a b"}), "bad_request", "\"name\""),
         (json!({"name": "a", "quue": "x"}), "bad_request", "unknown field `quue`"),
         (json!({"name": "a", "schema": {"type": "nothing"}}), "bad_request", "cannot be used"),
