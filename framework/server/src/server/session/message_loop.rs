@@ -64,7 +64,7 @@ pub(crate) async fn run_over<T: MessageTransport>(
     // One future for all rounds, which registers only once.
     let mut stopped = pin!(raised(&mut stop));
     let mut revoked = pin!(session.policy.revoked(session.access));
-    let mut idle = Idle::new(session.context.limits.heartbeat_idle_time);
+    let mut idle = Idle::new(session.idle_time());
     let mut end = SessionStep::Closed;
     // A worker reports the ends of its tasks after the stop, too.
     let mut is_peer_open = true;

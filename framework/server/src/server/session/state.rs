@@ -1,6 +1,7 @@
 //! The state of one connection, which the protocols on it share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -37,12 +38,24 @@ impl Session {
         stop: watch::Receiver<bool>,
         reading: mpsc::Sender<()>,
     ) -> Self {
-        let outbox = Arc::new(Outbox::new(context.limits.max_output_buffer));
+        let is_child = record.peer.child().is_some();
+        // A process of the server is sent whatever this has accepted.
+        let limit = if is_child { usize::MAX } else { context.limits.max_output_buffer };
+        let outbox = Arc::new(Outbox::new(limit));
         let intake = context.service.intake.clone();
         let connection = Connection::new(record.number, record.peer, intake, outbox.clone());
         record.hears_from(&outbox);
         let (access, reading) = (policy.access(), Some(reading));
         Self { context, record, policy, access, connection, outbox, stop, reading }
+    }
+
+    /// The silence after which the connection is closed; zero is never. A process of the server may take its
+    /// time to begin.
+    pub(crate) fn idle_time(&self) -> Duration {
+        match self.record.peer.child() {
+            Some(_) => Duration::ZERO,
+            None => self.context.limits.heartbeat_idle_time,
+        }
     }
 
     /// The client, as requests see it.
