@@ -167,6 +167,15 @@ fn readme_shows_isolated_functions_that_run() {
 }
 
 #[test]
+fn arguments_may_be_longer_than_what_a_client_may_leave_unread() {
+    let limit = "max_output_buffer = \"16KB\"\n";
+    let server = Server::with_settings(&format!("isolated = [\"echo\"]\nisolated_worker_num = 1\n{limit}"));
+    server.think(&["task:send", "echo", &"x".repeat(100_000)]).exits(0);
+    wait_until("it is done", || server.ledger()["done"] == 1);
+    assert_eq!(server.status()["programs"][0]["restarts"], 0);
+}
+
+#[test]
 fn bench_of_isolated_functions_wants_these_to_be_so() {
     let bench =
         ["task:bench", "--workers", "isolated", "-c", "1", "-d", "1", "-t", "0.1", "--wait", "--json"];

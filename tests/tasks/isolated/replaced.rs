@@ -1,7 +1,10 @@
 //! Child processes that are replaced: after so many tasks, by a reload, and at a stop.
 
+use std::path::Path;
+
 use super::*;
 use crate::harness::daemon::{load, project_with};
+use crate::harness::process::install;
 
 #[test]
 fn processes_are_replaced_after_so_many_tasks_without_losing_one() {
@@ -27,6 +30,24 @@ fn processes_are_replaced_after_so_many_tasks_without_losing_one() {
         assert_eq!((&program["restarts"], &program["error"]), (&json!(0), &Value::Null), "{program}");
         wait_until("those that were replaced end", || server.status()["programs"][0]["running"] == 2);
     }
+}
+
+#[test]
+fn processes_are_those_of_the_running_program_also_when_its_file_is_another() {
+    let project = Project::with_settings(CRASH);
+    let program = project.path("think");
+    install(Path::new(env!("CARGO_BIN_EXE_think")), &program);
+    let mut command = project.command_by(program.to_str().unwrap());
+    let server = Server::of(project, command.args(["task:start", "--port", "0"]));
+    run(&server, &crash("none"));
+    fs::remove_file(&program).unwrap();
+    server.project.write("think", "#!/bin/sh\nexit 1\n");
+    kill_process(busy_or_idle(&server), Signal::KILL).unwrap();
+    assert_eq!(run(&server, &crash("none"))["state"], "done");
+    assert_eq!(
+        fs::read_to_string(format!("/proc/{}/comm", busy_or_idle(&server).as_raw_nonzero())).unwrap(),
+        "isolated#1\n"
+    );
 }
 
 #[test]

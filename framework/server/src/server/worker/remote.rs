@@ -11,7 +11,7 @@
 //! anything can carry it. Nothing of it is written to the disk but what was registered.
 
 pub(super) mod child_session;
-mod children;
+pub(super) mod children;
 mod detached;
 mod dispatch;
 mod ends;

@@ -11,18 +11,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framework_console::config::NOT_FOR_PROGRAMS;
+use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::program_status::{LAST_LINES, describe_exit, stopped};
 use super::super::remote::child_session::{ChildOrder, ChildProcess};
+use super::super::remote::children::ChildEnd;
 use super::log_lines::LogLines;
 use super::{ChildConnection, ChildPool};
 use crate::processes::ProcessGroup;
 
 /// The time between SIGTERM and SIGKILL for a process whose attempt was to stop and did not.
 const KILL_GRACE: Duration = Duration::from_secs(2);
+/// The number of SIGKILL.
+const KILL: i32 = Signal::KILL.as_raw();
 /// The program of this process, also when another one has its name by now.
 const PROGRAM: &str = "/proc/self/exe";
 /// The variables of service managers and launchers, and not those that are settings.
@@ -87,8 +91,9 @@ impl Child {
         if timeout(LAST_LINES, &mut lines).await.is_err() {
             lines.abort();
         }
+        let was_killed = ended.as_ref().is_ok_and(|status| status.signal() == Some(KILL));
         let error = self.process.lost(&describe_end(&ended));
-        self.pool.remote.child_ended(self.number, error);
+        self.pool.remote.child_ended(self.number, ChildEnd { error, was_killed });
         let end = ended.map_or_else(|error| error.to_string(), describe_exit);
         self.pool.status.ended(&end);
         tracing::debug!(worker = self.name, end, "a process of isolated functions has ended");

@@ -31,7 +31,16 @@ pub(super) struct ChildRecord {
     /// Whether the attempt of that had begun.
     has_begun: bool,
     /// How it has ended.
-    ended: Option<String>,
+    ended: Option<ChildEnd>,
+}
+
+/// The end of a process.
+pub(crate) struct ChildEnd {
+    /// The error of an attempt that is lost with it.
+    pub(crate) error: String,
+    /// It was killed from outside, as by an operator or for want of memory: a task that it had not begun has
+    /// no part in that.
+    pub(crate) was_killed: bool,
 }
 
 impl RemoteWorkers {
@@ -59,13 +68,13 @@ impl RemoteWorkers {
         *isolated_workers > 0 && at_once(&mut self.resources.store.ready_remote(scopes)).await == Some(true)
     }
 
-    /// Notes that a process has ended, with the error of the attempts that are lost with it. To be called
-    /// once nothing more can come over its connection than has come already.
-    pub(crate) fn child_ended(&self, number: u64, error: String) {
+    /// Notes that a process has ended. To be called once nothing more can come over its connection than has
+    /// come already.
+    pub(crate) fn child_ended(&self, number: u64, end: ChildEnd) {
         let state = &mut *self.state();
         let is_connected = state.child_sessions().any(|child| child.number == number);
         let Some(record) = state.children.get_mut(&number) else { return };
-        record.ended = Some(error);
+        record.ended = Some(end);
         // One that has never joined has no session that could end.
         if !is_connected {
             record.orphans.get_or_insert_default();
@@ -120,11 +129,13 @@ impl RemoteState {
             return;
         }
         let Some(record) = self.children.remove(&number) else { return };
-        let (error, orphans) = (record.ended.unwrap_or_default(), record.orphans.unwrap_or_default());
-        self.lost.extend(orphans.into_iter().map(|held| match record.has_begun {
+        let Some(ChildEnd { error, was_killed }) = record.ended else { return };
+        let was_begun = record.has_begun || !was_killed && !record.process.is_end_wanted();
+        let ended = record.orphans.into_iter().flatten().map(|held| match was_begun {
             true => end_with_process(held, &error),
             false => held.give_back(),
-        }));
+        });
+        self.lost.extend(ended);
         self.admit_next(number);
     }
 

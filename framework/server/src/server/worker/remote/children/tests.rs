@@ -21,6 +21,10 @@ struct Fixture {
     _ends: mpsc::Receiver<EndedBatch>,
 }
 
+fn died(was_killed: bool) -> ChildEnd {
+    ChildEnd { error: "It died.".to_owned(), was_killed }
+}
+
 impl Fixture {
     fn new() -> Self {
         let handlers = Arc::new(Handlers::default());
@@ -105,7 +109,7 @@ async fn attempt_is_lost_when_its_process_and_its_connection_have_ended() {
         let fixture = Fixture::new();
         let (number, outbox) = fixture.busy(None).await;
         let end = |is_process| match is_process {
-            true => fixture.remote.child_ended(number, "It died.".to_owned()),
+            true => fixture.remote.child_ended(number, died(false)),
             false => fixture.remote.remove_connection(&outbox),
         };
         end(is_process_first);
@@ -117,12 +121,15 @@ async fn attempt_is_lost_when_its_process_and_its_connection_have_ended() {
 }
 
 #[tokio::test]
-async fn attempt_that_had_not_begun_when_its_process_ended_does_not_count() {
-    let fixture = Fixture::new();
-    let (number, outbox) = fixture.assigned(None).await;
-    fixture.remote.remove_connection(&outbox);
-    fixture.remote.child_ended(number, "It died.".to_owned());
-    assert_eq!(fixture.ends(), [(None, None)]);
+async fn attempt_that_had_not_begun_when_its_process_was_killed_does_not_count() {
+    for was_killed in [true, false] {
+        let fixture = Fixture::new();
+        let (number, outbox) = fixture.assigned(None).await;
+        fixture.remote.remove_connection(&outbox);
+        fixture.remote.child_ended(number, died(was_killed));
+        let lost = (!was_killed).then(|| "It died.".to_owned());
+        assert_eq!(fixture.ends(), [(lost, None)], "{was_killed}");
+    }
 }
 
 #[tokio::test]
@@ -134,7 +141,7 @@ async fn attempt_whose_process_was_ended_for_its_timeout_has_timed_out() {
         worker.leases().for_each(|(_, held)| held.stop = Some(StopRequest { ..stop }));
     }
     fixture.remote.remove_connection(&outbox);
-    fixture.remote.child_ended(number, "It died.".to_owned());
+    fixture.remote.child_ended(number, died(false));
     let error = "The attempt took longer than its timeout of 1s.".to_owned();
     assert_eq!(fixture.ends(), [(None, Some(error))]);
 }
@@ -149,7 +156,7 @@ async fn process_that_replaces_another_waits_for_the_end_of_its_last_task() {
     assert_eq!(fixture.room(second), 0);
     fixture.remote.remove_connection(&outbox);
     assert_eq!(fixture.room(second), 0);
-    fixture.remote.child_ended(first, "It died.".to_owned());
+    fixture.remote.child_ended(first, died(false));
     assert_eq!(fixture.room(second), 1);
 }
 
@@ -157,6 +164,6 @@ async fn process_that_replaces_another_waits_for_the_end_of_its_last_task() {
 async fn process_that_has_ended_cannot_join() {
     let fixture = Fixture::new();
     let number = fixture.remote.add_child(Arc::default(), None, None);
-    fixture.remote.child_ended(number, "It died.".to_owned());
+    fixture.remote.child_ended(number, died(false));
     assert!(fixture.remote.state().child_session(number).is_err());
 }
