@@ -17,7 +17,11 @@ while (!$stop) {
     // PHP has no second thread for heartbeats: a task is given to another worker when its time is over, or the connection.
     $send(['command' => 'work', 'worker' => gethostname() . ':' . getmypid(), 'language' => 'php/' . PHP_VERSION, 'credit' => 1,
         'heartbeats' => false, 'functions' => array_map(fn($name) => ['name' => $name, 'schema' => $schemas[$name] ?? true], array_keys($functions))]);
-    while (!feof($server) && !$stop) {
+    while (!$stop) {
+        // A signal is handled between two calls, so that none of them may take long.
+        [$read, $none] = [[$server], null];
+        if (!@stream_select($read, $none, $none, 1)) { continue; }
+        if (feof($server)) { break; }
         $message = json_decode(@fgets($server) ?: '{}', true);
         if (($message['status'] ?? '') === 'error') { exit($message['error'] . "\n"); }
         if (($message['status'] ?? '') !== 'task') { continue; }

@@ -17,7 +17,11 @@ while (!$stop) {
     if (!$server) { sleep(1); continue; }
     $send(['command' => 'work', 'worker' => gethostname() . ':' . getmypid(), 'language' => 'php/' . PHP_VERSION,
         'credit' => 1, 'heartbeats' => false, 'functions' => [['name' => {text}, 'schema' => $schema]]]);
-    while (!feof($server) && !$stop) {
+    while (!$stop) {
+        // A signal is handled between two calls, so that none of them may take long.
+        [$read, $none] = [[$server], null];
+        if (!@stream_select($read, $none, $none, 1)) { continue; }
+        if (feof($server)) { break; }
         $message = json_decode(@fgets($server) ?: '{}', true);
         if (($message['status'] ?? '') === 'error') { exit($message['error'] . "\n"); }
         if (($message['status'] ?? '') !== 'task') { continue; }
