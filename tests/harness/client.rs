@@ -58,7 +58,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: &str) -> Self {
-        Self { reader: BufReader::new(tcp(address)) }
+        Self::of(tcp(address))
+    }
+
+    /// A client over a connection that is there.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self { reader: BufReader::new(stream) }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
@@ -97,6 +102,12 @@ impl Client {
     pub(crate) fn receives(&mut self, text: &str) -> bool {
         let mut line = String::new();
         self.reader.read_line(&mut line).is_ok() && line.contains(text)
+    }
+
+    /// Appends to a line what has come of it; `true` if it is complete, and `false` after the time of a read,
+    /// or at the end.
+    pub(crate) fn try_line(&mut self, line: &mut String) -> bool {
+        self.reader.read_line(line).is_ok_and(|count| count > 0) && line.ends_with('\n')
     }
 
     /// The next line as JSON.

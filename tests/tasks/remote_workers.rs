@@ -11,6 +11,7 @@ mod resume;
 mod rust;
 mod settings;
 mod tokens;
+mod transports;
 
 use std::collections::VecDeque;
 

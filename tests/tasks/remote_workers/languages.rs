@@ -14,10 +14,10 @@ use crate::harness::server::Server;
 use crate::harness::{installed, project_root};
 
 /// A worker of tests/workers, killed with its owner.
-struct Worker(Child);
+pub(super) struct Worker(Child);
 
 impl Worker {
-    fn start(file: &str, address: &str) -> Self {
+    pub(super) fn start(file: &str, address: &str) -> Self {
         installed();
         let interpreter = match file.rsplit_once('.').unwrap().1 {
             "php" => "php",
@@ -25,6 +25,10 @@ impl Worker {
             _ => "node",
         };
         let mut command = Command::new(interpreter);
+        if interpreter == "php" {
+            // A read that is not bounded by the worker itself takes longer than any test.
+            command.args(["-d", "default_socket_timeout=3600"]);
+        }
         command.arg(project_root().join("tests/workers").join(file)).arg(address);
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
@@ -42,18 +46,22 @@ impl Worker {
         worker
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
     /// Kills it in the middle of what it does.
-    fn kill(mut self) {
+    pub(super) fn kill(mut self) {
         kill(&mut self.0);
     }
 
     /// Asks it to go, and waits for its end.
     #[track_caller]
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         self.signal(Signal::TERM);
         assert_eq!(wait(&mut self.0).code(), Some(0));
     }
@@ -66,10 +74,10 @@ impl Drop for Worker {
 }
 
 /// The file of a worker, a function of its that takes long, and the arguments for this many milliseconds.
-type SlowFunction = (&'static str, &'static str, fn(u64) -> Value);
+pub(super) type SlowFunction = (&'static str, &'static str, fn(u64) -> Value);
 
 /// The workers of all languages.
-const SLOW: [SlowFunction; 3] = [
+pub(super) const SLOW: [SlowFunction; 3] = [
     ("worker.php", "pause", |ms| json!({ "ms": ms })),
     ("worker.py", "slow", |ms| json!({ "s": ms as f64 / 1_000.0 })),
     ("worker.mjs", "nap", |ms| json!({ "ms": ms })),
@@ -183,6 +191,13 @@ fn terminated_worker_ends_its_task_and_gets_no_other() {
         send(&mut client, &json!({"function": function, "args": args(1)}));
         assert_eq!((&server.ledger()["waiting"], &server.ledger()["running"]), (&json!(1), &json!(0)));
     }
+}
+
+#[test]
+fn terminated_worker_that_has_nothing_to_do_ends() {
+    let server = Server::start();
+    let workers = SLOW.map(|(file, ..)| Worker::join(file, &server));
+    workers.into_iter().for_each(Worker::end);
 }
 
 #[test]
