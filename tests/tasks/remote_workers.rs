@@ -1,6 +1,7 @@
 //! Workers outside of the server: those in other languages, and the messages that they exchange with it.
 
 mod functions;
+mod fuzz;
 mod history;
 mod inherit;
 mod languages;
