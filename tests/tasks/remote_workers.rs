@@ -1,5 +1,6 @@
 //! Workers outside of the server: those in other languages, and the messages that they exchange with it.
 
+mod fleet;
 mod functions;
 mod fuzz;
 mod history;
