@@ -2,15 +2,15 @@
 
 use rusqlite::{CachedStatement, Connection, Result};
 
-/// The number of rows that one statement inserts.
-const ROWS: usize = 16;
+/// The numbers of rows that one statement inserts, from the most to one. SQLite keeps a copy of each page that
+/// a statement with several rows changes, for the case that it fails: the more rows, the fewer copies.
+const ROWS: [usize; 3] = [64, 8, 1];
 
 /// The statements that insert into one table.
 #[derive(Debug)]
 pub(super) struct BulkInsert {
     columns: usize,
-    many: String,
-    one: String,
+    statements: [String; ROWS.len()],
 }
 
 impl BulkInsert {
@@ -18,23 +18,24 @@ impl BulkInsert {
     pub(super) fn of(table: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(", "));
         let sql = |rows| format!("INSERT INTO {table} VALUES {}", vec![row.as_str(); rows].join(", "));
-        Self { columns, many: sql(ROWS), one: sql(1) }
+        Self { columns, statements: ROWS.map(sql) }
     }
 
     /// Inserts rows in their order; `bind` fills in one, whose first parameter has the number it is given.
     pub(super) fn insert<T>(
         &self,
         connection: &Connection,
-        rows: &[T],
+        mut rows: &[T],
         mut bind: impl FnMut(&mut CachedStatement, usize, &T) -> Result<()>,
     ) -> Result<()> {
-        let (many, few) = rows.split_at(rows.len() - rows.len() % ROWS);
-        for (rows, sql, count) in [(many, &self.many, ROWS), (few, &self.one, 1)] {
-            if rows.is_empty() {
+        for (sql, count) in self.statements.iter().zip(ROWS) {
+            let (now, rest) = rows.split_at(rows.len() - rows.len() % count);
+            rows = rest;
+            if now.is_empty() {
                 continue;
             }
             let mut statement = connection.prepare_cached(sql)?;
-            for chunk in rows.chunks(count) {
+            for chunk in now.chunks(count) {
                 for (index, row) in chunk.iter().enumerate() {
                     bind(&mut statement, index * self.columns + 1, row)?;
                 }
