@@ -28,7 +28,7 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 #[derive(Args, Command)]
 #[command(name = "task:work")]
 struct Work {
-    /// Only functions of this queue; may be repeated
+    /// Only tasks in this queue; may be repeated
     #[arg(long, value_name = "NAME")]
     queue: Vec<String>,
     /// Only this function; may be repeated
@@ -70,6 +70,7 @@ impl Execute for Work {
             name: self.name.clone().unwrap_or_else(own_name),
             language: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             functions: chosen.iter().map(|handler| registration(handler)).collect(),
+            queues: self.queue.clone(),
             concurrency,
             // A server sees to its own processes.
             grace: if self.isolated { FOREVER } else { self.grace.unwrap_or(settings.max_wait_time) },
@@ -107,21 +108,16 @@ impl Execute for Work {
 impl Work {
     /// The handlers whose tasks are to run here.
     fn choose(&self, handlers: &Handlers) -> Result<Vec<&'static Handler>> {
-        for name in &self.function {
-            handlers.find(name).map_err(|error| Exit::Usage.error(error.to_string()))?;
-        }
         for name in &self.queue {
             handlers.queue(name).map_err(|error| Exit::Usage.error(error.to_string()))?;
         }
-        let is_one_of =
-            |names: &[String], name: &str| names.is_empty() || names.iter().any(|one| one == name);
-        let is_chosen = |handler: &&Handler| {
-            is_one_of(&self.function, handler.name) && is_one_of(&self.queue, handler.options.queue)
-        };
-        let chosen: Vec<_> = handlers.iter().filter(is_chosen).collect();
-        if chosen.is_empty() {
-            return Err(Exit::Usage.error("no function of this program is in these queues"));
+        if self.function.is_empty() {
+            return Ok(handlers.iter().collect());
         }
+        let find = |name: &String| handlers.find(name).map_err(|error| Exit::Usage.error(error.to_string()));
+        let mut chosen: Vec<_> = self.function.iter().map(find).collect::<Result<_>>()?;
+        chosen.sort_by_key(|handler| handler.name);
+        chosen.dedup_by_key(|handler| handler.name);
         Ok(chosen)
     }
 

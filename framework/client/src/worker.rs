@@ -42,6 +42,8 @@ pub struct WorkerOptions {
     pub language: String,
     /// The functions that it runs; the runner must have a handler for each.
     pub functions: Vec<Registration>,
+    /// The only queues that it takes tasks from; empty is all.
+    pub queues: Vec<String>,
     /// The most attempts at once.
     pub concurrency: u32,
     /// The time that running attempts have to end once the worker is to stop.

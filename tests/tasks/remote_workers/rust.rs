@@ -148,6 +148,25 @@ fn tasks_of_a_server_with_busy_workers_run_elsewhere() {
 }
 
 #[test]
+fn worker_for_a_queue_gets_every_task_in_it_and_no_other() {
+    let server = Server::with_settings(HANDS_OUT);
+    let mut client = server.connect();
+    let worker = RustWorker::join(&server.address, "--queue mail");
+    assert_eq!(workers(&server)[0]["queues"], json!(["mail"]));
+    let other = send(&mut client, &json!({"function": "echo", "args": "later"}));
+    send(&mut client, &json!({"function": "echo", "queue": "mail", "args": "now"}));
+    assert_eq!(client.json()["result"], "now -> OK");
+    assert_eq!(show(&server, other)["state"], "waiting");
+    let unserved = server.status()["unserved"].clone();
+    let of = |name: &str| unserved.as_array().unwrap().iter().any(|function| function["function"] == name);
+    assert!(of("echo") && !of("send_mail"), "{unserved}");
+    worker.signal(Signal::INT);
+    assert_eq!(worker.exit_code(), Some(0));
+    let _other = RustWorker::join(&server.address, "--queue default --queue mail");
+    assert_eq!(client.json()["result"], "later -> OK");
+}
+
+#[test]
 fn tasks_of_a_killed_worker_are_taken_by_another_before_its_lease_has_ended() {
     let silent = SilentMailServer::start();
     let server = Server::with_settings(&format!("{HANDS_OUT}worker_lease_time = \"1d\"\n"));
@@ -292,7 +311,6 @@ fn work_that_cannot_begin_says_why() {
     for (ran, code, says) in [
         (at("--function ehco"), 2, "echo"),
         (at("--queue mali"), 2, "mail"),
-        (at("--queue mail --function echo"), 2, "no function"),
         (at("--concurrency 0"), 2, "--concurrency"),
         (work("--server 127.0.0.1:1"), 3, "no server is running"),
     ] {

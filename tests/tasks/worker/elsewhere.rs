@@ -32,6 +32,7 @@ impl Elsewhere {
             name: "elsewhere".to_owned(),
             language: "rust".to_owned(),
             functions: handlers.iter().map(registration).collect(),
+            queues: Vec::new(),
             concurrency: 8,
             grace: PATIENCE,
         };

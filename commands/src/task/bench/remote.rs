@@ -34,6 +34,7 @@ impl BenchWorker {
             name: format!("bench:{}", std::process::id()),
             language: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             functions: vec![registration(handlers.find("noop")?)],
+            queues: Vec::new(),
             concurrency: credit,
             grace: std::time::Duration::from_secs(5),
         };

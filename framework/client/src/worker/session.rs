@@ -88,6 +88,7 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
             heartbeats: true,
             functions: &options.functions,
             session: &self.worker.session,
+            queues: &options.queues,
             resumes: &resumes,
         };
         write_message(self.connection.output(), &request);

@@ -13,6 +13,8 @@ pub struct WorkerInfo {
     /// The address that it is connected from.
     pub peer: String,
     pub functions: Vec<String>,
+    /// The only queues that it takes tasks from; `null` is all.
+    pub queues: Option<Vec<String>>,
     /// How many further tasks it could start now.
     pub credit: u32,
     /// How many tasks it runs.

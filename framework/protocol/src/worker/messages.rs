@@ -23,6 +23,9 @@ pub struct WorkRequest<'a> {
     pub credit: u32,
     pub heartbeats: bool,
     pub functions: &'a [Registration],
+    /// The only queues that it takes tasks from; empty is all.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub queues: &'a [String],
     /// A secret that stays the same across its connections.
     pub session: &'a str,
     /// The leases of earlier connections that it still has.

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result, bail, ensure};
 use framework_console::files;
+use framework_protocol::{ErrorCode, RequestError};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::{Access, Scope};
@@ -47,6 +48,24 @@ pub(crate) struct WorkBounds {
 }
 
 impl WorkBounds {
+    /// The queues that a worker may take tasks from who wants only these; `None` is all.
+    ///
+    /// # Errors
+    /// None of them is within the bounds.
+    pub(crate) fn queues_of(
+        &self,
+        wanted: Option<&[Box<str>]>,
+    ) -> Result<Option<Arc<[Box<str>]>>, RequestError> {
+        let Some(wanted) = wanted else { return Ok(self.queues.clone()) };
+        let is_within = |queue: &&Box<str>| self.queues.as_ref().is_none_or(|queues| queues.contains(queue));
+        let within: Arc<[Box<str>]> = wanted.iter().filter(is_within).cloned().collect();
+        if within.is_empty() {
+            let message = "This token lets a worker take no tasks from these \"queues\".";
+            return Err(RequestError::new(ErrorCode::Forbidden, message));
+        }
+        Ok(Some(within))
+    }
+
     /// Parses what stands within `work(..)`: names of functions, and names of queues behind `queue:`.
     fn parse(list: &str) -> Result<Self> {
         let (mut functions, mut queues) = (Vec::new(), Vec::new());

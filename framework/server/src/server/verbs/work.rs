@@ -25,6 +25,8 @@ const VERSION: u32 = 1;
 const NAME_MAX: usize = 256;
 /// The most ends in one message.
 const ENDS_MAX: usize = 10_000;
+/// The most queues that a worker may choose.
+const QUEUES_MAX: usize = 256;
 /// The most leases that a worker may come back for.
 const RESUMES_MAX: usize = 10_000;
 
@@ -46,6 +48,7 @@ pub(super) static VERBS: &[Verb] = &[
             field("session", "\"6f1ed002ab5595859014ebf0951522d9\""),
             field("resumes", "[\"91.7\"]"),
             field("functions", "[{\"name\":\"resize\"}]"),
+            field("queues", "[\"images\"]"),
         ],
         about: "Run tasks of these functions, as far as there is credit",
         result: ResultSchema::STREAM,
@@ -179,6 +182,7 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
         credit_bytes: call.take("credit_bytes", "a number of bytes")?,
         heartbeats,
         functions: functions.collect::<Result<_, _>>()?,
+        queues: take_queues(&mut call)?,
         session,
         resumes,
         bounds: call.caller.policy.work_bounds(call.caller.access)?,
@@ -200,6 +204,21 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     };
     remote.join(call.caller.outbox, request, call.id(), joined).await?;
     Ok(Outcome::Streaming)
+}
+
+/// The only queues that a worker takes tasks from.
+fn take_queues(call: &mut Call<'_>) -> Result<Option<Vec<Box<str>>>, RequestError> {
+    let queues: Option<Vec<Box<str>>> = call.take("queues", "a list such as [\"images\"]")?;
+    let is_name = |queue: &Box<str>| (1..=NAME_MAX).contains(&queue.len());
+    match queues {
+        Some(queues) if !(1..=QUEUES_MAX).contains(&queues.len()) || !queues.iter().all(is_name) => {
+            let message = format!(
+                "\"queues\" must have 1 to {QUEUES_MAX} names of at most {NAME_MAX} bytes; leave it out for all."
+            );
+            Err(RequestError::bad_request(message))
+        }
+        queues => Ok(queues),
+    }
 }
 
 /// The session of a worker that comes back for its leases, and those that it has.

@@ -196,9 +196,10 @@ impl RemoteWorkers {
             // Its only connection is the one that it was born with.
             Some(_) => request.session = None,
         }
+        let queues = request.bounds.queues_of(request.queues.as_deref())?;
         let resumes = std::mem::take(&mut request.resumes);
         let functions = self.register(&request).await?;
-        let scope = RemoteScope { functions, queues: request.bounds.queues.clone() };
+        let scope = RemoteScope { functions, queues };
         let mut state = self.state();
         let child = request.child.map(|number| state.child_session(number)).transpose()?;
         let mut session = WorkerSession::new(request, scope, outbox.clone(), child, &self.resources.limits);

@@ -2,8 +2,8 @@
 
 use rusqlite::{CachedStatement, Connection, Result};
 
-/// The numbers of rows that one statement inserts, from the most to one. SQLite keeps a copy of each page that
-/// a statement with several rows changes, for the case that it fails: the more rows, the fewer copies.
+/// The numbers of rows that one statement inserts, from the most to one. SQLite keeps a copy of each page
+/// that a statement with several rows changes, for the case that it fails: the more rows, the fewer copies.
 const ROWS: [usize; 3] = [64, 8, 1];
 
 /// The statements that insert into one table.

@@ -254,7 +254,8 @@ impl RemoteWorkers {
                 describe(&handler.name.into(), handler.options.queue, since_ms)
             },
         );
-        registered.chain(own).filter(|function| !state.serves(&function.function)).collect()
+        let is_served = |of: &UnservedFunction| state.serves_in(&of.function, &of.queue);
+        registered.chain(own).filter(|function| !is_served(function)).collect()
     }
 }
 
@@ -274,6 +275,11 @@ impl RemoteState {
             }
         }
         running
+    }
+
+    /// Whether a worker runs the tasks of a function in this queue at the moment.
+    fn serves_in(&self, function: &str, queue: &str) -> bool {
+        self.workers.values().any(|worker| !worker.is_silent && worker.scope.covers(function, queue))
     }
 
     /// Whether a worker runs a function at the moment.

@@ -33,6 +33,8 @@ pub(crate) struct JoinRequest {
     pub(crate) session: Option<SessionKey>,
     /// The leases of it that the worker still has.
     pub(crate) resumes: Vec<String>,
+    /// The only queues that it takes tasks from; `None` is all.
+    pub(crate) queues: Option<Vec<Box<str>>>,
     /// The tasks that its token lets it run.
     pub(crate) bounds: WorkBounds,
 }
@@ -221,6 +223,11 @@ impl WorkerSession {
             language: self.language.clone(),
             peer: self.peer.clone(),
             functions: self.functions().iter().map(|function| function.as_ref().to_owned()).collect(),
+            queues: self
+                .scope
+                .queues
+                .as_ref()
+                .map(|queues| queues.iter().map(|queue| queue.to_string()).collect()),
             credit: self.credit,
             running: u32::try_from(self.held.len()).unwrap_or(u32::MAX),
             quiet: self.is_quiet,

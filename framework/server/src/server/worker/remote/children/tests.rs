@@ -50,6 +50,7 @@ impl Fixture {
             credit_bytes: None,
             heartbeats: true,
             functions: Vec::new(),
+            queues: None,
             session: None,
             resumes: Vec::new(),
             bounds: WorkBounds::default(),
