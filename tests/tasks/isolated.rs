@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::client::Client;
 use crate::harness::daemon::Daemon;
 use crate::harness::eventually::{eventually, wait_until};
+use crate::harness::process::kill;
 use crate::harness::readme::{blocks, readme};
 use crate::harness::server::Server;
 use crate::harness::{Project, Ran};
@@ -187,15 +188,32 @@ fn bench_of_isolated_functions_wants_these_to_be_so() {
 
 #[test]
 fn isolated_function_without_child_processes_runs_on_workers_elsewhere() {
-    let server = Server::with_settings("isolated = [\"echo\"]\nisolated_worker_num = 0\n");
+    for setting in ["isolated_worker_num", "task_worker_num"] {
+        let server = Server::with_settings(&format!("isolated = [\"echo\"]\n{setting} = 0\n"));
+        let mut client = server.connect();
+        send(&mut client, &json!({"function": "echo", "args": "hi", "reply": "both"}));
+        let status = server.think(&["task:status"]).exits(0).stdout;
+        assert!(status.contains("nobody runs") && status.contains("echo now"), "{status}");
+        let project = Project::new();
+        let mut work = project.command();
+        let work = work.args(["task:work", "--server", &server.address]);
+        let mut work = work.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        assert_eq!(client.json()["result"], "hi -> OK");
+        kill(&mut work);
+    }
+}
+
+#[test]
+fn tasks_of_one_concurrency_key_run_in_one_child_process_at_a_time() {
+    let settings = CRASH.replace("isolated_worker_num = 1", "isolated_worker_num = 2");
+    let server = Server::with_settings(&settings);
     let mut client = server.connect();
-    send(&mut client, &json!({"function": "echo", "args": "hi", "reply": "both"}));
-    let status = server.think(&["task:status"]).exits(0).stdout;
-    assert!(status.contains("nobody runs") && status.contains("echo now"), "{status}");
-    let project = Project::new();
-    let mut work = project.command();
-    let work = work.args(["task:work", "--server", &server.address]);
-    let mut work = work.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    assert_eq!(client.json()["result"], "hi -> OK");
-    crate::harness::process::kill(&mut work);
+    let mut task = crash("hang");
+    task["concurrency_key"] = "user-7".into();
+    let first = send(&mut client, &task);
+    let second = send(&mut client, &task);
+    begun(&server, first);
+    assert_eq!(run(&server, &crash("none"))["state"], "done", "the other process is free");
+    assert_eq!(show(&server, second)["state"], "waiting");
+    assert_eq!(server.ledger()["running"], 1);
 }

@@ -33,10 +33,10 @@ fn blocking_attempt_that_outlives_its_timeout_is_killed() {
     let server = Server::with_settings(CRASH);
     let mut client = server.connect();
     let mut task = crash("hang");
-    task["timeout"] = "300ms".into();
+    task["timeout"] = "1s".into();
     let id = send(&mut client, &task);
     let child = busy_child(&server);
-    assert_eq!(client.json()["error"], "The attempt took longer than its timeout of 300ms.");
+    assert_eq!(client.json()["error"], "The attempt took longer than its timeout of 1s.");
     assert!(!lives(child), "it is gone when its attempt has ended");
     let task = show(&server, id);
     assert_eq!((&task["attempts"], &task["crashes"]), (&json!(1), &json!(0)), "{task}");
@@ -78,7 +78,7 @@ fn attempt_of_a_killed_process_runs_again_once() {
 
 #[test]
 fn attempt_of_a_process_that_stands_still_is_lost_with_it() {
-    let server = Server::with_settings(&format!("{CRASH}worker_lease_time = \"500ms\"\n"));
+    let server = Server::with_settings(&format!("{CRASH}worker_lease_time = \"2s\"\n"));
     let mut client = server.connect();
     let id = send(&mut client, &crash("hang"));
     let child = begun(&server, id);
@@ -86,7 +86,7 @@ fn attempt_of_a_process_that_stands_still_is_lost_with_it() {
     wait_until("the crash is counted", || show(&server, id)["crashes"] == 1);
     assert!(!lives(child));
     let attempt = show(&server, id)["history"][0]["error"].to_string();
-    assert!(attempt.contains("was silent for 500ms"), "{}", show(&server, id));
+    assert!(attempt.contains("was silent for 2s"), "{}", show(&server, id));
 }
 
 #[test]
