@@ -35,7 +35,7 @@ fn blocking_attempt_that_outlives_its_timeout_is_killed() {
     let mut task = crash("hang");
     task["timeout"] = "1s".into();
     let id = send(&mut client, &task);
-    let child = busy_child(&server);
+    let child = begun(&server, id);
     assert_eq!(client.json()["error"], "The attempt took longer than its timeout of 1s.");
     assert!(!lives(child), "it is gone when its attempt has ended");
     let task = show(&server, id);
@@ -48,7 +48,7 @@ fn blocking_attempt_that_is_cancelled_is_killed() {
     let server = Server::with_settings(CRASH);
     let mut client = server.connect();
     let id = send(&mut client, &crash("hang"));
-    let child = busy_child(&server);
+    let child = begun(&server, id);
     server.think(&["task:cancel", &id.to_string()]);
     assert_eq!(client.json()["status"], "cancelled");
     assert!(!lives(child), "it is gone when its attempt has ended");
