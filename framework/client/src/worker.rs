@@ -259,10 +259,15 @@ impl<'a> Worker<'a> {
 
     /// Asks the attempts of all other leases to stop.
     fn keep_held(&mut self, leases: &FxHashSet<&str>) {
-        for (_, held) in self.held.extract_if(|_, held| !leases.contains(&*held.lease)) {
-            held.task.request_cancel();
-            self.abandoned += 1;
-        }
+        let before = self.held.len();
+        self.held.retain(|_, held| {
+            let is_kept = leases.contains(&*held.lease);
+            if !is_kept {
+                held.task.request_cancel();
+            }
+            is_kept
+        });
+        self.abandoned += (before - self.held.len()) as u32;
     }
 
     /// The longest pause between two tries to connect.

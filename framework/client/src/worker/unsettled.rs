@@ -67,10 +67,9 @@ impl UnsettledEnds {
         let Some(place) = self.batches.iter().position(|batch| batch.id == id) else { return };
         let batch = &mut self.batches[place];
         batch.replies -= 1;
-        if batch.replies == 0
-            && let Some(batch) = self.batches.remove(place)
-        {
+        if batch.replies == 0 {
             self.count -= batch.ends.len();
+            self.batches.remove(place);
         }
     }
 

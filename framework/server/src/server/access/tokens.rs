@@ -57,8 +57,9 @@ impl WorkBounds {
         wanted: Option<&[Box<str>]>,
     ) -> Result<Option<Arc<[Box<str>]>>, RequestError> {
         let Some(wanted) = wanted else { return Ok(self.queues.clone()) };
-        let is_within = |queue: &&Box<str>| self.queues.as_ref().is_none_or(|queues| queues.contains(queue));
-        let within: Arc<[Box<str>]> = wanted.iter().filter(is_within).cloned().collect();
+        let within =
+            wanted.iter().filter(|queue| self.queues.as_ref().is_none_or(|queues| queues.contains(queue)));
+        let within: Arc<[Box<str>]> = within.cloned().collect();
         if within.is_empty() {
             let message = "This token lets a worker take no tasks from these \"queues\".";
             return Err(RequestError::new(ErrorCode::Forbidden, message));

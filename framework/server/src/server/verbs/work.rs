@@ -209,9 +209,11 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
 /// The only queues that a worker takes tasks from.
 fn take_queues(call: &mut Call<'_>) -> Result<Option<Vec<Box<str>>>, RequestError> {
     let queues: Option<Vec<Box<str>>> = call.take("queues", "a list such as [\"images\"]")?;
-    let is_name = |queue: &Box<str>| (1..=NAME_MAX).contains(&queue.len());
+    let is_name = |queue: &str| (1..=NAME_MAX).contains(&queue.len());
     match queues {
-        Some(queues) if !(1..=QUEUES_MAX).contains(&queues.len()) || !queues.iter().all(is_name) => {
+        Some(queues)
+            if !(1..=QUEUES_MAX).contains(&queues.len()) || !queues.iter().all(|queue| is_name(queue)) =>
+        {
             let message = format!(
                 "\"queues\" must have 1 to {QUEUES_MAX} names of at most {NAME_MAX} bytes; leave it out for all."
             );

@@ -99,9 +99,8 @@ impl TaskRunner for HandlerRunner {
             while let Ok(batch) = self.ends.try_recv() {
                 add(&mut update, batch);
             }
-            while update.reports.len() < REPORTS_MAX
-                && let Ok(report) = self.reports.try_recv()
-            {
+            while update.reports.len() < REPORTS_MAX {
+                let Ok(report) = self.reports.try_recv() else { break };
                 update.reports.push(report);
             }
             update

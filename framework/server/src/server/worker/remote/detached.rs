@@ -127,9 +127,8 @@ impl RemoteState {
     fn take_session(&mut self, key: SessionKey) -> FxHashMap<LeaseName, HeldLease> {
         let mut held = self.detached.remove(&key).map(|detached| detached.held).unwrap_or_default();
         let is_it = |(_, worker): &(&usize, &WorkerSession)| worker.session == Some(key);
-        if let Some(connection) = self.workers.iter().find(is_it).map(|(connection, _)| *connection)
-            && let Some(mut worker) = self.workers.remove(&connection)
-        {
+        let connection = self.workers.iter().find(is_it).map(|(connection, _)| *connection);
+        if let Some(mut worker) = connection.and_then(|connection| self.workers.remove(&connection)) {
             worker.quiet("resumed elsewhere");
             worker.outbox.set_worker(false);
             worker.outbox.wake();
@@ -143,8 +142,10 @@ impl RemoteState {
         if self.is_handed_over {
             return Vec::new();
         }
-        let overdue = self.detached.extract_if(|_, detached| detached.until <= now);
-        let lose = |(_, detached): (SessionKey, DetachedLeases)| {
+        let is_overdue = |(_, detached): &(&SessionKey, &DetachedLeases)| detached.until <= now;
+        let overdue: Vec<_> = self.detached.iter().filter(is_overdue).map(|(key, _)| *key).collect();
+        let overdue = overdue.into_iter().filter_map(|key| self.detached.remove(&key));
+        let lose = |detached: DetachedLeases| {
             tracing::warn!(
                 worker = &*detached.worker,
                 tasks = detached.held.len(),

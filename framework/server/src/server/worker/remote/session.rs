@@ -164,7 +164,9 @@ impl WorkerSession {
 
     /// Takes the leases from it that do not outlive this process.
     pub(super) fn take_bound(&mut self) -> FxHashMap<LeaseName, HeldLease> {
-        let bound: FxHashMap<_, _> = self.held.extract_if(|_, held| !held.is_inheritable).collect();
+        let all = std::mem::take(&mut self.held);
+        let (kept, bound): (_, FxHashMap<_, _>) = all.into_iter().partition(|(_, held)| held.is_inheritable);
+        self.held = kept;
         self.held_bytes -= bound.values().map(|held| held.bytes).sum::<usize>();
         bound
     }
