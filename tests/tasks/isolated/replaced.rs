@@ -143,3 +143,25 @@ fn reload_at_once_kills_what_runs_and_runs_it_again_without_counting() {
         "{reply}"
     );
 }
+
+#[test]
+fn reload_waits_for_what_runs_in_a_child_process() {
+    let daemon = Daemon::start(project_with(CRASH), "");
+    send(&mut daemon.client(), &crash("hang"));
+    wait_until("it runs", || workers(&mut daemon.client()).iter().any(|worker| worker["running"] == 1));
+    let ran = daemon.think("task:reload --grace 200ms");
+    assert!(ran.code != Some(0) && ran.stderr.contains("1 of crash"), "{ran:?}");
+}
+
+#[test]
+fn task_of_a_child_process_runs_again_at_once_after_a_kill_of_the_server() {
+    let settings = format!("{CRASH}worker_lease_time = \"1d\"\n");
+    let daemon = Daemon::start(project_with(&settings), "");
+    let runs = |daemon: &Daemon| {
+        wait_until("it runs", || workers(&mut daemon.client()).iter().any(|worker| worker["running"] == 1));
+    };
+    send(&mut daemon.client(), &crash("hang"));
+    runs(&daemon);
+    let daemon = Daemon::start(daemon.into_project(), "");
+    runs(&daemon);
+}

@@ -102,7 +102,8 @@ impl WorkerSession {
             name: request.name.into(),
             language: request.language,
             peer: request.peer,
-            session: request.session,
+            // A child process ends with this one, and never comes back.
+            session: request.session.filter(|_| child.is_none()),
             child,
             outbox,
             scope,
