@@ -65,16 +65,20 @@ impl Bridged {
     #[track_caller]
     fn join(&self, file: &str) -> Worker {
         let worker = Worker::start(file, &self.bridge.address);
-        let name = format!(":{}", worker.id());
-        wait_until("the worker is there", || {
-            self.workers().iter().any(|worker| worker["name"].as_str().unwrap().ends_with(&name))
-        });
+        wait_until("the worker is there", || self.info(&worker).is_some());
         worker
     }
 
+    /// What the server says of a worker, if it is there.
+    fn info(&self, worker: &Worker) -> Option<Value> {
+        let name = format!(":{}", worker.id());
+        self.workers().into_iter().find(|worker| worker["name"].as_str().unwrap().ends_with(&name))
+    }
+
+    /// Waits until a worker has a task. Another one may still be thought to run it that was killed just now.
     #[track_caller]
-    fn wait_for_running(&self) {
-        wait_until("it runs", || self.ledger()["running"] == 1);
+    fn wait_for_task(&self, worker: &Worker) {
+        wait_until("it runs", || self.info(worker).is_some_and(|worker| worker["running"] == 1));
     }
 
     /// Plays all cases, one after the other.
@@ -120,16 +124,16 @@ impl Bridged {
         let mut client = self.client();
         let (_, function, args) = SLOW[1];
         let first = self.join("worker.py");
-        let id = send(&mut client, &json!({"function": function, "args": args(500)}));
-        self.wait_for_running();
+        let id = send(&mut client, &json!({"function": function, "args": args(1_500)}));
+        self.wait_for_task(&first);
         first.kill();
         let second = self.join("worker.py");
         assert_eq!((&client.json()["status"], self.attempts(id)), (&json!("done"), json!(2)));
         send(&mut client, &json!({"function": function, "args": args(60_000), "attempts": 9}));
-        self.wait_for_running();
+        self.wait_for_task(&second);
         second.kill();
         let third = self.join("worker.py");
-        self.wait_for_running();
+        self.wait_for_task(&third);
         third.kill();
         let end = client.json();
         assert!(end["error"].as_str().unwrap().contains("set aside"), "{end}");
@@ -142,8 +146,8 @@ impl Bridged {
         let mut client = self.client();
         let (_, function, args) = SLOW[1];
         let stopped = self.join("worker.py");
-        let id = send(&mut client, &json!({"function": function, "args": args(300)}));
-        self.wait_for_running();
+        let id = send(&mut client, &json!({"function": function, "args": args(1_500)}));
+        self.wait_for_task(&stopped);
         stopped.signal(Signal::STOP);
         let other = self.join("worker.py");
         assert_eq!((&client.json()["status"], self.attempts(id)), (&json!("done"), json!(2)));
@@ -154,8 +158,8 @@ impl Bridged {
         });
         assert_eq!(self.attempts(id), 2);
         stopped.kill();
-        send(&mut client, &json!({"function": function, "args": args(300)}));
-        self.wait_for_running();
+        send(&mut client, &json!({"function": function, "args": args(1_500)}));
+        self.wait_for_task(&other);
         other.end();
         assert_eq!(client.json()["status"], "done");
         send(&mut client, &json!({"function": function, "args": args(1)}));
