@@ -9,8 +9,9 @@ use crate::options::watch::WatchOption;
 
 /// List the workers outside of the server, in any language
 ///
-/// They are connected and have said which functions they run. Below them are the programs of
-/// config/workers.toml, which the server starts. The server's own workers are shown by task:status.
+/// They are connected and have said which functions they run. Below them are the programs that the server
+/// starts: its child processes for isolated functions, and those of config/workers.toml. The server's own
+/// workers are shown by task:status.
 #[derive(Args, Command)]
 #[command(name = "task:workers")]
 struct ListWorkers {

@@ -42,7 +42,8 @@ pub struct ServerStatus {
     /// Functions of workers outside of the server that wait although nobody runs them now.
     #[serde(default)]
     pub unserved: Vec<UnservedFunction>,
-    /// The programs of config/workers.toml.
+    /// The server's child processes for isolated functions, if there are any, and the programs of
+    /// config/workers.toml.
     #[serde(default)]
     pub programs: Vec<ProgramInfo>,
     /// The number of times that each limit on clients was reached, by the name of its setting.

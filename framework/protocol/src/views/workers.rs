@@ -29,7 +29,8 @@ pub struct WorkerInfo {
     pub silent_ms: u64,
 }
 
-/// A program of config/workers.toml, whose processes the server starts.
+/// A program whose processes the server starts: one of config/workers.toml, or its own for isolated
+/// functions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgramInfo {
     pub name: String,
