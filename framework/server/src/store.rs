@@ -89,14 +89,14 @@ pub trait Store: Send + Sync + 'static {
     fn ready_remote(&self, scopes: Arc<[RemoteScope]>) -> BoxFuture<'_, bool>;
 
     /// Leases likewise up to `limit` due tasks within the scope. The end of the process is no crash of
-    /// theirs: [`Lease::begin`] has no effect, and [`Lease::assign`] has them outlive it.
+    /// theirs: [`Lease::begin`] has no effect, and assigning it to a worker has it outlive the process.
     fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
 
     /// Notes what is run elsewhere at the moment: all tasks that are not within these scopes, and whose
     /// functions are not among [`StoreOptions::local_functions`], count as parked.
     fn serve_remote(&self, scopes: Vec<RemoteScope>);
 
-    /// The leases that were [assigned](Lease::assign) to workers elsewhere when an earlier process ended,
+    /// The leases that were assigned to workers elsewhere when an earlier process ended,
     /// each once. They are held, and have to be renewed, like any other. A store that does not survive its
     /// process has none.
     fn take_inherited(&self) -> Vec<InheritedLease> {

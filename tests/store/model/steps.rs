@@ -228,17 +228,12 @@ impl Choice<'_> {
 
     fn settle(&mut self) -> Option<Step> {
         let mut settled: Vec<_> = self.running().into_iter().map(|id| self.end(id)).collect();
-        if self.random.u8(..8) == 0
-            && let Some((task, token)) = self.random.choice(self.tokens.to_vec())
-            && settled.iter().all(|other| other.task != task)
-        {
+        if self.random.u8(..8) == 0 {
             // Perhaps settled long ago, perhaps of a process that was killed.
-            settled.push(Settled {
-                task,
-                token,
-                disposition: Disposition::Failed("late".into()),
-                follow: vec![],
-            });
+            let (late, follow) = (Disposition::Failed("late".into()), vec![]);
+            let other = self.random.choice(self.tokens.to_vec());
+            let other = other.filter(|(task, _)| settled.iter().all(|other| other.task != *task));
+            settled.extend(other.map(|(task, token)| Settled { task, token, disposition: late, follow }));
         }
         (!settled.is_empty()).then_some(Step::Settle(settled))
     }

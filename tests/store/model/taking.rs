@@ -21,11 +21,10 @@ impl Reference {
             self.comes_next(line, id)?;
             self.lease(lease)?;
         }
-        if leases.len() < limit
-            && !self.has_many_tied()
-            && let Some(id) = self.tasks.keys().find(|id| self.must_be_taken(line, **id))
-        {
-            bail!("task {id} can be taken and was not: {:#?}", self.tasks[id]);
+        if leases.len() < limit && !self.has_many_tied() {
+            if let Some(id) = self.tasks.keys().find(|id| self.must_be_taken(line, **id)) {
+                bail!("task {id} can be taken and was not: {:#?}", self.tasks[id]);
+            }
         }
         Ok(())
     }
