@@ -74,6 +74,8 @@ struct Worker<'a> {
     unsettled: UnsettledEnds,
     /// The time until which it keeps leases without a connection; `None` while it has one, or never had.
     keeps_until: Option<Instant>,
+    /// The time by which it ends, once it is to stop while it has no connection.
+    leaves_by: Option<Instant>,
     /// The attempts that have not ended yet, and whose leases it does not hold any more.
     abandoned: u32,
     next_number: u64,
@@ -91,7 +93,8 @@ impl Client {
     /// Is a worker until it is to stop: joins the server with the functions of `options`, and runs the tasks
     /// that this hands out. When the connection is lost, as at a restart or a reload of the server, it
     /// connects again with growing pauses. What it runs goes on, until the server has given it to others or
-    /// was away for longer than a lease.
+    /// was away for longer than a lease. One that is to stop meanwhile tries to report what it has within its
+    /// grace.
     ///
     /// `handlers` are those of the runner. Settings of retries do not apply.
     ///
@@ -108,9 +111,13 @@ impl Client {
         let mut worker = Worker::new(options, handlers, runner)?;
         let mut has_joined = false;
         let mut failures = 0;
-        while *stop.borrow_and_update() == WorkerStop::No {
+        while !worker.ends_without_connection(&mut stop) {
             let connected = worker.wait_without_connection(self.pool.connector.connect(), &mut stop).await;
-            let Some(connected) = connected else { return Ok(()) };
+            let Some(connected) = connected else { continue };
+            if worker.leaves_by.is_some() {
+                // So that the session hears of it, too.
+                stop.mark_changed();
+            }
             let (error, is_final) = match connected {
                 Ok(connection) => {
                     let begin = Instant::now();
@@ -135,9 +142,7 @@ impl Client {
             failures += 1;
             let pause = backoff(PAUSE, failures, worker.max_pause());
             tracing::warn!(?pause, "the connection to the server is lost, and is tried again: {error}");
-            if worker.wait_without_connection(sleep(pause), &mut stop).await.is_none() {
-                return Ok(());
-            }
+            worker.wait_without_connection(sleep(pause), &mut stop).await;
         }
         Ok(())
     }
@@ -183,13 +188,27 @@ impl<'a> Worker<'a> {
             held: FxHashMap::default(),
             unsettled: UnsettledEnds::default(),
             keeps_until: None,
+            leaves_by: None,
             abandoned: 0,
             next_number: 0,
             announces_attempts: false,
         })
     }
 
-    /// Waits for something while there is no connection; `None` when the worker is to stop before.
+    /// Whether a worker without a connection ends: it is to stop, and has nothing to report or no time for it
+    /// any more.
+    fn ends_without_connection(&mut self, stop: &mut watch::Receiver<WorkerStop>) -> bool {
+        let wanted = *stop.borrow_and_update();
+        // Nobody may be there any more who could stop it.
+        if wanted == WorkerStop::No && stop.has_changed().is_ok() {
+            return false;
+        }
+        let grace = self.options.grace;
+        let leaves_by = *self.leaves_by.get_or_insert_with(|| Instant::now() + grace);
+        wanted == WorkerStop::Now || self.leases().next().is_none() || Instant::now() >= leaves_by
+    }
+
+    /// Waits for something while there is no connection; `None` when that is to be looked at before.
     async fn wait_without_connection<T>(
         &mut self,
         wait: impl Future<Output = T>,
@@ -198,10 +217,18 @@ impl<'a> Worker<'a> {
         let mut wait = std::pin::pin!(wait);
         loop {
             let keeps_until = self.keeps_until.unwrap_or_else(Instant::now);
+            let leaves_by = self.leaves_by.unwrap_or_else(Instant::now);
+            let is_unowned = stop.has_changed().is_err();
             tokio::select! {
                 waited = &mut wait => return Some(waited),
-                _ = stop.wait_for(|stop| *stop != WorkerStop::No) => return None,
-                () = sleep_until(keeps_until), if self.keeps_until.is_some() => self.abandon(),
+                _ = stop.changed(), if !is_unowned => return None,
+                () = sleep_until(leaves_by), if self.leaves_by.is_some() => return None,
+                () = sleep_until(keeps_until), if self.keeps_until.is_some() => {
+                    self.abandon();
+                    if self.leaves_by.is_some() {
+                        return None;
+                    }
+                }
                 update = self.runner.next() => {
                     let ends = self.take_ended(update.ends);
                     self.unsettled.keep(ends);

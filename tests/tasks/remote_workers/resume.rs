@@ -188,3 +188,27 @@ fn program_reports_what_has_ended_while_it_had_no_connection() {
         workers[0]["running"] == 0
     });
 }
+
+#[test]
+fn program_that_is_to_stop_without_a_connection_reports_its_tasks_first() {
+    let silent = SilentMailServer::start();
+    let server = Server::with_settings(&format!("{HANDS_OUT}{HELD}"));
+    let proxy = Proxy::to(&server.address);
+    let mut client = server.connect();
+    let arguments = "--function send_mail --grace 10m";
+    let worker = RustWorker::with_silent_mail(&silent, &proxy.address, arguments);
+    let mut only = mail();
+    only["attempts"] = 1.into();
+    send(&mut client, &only);
+    let running_mail = silent.accept();
+    proxy.block();
+    worker.lines.line_with("is tried again");
+    worker.signal(rustix::process::Signal::TERM);
+    worker.lines.line_with("is tried again");
+    drop(running_mail);
+    worker.lines.line_with("is tried again");
+    proxy.unblock();
+    let end = client.json();
+    assert!(end["status"] == "failed" && !end["error"].as_str().unwrap().contains("worker"), "{end}");
+    assert_eq!(worker.exit_code(), Some(0));
+}

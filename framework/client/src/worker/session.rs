@@ -76,7 +76,7 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
     }
 
     async fn join(&mut self) -> Result<()> {
-        self.credit = self.worker.room();
+        self.credit = if self.worker.leaves_by.is_some() { 0 } else { self.worker.room() };
         let options = self.worker.options;
         let resumes: Vec<_> = self.worker.leases().take(RESUMES_MAX).collect();
         let request = WorkRequest {
@@ -246,7 +246,8 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
         if self.leaves_by.is_some() {
             return;
         }
-        self.leaves_by = Some(Instant::now() + self.worker.options.grace);
+        let grace = self.worker.options.grace;
+        self.leaves_by = Some(self.worker.leaves_by.unwrap_or_else(|| Instant::now() + grace));
         self.send(&serde_json::json!({ "command": "leave" }));
         let waiting = self.worker.runner.take_waiting();
         let returned: Vec<_> = waiting.iter().filter_map(|number| self.worker.held.remove(number)).collect();
