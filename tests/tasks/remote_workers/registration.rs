@@ -49,6 +49,9 @@ fn task_of_a_function_that_nobody_runs_now_waits_and_the_status_says_so() {
     let server = Server::start();
     let (worker, _) = join(&server, &json!({"name": "resize"}));
     drop(worker);
+    wait_until("the worker has gone", || {
+        server.connect().send("{\"command\":\"workers\"}\n").json()["result"] == json!([])
+    });
     let id = server.connect().send("{\"function\":\"resize\"}\n").json()["task_id"].as_u64().unwrap();
     assert_eq!(
         (&show(&server, id)["state"], &show(&server, id)["parked"]),
