@@ -14,7 +14,7 @@ use framework::prelude::*;
 ///
 /// Prints the script of a shell, or installs it for this user:
 ///
-/// ```
+/// ```sh
 /// ./think completion bash --install --dry-run
 /// ./think completion bash --install
 /// ```
