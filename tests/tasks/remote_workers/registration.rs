@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{TestWorker, send, show};
 use crate::harness::Project;
+use crate::harness::eventually::wait_until;
 use crate::harness::server::Server;
 
 /// The reply to a worker that joins with this function.
@@ -138,12 +139,12 @@ fn registration_is_refused_when_it_is_wrong_or_beyond_a_bound() {
     assert_eq!(reply["status"], "ok", "{reply}");
     assert!(work(names(&["a"])).1["error"].as_str().unwrap().contains("max_workers"));
     drop(worker);
-    crate::harness::eventually::wait_until("one function more is too many, also beside a known one", || {
+    wait_until("one function more is too many, also beside a known one", || {
         work(names(&["a", "d"])).1["error"]
             .as_str()
             .is_some_and(|error| error.contains("max_registered_functions"))
     });
-    crate::harness::eventually::wait_until("there is room for another worker", || {
+    wait_until("there is room for another worker", || {
         work(names(&["c"])).1["error"]
             .as_str()
             .is_some_and(|error| error.contains("max_registered_functions"))
