@@ -31,5 +31,5 @@ $send(['status' => 'task', 'lease' => '1.1', 'task_id' => 1, 'function' => {text
 $end = $receive('settle')['ends'][0];
 array_key_exists('result', $end) or fail($end['error'] ?? 'It was not run.');
 $end['result'] === $expected or fail('The result is ' . json_encode($end['result']));
-proc_terminate($worker);
+proc_terminate($worker, SIGKILL);
 echo "ok\n";

@@ -13,7 +13,7 @@ class WorkerTest(unittest.TestCase):
         host, port = listener.getsockname()
         worker = subprocess.Popen([sys.executable, WORKER, f"{host}:{port}"])
         self.addCleanup(worker.wait)
-        self.addCleanup(worker.terminate)
+        self.addCleanup(worker.kill)
         self.server, _ = listener.accept()
         self.addCleanup(self.server.close)
         self.server.settimeout(10)
