@@ -17,7 +17,8 @@ fn attempt_that_kills_its_process_fails_with_the_truth_and_nothing_else_does() {
         let error = task["error"].as_str().unwrap();
         assert!(error.starts_with("The process of the attempt ") && error.contains(says), "{how}: {error}");
         assert!(error.ends_with("That was so 2 times: the task is set aside."), "{how}: {error}");
-        assert_eq!((&task["state"], &task["attempts"]), (&json!("failed"), &json!(2)), "{how}: {task}");
+        let counts = (&task["state"], &task["attempts"], &task["crashes"]);
+        assert_eq!(counts, (&json!("failed"), &json!(2), &json!(2)), "{how}: {task}");
         assert_eq!(run(&server, &crash("none"))["state"], "done", "after {how}");
     }
     let panicked = run(&server, &crash("panic"));

@@ -297,7 +297,8 @@ impl<'a> Group<'_, 'a> {
             return Ok(());
         }
         self.ends.push(ended);
-        if ended.run.as_ref().is_some_and(|run| run.ran.is_none()) {
+        let is_unseen = ended.run.as_ref().is_some_and(|run| run.ran.is_none());
+        if is_unseen || ended.state == State::Failed && ended.task.crashes() > 0 {
             // The crash that ended the task counts, too.
             self.counters(&ended.task, ended.task.attempts(), None, Duration::ZERO)?;
         }
