@@ -82,8 +82,12 @@ impl ChildProcess {
         self.lines.lock().expect("no panic while the lines of a process are locked")
     }
 
-    /// Notes a line that it has written to stderr.
+    /// Notes a line that it has written to stderr, unless it belongs to a backtrace, which stands behind its
+    /// message and is longer than what is kept.
     pub(crate) fn add_line(&self, line: &str) {
+        if is_of_backtrace(line) {
+            return;
+        }
         let mut lines = self.lines();
         if lines.len() == LAST_LINES {
             lines.pop_front();
@@ -101,6 +105,18 @@ impl ChildProcess {
         let separator = if lines.is_empty() { "" } else { ": " };
         format!("The process of the attempt {end}{separator}{}.", lines.trim_end_matches('.'))
     }
+}
+
+/// Whether a line is one of the backtraces that Rust prints (`RUST_BACKTRACE`): a heading, the number and
+/// name of a function, or its place.
+fn is_of_backtrace(line: &str) -> bool {
+    let text = line.trim_start();
+    let is_numbered = text.split_once(": ").is_some_and(|(number, _)| number.parse::<u16>().is_ok());
+    let is_indented = text.len() < line.len();
+    text == "stack backtrace:"
+        || is_indented && (is_numbered || text.starts_with("at "))
+        || text.starts_with("note: Some details are omitted")
+        || text.starts_with("note: run with `RUST_BACKTRACE=")
 }
 
 impl ChildSession {
@@ -169,5 +185,37 @@ impl ChildSession {
     /// Notes that the last task of another process has ended, for which it may have waited.
     pub(super) fn has_ended(&mut self, other: u64) {
         self.before.take_if(|before| *before == other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_says_the_message_and_not_its_backtrace() {
+        let process = ChildProcess::default();
+        process.add_line("memory allocation of 64 bytes failed");
+        process.add_line("stack backtrace:");
+        for number in 0..20 {
+            process.add_line(&format!("  {number:>2}: std::alloc::rust_oom"));
+            process.add_line("             at /rustc/library/std/src/alloc.rs:364:9");
+        }
+        process.add_line(
+            "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.",
+        );
+        let expected = "The process of the attempt was killed: memory allocation of 64 bytes failed.";
+        assert_eq!(process.lost("was killed"), expected);
+    }
+
+    #[test]
+    fn lost_says_the_last_lines() {
+        let process = ChildProcess::default();
+        (0..10).for_each(|number| process.add_line(&format!("line {number}: at work")));
+        let lost = process.lost("has ended");
+        assert!(
+            lost.contains("has ended: line 2: at work / line 3") && lost.ends_with("line 9: at work."),
+            "{lost}"
+        );
     }
 }
