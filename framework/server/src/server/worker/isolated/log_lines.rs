@@ -58,7 +58,7 @@ impl LogLines {
 
     /// Logs a line of stderr.
     fn log(&self, line: &str) {
-        let line = line.trim();
+        let line = line.trim_end();
         if line.is_empty() {
             return;
         }

@@ -92,7 +92,7 @@ impl ChildProcess {
         if lines.len() == LAST_LINES {
             lines.pop_front();
         }
-        lines.push_back(line.to_owned());
+        lines.push_back(line.trim_start().to_owned());
     }
 
     /// The error of an attempt that was lost with it; `end` is how it ended, such as `was ended by signal 9`.
