@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -19,8 +20,9 @@ use crate::harness::server::first_address;
 
 /// Enough for many steps.
 const MANY: u64 = 12_000;
-/// The number of looks at the counts while the disk is full.
+/// The least number of looks at the counts while the disk is full, and the time for a change to meet that.
 const LOOKS: usize = 10;
+const MEETING_TIME: Duration = Duration::from_secs(1);
 const SETTINGS: &str = "app_log = false\nretention_count = 10000000\n";
 
 /// A server on a small disk, which another one follows when it is killed.
@@ -121,11 +123,14 @@ impl FullDisk {
         self.fill();
         let mut asking = Client::connect(&self.address);
         asking.send(format!("{request}\n"));
-        for _ in 0..LOOKS {
+        let (begin, mut looks, mut is_full) = (Instant::now(), 0, false);
+        while looks < LOOKS || !is_full && begin.elapsed() < MEETING_TIME {
             let found = count(self);
             assert!((from.min(to)..=from.max(to)).contains(&found), "{found} during {request}");
+            is_full |= !self.client.status()["storage_error"].is_null();
+            looks += 1;
         }
-        self.was_full += usize::from(!self.client.status()["storage_error"].is_null());
+        self.was_full += usize::from(is_full);
         let reply = if is_killed {
             self.kill();
             None
