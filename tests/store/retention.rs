@@ -13,6 +13,7 @@ use framework::task::{Handlers, NewTask, TaskId};
 use framework::views::{TaskDetails, TaskSelector};
 use tempfile::TempDir;
 
+use crate::harness::eventually::eventually;
 use crate::harness::watchdog;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -29,9 +30,13 @@ fn stores(folder: &TempDir, options: &StoreOptions) -> [(Arc<dyn Store>, Clock);
     [(Arc::new(memory), first), (Arc::new(sqlite), second)]
 }
 
+/// Opens the store, once the one before it has let the queue go.
 fn open(folder: &TempDir, options: &StoreOptions, clock: Clock) -> Sqlite {
-    let file = SqliteOptions { clock, ..SqliteOptions::at(folder.path().join("queue.db")) };
-    Sqlite::open(file, options.clone(), Arc::new(Handlers::default())).unwrap()
+    eventually("the queue is free", || {
+        let file =
+            SqliteOptions { clock: clock.clone(), ..SqliteOptions::at(folder.path().join("queue.db")) };
+        Sqlite::open(file, options.clone(), Arc::new(Handlers::default())).ok()
+    })
 }
 
 async fn push(store: &Arc<dyn Store>, function: &str) -> TaskId {
