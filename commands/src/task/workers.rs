@@ -60,11 +60,16 @@ fn print(workers: &[WorkerInfo], output: &mut Output) {
     }
     let row = |worker: &WorkerInfo| {
         let state = if worker.quiet { "quiet" } else { "" };
+        let functions = worker.functions.join(", ");
+        let functions = match &worker.queues {
+            Some(queues) => format!("{functions} (only in {})", queues.join(", ")),
+            None => functions,
+        };
         [
             worker.name.clone(),
             worker.language.clone(),
             worker.peer.clone(),
-            worker.functions.join(", "),
+            functions,
             worker.credit.to_string(),
             worker.running.to_string(),
             format_millis(worker.connected_ms as f64),

@@ -153,6 +153,7 @@ fn worker_for_a_queue_gets_every_task_in_it_and_no_other() {
     let mut client = server.connect();
     let worker = RustWorker::join(&server.address, "--queue mail");
     assert_eq!(workers(&server)[0]["queues"], json!(["mail"]));
+    assert!(server.think(&["task:workers"]).exits(0).stdout.contains("send_mail (only in mail)"));
     let other = send(&mut client, &json!({"function": "echo", "args": "later"}));
     send(&mut client, &json!({"function": "echo", "queue": "mail", "args": "now"}));
     assert_eq!(client.json()["result"], "now -> OK");
