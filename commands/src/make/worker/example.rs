@@ -2,47 +2,71 @@
 
 use framework::serde_json::{Map, Value, json};
 
-/// The depth at which a schema that refers to itself is given up.
-const DEPTH_MAX: usize = 16;
+/// The most values of an example, so that there is an end to a schema which refers to itself, or asks for
+/// long lists of long lists.
+const VALUES_MAX: usize = 1_000;
+/// The longest text that is made for a `minLength`.
+const LENGTH_MAX: u64 = 10_000;
 
 /// An example of what a schema allows: its own example or default, or else the least of its type. What only a
 /// pattern or a format says is not kept.
 pub(super) fn example(schema: &Value) -> Value {
-    of(schema, schema, 0)
+    Examples { root: schema, left: VALUES_MAX }.of(schema)
 }
 
-fn of(schema: &Value, root: &Value, depth: usize) -> Value {
-    if depth > DEPTH_MAX {
-        return Value::Null;
-    }
-    let chosen =
-        schema.get("const").or_else(|| schema.get("default")).or_else(|| schema.get("examples")?.get(0));
-    if let Some(value) = chosen.or_else(|| schema.get("enum")?.get(0)) {
-        return value.clone();
-    }
-    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-        let target = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-        return target.map_or(Value::Null, |target| of(target, root, depth + 1));
-    }
-    for choice in ["anyOf", "oneOf", "allOf"] {
-        if let Some(first) = schema.get(choice).and_then(|choices| choices.get(0)) {
-            return of(first, root, depth + 1);
+/// Examples of the parts of a schema.
+struct Examples<'s> {
+    root: &'s Value,
+    /// The number of values that there may still be; all others are null.
+    left: usize,
+}
+
+impl Examples<'_> {
+    fn of(&mut self, schema: &Value) -> Value {
+        let Some(left) = self.left.checked_sub(1) else { return Value::Null };
+        self.left = left;
+        let chosen =
+            schema.get("const").or_else(|| schema.get("default")).or_else(|| schema.get("examples")?.get(0));
+        if let Some(value) = chosen.or_else(|| schema.get("enum")?.get(0)) {
+            return value.clone();
+        }
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            let target = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+            return target.map_or(Value::Null, |target| self.of(target));
+        }
+        for choice in ["anyOf", "oneOf", "allOf"] {
+            if let Some(first) = schema.get(choice).and_then(|choices| choices.get(0)) {
+                return self.of(first);
+            }
+        }
+        match type_of(schema) {
+            Some("object") => self.object(schema),
+            Some("array") => self.array(schema),
+            Some("string") => {
+                let length = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0).min(LENGTH_MAX);
+                if length > 4 { "x".repeat(length as usize).into() } else { "text".into() }
+            }
+            Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or(json!(1)),
+            Some("boolean") => json!(true),
+            _ => Value::Null,
         }
     }
-    match type_of(schema) {
-        Some("object") => object(schema, root, depth),
-        Some("array") => {
-            let count = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0).min(DEPTH_MAX as u64);
-            let item = schema.get("items").map_or(Value::Null, |items| of(items, root, depth + 1));
-            (0..count).map(|_| item.clone()).collect()
-        }
-        Some("string") => {
-            let length = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0);
-            if length > 4 { "x".repeat(length.min(10_000) as usize).into() } else { "text".into() }
-        }
-        Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or(json!(1)),
-        Some("boolean") => json!(true),
-        _ => Value::Null,
+
+    /// The required properties.
+    fn object(&mut self, schema: &Value) -> Value {
+        let names = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        let properties = names.filter_map(Value::as_str).map(|name| {
+            let property = schema.get("properties").and_then(|properties| properties.get(name));
+            (name.to_owned(), property.map_or(Value::Null, |property| self.of(property)))
+        });
+        Value::Object(properties.collect::<Map<_, _>>())
+    }
+
+    /// As few items as there have to be.
+    fn array(&mut self, schema: &Value) -> Value {
+        let count = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0).min(VALUES_MAX as u64);
+        let items = schema.get("items").unwrap_or(&Value::Null);
+        (0..count).map_while(|_| (self.left > 0).then(|| self.of(items))).collect()
     }
 }
 
@@ -51,16 +75,6 @@ fn type_of(schema: &Value) -> Option<&str> {
     let types = schema.get("type");
     let named = types.and_then(|types| types.get(0).unwrap_or(types).as_str());
     named.or_else(|| schema.get("properties").map(|_| "object"))
-}
-
-/// The required properties.
-fn object(schema: &Value, root: &Value, depth: usize) -> Value {
-    let names =
-        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let property =
-        |name: &str| schema.get("properties")?.get(name).map(|property| of(property, root, depth + 1));
-    let properties = names.map(|name| (name.to_owned(), property(name).unwrap_or_default()));
-    Value::Object(properties.collect::<Map<_, _>>())
 }
 
 #[cfg(test)]
@@ -85,5 +99,19 @@ mod tests {
         }
         let endless = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}});
         assert_eq!(example(&endless), json!(null));
+    }
+
+    #[test]
+    fn example_of_a_schema_that_grows_without_end_is_bounded() {
+        let text = json!({"type": "string", "minLength": 9_000_000_000_u64});
+        assert_eq!(example(&text).as_str().unwrap().len() as u64, LENGTH_MAX);
+        let both = json!({"properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}, "required": ["a", "b"]});
+        let mut lists = json!({"type": "integer"});
+        for _ in 0..20 {
+            lists = json!({"type": "array", "minItems": 1_000_000, "items": lists});
+        }
+        for schema in [both, lists] {
+            assert!(example(&schema).to_string().len() < 100 * VALUES_MAX, "{schema}");
+        }
     }
 }
