@@ -22,6 +22,9 @@ const LOG_PAGES_MIN: u32 = 32;
 const SHARE_OF_ROOM: u64 = 8;
 /// The pause before another try after one that failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The pause when a query still needed a part of the log, which is over in a moment: the log grows meanwhile,
+/// and on a small disk it soon takes all room.
+const READER_PAUSE: Duration = Duration::from_millis(10);
 
 /// The log of the connection that writes.
 pub(super) struct Checkpoints {
@@ -104,7 +107,7 @@ impl Checkpoints {
         if is_whole {
             self.pages.store(0, Ordering::Relaxed);
         }
-        self.not_before = (!is_whole).then(|| Instant::now() + PAUSE);
+        self.not_before = (!is_whole).then(|| Instant::now() + READER_PAUSE);
         Ok(is_whole)
     }
 
