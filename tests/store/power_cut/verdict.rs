@@ -162,7 +162,13 @@ impl Knowledge {
             let is_changed = |id: &TaskId| change.has_changed(found.get(id).copied());
             let (changed, others): (Vec<_>, Vec<_>) = self.untouched(change).partition(is_changed);
             let is_whole = changed.is_empty() || others.is_empty();
-            require!(is_whole, "{:?} has changed {changed:?} and not {others:?}", change.command);
+            let describe = |id: &TaskId| format!("{id} is {:?}, and was {:?}", found.get(id), self.tasks[id]);
+            let [changed, others] = [changed, others].map(|ids| ids.iter().map(describe).collect::<Vec<_>>());
+            require!(
+                is_whole,
+                "{change:?} has changed {changed:#?} and not {others:#?}; changes: {:?}",
+                self.changes
+            );
         }
         Ok(())
     }

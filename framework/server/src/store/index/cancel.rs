@@ -51,7 +51,8 @@ impl TaskIndex {
     }
 
     /// Ends a waiting task, wherever it waits. A body that is not in memory must have been `read`; `false`
-    /// when it was not, or when the task does not wait: nothing has changed then.
+    /// when it was not, when the task does not wait, or when it was to expire and has begun meanwhile: nothing
+    /// has changed then.
     pub(in crate::store) fn end_waiting(
         &mut self,
         id: TaskId,
@@ -60,6 +61,9 @@ impl TaskIndex {
         now: Now,
         records: &mut Vec<Record>,
     ) -> bool {
+        if end.state == State::Expired && !self.expiries.confirm(id, now) {
+            return false;
+        }
         // A body that was read need not be looked for.
         if read.is_none() && !matches!(self.waiting_body(id), Some(Some(_))) {
             return false;

@@ -46,7 +46,8 @@ impl ExpiryHeap {
         self.open.is_empty()
     }
 
-    /// Removes the tasks that have expired.
+    /// The tasks that have expired, each once. Until it [ends](Self::remove), such a task may still be leased,
+    /// and come back.
     pub(super) fn due(&mut self, now: Now) -> Vec<TaskId> {
         let mut due = Vec::new();
         let mut leased = Vec::new();
@@ -57,13 +58,22 @@ impl ExpiryHeap {
                 None => {}
             }
         }
-        for id in leased {
-            self.heap.push(id, ReadyAt::Steady(now.steady + LEASED_CHECK));
-        }
-        for id in &due {
-            self.open.remove(id);
-        }
+        leased.into_iter().for_each(|id| self.look_again(id, now));
         due
+    }
+
+    /// Whether a task that has expired is to end: it has not begun meanwhile. One that is leased by now is looked
+    /// at again.
+    pub(super) fn confirm(&mut self, id: TaskId, now: Now) -> bool {
+        let is_leased = self.open.get(&id).copied();
+        if is_leased == Some(true) {
+            self.look_again(id, now);
+        }
+        is_leased == Some(false)
+    }
+
+    fn look_again(&mut self, id: TaskId, now: Now) {
+        self.heap.push(id, ReadyAt::Steady(now.steady + LEASED_CHECK));
     }
 
     /// The time from now until the next task expires.

@@ -259,6 +259,32 @@ fn task_expires_if_it_is_not_leased_by_then_and_that_is_reported() {
 }
 
 #[test]
+fn expired_task_that_begins_before_it_ends_goes_on() {
+    let mut fixture = Fixture::new();
+    let expires = |task: &mut NewTask| task.extra_mut().expires = Some(Due::After(Duration::from_secs(10)));
+    let retried = fixture.push(expires);
+    fixture.push(expires);
+    fixture.advance(Duration::from_secs(10));
+    assert_eq!(fixture.index.wake(fixture.now), [0, 1]);
+    // Both are taken before they are ended; one begins, fails and is retried by hand.
+    let first = fixture.take(1);
+    let second = fixture.take(1);
+    fixture.settle(&first, &Disposition::Failed("no".into()));
+    fixture.index.restore(TaskRecord::again(&retried), State::Failed, fixture.now);
+    let end = |fixture: &mut Fixture, id| {
+        let Fixture { index, now, records, .. } = fixture;
+        index.end_waiting(id, None, WaitingEnd::EXPIRED, *now, records)
+    };
+    assert!(!end(&mut fixture, 0), "it has begun");
+    assert!(!end(&mut fixture, 1), "it is leased");
+    fixture.settle(&second, &Disposition::Requeue);
+    fixture.advance(Duration::from_secs(1));
+    assert_eq!(fixture.index.wake(fixture.now), [1], "it did not begin");
+    assert!(end(&mut fixture, 1));
+    assert_eq!(fixture.ledger().waiting, 1);
+}
+
+#[test]
 fn body_that_is_evicted_leaves_its_counters() {
     let record = || TaskRecord::new(7, new_task(), Instant::now(), 0);
     let mut bodies = BodyCache::new(0);
