@@ -3,6 +3,7 @@
 mod curl;
 mod half_closed;
 mod limits;
+mod metrics;
 mod openapi;
 mod push_many;
 mod sse;

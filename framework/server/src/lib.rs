@@ -7,6 +7,7 @@ extern crate self as framework;
 
 mod arguments;
 mod processes;
+mod series;
 pub mod schedule;
 pub mod store;
 pub mod rules;

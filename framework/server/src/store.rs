@@ -32,7 +32,7 @@ pub use memory::Memory;
 pub use options::{Rate, RemoteScope, StoreOptions, WorkerGroup};
 pub use query::{Query, QueryResult};
 pub use sqlite::Sqlite;
-pub use stats::StoreStats;
+pub use stats::{DiskFigures, StoreFigures, StoreStats};
 
 /// The attempts of a task that are kept in its history: the first ones, and the last ones before the latest.
 const FIRST_ATTEMPTS: u32 = 10;
@@ -134,6 +134,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Counts the tasks by where they are, all at one moment.
     fn counts(&self) -> BoxFuture<'_, StoreStats>;
+
+    /// The figures since the store was opened.
+    fn figures(&self) -> BoxFuture<'_, StoreFigures>;
 
     /// Writes what is still on its way to the disk; all that happened before is durable when this returns, as
     /// far as the disk lets it be.

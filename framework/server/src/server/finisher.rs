@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::events::Finished;
 use super::leases::LeaseHold;
-use super::metrics::Metrics;
+use super::metrics::{AttemptFigures, Metrics};
 use super::outbox::Outbox;
 use super::poll::at_once;
 use crate::rules::{self, RetryLimits};
@@ -170,10 +170,13 @@ pub(super) async fn run(
                 None => break,
             },
         };
+        metrics.tasks.ended(&finished);
         forward(finished, &notifier).await;
     }
     if let Some(tasks) = at_once(&mut terminated).await {
-        forward(tasks.into_iter().map(Finished::from).collect(), &notifier).await;
+        let finished: Vec<_> = tasks.into_iter().map(Finished::from).collect();
+        metrics.tasks.ended(&finished);
+        forward(finished, &notifier).await;
     }
 }
 
@@ -207,20 +210,46 @@ async fn settle(
 ) -> Vec<Finished> {
     let now = TimeStamps { instant: Instant::now(), ms: now_ms() };
     let settlements: Vec<_> = group.iter_mut().map(|ended| ended.settlement(rules, now)).collect();
-    let states: Vec<_> = settlements.iter().map(|settlement| state(&settlement.disposition)).collect();
+    let fates: Vec<_> = settlements.iter().map(|settlement| TaskFate::of(&settlement.disposition)).collect();
     let settled = store.settle(settlements).await;
     metrics.record(group.iter().filter(|ended| ended.outcome.is_some()).map(AttemptEnd::latencies));
-    let ends = group.into_iter().zip(settled.into_iter().zip(states));
-    ends.filter_map(|(ended, (settled, state))| settled.then(|| ended.finished(state)).flatten()).collect()
+    let fates =
+        settled.into_iter().zip(fates).map(|(settled, fate)| if settled { fate } else { TaskFate::Stays });
+    let ends: Vec<_> = group.into_iter().zip(fates).collect();
+    let is_figured = |end: &&(AttemptEnd, TaskFate)| end.0.outcome.is_some();
+    metrics.tasks.attempted(ends.iter().filter(is_figured).map(|(ended, fate)| {
+        let (waited, ran) = ended.latencies();
+        let task = &ended.lease.task.new;
+        AttemptFigures {
+            function: &task.function,
+            queue: &task.queue,
+            waited,
+            ran,
+            is_retried: *fate == TaskFate::Retried,
+        }
+    }));
+    ends.into_iter().filter_map(|(ended, fate)| ended.finished(fate)).collect()
 }
 
-/// The terminal state that a disposition leads to; `None` if the task goes on.
-fn state(disposition: &Disposition) -> Option<State> {
-    match disposition {
-        Disposition::Done(_) => Some(State::Done),
-        Disposition::Failed(_) => Some(State::Failed),
-        Disposition::Cancelled => Some(State::Cancelled),
-        Disposition::Retry { .. } | Disposition::Requeue | Disposition::Lost(_) | Disposition::Park => None,
+/// The fate of a task after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TaskFate {
+    Ended(State),
+    /// It waits for another attempt because this one failed.
+    Retried,
+    /// It waits as before, or the settlement was refused.
+    Stays,
+}
+
+impl TaskFate {
+    fn of(disposition: &Disposition) -> Self {
+        match disposition {
+            Disposition::Done(_) => Self::Ended(State::Done),
+            Disposition::Failed(_) => Self::Ended(State::Failed),
+            Disposition::Cancelled => Self::Ended(State::Cancelled),
+            Disposition::Retry { .. } => Self::Retried,
+            Disposition::Requeue | Disposition::Lost(_) | Disposition::Park => Self::Stays,
+        }
     }
 }
 
@@ -238,8 +267,9 @@ impl AttemptEnd {
         ((self.lease.attempt == 1).then_some(waited), ran)
     }
 
-    fn finished(self, state: Option<State>) -> Option<Finished> {
-        let state = state?;
+    /// The end of the task, if it has ended.
+    fn finished(self, fate: TaskFate) -> Option<Finished> {
+        let TaskFate::Ended(state) = fate else { return None };
         let cancelled = || Outcome::failed("It was cancelled while it ran.", Retry::Never);
         let outcome = match state {
             State::Cancelled => cancelled(),

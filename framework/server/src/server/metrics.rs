@@ -3,6 +3,9 @@
 mod latency;
 mod limit_hits;
 mod open_files;
+mod process;
+mod task_figures;
+mod exposition;
 mod workers;
 
 use std::collections::VecDeque;
@@ -12,9 +15,12 @@ use std::time::{Duration, Instant};
 
 use framework_protocol::views::{Ledger, Percentiles, Rates, Threads};
 
+pub(super) use self::exposition::{Exposition, Format};
 use self::latency::Latencies;
 pub(super) use self::limit_hits::{Limit, Limits};
 pub(super) use self::open_files::{open_files, raise_limit};
+pub(super) use self::process::ProcessFigures;
+pub(super) use self::task_figures::{AttemptFigures, TaskFigures};
 pub(super) use self::workers::WorkerGroupStats;
 use super::connections::ConnectionRegistry;
 use crate::store::Store;
@@ -31,6 +37,7 @@ pub(super) struct Metrics {
     pub(super) connections: Arc<ConnectionCounts>,
     pub(super) registry: Arc<ConnectionRegistry>,
     pub(super) limits: Arc<Limits>,
+    pub(super) tasks: TaskFigures,
     latencies: Mutex<Latencies>,
     samples: Mutex<VecDeque<RateSample>>,
 }
@@ -60,6 +67,7 @@ impl Metrics {
             connections: Arc::default(),
             registry: Arc::default(),
             limits: Arc::default(),
+            tasks: TaskFigures::default(),
             latencies: Mutex::new(Latencies::new()),
             samples: Mutex::default(),
         }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use framework_protocol::task::{NewTask, TaskId};
-use framework_protocol::views::{AdminResult, ListenAddress};
+use framework_protocol::views::{AdminResult, ListenAddress, ServerStatus};
 use framework_protocol::{CommandRequest, RequestError, TaskRequest};
 use tokio::sync::watch;
 
@@ -23,11 +23,12 @@ use super::access::policy::ListenerPolicy;
 use super::access::{Access, Scope};
 use super::control::Control;
 use super::intake::Intake;
-use super::metrics::Metrics;
+use super::metrics::{Exposition, Metrics, ProcessFigures};
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::poll::raised;
 use super::scheduler::Scheduler;
+use super::status;
 use super::subscriptions::Subscriptions;
 use super::waiters::{Waiter, Waiters};
 use super::worker::isolated::ChildPool;
@@ -102,6 +103,20 @@ impl Service {
     /// `unauthorized` before a token was shown, `forbidden` when the token does not give this right.
     pub(super) fn authorize(&self, access: Access, scope: Option<Scope>) -> Result<(), RequestError> {
         scope.map_or(Ok(()), |scope| access.check(scope))
+    }
+
+    /// The report on the server.
+    pub(super) async fn status(&self) -> ServerStatus {
+        let programs = self.isolated.report().into_iter().chain(self.programs.report()).collect();
+        let is_stopping = self.control.shutdown.is_under_way();
+        status::report(&self.metrics, &self.addresses, self.remote.unserved(), programs, is_stopping).await
+    }
+
+    /// The figures of the server for Prometheus.
+    pub(super) async fn exposition(&self) -> Exposition {
+        let store = self.store.figures().await;
+        let tasks = self.metrics.tasks.snapshot();
+        Exposition { status: self.status().await, store, tasks, process: ProcessFigures::now() }
     }
 
     /// Runs a verb. Replies that follow later go to the caller's outbox: [`Outcome::Streaming`].

@@ -36,6 +36,7 @@ use super::ready_queues::{QueuePosition, ReadyQueues, Waiting};
 use super::stats::StoreStats;
 use super::wakeups::WakeSet;
 use super::{LeaseToken, Rules, TerminatedTask};
+use crate::series::{Series, SeriesMap};
 
 /// The index of all tasks that have not ended.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub(super) struct TaskIndex {
     next_token: u64,
     /// The numbers of tasks that were accepted and that have ended; the others are counted where they are.
     ended: Ledger,
+    /// The newly accepted tasks by function and queue, since the store was opened.
+    accepted: SeriesMap<u64>,
     /// The ends without a settlement that [`TaskIndex::terminated`] has not returned.
     terminated: Vec<TerminatedTask>,
     /// The slots of attempts whose leases were lost.
@@ -105,6 +108,7 @@ impl TaskIndex {
             bodies: BodyCache::new(body_bytes),
             next_token: 0,
             ended: Ledger::default(),
+            accepted: SeriesMap::default(),
             terminated: Vec::new(),
             lost_slots: Vec::new(),
             closed: false,
@@ -361,6 +365,11 @@ impl TaskIndex {
             counts.queues.entry(name.to_owned()).or_default().add(&depth);
         }
         counts
+    }
+
+    /// The newly accepted tasks by function and queue, since the store was opened.
+    pub(super) fn accepted(&self) -> Vec<Series<u64>> {
+        self.accepted.series().to_vec()
     }
 
     /// The due task with the smallest id, which has waited longest.

@@ -23,7 +23,7 @@ use super::refusals::nothing_to_cancel;
 use super::wakeups::{WakeSet, Wakeups};
 use super::{
     Accepted, AdminCommand, Clock, Lease, LeaseToken, Now, OnAccepted, Query, QueryResult, RemoteScope,
-    Rules, RunningMarker, Settlement, Store, StoreOptions, StoreStats, TerminatedTask,
+    Rules, RunningMarker, Settlement, Store, StoreFigures, StoreOptions, StoreStats, TerminatedTask,
 };
 
 /// A store that lasts as long as the process.
@@ -367,6 +367,10 @@ impl Store for Memory {
         let oldest = state.index.oldest().and_then(|(_, task)| task);
         counts.oldest_waiting_ms = oldest.map(|task| now.wall_ms.saturating_sub(task.accepted_ms));
         ready(counts).boxed()
+    }
+
+    fn figures(&self) -> BoxFuture<'_, StoreFigures> {
+        ready(StoreFigures { accepted: self.state().index.accepted(), disk: None }).boxed()
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {

@@ -19,6 +19,7 @@ mod queue_file;
 mod queue_lock;
 mod write_queue;
 mod checkpoint;
+mod commit_counts;
 mod reserve;
 mod log_check;
 mod journal;
@@ -53,6 +54,7 @@ pub use repair::{LostRows, RepairReport, repair};
 pub use running_slots::QueueLocked;
 use rusqlite::Connection;
 
+use self::commit_counts::CommitCounts;
 use self::names::SharedNames;
 use self::queue_lock::QueueLock;
 use self::running_slots::RunningSlots;
@@ -63,7 +65,7 @@ use super::index::{TakeFrom, TaskIndex};
 use super::wakeups::{WakeSet, Wakeups};
 use super::{
     Accepted, AdminCommand, Clock, InheritedLease, Lease, LeaseToken, OnAccepted, Query, QueryResult,
-    RemoteScope, Settlement, Store, StoreStats, TerminatedTask,
+    RemoteScope, Settlement, Store, StoreFigures, StoreStats, TerminatedTask,
 };
 
 /// A store in a SQLite file.
@@ -109,6 +111,7 @@ struct SqliteShared {
     /// Answers queries, which may take long.
     queries: Mutex<Connection>,
     slots: Option<Arc<RunningSlots>>,
+    commits: CommitCounts,
     /// The last field, because it has to be dropped last.
     lock: Option<QueueLock>,
 }
@@ -250,6 +253,13 @@ impl Store for Sqlite {
 
     fn counts(&self) -> BoxFuture<'_, StoreStats> {
         std::future::ready(self.shared.counts()).boxed()
+    }
+
+    fn figures(&self) -> BoxFuture<'_, StoreFigures> {
+        let shared = self.shared.clone();
+        // It asks the file system.
+        let read = tokio::task::spawn_blocking(move || shared.figures());
+        async { read.await.unwrap_or_default() }.boxed()
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {

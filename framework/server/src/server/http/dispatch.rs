@@ -13,11 +13,11 @@ use super::params::Params;
 use super::problem::Problem;
 use super::replies::ReplyCollector;
 use super::request_context::{RequestContext, SideTasks};
-use super::response::{self, ALWAYS, Body, EVENTS, JSON, LINES};
+use super::response::{self, ALWAYS, Body, EVENTS, JSON, LINES, OPENMETRICS, PLAIN};
 use super::routes::ROUTES;
 use super::{openapi, push_many, push_task, sse};
 use crate::server::access::Access;
-use crate::server::metrics::Limit;
+use crate::server::metrics::{Format, Limit};
 use crate::server::service::Service;
 use crate::server::websocket;
 
@@ -128,6 +128,7 @@ async fn run(
         Action::FollowAll => Ok(sse::all(context)),
         Action::Health => Ok(document(&json!({ "status": "ok" }))),
         Action::Readiness => readiness(&context).await,
+        Action::Metrics => Ok(metrics(&context, request.headers()).await),
         Action::Index => Ok(document(&index(context.service()))),
         Action::Document => {
             let requires_token = context.policy.access().is_unknown();
@@ -160,6 +161,15 @@ async fn readiness(context: &RequestContext) -> Result<Response<Body>, Problem> 
         Some(error) => Err(RequestError::new(ErrorCode::StorageFailed, error).into()),
         None => Ok(document(&json!({ "status": "ready" }))),
     }
+}
+
+/// The figures of the server, in OpenMetrics if the client prefers or only takes that.
+async fn metrics(context: &RequestContext, headers: &HeaderMap) -> Response<Body> {
+    let names_openmetrics = headers.get_all(header::ACCEPT).iter().any(|value| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|range| names(range, OPENMETRICS)))
+    });
+    let format = if names_openmetrics { Format::OpenMetrics } else { Format::Text };
+    response::text(format.media_type(), context.service().exposition().await.render(format))
 }
 
 /// The token of a request.
@@ -218,10 +228,11 @@ fn allowed<'a>(routes: impl Iterator<Item = &'a Route>) -> String {
 /// # Errors
 /// When the header `Accept` does not admit the media type of the route.
 fn check_accept(headers: &HeaderMap, route: &Route) -> Result<(), Problem> {
-    let own = match route.action {
-        Action::PushMany => LINES,
-        Action::Follow(_) | Action::FollowAll => EVENTS,
-        _ => JSON,
+    let own: &[&str] = match route.action {
+        Action::PushMany => &[LINES],
+        Action::Follow(_) | Action::FollowAll => &[EVENTS],
+        Action::Metrics => &[PLAIN, OPENMETRICS],
+        _ => &[JSON],
     };
     let mut ranges = headers
         .get_all(header::ACCEPT)
@@ -230,11 +241,17 @@ fn check_accept(headers: &HeaderMap, route: &Route) -> Result<(), Problem> {
         .map(str::trim)
         .filter(|range| !range.is_empty())
         .peekable();
-    if ranges.peek().is_none() || ranges.any(|range| admits(range, own)) {
+    if ranges.peek().is_none() || ranges.any(|range| own.iter().any(|own| admits(range, own))) {
         return Ok(());
     }
-    let detail = format!("Only {own} is to be had here, which the header Accept does not admit.");
+    let detail =
+        format!("Only {} is to be had here, which the header Accept does not admit.", own.join(" or "));
     Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail))
+}
+
+/// True when one range of `Accept` admits a media type by its name.
+fn names(range: &str, own: &str) -> bool {
+    admits(range.trim(), own) && !range.contains('*')
 }
 
 /// True when one range of `Accept` admits a media type.

@@ -40,6 +40,8 @@ pub(super) enum Action {
     Health,
     /// Reports whether tasks are accepted.
     Readiness,
+    /// Writes the figures for Prometheus.
+    Metrics,
     /// Lists the routes.
     Index,
     /// Describes the routes.
@@ -65,6 +67,8 @@ pub(super) enum BodySchema {
     Events,
     /// The result of the route's verb.
     Result,
+    /// The figures of the server, in a format of Prometheus.
+    Metrics,
     /// A small object that describes itself.
     Object,
 }
@@ -130,7 +134,7 @@ impl Route {
         match self.action {
             Action::Push | Action::PushMany => Some(Scope::Send),
             Action::Call(_) | Action::Follow(_) => self.verb(verbs).and_then(|verb| verb.scope),
-            Action::FollowAll | Action::Document => Some(Scope::Inspect),
+            Action::FollowAll | Action::Document | Action::Metrics => Some(Scope::Inspect),
             Action::Health | Action::Readiness | Action::Index => None,
         }
     }

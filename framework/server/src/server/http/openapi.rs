@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::matching::{Action, BodySchema, Parameter, ParameterKind, ParameterPlace, ResponseSpec, Route};
 use super::problem;
-use super::response::{EVENTS, JSON, LINES};
+use super::response::{EVENTS, JSON, LINES, OPENMETRICS, PLAIN};
 use super::routes::ROUTES;
 use super::schemas::{self, Schemas};
 use crate::server::service::VerbTable;
@@ -116,8 +116,13 @@ impl DocumentWriter<'_> {
 
     fn response(&mut self, route: &Route, spec: ResponseSpec) -> Value {
         let text = json!({ "type": "string" });
+        if spec.body == BodySchema::Metrics {
+            let content = json!({ PLAIN: { "schema": text }, OPENMETRICS: { "schema": text } });
+            return json!({ "description": name(spec.status), "content": content });
+        }
         let (media_type, schema) = match spec.body {
             BodySchema::Lines => (LINES, text),
+            BodySchema::Metrics => (PLAIN, text),
             BodySchema::Events => (EVENTS, text),
             BodySchema::Queued => (JSON, self.schemas.queued()),
             BodySchema::Done => (JSON, self.schemas.done()),

@@ -17,6 +17,10 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const LINES: &str = "application/x-ndjson";
 pub(super) const EVENTS: &str = "text/event-stream";
 
+/// The formats of Prometheus, without their versions.
+pub(super) const OPENMETRICS: &str = "application/openmetrics-text";
+pub(super) const PLAIN: &str = "text/plain";
+
 /// The headers of every response: nothing is stored, guessed to be of another type, or embedded in foreign
 /// pages.
 pub(super) const ALWAYS: [(HeaderName, &str); 3] = [
@@ -28,6 +32,11 @@ pub(super) const ALWAYS: [(HeaderName, &str); 3] = [
 /// A JSON document.
 pub(super) fn json(status: StatusCode, document: Bytes) -> Response<Body> {
     head(status, JSON, Full::new(document).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// A text of this media type.
+pub(super) fn text(media_type: &'static str, text: String) -> Response<Body> {
+    head(StatusCode::OK, media_type, Full::new(text.into()).map_err(|never| match never {}).boxed_unsync())
 }
 
 /// A response without a body.

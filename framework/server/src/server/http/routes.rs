@@ -178,6 +178,16 @@ pub(super) static ROUTES: &[Route] = &[
     call("GET", "/schedules", "schedules", &[], &[]),
     plain("/healthz", "health", Action::Health, &[], "Whether the process answers"),
     plain("/readyz", "readiness", Action::Readiness, &[503, 507], "Whether tasks are taken"),
+    Route {
+        responses: &[ok(BodySchema::Metrics)],
+        ..plain(
+            "/metrics",
+            "metrics",
+            Action::Metrics,
+            &[],
+            "The figures of the server for Prometheus, in OpenMetrics where `Accept` admits it",
+        )
+    },
     plain("/", "index", Action::Index, &[], "The routes"),
     plain("/openapi.json", "document", Action::Document, &[], "This document"),
 ];

@@ -7,7 +7,6 @@ use framework_protocol::views::{ConnectionInfo, ProjectInfo, ServerStatus};
 use super::fields::{self, FUNCTION, GRACE, LIMIT, NOW, field};
 use crate::server::access::Scope;
 use crate::server::service::{Call, Outcome, ResultSchema, Verb};
-use crate::server::status;
 
 pub(super) static VERBS: &[Verb] = &[
     Verb {
@@ -61,19 +60,7 @@ pub(super) static VERBS: &[Verb] = &[
 ];
 
 async fn status(call: Call<'_>) -> Result<Outcome, RequestError> {
-    let service = call.service;
-    let programs = service.isolated.report().into_iter().chain(service.programs.report()).collect();
-    let is_stopping = service.control.shutdown.is_under_way();
-    Ok(Outcome::result(
-        &status::report(
-            &service.metrics,
-            &service.addresses,
-            service.remote.unserved(),
-            programs,
-            is_stopping,
-        )
-        .await,
-    ))
+    Ok(Outcome::result(&call.service.status().await))
 }
 
 async fn connections(mut call: Call<'_>) -> Result<Outcome, RequestError> {

@@ -72,6 +72,9 @@ impl TaskIndex {
     /// Inserts a newly accepted task, and counts it.
     pub(in crate::store) fn insert_new(&mut self, insertion: Insertion) {
         self.ended.accepted += 1;
+        if let Some(task) = &insertion.task {
+            *self.accepted.entry(&task.new.function, &task.new.queue) += 1;
+        }
         if let Some(batch) = insertion.batch {
             self.batches.count_in(batch);
         }

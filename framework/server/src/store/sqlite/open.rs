@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use framework_protocol::task::TaskId;
 
 use super::checkpoint::Checkpoints;
+use super::commit_counts::CommitCounts;
 use super::inheritance::free_slots;
 use super::journal::Journal;
 use super::names::SharedNames;
@@ -85,6 +86,7 @@ impl Sqlite {
             reader: Mutex::new(schema::open_to_read(&file, vfs)?),
             queries: Mutex::new(schema::open_to_read(&file, vfs)?),
             slots,
+            commits: CommitCounts::default(),
             lock,
         });
         shared.inherit(inherited);

@@ -71,6 +71,11 @@ impl QueueLock {
         &self.resolved
     }
 
+    /// The path of its write-ahead log.
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// The file that is not at its path any more, or that another one has replaced there; `None` if all is
     /// well.
     pub(super) fn missing(&self) -> Option<&Path> {

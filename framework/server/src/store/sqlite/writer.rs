@@ -214,7 +214,11 @@ impl Writer {
         if group.iter().all(|item| matches!(item, WriteRequest::Barrier(_))) {
             return Ok(Written::default());
         }
-        self.journal.write(entries, now.wall_ms).map_err(|error| {
+        let (begin, mut count) = (Instant::now(), 0);
+        let entries = entries.inspect(|entry| count += entry.count());
+        let written = self.journal.write(entries, now.wall_ms);
+        self.shared.commits.add(count, begin.elapsed());
+        written.map_err(|error| {
             let write_error = WriteError::of(&error, self.journal.connection(), now);
             // The disk is tried again and again; the error is logged once.
             if self.shared.state().write_error.is_none() {
