@@ -51,8 +51,8 @@ impl TaskIndex {
     }
 
     /// Ends a waiting task, wherever it waits. A body that is not in memory must have been `read`; `false`
-    /// when it was not, when the task does not wait, or when it was to expire and has begun meanwhile: nothing
-    /// has changed then.
+    /// when it was not, when the task does not wait, or when it was to expire and has begun meanwhile:
+    /// nothing has changed then.
     pub(in crate::store) fn end_waiting(
         &mut self,
         id: TaskId,

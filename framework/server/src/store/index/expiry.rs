@@ -46,8 +46,8 @@ impl ExpiryHeap {
         self.open.is_empty()
     }
 
-    /// The tasks that have expired, each once. Until it [ends](Self::remove), such a task may still be leased,
-    /// and come back.
+    /// The tasks that have expired, each once. Until it [ends](Self::remove), such a task may still be
+    /// leased, and come back.
     pub(super) fn due(&mut self, now: Now) -> Vec<TaskId> {
         let mut due = Vec::new();
         let mut leased = Vec::new();
@@ -62,8 +62,8 @@ impl ExpiryHeap {
         due
     }
 
-    /// Whether a task that has expired is to end: it has not begun meanwhile. One that is leased by now is looked
-    /// at again.
+    /// Whether a task that has expired is to end: it has not begun meanwhile. One that is leased by now is
+    /// looked at again.
     pub(super) fn confirm(&mut self, id: TaskId, now: Now) -> bool {
         let is_leased = self.open.get(&id).copied();
         if is_leased == Some(true) {
