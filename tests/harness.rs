@@ -4,6 +4,7 @@ pub(crate) mod bridge;
 pub(crate) mod certificates;
 pub(crate) mod chromium;
 pub(crate) mod client;
+pub(crate) mod curl;
 pub(crate) mod daemon;
 pub(crate) mod eventually;
 pub(crate) mod frames;

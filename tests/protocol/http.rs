@@ -1,6 +1,5 @@
 //! HTTP as curl and plain sockets see it.
 
-mod curl;
 mod half_closed;
 mod limits;
 mod metrics;
@@ -11,7 +10,7 @@ mod tokens;
 
 use serde_json::{Value, json};
 
-use self::curl::{Response, curl};
+use crate::harness::curl::{Response, curl};
 use crate::harness::eventually::wait_until;
 use crate::harness::server::Server;
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::curl::curl;
 use super::quiet;
+use crate::harness::curl::curl;
 
 #[test]
 fn response_reaches_a_client_that_sends_no_more() {

@@ -1,7 +1,7 @@
 //! The limits of HTTP requests, and the response when one is exceeded.
 
-use super::curl::{Response, curl};
 use super::{ask, quiet, with_settings};
+use crate::harness::curl::{Response, curl};
 use crate::harness::server::Server;
 
 fn limit(server: &Server, name: &str) -> u64 {

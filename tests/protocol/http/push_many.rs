@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 
 use serde_json::{Value, json};
 
-use super::curl::{Response, curl};
 use super::{quiet, with_settings};
 use crate::harness::client::tcp;
+use crate::harness::curl::{Response, curl};
 use crate::harness::eventually::wait_until;
 use crate::harness::metrics::process_figure;
 use crate::harness::server::Server;

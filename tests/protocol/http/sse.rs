@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::curl::{Response, curl};
 use super::{quiet, with_settings};
 use crate::harness::client::Client;
+use crate::harness::curl::{Response, curl};
 use crate::harness::eventually::{eventually, wait_until};
 use crate::harness::metrics::descriptors;
 use crate::harness::server::Server;

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::curl::curl;
 use super::with_settings;
+use crate::harness::curl::curl;
 
 #[test]
 fn bearer_token_allows_what_its_scopes_name() {

@@ -4,25 +4,31 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::client::Client;
-use crate::harness::server::Server;
-use crate::harness::{Ran, installed};
+use super::client::Client;
+use super::server::Server;
+use super::{Ran, installed};
 
 /// A response of curl.
 #[derive(Debug)]
-pub(super) struct Response {
-    pub(super) status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     /// With the names in lower case.
-    pub(super) head: String,
-    pub(super) body: String,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// Sends a request by curl; the last argument is a path.
 #[track_caller]
-pub(super) fn curl(server: &Server, arguments: &[&str]) -> Response {
+pub(crate) fn curl(server: &Server, arguments: &[&str]) -> Response {
+    curl_at(&server.address, arguments)
+}
+
+/// Sends a request to an address.
+#[track_caller]
+pub(crate) fn curl_at(address: &str, arguments: &[&str]) -> Response {
     installed();
     let (path, options) = arguments.split_last().unwrap();
-    let url = format!("http://{}{path}", server.address);
+    let url = format!("http://{address}{path}");
     let ran =
         Ran::of(Command::new("curl").args(["-sSi", "--max-time", "60"]).args(options).arg(url)).exits(0);
     let mut text = ran.stdout.as_str();
@@ -47,7 +53,7 @@ impl Response {
 
     /// Reads a response with a Content-Length.
     #[track_caller]
-    pub(super) fn from(client: &mut Client) -> Self {
+    pub(crate) fn from(client: &mut Client) -> Self {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             let line = client.line();
@@ -62,18 +68,18 @@ impl Response {
 
     /// Checks the status, and shows everything when it is another.
     #[track_caller]
-    pub(super) fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields.find(|(field, _)| *field == name).map(|(_, value)| value)
     }
 
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
