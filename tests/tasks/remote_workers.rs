@@ -4,6 +4,7 @@ mod fleet;
 mod functions;
 mod fuzz;
 mod history;
+mod http;
 mod inherit;
 mod languages;
 mod leases;

@@ -37,18 +37,21 @@ impl<'a> CommandRequest<'a> {
         Self { command: command.into(), id: None, fields }
     }
 
+    /// A command whose fields are a JSON object of their own, without an `id`.
+    ///
+    /// # Errors
+    /// When it is no JSON object, or a field is repeated.
+    pub fn with_body(command: &'a str, body: &'a [u8]) -> Result<Self, RequestError> {
+        let fields = read_fields(body)?.into_iter().map(|(name, value)| (name, Field::Json(value)));
+        Ok(Self { command: command.into(), id: None, fields: fields.collect() })
+    }
+
     /// Parses a line that is known to be a JSON object with a command.
     ///
     /// # Errors
     /// When a field is repeated, or the command is no string.
     pub(super) fn read(line: &'a [u8]) -> Result<Self, RequestError> {
-        let Object(mut fields) =
-            serde_json::from_slice(line).map_err(|error| RequestError::bad_request(format!("{error}.")))?;
-        let mut names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(RequestError::bad_request(format!("The field {} stands twice.", ShownName(pair[0]))));
-        }
+        let mut fields = read_fields(line)?;
         let id = extract(&mut fields, "id");
         let command = extract(&mut fields, "command");
         let command = command.and_then(|command| serde_json::from_str::<TextField>(command.get()).ok());
@@ -126,6 +129,20 @@ fn extract<V>(fields: &mut Vec<(Cow<'_, str>, V)>, name: &str) -> Option<V> {
 
 #[derive(Deserialize)]
 struct TextField<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The fields of a JSON object, none of them twice.
+fn read_fields(object: &[u8]) -> Result<Vec<(Cow<'_, str>, &RawValue)>, RequestError> {
+    let Object(fields) =
+        serde_json::from_slice(object).map_err(|error| RequestError::bad_request(format!("{error}.")))?;
+    let mut names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => {
+            Err(RequestError::bad_request(format!("The field {} stands twice.", ShownName(pair[0]))))
+        }
+        None => Ok(fields),
+    }
+}
 
 /// An object with all its fields: serde's own maps would drop repeated ones.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);

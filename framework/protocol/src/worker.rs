@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 pub use self::ends::{EndsWriter, Report};
-pub use self::messages::{AssignedTask, JoinReply, ServerMessage, WorkRequest, registration};
+pub use self::messages::{AssignedTask, JoinReply, RenewReply, ServerMessage, WorkRequest, registration};
 use crate::task::{NewTask, Outcome, TaskId, TaskRecord};
 
 /// Runs the tasks that a server hands out to this program.

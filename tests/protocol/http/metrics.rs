@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::curl::curl;
 use super::with_settings;
+use crate::harness::curl::curl;
 use crate::harness::eventually::eventually;
 use crate::harness::metrics::is_idle;
 use crate::harness::server::Server;

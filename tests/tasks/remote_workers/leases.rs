@@ -30,6 +30,22 @@ fn task_of_a_lost_connection_goes_to_another_worker_and_a_second_time_is_set_asi
 }
 
 #[test]
+fn idle_workers_take_turns() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let mut workers = ["a", "b", "c"].map(|name| TestWorker::join(&server, name, 1, &["job"]));
+    for _ in 0..2 {
+        for worker in &mut workers {
+            let id = send(&mut client, &json!({"function": "job"}));
+            let task = worker.next("task");
+            assert_eq!(task["task_id"], id);
+            worker.settle(&task, json!({"result": 1}));
+            client.json();
+        }
+    }
+}
+
+#[test]
 fn task_of_a_worker_that_has_left_waits_again_without_counting() {
     let server = Server::start();
     let mut client = server.connect();

@@ -69,6 +69,12 @@ pub struct RegisteredFunction {
 }
 
 impl Registration {
+    /// A function of which nothing but the name is said.
+    pub fn named(name: String) -> Self {
+        let (queue, priority, attempts, timeout, backoff, concurrency, schema) = Default::default();
+        Self { name, queue, priority, attempts, timeout, backoff, concurrency, schema, replaces: false }
+    }
+
     /// Reads what is kept of a function.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -53,6 +54,15 @@ pub struct JoinReply {
     /// Those that it has asked for and does not hold any more.
     #[serde(default)]
     pub unknown: Vec<String>,
+}
+
+/// The reply to a heartbeat that names leases.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RenewReply {
+    /// The leases whose attempts are to stop.
+    pub cancel: Vec<String>,
+    /// The leases that the worker does not hold any more.
+    pub stale: Vec<String>,
 }
 
 /// A message of the server to a worker: the union of the fields that [`ReplyWriter`](crate::ReplyWriter)

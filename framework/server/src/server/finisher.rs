@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::events::Finished;
 use super::leases::LeaseHold;
 use super::metrics::{AttemptFigures, Metrics};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, ReplyOrder};
 use super::poll::at_once;
 use crate::rules::{self, RetryLimits};
 use crate::store::{Disposition, Lease, Settlement, Store, TerminatedTask};
@@ -70,6 +70,7 @@ impl RemoteHold {
 
 impl SettledReply {
     pub(super) fn new(outbox: Arc<Outbox>, id: Option<&str>, stale: Vec<String>) -> Self {
+        outbox.reserve(1);
         Self { outbox, id: id.map(Into::into), stale }
     }
 }
@@ -78,7 +79,7 @@ impl Drop for SettledReply {
     fn drop(&mut self) {
         let mut line = Vec::new();
         ReplyWriter::new(&mut line).settled(self.id.as_deref(), &self.stale);
-        self.outbox.write(None, &line);
+        self.outbox.fulfil(std::iter::once((ReplyOrder::Anywhere, &line[..])));
     }
 }
 

@@ -1,5 +1,6 @@
 //! HTTP: the requests of the wire as resources.
 
+mod body;
 mod connection;
 mod dispatch;
 mod io;
@@ -17,6 +18,7 @@ mod response;
 mod routes;
 mod schemas;
 mod sse;
+mod work;
 
 pub(super) use self::connection::serve;
 pub(super) use self::problem::Problem;

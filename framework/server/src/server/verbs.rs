@@ -10,6 +10,7 @@ mod tasks;
 mod work;
 
 pub(super) use self::auth::token;
+pub(super) use self::work::poll_request;
 use super::service::Verb;
 
 /// Every verb, in the order of the help.

@@ -1,12 +1,13 @@
 //! One request: finds its route, authenticates the client, and does what the route says.
 
 use framework_protocol::views::Protocol;
-use framework_protocol::{ErrorCode, RequestError, ShownName};
+use framework_protocol::{CommandRequest, ErrorCode, RequestError, ShownName};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
+use super::body::read_json;
 use super::matching::{Action, Route};
 use super::origin_policy::OriginPolicy;
 use super::params::Params;
@@ -15,7 +16,7 @@ use super::replies::ReplyCollector;
 use super::request_context::{RequestContext, SideTasks};
 use super::response::{self, ALWAYS, Body, EVENTS, JSON, LINES, OPENMETRICS, PLAIN};
 use super::routes::ROUTES;
-use super::{openapi, push_many, push_task, sse};
+use super::{openapi, push_many, push_task, sse, work};
 use crate::server::access::Access;
 use crate::server::metrics::{Format, Limit};
 use crate::server::service::Service;
@@ -124,6 +125,8 @@ async fn run(
         Action::Push => push_task::push(context, params, request).await,
         Action::PushMany => push_many::push(context, side_tasks, request).await,
         Action::Call(verb) => call(context, verb, &params).await,
+        Action::CallWithBody(verb) => call_with_body(context, verb, request).await,
+        Action::Work => work::poll(context, params).await,
         Action::Follow(verb) => sse::one(context, verb, &params, request.headers()).await,
         Action::FollowAll => Ok(sse::all(context)),
         Action::Health => Ok(document(&json!({ "status": "ok" }))),
@@ -148,6 +151,26 @@ async fn call(
     let outcome = ReplyCollector::new(context).call(verb, params).await?;
     let result = outcome.into_result();
     let mut body = result.map_or_else(|| b"null".to_vec(), |result| result.get().as_bytes().to_vec());
+    body.push(b'\n');
+    Ok(response::json(StatusCode::OK, body.into()))
+}
+
+/// Calls a verb whose fields are the body. Its result is the response, or what it replies with.
+async fn call_with_body(
+    context: RequestContext,
+    verb: &'static str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
+    let body = read_json(request, &context.session).await?;
+    let body = if body.is_empty() { &b"{}"[..] } else { &body };
+    let mut replies = ReplyCollector::new(context);
+    let command = CommandRequest::with_body(verb, body)?;
+    let caller = replies.context.caller(&replies.outbox);
+    let outcome = replies.context.service().call(caller, command).await?;
+    let mut body = match outcome.into_result() {
+        Some(result) => result.get().as_bytes().to_vec(),
+        None => replies.line().await.map(|line| line.trim_ascii_end().to_vec()).unwrap_or(b"{}".to_vec()),
+    };
     body.push(b'\n');
     Ok(response::json(StatusCode::OK, body.into()))
 }
@@ -229,7 +252,7 @@ fn allowed<'a>(routes: impl Iterator<Item = &'a Route>) -> String {
 /// When the header `Accept` does not admit the media type of the route.
 fn check_accept(headers: &HeaderMap, route: &Route) -> Result<(), Problem> {
     let own: &[&str] = match route.action {
-        Action::PushMany => &[LINES],
+        Action::PushMany | Action::Work => &[LINES],
         Action::Follow(_) | Action::FollowAll => &[EVENTS],
         Action::Metrics => &[PLAIN, OPENMETRICS],
         _ => &[JSON],

@@ -32,6 +32,10 @@ pub(super) enum Action {
     PushMany,
     /// Calls this verb; the parameters are its fields, and its result is the body.
     Call(&'static str),
+    /// Calls this verb; the body is a JSON object with its fields.
+    CallWithBody(&'static str),
+    /// Hands out tasks to a worker.
+    Work,
     /// Calls this verb, whose replies are streamed.
     Follow(&'static str),
     /// Follows all tasks.
@@ -124,7 +128,7 @@ impl Route {
     /// The verb that it calls, if it calls one.
     pub(super) fn verb(&self, verbs: &VerbTable) -> Option<&'static Verb> {
         match self.action {
-            Action::Call(verb) | Action::Follow(verb) => verbs.find(verb).ok(),
+            Action::Call(verb) | Action::CallWithBody(verb) | Action::Follow(verb) => verbs.find(verb).ok(),
             _ => None,
         }
     }
@@ -133,7 +137,10 @@ impl Route {
     pub(super) fn scope(&self, verbs: &VerbTable) -> Option<Scope> {
         match self.action {
             Action::Push | Action::PushMany => Some(Scope::Send),
-            Action::Call(_) | Action::Follow(_) => self.verb(verbs).and_then(|verb| verb.scope),
+            Action::Work => Some(Scope::Work),
+            Action::Call(_) | Action::CallWithBody(_) | Action::Follow(_) => {
+                self.verb(verbs).and_then(|verb| verb.scope)
+            }
             Action::FollowAll | Action::Document | Action::Metrics => Some(Scope::Inspect),
             Action::Health | Action::Readiness | Action::Index => None,
         }

@@ -106,6 +106,10 @@ impl DocumentWriter<'_> {
             operation["security"] = json!([{ "token": [] }]);
             operation["description"] = format!("Needs a token with the scope `{scope}`.").into();
         }
+        if let Action::CallWithBody(verb) = route.action {
+            let body = schemas::of_body(verb);
+            operation["requestBody"] = json!({ "required": true, "content": { JSON: { "schema": body } } });
+        }
         if route.action == Action::PushMany {
             let line = "Each line is a JSON object with `function`, `args` and the options of a task.";
             let body = json!({ "type": "string", "description": line });

@@ -1,7 +1,9 @@
 //! The values of a path, a query and headers, as the fields of a request on the wire.
 
-use framework_console::config::did_you_mean;
-use framework_protocol::ShownName;
+use std::time::Duration;
+
+use framework_console::config::{did_you_mean, duration};
+use framework_protocol::{RequestError, ShownName};
 use hyper::header::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -75,6 +77,14 @@ impl Params {
         Some(self.0.remove(index).1)
     }
 
+    /// Removes the time that the client waits at most; `None` if it names none.
+    ///
+    /// # Errors
+    /// When it is no time, or longer than `max` (`max_http_wait`).
+    pub(super) fn take_wait(&mut self, max: Duration) -> Result<Option<Duration>, RequestError> {
+        self.take("wait").map(|wait| parse_wait(&wait, max)).transpose()
+    }
+
     /// The values by the names of their fields on the wire.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, Value)> {
         self.0.iter().map(|(parameter, value)| (field(parameter), typed(parameter.kind, value)))
@@ -130,4 +140,16 @@ fn has_lost_plus(value: &str) -> bool {
 
 fn digits(value: &str) -> Option<u64> {
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten()
+}
+
+/// Parses `?wait`: `5s`, or a number of seconds.
+fn parse_wait(text: &str, max: Duration) -> Result<Duration, RequestError> {
+    match duration::parse(text) {
+        Some(wait) if wait <= max => Ok(wait),
+        Some(_) => {
+            let max = humantime::format_duration(max);
+            Err(RequestError::bad_request(format!("\"wait\" must be at most {max} (max_http_wait).")))
+        }
+        None => Err(RequestError::bad_request("\"wait\" must be seconds, or a text such as \"5s\".")),
+    }
 }

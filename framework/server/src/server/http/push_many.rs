@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode, header};
 use tokio::sync::Notify;
 
+use super::body::next_frame;
 use super::problem::Problem;
-use super::push_task::next_frame;
 use super::replies::{ReplyCollector, too_long};
 use super::request_context::{RequestContext, SideTasks};
 use super::response::{self, Body};

@@ -1,26 +1,21 @@
 //! `POST /tasks/{function}`: one task, and its end if that is waited for.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use bytes::Bytes;
-use framework_console::config::duration;
 use framework_protocol::task::NewTask;
-use framework_protocol::{BYTE_ORDER_MARK, ErrorCode, ReplyWriter, RequestError, Status, TaskRequest};
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Frame, Incoming};
-use hyper::{HeaderMap, Request, Response, StatusCode, Version, header};
+use framework_protocol::{ErrorCode, ReplyWriter, RequestError, Status, TaskRequest};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode, Version, header};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
+use super::body::read_json;
 use super::params::Params;
 use super::problem::Problem;
-use super::replies::{ReplyCollector, too_long};
+use super::replies::ReplyCollector;
 use super::request_context::RequestContext;
 use super::response::{self, Body};
-use crate::server::context::SessionContext;
 use crate::server::intake::acknowledge;
-use crate::server::metrics::Limit;
 use crate::server::outbox::{Outbox, ReplyOrder};
 use crate::server::waiters::{EndFormat, TaskEnd, Waiter};
 use crate::store::Accepted;
@@ -34,10 +29,9 @@ pub(super) async fn push(
     // An unknown function is reported before its arguments are read.
     let function = params.take("function").unwrap_or_default();
     context.service().intake.handlers().function(&function)?;
-    let max_wait = context.session.limits.max_http_wait;
-    let wait = params.take("wait").map(|wait| parse_wait(&wait, max_wait)).transpose()?;
+    let wait = params.take_wait(context.session.limits.max_http_wait)?;
     let may_probe = request.version() >= Version::HTTP_11;
-    let arguments = read_arguments(request, &context.session).await?;
+    let arguments = read_json(request, &context.session).await?;
     let task = check(&context, &function, &arguments, &params)?;
     let replies = ReplyCollector::new(context);
     let end = Arc::default();
@@ -121,82 +115,5 @@ async fn ended<'a>(outbox: &Outbox, end: &'a OnceLock<TaskEnd>) -> Option<&'a Ta
             return None;
         }
         outbox.changed().await;
-    }
-}
-
-/// The body; empty if there is only white space.
-async fn read_arguments(request: Request<Incoming>, context: &SessionContext) -> Result<Vec<u8>, Problem> {
-    let is_json = is_json(request.headers());
-    let mut body = read_body(request.into_body(), context).await?;
-    if body.starts_with(BYTE_ORDER_MARK) {
-        body.drain(..BYTE_ORDER_MARK.len());
-    }
-    if body.trim_ascii().is_empty() {
-        return Ok(Vec::new());
-    }
-    if !is_json {
-        let detail = "The arguments are JSON: send them with Content-Type: application/json (curl --json).";
-        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
-        return Err(problem.with(header::ACCEPT, response::JSON));
-    }
-    Ok(body)
-}
-
-/// The next part of a body; `None` after its end.
-///
-/// # Errors
-/// When none has come for `http_body_timeout`.
-pub(super) async fn next_frame(
-    body: &mut Incoming,
-    context: &SessionContext,
-) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Problem> {
-    let limit = context.limits.http_body_timeout;
-    timeout(limit, body.frame()).await.map_err(|_| {
-        context.metrics.limits.hit(Limit::HttpBodyTimeout);
-        Problem::body_timeout(limit)
-    })
-}
-
-/// The whole body, which must not be longer than a message may be, nor pause.
-async fn read_body(mut body: Incoming, context: &SessionContext) -> Result<Vec<u8>, Problem> {
-    let limit = context.limits.package_max_length;
-    let too_long = || {
-        context.metrics.limits.hit(Limit::PackageMaxLength);
-        Problem::from(too_long(limit)).closing()
-    };
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Err(too_long());
-    }
-    let mut bytes = Vec::new();
-    loop {
-        let Some(frame) = next_frame(&mut body, context).await? else { return Ok(bytes) };
-        let frame =
-            frame.map_err(|error| Problem::bad(format!("The body cannot be read: {error}.")).closing())?;
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > limit {
-            return Err(too_long());
-        }
-        bytes.extend_from_slice(&data);
-    }
-}
-
-/// True when the body is JSON, which it is unless the request says otherwise.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
-    let value = value.to_str().unwrap_or_default();
-    let media_type = value.split(';').next().unwrap_or_default().trim();
-    media_type.eq_ignore_ascii_case(response::JSON) || media_type.to_ascii_lowercase().ends_with("+json")
-}
-
-/// Parses `?wait`: `5s`, or a number of seconds.
-fn parse_wait(text: &str, max: Duration) -> Result<Duration, RequestError> {
-    match duration::parse(text) {
-        Some(wait) if wait <= max => Ok(wait),
-        Some(_) => {
-            let max = humantime::format_duration(max);
-            Err(RequestError::bad_request(format!("\"wait\" must be at most {max} (max_http_wait).")))
-        }
-        None => Err(RequestError::bad_request("\"wait\" must be seconds, or a text such as \"5s\".")),
     }
 }

@@ -31,7 +31,12 @@ pub(super) const ALWAYS: [(HeaderName, &str); 3] = [
 
 /// A JSON document.
 pub(super) fn json(status: StatusCode, document: Bytes) -> Response<Body> {
-    head(status, JSON, Full::new(document).map_err(|never| match never {}).boxed_unsync())
+    whole(status, JSON, document)
+}
+
+/// A body of any type.
+pub(super) fn whole(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Body> {
+    head(status, media_type, Full::new(body).map_err(|never| match never {}).boxed_unsync())
 }
 
 /// A text of this media type.

@@ -59,6 +59,21 @@ const FILTER: &[Parameter] = &[
     LIMIT,
 ];
 
+/// The parameters of a worker that keeps no connection.
+const WORK: &[Parameter] = &[
+    query("worker", ParameterKind::Text, "Its name for people, such as host:4242."),
+    query("language", ParameterKind::Text, "Such as php/8.2."),
+    query("functions", ParameterKind::Names, "The functions that it runs, with commas between them."),
+    query("queues", ParameterKind::Names, "The only queues that it takes tasks from; all."),
+    query("credit", ParameterKind::Number(1, 10_000), "The most tasks to get; 1."),
+    query(
+        "credit_bytes",
+        ParameterKind::Number(1, u32::MAX),
+        "The most bytes of tasks to get, and one task more.",
+    ),
+    query("wait", ParameterKind::Wait, "The longest time to wait for the first task; 20s."),
+];
+
 /// A route that calls a verb.
 const fn call(
     method: &'static str,
@@ -77,6 +92,12 @@ const fn call(
         responses: RESULT,
         problems,
     }
+}
+
+/// A route that calls a verb, whose fields are the body.
+const fn call_with_body(path: &'static str, verb: &'static str, operation: &'static str) -> Route {
+    let action = Action::CallWithBody(verb);
+    Route { operation, action, ..call("POST", path, verb, &[], &[408, 409, 413, 415, 507]) }
 }
 
 /// A route that streams the events of one task or batch.
@@ -166,6 +187,22 @@ pub(super) static ROUTES: &[Route] = &[
     call("GET", "/connections", "connections", &[AFTER, LIMIT], &[]),
     call("GET", "/functions", "functions", &[], &[]),
     call("GET", "/workers", "workers", &[], &[]),
+    Route {
+        method: "POST",
+        path: "/work",
+        operation: "work",
+        summary: Some(
+            "Get tasks to run, one JSON object a line; each is to be settled, within its timeout or with heartbeats",
+        ),
+        parameters: WORK,
+        action: Action::Work,
+        responses: &[ok(BodySchema::Lines)],
+        problems: &[],
+    },
+    call_with_body("/work/settle", "settle", "settle"),
+    call_with_body("/work/heartbeat", "heartbeat", "heartbeat"),
+    call_with_body("/work/progress", "progress", "report_progress"),
+    call_with_body("/work/log", "log", "report_line"),
     call("GET", "/queues", "queues", &[], &[]),
     call("GET", "/batches", "batches", &[LIMIT], &[]),
     call("GET", "/batches/{batch}", "batch", &[BATCH], &[404]),

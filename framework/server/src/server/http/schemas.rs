@@ -46,6 +46,36 @@ struct Done {
     result: Value,
 }
 
+/// The schema of a body with the fields of this verb.
+pub(super) fn of_body(verb: &str) -> Value {
+    let text = json!({ "type": "string" });
+    let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false });
+    match verb {
+        "settle" => {
+            let is_true = json!({ "const": true });
+            let push = json!({ "type": "array", "items": { "type": "object" } });
+            let retry = json!({ "anyOf": [{ "type": "boolean" }, of_value(ParameterKind::Span, &Handlers::default())] });
+            let end = json!({ "oneOf": [
+                object(&["lease", "result"], json!({ "lease": text, "result": true, "push": push })),
+                object(&["lease", "error"], json!({ "lease": text, "error": text, "retry": retry })),
+                object(&["lease", "returned"], json!({ "lease": text, "returned": is_true })),
+                object(&["lease", "cancelled"], json!({ "lease": text, "cancelled": is_true })),
+            ] });
+            object(&["ends"], json!({ "ends": { "type": "array", "items": end, "maxItems": 10_000 } }))
+        }
+        "heartbeat" => {
+            let leases = json!({ "type": "array", "items": text, "maxItems": 10_000 });
+            object(&["leases"], json!({ "leases": leases }))
+        }
+        "progress" => {
+            let percent = json!({ "type": "number" });
+            object(&["lease"], json!({ "lease": text, "percent": percent, "text": text }))
+        }
+        "log" => object(&["lease", "text"], json!({ "lease": text, "text": text })),
+        _ => json!({ "type": "object" }),
+    }
+}
+
 impl Schemas {
     pub(super) fn new() -> Self {
         let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {

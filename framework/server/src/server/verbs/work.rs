@@ -3,21 +3,19 @@
 //! `work` makes a connection that of a worker. Messages of a worker are answered when they are wrong, and
 //! otherwise only where the worker may want to know more: `work`, `settle` and `leave`.
 
-use std::time::Duration;
+mod ends;
 
-use framework_console::config::duration;
-use framework_protocol::task::{NewTask, Outcome as AttemptOutcome, Registration, Retry};
+use framework_protocol::task::Registration;
 use framework_protocol::views::WorkerInfo;
-use framework_protocol::worker::JoinReply;
-use framework_protocol::{Message, ReplyWriter, RequestError};
-use serde::Deserialize;
-use serde::de::Deserializer;
+use framework_protocol::worker::{JoinReply, RenewReply};
+use framework_protocol::{CommandRequest, ReplyWriter, RequestError};
 use serde_json::value::RawValue;
 
+use self::ends::read_end;
 use super::fields::field;
 use crate::server::access::Scope;
-use crate::server::service::{Call, Field, Outcome, ResultSchema, Verb};
-use crate::server::worker::remote::{EndReport, JoinRequest, SessionKey, WorkerEnd};
+use crate::server::service::{Call, Caller, Field, Outcome, ResultSchema, Verb};
+use crate::server::worker::remote::{JoinRequest, SessionKey};
 
 /// The version of the messages of workers.
 const VERSION: u32 = 1;
@@ -73,9 +71,9 @@ pub(super) static VERBS: &[Verb] = &[
     Verb {
         name: "heartbeat",
         scope: Some(Scope::Work),
-        fields: &[],
-        about: "The worker is alive",
-        result: ResultSchema::STREAM,
+        fields: &[field("leases", "[\"91.7\"]")],
+        about: "The worker is alive; with `leases`, which of their attempts are to stop",
+        result: ResultSchema::of::<RenewReply>(),
         run: |call| Box::pin(heartbeat(call)),
     },
     Verb {
@@ -120,39 +118,6 @@ pub(super) static VERBS: &[Verb] = &[
     },
 ];
 
-/// The end of an attempt, as a worker writes it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EndFields<'a> {
-    lease: String,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(default)]
-    error: Option<String>,
-    /// A time, or `false` for no further attempt.
-    #[serde(default)]
-    retry: Option<RetryField>,
-    #[serde(default)]
-    returned: bool,
-    #[serde(default)]
-    cancelled: bool,
-    /// Tasks to accept together with the result.
-    #[serde(borrow, default)]
-    push: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RetryField {
-    Wanted(bool),
-    After(#[serde(with = "duration")] Duration),
-}
-
-/// A field that is there, if only as `null`.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
 async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let version = call.take("version", "the number 1")?.unwrap_or(VERSION);
     if version != VERSION {
@@ -161,10 +126,7 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     }
     let name: String = call.need("worker", "a name such as \"host:4242\"")?;
     let language: String = call.take("language", "a text such as \"php/8.2\"")?.unwrap_or_default();
-    if name.is_empty() || name.len().max(language.len()) > NAME_MAX {
-        let message = format!("\"worker\" and \"language\" must have at most {NAME_MAX} bytes.");
-        return Err(RequestError::bad_request(message));
-    }
+    check_names(&name, &language)?;
     let functions: Vec<&RawValue> = call.need("functions", "a list such as [{\"name\":\"resize\"}]")?;
     let functions = functions.into_iter().enumerate().map(|(index, text)| {
         serde_json::from_str::<Registration>(text.get()).map_err(|error| {
@@ -182,8 +144,9 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
         credit_bytes: call.take("credit_bytes", "a number of bytes")?,
         heartbeats,
         functions: functions.collect::<Result<_, _>>()?,
-        queues: take_queues(&mut call)?,
+        queues: check_queues(call.take("queues", "a list such as [\"images\"]")?)?,
         session,
+        poll: None,
         resumes,
         bounds: call.caller.policy.work_bounds(call.caller.access)?,
     };
@@ -206,9 +169,49 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     Ok(Outcome::Streaming)
 }
 
+/// The request of a worker that keeps no connection, from the parameters of a URL.
+pub(crate) fn poll_request(
+    caller: &Caller<'_>,
+    mut fields: CommandRequest<'_>,
+) -> Result<JoinRequest, RequestError> {
+    let text = "a text";
+    let name = fields.take("worker", text)?.unwrap_or_else(|| caller.peer.to_string());
+    let language: String = fields.take("language", text)?.unwrap_or_default();
+    check_names(&name, &language)?;
+    let functions: Vec<String> = fields.need("functions", "names with commas between them")?;
+    let request = JoinRequest {
+        name,
+        language,
+        peer: caller.peer.to_string(),
+        child: None,
+        credit: fields.take("credit", "a number of tasks from 1 to 10000")?.unwrap_or(1),
+        credit_bytes: fields.take("credit_bytes", "a number of bytes")?,
+        heartbeats: false,
+        functions: functions.into_iter().map(Registration::named).collect(),
+        queues: check_queues(fields.take("queues", "names with commas between them")?)?,
+        session: None,
+        poll: None,
+        resumes: Vec::new(),
+        bounds: caller.policy.work_bounds(caller.access)?,
+    };
+    if request.credit == 0 {
+        return Err(RequestError::bad_request("\"credit\" must be a number of tasks from 1 to 10000."));
+    }
+    Ok(request)
+}
+
+/// # Errors
+/// One of the names is too long, or that of the worker is empty.
+fn check_names(name: &str, language: &str) -> Result<(), RequestError> {
+    if name.is_empty() || name.len().max(language.len()) > NAME_MAX {
+        let message = format!("\"worker\" and \"language\" must have at most {NAME_MAX} bytes.");
+        return Err(RequestError::bad_request(message));
+    }
+    Ok(())
+}
+
 /// The only queues that a worker takes tasks from.
-fn take_queues(call: &mut Call<'_>) -> Result<Option<Vec<Box<str>>>, RequestError> {
-    let queues: Option<Vec<Box<str>>> = call.take("queues", "a list such as [\"images\"]")?;
+fn check_queues(queues: Option<Vec<Box<str>>>) -> Result<Option<Vec<Box<str>>>, RequestError> {
     let is_name = |queue: &str| (1..=NAME_MAX).contains(&queue.len());
     match queues {
         Some(queues)
@@ -263,57 +266,21 @@ async fn settle(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     Ok(Outcome::Streaming)
 }
 
-fn read_end(call: &Call<'_>, number: usize, text: &RawValue) -> Result<WorkerEnd, RequestError> {
-    let wrong = |what: &str| RequestError::bad_request(format!("\"ends\", number {number}: {what}."));
-    let end: EndFields = serde_json::from_str(text.get()).map_err(|error| wrong(&error.to_string()))?;
-    let follow = end.push.iter().map(|text| follow_up(call, text)).collect::<Result<Vec<_>, _>>();
-    let report = match (end.result, end.error, end.returned, end.cancelled) {
-        (Some(result), None, false, false) => match &follow {
-            Ok(_) => EndReport::Ended(AttemptOutcome::from_result(Ok(result))),
-            Err(error) => {
-                let message = format!("A task that was to follow is not accepted: {error}");
-                EndReport::Ended(AttemptOutcome::failed(message, Retry::Never))
-            }
-        },
-        (None, Some(error), false, false) => {
-            EndReport::Ended(AttemptOutcome::failed(error, retry(end.retry)))
-        }
-        (None, None, true, false) => EndReport::Returned,
-        (None, None, false, true) => EndReport::Stopped,
-        _ => {
-            return Err(wrong(
-                "it needs one of \"result\", \"error\", \"returned\":true and \"cancelled\":true",
-            ));
-        }
-    };
-    Ok(WorkerEnd { lease: end.lease, report, follow: follow.unwrap_or_default() })
-}
-
-fn retry(field: Option<RetryField>) -> Retry {
-    match field {
-        None | Some(RetryField::Wanted(true)) => Retry::Backoff,
-        Some(RetryField::Wanted(false)) => Retry::Never,
-        Some(RetryField::After(pause)) => Retry::After(pause),
-    }
-}
-
-/// A task that follows an attempt, checked as one that a client sends.
-fn follow_up(call: &Call<'_>, text: &RawValue) -> Result<NewTask, RequestError> {
-    match Message::parse(text.get().as_bytes()).map_err(|error| error.refusal)? {
-        Message::Task(request) => call.service.check_task(call.caller.access, &request),
-        _ => {
-            Err(RequestError::bad_request("\"push\" has tasks such as {\"function\":\"mail\",\"args\":{}}."))
-        }
-    }
-}
-
 async fn credit(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let credit = call.need("credit", "a number of tasks")?;
     call.service.remote.add_credit(call.caller.outbox, credit).map(|()| Outcome::Streaming)
 }
 
-async fn heartbeat(call: Call<'_>) -> Result<Outcome, RequestError> {
-    call.service.remote.heartbeat(call.caller.outbox).map(|()| Outcome::Streaming)
+async fn heartbeat(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let leases: Option<Vec<String>> = call.take("leases", "a list of leases such as [\"91.7\"]")?;
+    let remote = &call.service.remote;
+    match leases {
+        None => remote.heartbeat(call.caller.outbox).map(|()| Outcome::Streaming),
+        Some(leases) if leases.len() > RESUMES_MAX => {
+            Err(RequestError::bad_request(format!("\"leases\" has at most {RESUMES_MAX} of them.")))
+        }
+        Some(leases) => Ok(Outcome::result(&remote.renew(call.caller.outbox, leases))),
+    }
 }
 
 async fn progress(mut call: Call<'_>) -> Result<Outcome, RequestError> {

@@ -17,9 +17,12 @@ mod dispatch;
 mod ends;
 mod functions;
 mod lease_name;
+mod limits;
+mod polls;
 mod reports;
 mod session;
 mod session_key;
+mod shown_lease;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -30,7 +33,7 @@ use framework_protocol::task::{Handlers, ProgressSink};
 use framework_protocol::views::WorkerInfo;
 use framework_protocol::worker::JoinReply;
 use framework_protocol::{ErrorCode, ReplyWriter, RequestError, ShownName};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, mpsc};
 
 use self::children::ChildRecord;
@@ -38,6 +41,7 @@ use self::detached::{DetachedLeases, ResumeOutcome};
 pub(crate) use self::ends::{EndReport, WorkerEnd};
 pub(crate) use self::functions::KeptFunctions;
 use self::lease_name::LeaseName;
+pub(crate) use self::limits::RemoteLimits;
 pub(crate) use self::session::JoinRequest;
 use self::session::{HeldLease, WorkerSession};
 pub(crate) use self::session_key::SessionKey;
@@ -45,38 +49,10 @@ use super::super::finisher::{AttemptEnd, EndedBatch};
 use super::super::leases::{LeaseHold, Leases};
 use super::super::metrics::Limits;
 use super::super::outbox::Outbox;
-use super::super::settings::ServerSettings;
 use crate::store::{RemoteScope, Store};
 
 /// The interval of looks at whether the last tasks of workers have ended.
 const IDLE_CHECK: Duration = Duration::from_millis(10);
-
-/// The bounds of workers outside of this process, from the settings.
-#[derive(Debug, Clone)]
-pub(crate) struct RemoteLimits {
-    /// The functions of this program that run in this process.
-    pub(crate) local: FxHashSet<String>,
-    /// Those that run in its child processes.
-    pub(crate) isolated: Vec<&'static str>,
-    pub(crate) isolated_workers: usize,
-    pub(crate) workers: usize,
-    pub(crate) functions: usize,
-    pub(crate) functions_per_worker: usize,
-    pub(crate) schema_bytes: usize,
-    pub(crate) credit: u32,
-    /// The most bytes of tasks that one worker may hold.
-    pub(crate) credit_bytes: usize,
-    /// The longest message of a worker.
-    pub(crate) message_bytes: usize,
-    /// The silence after which a worker with heartbeats is lost.
-    pub(crate) lease: Duration,
-    /// The time for which the leases of a lost connection are held, if its worker may come back for them.
-    pub(crate) resume: Duration,
-    /// The time that a worker has to stop an attempt.
-    pub(crate) cancel: Duration,
-    /// The time for which a function is known after its last worker has gone.
-    pub(crate) retention: Duration,
-}
 
 /// The parts of a server that its workers outside of this process need.
 pub(crate) struct RemoteResources {
@@ -110,6 +86,10 @@ struct RemoteState {
     /// The processes of the server that are workers, by their numbers.
     children: FxHashMap<u64, ChildRecord>,
     last_child: u64,
+    /// The number of tasks that were to be handed out.
+    turn: u64,
+    /// The workers that have got their tasks over HTTP, and hold some.
+    polls: FxHashMap<SessionKey, WorkerSession>,
     /// The leases of workers that may come back for them.
     detached: FxHashMap<SessionKey, DetachedLeases>,
     /// The attempts whose workers were lost, on their way to the finisher.
@@ -131,27 +111,6 @@ enum Dispatch {
     /// The server's own processes, up to the end of what is due.
     Children,
     All,
-}
-
-impl RemoteLimits {
-    pub(crate) fn new(settings: &ServerSettings, handlers: &Handlers) -> Self {
-        Self {
-            local: settings.local_functions(handlers),
-            isolated: settings.isolated_functions(handlers),
-            isolated_workers: settings.isolated_workers(),
-            workers: settings.max_workers,
-            functions: settings.max_registered_functions,
-            functions_per_worker: settings.max_worker_functions,
-            schema_bytes: settings.max_function_schema,
-            credit: settings.max_worker_credit,
-            credit_bytes: settings.max_output_buffer / 2,
-            message_bytes: settings.package_max_length,
-            lease: settings.worker_lease_time,
-            resume: settings.worker_resume_time.min(settings.worker_lease_time),
-            cancel: settings.worker_cancel_time,
-            retention: settings.registration_retention_time,
-        }
-    }
 }
 
 impl RemoteWorkers {
@@ -182,9 +141,24 @@ impl RemoteWorkers {
     pub(crate) async fn join(
         &self,
         outbox: &Arc<Outbox>,
-        mut request: JoinRequest,
+        request: JoinRequest,
         id: Option<&str>,
         reply: JoinReply,
+    ) -> Result<(), RequestError> {
+        let greet = |ResumeOutcome { resumed, unknown }| {
+            let mut line = Vec::new();
+            ReplyWriter::new(&mut line).ok(id, &JoinReply { resumed, unknown, ..reply });
+            outbox.write(None, &line);
+        };
+        self.admit(outbox, request, greet).await
+    }
+
+    /// Adds a worker, which is greeted before its first task.
+    async fn admit(
+        &self,
+        outbox: &Arc<Outbox>,
+        mut request: JoinRequest,
+        greet: impl FnOnce(ResumeOutcome),
     ) -> Result<(), RequestError> {
         let _turn = self.joining.lock().await;
         if self.state().workers.contains_key(&key(outbox)) {
@@ -203,19 +177,16 @@ impl RemoteWorkers {
         let mut state = self.state();
         let child = request.child.map(|number| state.child_session(number)).transpose()?;
         let mut session = WorkerSession::new(request, scope, outbox.clone(), child, &self.resources.limits);
-        let ResumeOutcome { resumed, unknown } = state.resume(&mut session, resumes);
-        if session.child.is_none() {
+        let outcome = state.resume(&mut session, resumes);
+        if session.is_announced() {
             tracing::info!(
                 worker = &*session.name,
                 language = session.language,
-                resumed = resumed.len(),
+                resumed = outcome.resumed.len(),
                 "a worker has come"
             );
         }
-        let mut line = Vec::new();
-        ReplyWriter::new(&mut line).ok(id, &JoinReply { resumed, unknown, ..reply });
-        // Before its first task.
-        outbox.write(None, &line);
+        greet(outcome);
         state.workers.insert(key(outbox), session);
         outbox.set_worker(true);
         self.update_served(&state);
@@ -233,7 +204,7 @@ impl RemoteWorkers {
         let Some(mut worker) = state.workers.remove(&key(outbox)) else { return };
         if let Some(child) = worker.child.take() {
             state.child_disconnected(&child, worker.take_all());
-        } else {
+        } else if worker.is_announced() {
             tracing::info!(worker = &*worker.name, running = worker.held(), "a worker has gone");
         }
         let now_ms = framework_protocol::task::now_ms();
@@ -272,7 +243,7 @@ impl RemoteWorkers {
 
     /// The workers that are connected, in the order of their names.
     pub(crate) fn list(&self) -> Vec<WorkerInfo> {
-        let mut all: Vec<_> = self.state().workers.values().map(WorkerSession::describe).collect();
+        let mut all: Vec<_> = self.state().sessions().map(WorkerSession::describe).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }

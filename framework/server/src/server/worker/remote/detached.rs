@@ -52,7 +52,11 @@ impl RemoteState {
                 let (worker, held, until) = (Arc::default(), FxHashMap::default(), Instant::now() + time);
                 DetachedLeases { worker, held, until, reason }
             });
-            detached.held.insert(name, HeldLease::inherited(lease, hold, started_ms));
+            let held = HeldLease::inherited(lease, hold, started_ms);
+            if SessionKey(holder.session).is_poll() {
+                detached.until = detached.until.max(held.started + held.timeout().unwrap_or_default());
+            }
+            detached.held.insert(name, held);
         }
     }
 
@@ -62,10 +66,13 @@ impl RemoteState {
         &mut self,
         spares: bool,
     ) -> Vec<(Arc<Outbox>, FxHashMap<LeaseName, HeldLease>)> {
-        if !spares {
-            let detached = self.detached.drain().flat_map(|(_, detached)| detached.held.into_values());
-            self.lost.extend(detached.map(HeldLease::give_back));
-        }
+        let all = std::mem::take(&mut self.detached).into_iter();
+        let (kept, ended): (_, FxHashMap<_, _>) = all.partition(|(key, _)| spares || key.is_poll());
+        self.detached = kept;
+        let ended = ended.into_values().flat_map(|detached| detached.held.into_values());
+        self.lost.extend(ended.map(HeldLease::give_back));
+        let polls = self.polls.values_mut().flat_map(|worker| worker.take_bound().into_values());
+        self.lost.extend(polls.map(HeldLease::give_back));
         let take = |worker: &mut WorkerSession| {
             let held = if spares { worker.take_bound() } else { worker.take_all() };
             (worker.outbox.clone(), held)
@@ -74,10 +81,12 @@ impl RemoteState {
     }
 
     /// Whether no worker holds a task; apart from those that outlive this process, if these are spared.
+    /// Workers without a connection are not waited for: they settle with the next process.
     pub(super) fn is_idle(&self, spares: bool) -> bool {
         let running = |worker: &WorkerSession| if spares { worker.bound() } else { worker.held() };
         let is_idle = self.workers.values().all(|worker| running(worker) == 0);
-        let mut detached = self.detached.values().flat_map(|detached| detached.held.values());
+        let detached = self.detached.iter().filter(|(key, _)| !key.is_poll());
+        let mut detached = detached.flat_map(|(_, detached)| detached.held.values());
         let is_idle = is_idle && self.lost.is_empty() && !self.has_orphans();
         is_idle && !detached.any(|held| !spares || !held.is_inheritable)
     }

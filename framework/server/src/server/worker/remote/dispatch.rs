@@ -54,7 +54,7 @@ impl RemoteWorkers {
     fn wanted(&self) -> (Arc<[RemoteScope]>, bool) {
         let state = self.state();
         let scopes = state.kinds().into_iter().map(|kind| kind.scope).collect();
-        (scopes, !state.workers.is_empty() || !state.detached.is_empty())
+        (scopes, !(state.workers.is_empty() && state.polls.is_empty() && state.detached.is_empty()))
     }
 
     /// Leases and hands out tasks until there are none, or no worker has credit.
@@ -74,8 +74,8 @@ impl RemoteWorkers {
         }
     }
 
-    /// Hands each task to the worker with the fewest that knows its function, and returns those for which
-    /// there is none any more.
+    /// Hands each task to the worker with the fewest that knows its function, by turns, and returns those for
+    /// which there is none any more.
     async fn hand_out(&self, leases: Vec<Lease>) {
         let now = Instant::now();
         let (mut ends, mut holds) = (Vec::new(), Vec::new());
@@ -85,9 +85,12 @@ impl RemoteWorkers {
             for lease in leases {
                 let hold = self.resources.leases.hold_batch(std::slice::from_ref(&lease));
                 let is_wanted = !lease.task.is_cancel_requested();
+                state.turn += 1;
+                let turn = state.turn;
                 let chosen = is_wanted.then(|| state.least_loaded(&lease.task)).flatten();
                 match chosen {
                     Some((key, worker)) => {
+                        worker.turn = turn;
                         self.write_task(worker, lease, hold, lines.entry(key).or_default());
                     }
                     None => {
@@ -120,8 +123,11 @@ impl RemoteWorkers {
             is_last: task.failures().saturating_add(1) >= new.attempts,
             args: &new.args,
         };
-        ReplyWriter::new(lines)
-            .task(|text| write!(text, "{name}").expect("a vector takes every byte"), &message);
+        let shown = |text: &mut Vec<u8>| match &worker.poll {
+            Some(secret) => write!(text, "{name}.{secret}"),
+            None => write!(text, "{name}"),
+        };
+        ReplyWriter::new(lines).task(|text| shown(text).expect("a vector takes every byte"), &message);
         worker.hold(name, lease, hold, lines.len() - start);
     }
 }
@@ -148,13 +154,14 @@ impl RemoteState {
         kinds
     }
 
-    /// The worker with the fewest tasks among those that could start this one, and its key.
+    /// The worker with the fewest tasks among those that could start this one, and its key; of several, the
+    /// one that has waited longest for its turn.
     fn least_loaded(&mut self, task: &TaskRecord) -> Option<(usize, &mut WorkerSession)> {
         let (function, queue) = (&task.new.function, &task.new.queue);
         self.workers
             .iter_mut()
             .filter(|(_, worker)| worker.room() > 0 && worker.scope.covers(function, queue))
-            .min_by_key(|(_, worker)| worker.held())
+            .min_by_key(|(_, worker)| (worker.held(), worker.turn))
             .map(|(key, worker)| (*key, worker))
     }
 }

@@ -8,7 +8,7 @@ use framework_protocol::task::{NewTask, Outcome};
 use tokio::sync::mpsc;
 
 use super::child_session::ChildSession;
-use super::lease_name::LeaseName;
+use super::shown_lease::ShownLease;
 use super::{RemoteWorkers, key, no_worker};
 use crate::server::finisher::{AttemptEnd, BatchHold, EndedBatch, RemoteHold, SettledReply};
 use crate::server::leases::LeaseHold;
@@ -75,13 +75,19 @@ impl RemoteWorkers {
         credit: u32,
     ) -> Result<ReleasedLeases, RequestError> {
         let mut state = self.state();
-        let worker = state.workers.get_mut(&key(outbox)).ok_or_else(no_worker)?;
-        worker.seen = Instant::now();
-        let was_silent = std::mem::take(&mut worker.is_silent);
-        worker.credit = worker.credit.saturating_add(credit).min(self.resources.limits.credit);
+        let connection = key(outbox);
+        let shown: Vec<_> = ends.iter().map(|end| ShownLease::parse(&end.lease)).collect();
+        let mut was_silent = false;
+        if let Some(worker) = state.workers.get_mut(&connection) {
+            worker.seen = Instant::now();
+            was_silent = std::mem::take(&mut worker.is_silent);
+            worker.credit = worker.credit.saturating_add(credit).min(self.resources.limits.credit);
+        } else if !shown.iter().flatten().any(|lease| lease.poll.is_some()) {
+            return Err(no_worker());
+        }
         let mut released = ReleasedLeases::default();
-        for WorkerEnd { lease, report, follow } in ends {
-            let Some(held) = LeaseName::parse(&lease).and_then(|name| worker.take(name)) else {
+        for (WorkerEnd { lease, report, follow }, shown) in ends.into_iter().zip(shown) {
+            let Some(held) = shown.and_then(|shown| state.take_lease(connection, &shown)) else {
                 released.stale.push(lease);
                 continue;
             };
@@ -100,11 +106,12 @@ impl RemoteWorkers {
             released.ends.push(end);
             released.holds.push(hold);
         }
-        let finished =
-            if worker.held() == 0 { worker.child.as_mut().and_then(ChildSession::finished) } else { None };
-        if finished.is_some() {
+        let idle = state.workers.get_mut(&connection).filter(|worker| worker.held() == 0);
+        let finished = idle.and_then(|worker| {
+            let finished = worker.child.as_mut().and_then(ChildSession::finished)?;
             worker.quiet("drain");
-        }
+            Some(finished)
+        });
         finished.into_iter().for_each(|number| state.admit_next(number));
         if was_silent {
             self.update_served(&state);

@@ -74,6 +74,11 @@ impl RemoteWorkers {
         let mut names = Vec::new();
         for registration in &request.functions {
             self.check_bounds(&request.bounds, registration)?;
+            if request.poll.is_some() && self.resources.handlers.function(&registration.name).is_ok() {
+                // It has only said the name of what is known.
+                names.push(registration.name.as_str().into());
+                continue;
+            }
             match self.check(registration)? {
                 Some(function) => checked.push(function),
                 None => names.push(registration.name.as_str().into()),
@@ -153,7 +158,7 @@ impl RemoteWorkers {
             return Err(RequestError::bad_request(message));
         }
         let state = self.state();
-        let others = state.workers.values().filter(|worker| worker.child.is_none());
+        let others = state.sessions().filter(|worker| worker.child.is_none());
         let resumes =
             |worker: &&WorkerSession| request.session.is_some() && worker.session == request.session;
         if others.filter(|worker| !resumes(worker)).count() >= limits.workers {
@@ -262,7 +267,7 @@ impl RemoteWorkers {
 impl RemoteState {
     /// The workers of each function that some run at the moment.
     fn running(&self) -> FxHashMap<&str, FunctionWorkers> {
-        let mut workers: Vec<_> = self.workers.values().collect();
+        let mut workers: Vec<_> = self.sessions().collect();
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         let mut running: FxHashMap<&str, FunctionWorkers> = FxHashMap::default();
         for worker in workers.into_iter().filter(|worker| !worker.is_silent) {
@@ -279,12 +284,12 @@ impl RemoteState {
 
     /// Whether a worker runs the tasks of a function in this queue at the moment.
     fn serves_in(&self, function: &str, queue: &str) -> bool {
-        self.workers.values().any(|worker| !worker.is_silent && worker.scope.covers(function, queue))
+        self.sessions().any(|worker| !worker.is_silent && worker.scope.covers(function, queue))
     }
 
     /// Whether a worker runs a function at the moment.
     fn serves(&self, name: &str) -> bool {
-        self.workers.values().any(|worker| !worker.is_silent && worker.knows(name))
+        self.sessions().any(|worker| !worker.is_silent && worker.knows(name))
     }
 
     /// Whether a worker is connected that runs a function, or did so before it was silent.

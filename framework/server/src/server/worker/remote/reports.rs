@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use framework_protocol::RequestError;
+use framework_protocol::task::TaskRecord;
 
 use super::child_session::ChildSession;
-use super::lease_name::LeaseName;
 use super::session::WorkerSession;
+use super::shown_lease::ShownLease;
 use super::{RemoteWorkers, key, no_worker};
 use crate::server::outbox::Outbox;
 
@@ -54,8 +55,7 @@ impl RemoteWorkers {
         percent: f64,
         text: &str,
     ) -> Result<bool, RequestError> {
-        let task = self.with_worker(outbox, |worker| worker.task(LeaseName::parse(lease)?))?;
-        let Some((task, _)) = task else { return Ok(false) };
+        let Some((task, _)) = self.task_of(outbox, lease)? else { return Ok(false) };
         let progress = task.report_progress(percent, text);
         self.resources.sink.progress(task.id, &progress);
         Ok(true)
@@ -66,11 +66,23 @@ impl RemoteWorkers {
     /// # Errors
     /// The connection is no worker.
     pub(crate) fn log(&self, outbox: &Arc<Outbox>, lease: &str, text: &str) -> Result<bool, RequestError> {
-        let task = self.with_worker(outbox, |worker| worker.task(LeaseName::parse(lease)?))?;
-        let Some((task, attempt)) = task else { return Ok(false) };
+        let Some((task, attempt)) = self.task_of(outbox, lease)? else { return Ok(false) };
         let line = task.report_line(attempt, text);
         self.resources.sink.line(task.id, &line);
         Ok(true)
+    }
+
+    /// The task of a lease that the worker of this connection holds, or one without a connection, and the
+    /// number of the attempt.
+    fn task_of(
+        &self,
+        outbox: &Arc<Outbox>,
+        lease: &str,
+    ) -> Result<Option<(Arc<TaskRecord>, u32)>, RequestError> {
+        match ShownLease::parse(lease) {
+            Some(ShownLease { name, poll: Some(poll) }) => Ok(self.state().polled_task(poll, name)),
+            lease => self.with_worker(outbox, |worker| worker.task(lease?.name)),
+        }
     }
 
     /// Changes a worker that has sent a message, and notes that it is alive.

@@ -31,6 +31,8 @@ pub(crate) struct JoinRequest {
     pub(crate) functions: Vec<Registration>,
     /// The session across connections, for a worker that comes back for its leases.
     pub(crate) session: Option<SessionKey>,
+    /// The secret of a session that is one request over HTTP.
+    pub(crate) poll: Option<Box<str>>,
     /// The leases of it that the worker still has.
     pub(crate) resumes: Vec<String>,
     /// The only queues that it takes tasks from; `None` is all.
@@ -47,11 +49,15 @@ pub(super) struct WorkerSession {
     /// `None` for one that the server has not started itself.
     pub(super) child: Option<ChildSession>,
     pub(super) session: Option<SessionKey>,
+    /// The secret of one that has come over HTTP, which its leases are named with.
+    pub(super) poll: Option<Box<str>>,
     pub(super) outbox: Arc<Outbox>,
     /// The tasks that it may be given.
     pub(super) scope: RemoteScope,
     /// How many further tasks it could start now.
     pub(super) credit: u32,
+    /// The number of the last task that it was given, among those of all workers.
+    pub(super) turn: u64,
     credit_bytes: usize,
     held_bytes: usize,
     /// Whether it sends heartbeats, so that silence means that it is lost.
@@ -60,7 +66,7 @@ pub(super) struct WorkerSession {
     pub(super) is_quiet: bool,
     /// It was silent for longer than a lease, and has sent nothing since.
     pub(super) is_silent: bool,
-    /// It has said that it goes.
+    /// It has said that it goes, or has not got its tasks yet: these are given back with its connection.
     pub(super) has_left: bool,
     held: FxHashMap<LeaseName, HeldLease>,
     connected: Instant,
@@ -104,20 +110,28 @@ impl WorkerSession {
             peer: request.peer,
             // A child process ends with this one, and never comes back.
             session: request.session.filter(|_| child.is_none()),
+            has_left: request.poll.is_some(),
+            poll: request.poll,
             child,
             outbox,
             scope,
             credit: request.credit.min(limits.credit),
             credit_bytes: request.credit_bytes.unwrap_or(usize::MAX).min(limits.credit_bytes),
+            turn: 0,
             held_bytes: 0,
             heartbeats: request.heartbeats,
             is_quiet: false,
             is_silent: false,
-            has_left: false,
             held: FxHashMap::default(),
             connected: now,
             seen: now,
         }
+    }
+
+    /// Whether people are told that it comes and goes: it is neither a process of the server, nor here for
+    /// one request.
+    pub(super) fn is_announced(&self) -> bool {
+        self.child.is_none() && self.poll.is_none()
     }
 
     pub(super) fn functions(&self) -> &Arc<[Arc<str>]> {
@@ -207,14 +221,23 @@ impl WorkerSession {
         self.held.iter_mut()
     }
 
+    /// A lease that it holds.
+    pub(super) fn get(&self, name: LeaseName) -> Option<&HeldLease> {
+        self.held.get(&name)
+    }
+
     /// The task of a lease that it holds, and the number of the attempt.
     pub(super) fn task(&self, name: LeaseName) -> Option<(Arc<TaskRecord>, u32)> {
-        self.held.get(&name).map(|held| (held.lease.task.clone(), held.lease.attempt))
+        self.held.get(&name).map(HeldLease::task)
     }
 
     /// Gives it no further tasks, and says so.
     pub(super) fn quiet(&mut self, why: &str) {
         self.is_quiet = true;
+        if self.poll.is_some() {
+            self.outbox.wake();
+            return;
+        }
         let mut line = Vec::new();
         ReplyWriter::new(&mut line).quiet(why);
         self.outbox.write(None, &line);
@@ -249,6 +272,16 @@ impl HeldLease {
         let started = now.checked_sub(ago).unwrap_or(now);
         let bytes = lease.task.new.args.len();
         Self { lease, hold, worker: None, bytes, started, stop: None, is_inheritable: true }
+    }
+
+    /// Its task, and the number of the attempt.
+    pub(super) fn task(&self) -> (Arc<TaskRecord>, u32) {
+        (self.lease.task.clone(), self.lease.attempt)
+    }
+
+    /// The time that the attempt may take, if it is bounded.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.lease.task.new.timeout
     }
 
     /// The end of an attempt that does not count.

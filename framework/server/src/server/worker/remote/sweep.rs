@@ -20,6 +20,7 @@ impl RemoteWorkers {
             let state = &mut *self.state();
             let overdue = state.take_overdue(now);
             state.lost.extend(overdue);
+            self.sweep_polls(state, now);
             let mut silent = Vec::new();
             for worker in state.workers.values_mut() {
                 if self.is_newly_silent(worker, now) {
@@ -60,14 +61,20 @@ impl RemoteWorkers {
     }
 
     /// Asks a worker to stop attempts, and ends those that it did not stop in time.
-    fn sweep_leases(&self, worker: &mut WorkerSession, now: Instant) -> Vec<(AttemptEnd, LeaseHold)> {
+    pub(super) fn sweep_leases(
+        &self,
+        worker: &mut WorkerSession,
+        now: Instant,
+    ) -> Vec<(AttemptEnd, LeaseHold)> {
         let mut lines = Vec::new();
         let mut over = Vec::new();
         let child = worker.child.as_ref().map(ChildSession::process);
+        // Nothing else shows that it is gone.
+        let default_timeout = worker.poll.is_some().then_some(self.resources.limits.lease);
         for (name, held) in worker.leases() {
             match &held.stop {
                 None => {
-                    let Some(is_timeout) = stop_reason(held, now) else { continue };
+                    let Some(is_timeout) = stop_reason(held, default_timeout, now) else { continue };
                     held.stop = Some(StopRequest { at: now, is_timeout });
                     let why = if is_timeout { "timeout" } else { "cancelled" };
                     ReplyWriter::new(&mut lines).cancel(&name.to_string(), why);
@@ -92,28 +99,28 @@ impl RemoteWorkers {
         }
         let ended = over.into_iter().filter_map(|(name, is_timeout)| {
             let held = worker.take(name)?;
-            Some(if is_timeout { past_timeout(held, worker) } else { held.give_back() })
+            Some(if is_timeout { past_timeout(held, worker, now) } else { held.give_back() })
         });
         ended.collect()
     }
 }
 
 /// Why an attempt is to stop now: because its time is over (`true`), or its task is cancelled.
-fn stop_reason(held: &HeldLease, now: Instant) -> Option<bool> {
+fn stop_reason(held: &HeldLease, default_timeout: Option<Duration>, now: Instant) -> Option<bool> {
     if held.lease.task.is_cancel_requested() {
         return Some(false);
     }
-    let timeout = held.lease.task.new.timeout?;
+    let timeout = held.timeout().or(default_timeout)?;
     (now.duration_since(held.started) >= timeout).then_some(true)
 }
 
 /// The end of an attempt that its worker did not stop in time. One without heartbeats may be gone: that is
 /// the only sign of it.
-fn past_timeout(held: HeldLease, worker: &WorkerSession) -> (AttemptEnd, LeaseHold) {
-    let timeout: Duration = held.lease.task.new.timeout.unwrap_or_default();
+fn past_timeout(held: HeldLease, worker: &WorkerSession, now: Instant) -> (AttemptEnd, LeaseHold) {
+    let timeout = held.timeout();
     if worker.heartbeats {
-        return held.end(|end| end.outcome = Some(timed_out(timeout)));
+        return held.end(|end| end.outcome = Some(timed_out(timeout.unwrap_or_default())));
     }
-    let after = humantime::format_duration(timeout);
+    let after = humantime::format_duration(timeout.unwrap_or(now.duration_since(held.started)));
     held.lose(&format!("The worker \"{}\" was lost: its timeout of {after} is over.", worker.name))
 }

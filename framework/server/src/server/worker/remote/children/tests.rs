@@ -52,6 +52,7 @@ impl Fixture {
             functions: Vec::new(),
             queues: None,
             session: None,
+            poll: None,
             resumes: Vec::new(),
             bounds: WorkBounds::default(),
         };
