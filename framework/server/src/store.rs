@@ -30,7 +30,7 @@ use framework_protocol::{Durability, RequestError};
 use futures_util::future::BoxFuture;
 pub use memory::Memory;
 pub use options::{Rate, RemoteScope, StoreOptions, WorkerGroup};
-pub use query::{Query, QueryResult};
+pub use query::{BacklogPlace, Query, QueryResult, QueueBacklog};
 pub use sqlite::Sqlite;
 pub use stats::{DiskFigures, StoreFigures, StoreStats};
 
@@ -91,6 +91,10 @@ pub trait Store: Send + Sync + 'static {
     /// Leases likewise up to `limit` due tasks within the scope. The end of the process is no crash of
     /// theirs: [`Lease::begin`] has no effect, and assigning it to a worker has it outlive the process.
     fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>>;
+
+    /// Leases one waiting task within the scope, whether it is due or not; `None` when it does not wait, or
+    /// may not run beside others of its concurrency key. Must not be cancelled either.
+    fn take_task<'a>(&'a self, id: TaskId, scope: &'a RemoteScope) -> BoxFuture<'a, Option<Lease>>;
 
     /// Notes what is run elsewhere at the moment: all tasks that are not within these scopes, and whose
     /// functions are not among [`StoreOptions::local_functions`], count as parked.
@@ -300,6 +304,8 @@ pub enum Disposition {
     Retry { pause: Duration, error: String },
     /// It waits as before; the attempt does not count.
     Requeue,
+    /// The attempt is over without a result, and counts; it is no failure.
+    Release(Box<Release>),
     /// Nobody saw the end of the attempt, for this reason: it counts as a crash of the task, whose fate the
     /// [`Rules`] decide.
     Lost(String),
@@ -311,8 +317,24 @@ pub enum Disposition {
 impl Disposition {
     /// Whether the task has ended with it.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::Failed(_) | Self::Cancelled)
+        match self {
+            Self::Done(_) | Self::Failed(_) | Self::Cancelled => true,
+            Self::Release(release) => release.pause.is_none(),
+            Self::Retry { .. } | Self::Requeue | Self::Lost(_) | Self::Park => false,
+        }
     }
+}
+
+/// How a worker puts a task back that it could have finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// The reason, for the history of the task.
+    pub reason: String,
+    /// The time that it waits before the next attempt; with none it stands in front of those that came later.
+    /// `None`: it has failed for the time being, and waits again once it is retried.
+    pub pause: Option<Duration>,
+    /// Its priority and its arguments from now on; `None`: as they are.
+    pub revision: Option<(u8, Bytes)>,
 }
 
 #[cfg(test)]

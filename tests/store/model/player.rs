@@ -235,7 +235,7 @@ impl Player {
                 sheet.is_in_order = false;
                 Vec::new()
             }
-            Disposition::Lost(_) => unreachable!("no step settles a lease so"),
+            Disposition::Lost(_) | Disposition::Release(_) => unreachable!("no step settles a lease so"),
             Disposition::Requeue | Disposition::Park => {
                 sheet.state = State::Waiting;
                 sheet.is_returned = true;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::follow_ups::FollowUps;
@@ -77,6 +78,24 @@ impl TaskRecord {
         let task = Self::new(ended.id, new, ended.accepted, ended.accepted_ms);
         task.attempts.store(ended.attempts(), Ordering::Relaxed);
         if let Some(log) = ended.progress_log() {
+            task.update_progress(|kept| *kept = *log);
+        }
+        task
+    }
+
+    /// The same task with another priority and other arguments. Its progress is kept; requests to stop are
+    /// not.
+    pub fn revised(&self, priority: u8, args: Bytes) -> Self {
+        let new = NewTask { priority, args, ..self.new.clone() };
+        let task = Self::new(self.id, new, self.accepted, self.accepted_ms);
+        for (counter, count) in [
+            (&task.attempts, self.attempts()),
+            (&task.failures, self.failures()),
+            (&task.crashes, self.crashes()),
+        ] {
+            counter.store(count, Ordering::Relaxed);
+        }
+        if let Some(log) = self.progress_log() {
             task.update_progress(|kept| *kept = *log);
         }
         task

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use framework_protocol::ReplyWriter;
 use framework_protocol::task::{Due, Handlers, NewTask, Outcome, Retry, now_ms};
 use framework_protocol::views::State;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::events::Finished;
 use super::leases::LeaseHold;
@@ -14,7 +14,7 @@ use super::metrics::{AttemptFigures, Metrics};
 use super::outbox::{Outbox, ReplyOrder};
 use super::poll::at_once;
 use crate::rules::{self, RetryLimits};
-use crate::store::{Disposition, Lease, Settlement, Store, TerminatedTask};
+use crate::store::{Disposition, Lease, Release, Settlement, Store, TerminatedTask};
 
 /// The most outcomes that are settled together.
 const GROUP: usize = 4096;
@@ -28,6 +28,8 @@ pub(super) struct AttemptEnd {
     pub(super) is_unknown: bool,
     /// The reason why nobody saw the end, if nobody did.
     pub(super) lost: Option<String>,
+    /// The worker puts the task back that it could have finished.
+    pub(super) release: Option<Box<Release>>,
     /// The worker elsewhere that ran it.
     pub(super) worker: Option<Arc<str>>,
     /// The tasks that the attempt pushed, to be accepted together with its end.
@@ -46,6 +48,11 @@ pub(super) struct EndedBatch {
 pub(super) enum BatchHold {
     Local(#[expect(dead_code, reason = "it is held until it is dropped")] Option<LeaseHold>),
     Remote(#[expect(dead_code, reason = "it is held until it is dropped")] RemoteHold),
+    /// The holds on the leases of held tasks, and the signal to who waits for the settlement.
+    Held(
+        #[expect(dead_code, reason = "it is held until it is dropped")] Vec<LeaseHold>,
+        #[expect(dead_code, reason = "it is held until it is dropped")] oneshot::Sender<()>,
+    ),
 }
 
 /// The hold on the leases of a worker outside of this process, and the reply to it.
@@ -105,6 +112,7 @@ impl AttemptEnd {
             outcome: None,
             is_unknown: false,
             lost: None,
+            release: None,
             worker: None,
             follow: Vec::new(),
             started,
@@ -122,9 +130,10 @@ impl AttemptEnd {
         let task = &self.lease.task;
         let disposition = match rules::after_attempt(&rules.retries, task, self.outcome.as_ref()) {
             Disposition::Requeue if self.is_unknown => Disposition::Park,
-            Disposition::Requeue => match self.lost.take() {
-                Some(reason) => Disposition::Lost(reason),
-                None => Disposition::Requeue,
+            Disposition::Requeue => match (self.lost.take(), self.release.take()) {
+                (Some(reason), _) => Disposition::Lost(reason),
+                (None, Some(release)) => Disposition::Release(release),
+                (None, None) => Disposition::Requeue,
             },
             disposition => disposition,
         };
@@ -217,7 +226,7 @@ async fn settle(
     let fates =
         settled.into_iter().zip(fates).map(|(settled, fate)| if settled { fate } else { TaskFate::Stays });
     let ends: Vec<_> = group.into_iter().zip(fates).collect();
-    let is_figured = |end: &&(AttemptEnd, TaskFate)| end.0.outcome.is_some();
+    let is_figured = |end: &&(AttemptEnd, TaskFate)| end.0.outcome.is_some() || end.1 != TaskFate::Stays;
     metrics.tasks.attempted(ends.iter().filter(is_figured).map(|(ended, fate)| {
         let (waited, ran) = ended.latencies();
         let task = &ended.lease.task.new;
@@ -236,7 +245,7 @@ async fn settle(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TaskFate {
     Ended(State),
-    /// It waits for another attempt because this one failed.
+    /// It waits for another attempt because this one failed or was given up.
     Retried,
     /// It waits as before, or the settlement was refused.
     Stays,
@@ -248,7 +257,8 @@ impl TaskFate {
             Disposition::Done(_) => Self::Ended(State::Done),
             Disposition::Failed(_) => Self::Ended(State::Failed),
             Disposition::Cancelled => Self::Ended(State::Cancelled),
-            Disposition::Retry { .. } => Self::Retried,
+            Disposition::Release(release) if release.pause.is_none() => Self::Ended(State::Failed),
+            Disposition::Retry { .. } | Disposition::Release(_) => Self::Retried,
             Disposition::Requeue | Disposition::Lost(_) | Disposition::Park => Self::Stays,
         }
     }
@@ -274,7 +284,8 @@ impl AttemptEnd {
         let cancelled = || Outcome::failed("It was cancelled while it ran.", Retry::Never);
         let outcome = match state {
             State::Cancelled => cancelled(),
-            _ => self.outcome?,
+            // Put back, and failed for the time being.
+            _ => self.outcome.unwrap_or_else(|| Outcome::failed("It was buried.", Retry::Never)),
         };
         Some(Finished {
             state,

@@ -105,10 +105,6 @@ impl Memory {
         let wake_set = state.index.wake_set_of(from, now);
         drop(state);
         self.wakeups.notify(wake_set);
-        let lease = |taken: TakenTask| {
-            let (task, marker) = (taken.task?, RunningMarker::default());
-            Some(Lease { attempt: task.attempts() + 1, token: taken.token, marker, task })
-        };
         taken.into_iter().filter_map(lease).collect()
     }
 
@@ -197,6 +193,8 @@ impl MemoryState {
             match record {
                 Record::Ended(ended) => self.history.keep(ended, &mut dropped),
                 Record::Retry { task, run, error, .. } => self.history.note(task.id, run, error),
+                // The index has it.
+                Record::Revised(_) => {}
                 Record::Batch(info) => self.history.batch(info),
                 Record::Follow(follow) => {
                     let task = TaskRecord::new(self.next_id, follow.new, Instant::now(), now.wall_ms);
@@ -280,6 +278,11 @@ impl MemoryState {
     }
 }
 
+fn lease(taken: TakenTask) -> Option<Lease> {
+    let (task, marker) = (taken.task?, RunningMarker::default());
+    Some(Lease { attempt: task.attempts() + 1, token: taken.token, marker, task })
+}
+
 impl Store for Memory {
     fn name(&self) -> &'static str {
         "memory"
@@ -318,6 +321,16 @@ impl Store for Memory {
 
     fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
         ready(self.take_now(TakeFrom::Elsewhere(std::slice::from_ref(scope)), limit)).boxed()
+    }
+
+    fn take_task<'a>(&'a self, id: TaskId, scope: &'a RemoteScope) -> BoxFuture<'a, Option<Lease>> {
+        let now = self.clock.now();
+        let taken = {
+            let mut state = self.state();
+            state.wake(now);
+            state.index.take_task(id, scope, now)
+        };
+        ready(taken.and_then(lease)).boxed()
     }
 
     fn serve_remote(&self, scopes: Vec<RemoteScope>) {

@@ -1,5 +1,7 @@
 //! Queries about tasks, queues, batches and schedules, and their results.
 
+use std::collections::BTreeMap;
+
 use framework_protocol::task::{BatchId, TaskId, TaskRecord};
 use framework_protocol::views::{
     BatchInfo, ChangeInfo, Filter, FunctionRecord, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
@@ -23,6 +25,39 @@ pub enum Query {
     Functions,
     /// The changes of many tasks that are under way.
     Changes,
+    /// The tasks of these functions, by queue.
+    Backlog {
+        functions: Vec<String>,
+    },
+    /// The next tasks of these functions in a queue.
+    Next {
+        functions: Vec<String>,
+        queue: String,
+        place: BacklogPlace,
+        limit: usize,
+    },
+}
+
+/// Where tasks are that have not ended, or not for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BacklogPlace {
+    /// Those that can be taken, by priority and then by id.
+    Due,
+    /// Those whose time has not come, by that time.
+    Delayed,
+    /// Those that have failed, by the time of that.
+    Failed,
+}
+
+/// The tasks of some functions in one queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueBacklog {
+    /// Those that can be taken, by their priority from 0 to 9.
+    pub due: [u64; 10],
+    pub delayed: u64,
+    pub running: u64,
+    pub failed: u64,
 }
 
 /// The result of a [`Query`].
@@ -37,6 +72,8 @@ pub enum QueryResult {
     Schedules(Vec<ScheduleInfo>),
     Functions(Vec<FunctionRecord>),
     Changes(Vec<ChangeInfo>),
+    Backlog(BTreeMap<String, QueueBacklog>),
+    Next(Vec<TaskId>),
     /// Nothing has this id, or it is not kept any more.
     Nothing,
 }

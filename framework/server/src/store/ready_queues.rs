@@ -3,6 +3,7 @@
 //! A waiting task takes 24 bytes here, so that ten million of them fit into memory; its body is here only as
 //! long as the body cache has room for it.
 
+mod backlog;
 mod delayed;
 mod lane;
 mod line;
@@ -224,6 +225,20 @@ impl ReadyQueues {
         };
         self.len -= usize::from(removed.is_some());
         removed
+    }
+
+    /// The place of a waiting task; `None` when it is not here.
+    pub(super) fn find(&self, id: TaskId) -> Option<QueuePosition> {
+        self.delayed.place(id).or_else(|| {
+            self.queues.iter().enumerate().find_map(|(index, queue)| queue.find(index as u16, id))
+        })
+    }
+
+    /// Whether the tasks of a place are within the scope.
+    pub(super) fn is_within(&self, place: QueuePosition, scope: &RemoteScope) -> bool {
+        let queue = &self.queues[usize::from(place.queue)];
+        let function = queue.lines[usize::from(place.line)].function.as_deref();
+        function.is_some_and(|function| scope.covers(function, &queue.name))
     }
 
     /// The body of a waiting task, if that is in memory; `None` when the task is not here.

@@ -6,6 +6,7 @@
 //! room, and otherwise read back when their turn comes. Ends of tasks are written with the next group, or by
 //! themselves shortly after: a lost end means that its task runs again.
 
+mod backlog;
 mod query;
 mod bulk_insert;
 mod batch_counts;
@@ -194,6 +195,10 @@ impl Store for Sqlite {
 
     fn take_remote(&self, scope: &RemoteScope, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
         std::future::ready(self.shared.take(TakeFrom::Elsewhere(std::slice::from_ref(scope)), limit)).boxed()
+    }
+
+    fn take_task<'a>(&'a self, id: TaskId, scope: &'a RemoteScope) -> BoxFuture<'a, Option<Lease>> {
+        std::future::ready(self.shared.take_task(id, scope)).boxed()
     }
 
     fn take_inherited(&self) -> Vec<InheritedLease> {

@@ -55,6 +55,8 @@ pub(super) struct Wakeups {
 #[derive(Debug, Default)]
 struct WaitSlot {
     signal: Notify,
+    /// Whether its sleepers look for different things, so that one must not be woken for another.
+    wakes_all: bool,
     idle: AtomicUsize,
     /// The times at which sleepers look again without being woken.
     looks: Mutex<Vec<Instant>>,
@@ -63,7 +65,8 @@ struct WaitSlot {
 impl Wakeups {
     pub(super) fn new(groups: usize) -> Self {
         let groups = (0..groups).map(|_| WaitSlot::default()).collect();
-        Self { groups, remote: WaitSlot::default(), terminated: WaitSlot::default() }
+        let remote = WaitSlot { wakes_all: true, ..WaitSlot::default() };
+        Self { groups, remote, terminated: WaitSlot::default() }
     }
 
     /// Wakes one sleeper of each group that has something to do, or that will have before any of its sleepers
@@ -110,6 +113,14 @@ impl Wakeups {
 impl WaitSlot {
     fn notify(&self) {
         if self.idle.load(Ordering::SeqCst) > 0 {
+            self.signal();
+        }
+    }
+
+    fn signal(&self) {
+        if self.wakes_all {
+            self.signal.notify_waiters();
+        } else {
             self.signal.notify_one();
         }
     }
@@ -124,7 +135,7 @@ impl WaitSlot {
         let latest = Instant::now().checked_add(time.saturating_add(SLACK));
         let is_kept = self.looks().iter().any(|look| latest.is_none_or(|latest| *look <= latest));
         if !is_kept {
-            self.signal.notify_one();
+            self.signal();
         }
     }
 

@@ -44,6 +44,12 @@ impl BodyCache {
         None
     }
 
+    /// Holds a body for which the disk is no substitute, whatever room there is.
+    pub(super) fn keep(&mut self, task: Arc<TaskRecord>) -> Arc<TaskRecord> {
+        self.bytes = self.bytes.saturating_add(size(&task.new));
+        task
+    }
+
     /// Whether one more task would be too much for a store that can evict none.
     pub(super) fn is_full(&self, new: &NewTask, limit: usize) -> bool {
         self.limit == usize::MAX && self.bytes.saturating_add(size(new)) > limit

@@ -19,6 +19,8 @@ pub(in crate::store) enum Record {
         due_ms: Option<u64>,
         pause: Duration,
     },
+    /// A task has got another priority and other arguments.
+    Revised(Arc<TaskRecord>),
     /// A task to accept together with the record before.
     Follow(FollowUp),
     /// A batch has ended; its counts follow from the tasks that came in and ended.
@@ -48,6 +50,13 @@ pub(in crate::store) struct AttemptRun {
     pub(in crate::store) ran: Option<Duration>,
     /// The worker elsewhere that ran it.
     pub(in crate::store) worker: Option<Arc<str>>,
+}
+
+impl AttemptRun {
+    /// Its length in microseconds.
+    pub(in crate::store) fn ran_us(&self) -> Option<i64> {
+        self.ran.map(|ran| i64::try_from(ran.as_micros()).unwrap_or(i64::MAX))
+    }
 }
 
 /// A task to accept.

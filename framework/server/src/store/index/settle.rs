@@ -12,7 +12,7 @@ use super::{AttemptRun, EndRecord, FollowUp, Record, RunningTask, TaskIndex, Wai
 use crate::store::clock::Now;
 use crate::store::due_heap::ReadyAt;
 use crate::store::ready_queues::QueuePosition;
-use crate::store::{Disposition, LeaseToken, Settlement, TerminatedTask};
+use crate::store::{Disposition, LeaseToken, Release, Settlement, TerminatedTask};
 
 pub(super) const CANCELLED: &str = "It was cancelled while it ran.";
 
@@ -41,10 +41,7 @@ impl TaskIndex {
             .collect();
         // The last one first, so that the first one ends up in front.
         effects.requeued.sort_unstable_by_key(|waiting| std::cmp::Reverse(waiting.id));
-        for waiting in effects.requeued.drain(..) {
-            let task = waiting.task.and_then(|task| self.bodies.hold(task));
-            self.order.push_front(Waiting { task, ..waiting });
-        }
+        effects.requeued.drain(..).for_each(|waiting| self.order.push_front(waiting));
         self.note_batches(now, records);
         (settled, effects)
     }
@@ -71,7 +68,15 @@ impl TaskIndex {
             return true;
         }
         match disposition {
-            Disposition::Requeue => effects.requeued.push(self.take_back(task, place)),
+            Disposition::Requeue => {
+                let waiting = self.take_back(task, place);
+                let task = waiting.task.and_then(|task| self.bodies.hold(task));
+                effects.requeued.push(Waiting { task, ..waiting });
+            }
+            Disposition::Release(release) => {
+                let ended = self.put_back((task, place), run, *release, now, records, effects);
+                effects.tasks.extend(ended);
+            }
             Disposition::Lost(reason) => {
                 self.lose((task.clone(), place), run, &reason, now, records);
                 effects.tasks.push(task);
@@ -107,6 +112,49 @@ impl TaskIndex {
         self.expiries.lease(id, false);
         self.release(id);
         Waiting { id, task: Some(task), place }
+    }
+
+    /// Counts an attempt that was no failure, and lets the task wait for the next one, or ends it as failed.
+    /// Returns it if it has ended.
+    fn put_back(
+        &mut self,
+        (task, place): (Arc<TaskRecord>, QueuePosition),
+        run: AttemptRun,
+        release: Release,
+        now: Now,
+        records: &mut Vec<Record>,
+        effects: &mut SettleEffects,
+    ) -> Option<Arc<TaskRecord>> {
+        let Release { reason: error, pause, revision } = release;
+        let is_revised = revision.is_some();
+        let (task, place) = match revision {
+            None => (task, place),
+            Some((priority, args)) => {
+                let task = Arc::new(task.revised(priority, args));
+                records.push(Record::Revised(task.clone()));
+                let place = self.order.place(&task.new.queue, &task.new.function, priority);
+                (task, place)
+            }
+        };
+        let Some(pause) = pause else {
+            self.finish(&task, State::Failed, run, error, now, records);
+            return Some(task);
+        };
+        let id = task.id;
+        task.attempts.store(run.number, Ordering::Relaxed);
+        let due_ms = (!pause.is_zero()).then(|| now.wall_ms.saturating_add(pause.as_millis() as u64));
+        records.push(Record::Retry { task: task.clone(), run, error, due_ms, pause });
+        self.expiries.remove(id);
+        self.release(id);
+        // The disk may not have what is new of it when its turn comes.
+        let task = if is_revised { Some(self.bodies.keep(task)) } else { self.bodies.hold(task) };
+        if pause.is_zero() {
+            effects.requeued.push(Waiting { id, task, place });
+        } else {
+            let when = ReadyAt::Steady(now.steady.saturating_add(pause));
+            self.order.push_later(Waiting { id, task, place }, when);
+        }
+        None
     }
 
     /// Counts a failed attempt, and lets the task wait for the next one.

@@ -21,7 +21,7 @@ use crate::store::query::matches;
 use crate::store::refusals::{being_cancelled, has_ended, has_not_ended, is_done, no_task};
 use crate::store::retention::{FailedRemovalWarning, RetentionClasses, RetentionLimit, is_failed};
 use crate::store::view_parts::{TaskViewParts, attempt, details, queues, summary};
-use crate::store::{Accepted, FIRST_ATTEMPTS, LAST_ATTEMPTS, Query, QueryResult};
+use crate::store::{Accepted, BacklogPlace, FIRST_ATTEMPTS, LAST_ATTEMPTS, Query, QueryResult};
 
 #[derive(Debug)]
 pub(super) struct History {
@@ -281,9 +281,33 @@ impl History {
             Query::Queues => QueryResult::Queues(queues(index)),
             Query::Changes => QueryResult::Changes(changes.list()),
             Query::Schedules => QueryResult::Schedules(self.schedules.values().cloned().collect()),
+            Query::Backlog { functions } => {
+                let mut queues = index.backlog(&functions);
+                for ended in self.failed(&functions) {
+                    queues.entry(ended.task.new.queue.to_string()).or_default().failed += 1;
+                }
+                QueryResult::Backlog(queues)
+            }
+            Query::Next { functions, queue, place, limit } => QueryResult::Next(match place {
+                BacklogPlace::Due => index.next_due_tasks(&functions, &queue, limit),
+                BacklogPlace::Delayed => index.next_delayed_tasks(&functions, &queue, limit, now),
+                BacklogPlace::Failed => {
+                    let failed = self.failed(&functions).filter(|ended| *ended.task.new.queue == *queue);
+                    let mut failed: Vec<_> = failed.map(|ended| (ended.at_ms, ended.task.id)).collect();
+                    failed.sort_unstable();
+                    failed.into_iter().map(|(_, id)| id).take(limit).collect()
+                }
+            }),
             // They end with the process, as their tasks do.
             Query::Functions => QueryResult::Functions(Vec::new()),
         }
+    }
+
+    /// The failed tasks of these functions.
+    fn failed<'a>(&'a self, functions: &'a [String]) -> impl Iterator<Item = &'a EndRecord> {
+        let ended = self.ended.iter().flat_map(|ended| &ended.tasks);
+        let is_wanted = |ended: &EndRecord| functions.iter().any(|name| *ended.task.new.function == **name);
+        ended.filter(move |ended| ended.state == State::Failed && is_wanted(ended))
     }
 
     fn list(&self, filter: &Filter, index: &TaskIndex, now: Now) -> Vec<TaskSummary> {

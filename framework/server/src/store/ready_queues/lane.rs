@@ -94,6 +94,11 @@ impl Lane {
         self.find(id).map(|index| self.entries[index].task.as_ref())
     }
 
+    /// The number of tasks.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The id of the next task.
     pub(super) fn front(&self) -> Option<TaskId> {
         self.entries.front().map(|entry| entry.id)

@@ -88,6 +88,24 @@ impl Line {
         self.lanes.iter().find_map(|lane| lane.get(id))
     }
 
+    /// The number of tasks of each priority.
+    pub(super) fn due_by_priority(&self) -> [u64; PRIORITIES] {
+        std::array::from_fn(|priority| self.lanes[priority].len() as u64)
+    }
+
+    /// The first `limit` tasks of each priority.
+    pub(super) fn next(&self, limit: usize) -> impl Iterator<Item = (u8, TaskId)> {
+        let lanes = self.lanes.iter().enumerate();
+        lanes.flat_map(move |(priority, lane)| {
+            lane.iter().take(limit).map(move |(id, _)| (priority as u8, id))
+        })
+    }
+
+    /// The priority of a task that is here.
+    pub(super) fn find(&self, id: TaskId) -> Option<u8> {
+        self.lanes.iter().position(|lane| lane.get(id).is_some()).map(|priority| priority as u8)
+    }
+
     /// The next task of each priority.
     pub(super) fn fronts(&self) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>)> {
         self.lanes.iter().filter_map(|lane| lane.iter().next())

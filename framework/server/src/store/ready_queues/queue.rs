@@ -132,6 +132,14 @@ impl Queue {
         Some(Waiting { id, task, place: QueuePosition { queue, line: line as u16, priority } })
     }
 
+    /// The place of a task that can be taken.
+    pub(super) fn find(&self, queue: u16, id: TaskId) -> Option<QueuePosition> {
+        let mut lines = self.lines.iter().enumerate();
+        lines.find_map(|(line, tasks)| {
+            Some(QueuePosition { queue, line: line as u16, priority: tasks.find(id)? })
+        })
+    }
+
     /// The line and the body of a task that can be taken.
     pub(super) fn get(&self, id: TaskId) -> Option<(&Line, Option<&Arc<TaskRecord>>)> {
         self.lines.iter().find_map(|line| Some((line, line.get(id)?)))

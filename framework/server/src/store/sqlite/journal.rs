@@ -275,6 +275,12 @@ impl<'a> Group<'_, 'a> {
                 self.progress_log(task)?;
                 self.counters(task, run.number, *due_ms, *pause)
             }
+            Record::Revised(task) => {
+                let sql = "UPDATE tasks SET priority = ?2, args = ?3 WHERE id = ?1";
+                let args = std::str::from_utf8(&task.new.args).unwrap_or("null");
+                let row = params![task.id as i64, task.new.priority, args];
+                self.file.prepare_cached(sql)?.execute(row).map(drop)
+            }
             Record::Follow(FollowUp { new, completes }) => {
                 let id = self.task(new);
                 self.written.followed.push(id);
@@ -323,7 +329,7 @@ impl<'a> Group<'_, 'a> {
         let sql = "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let (started_ms, pid) = (run.started_ms as i64, std::process::id());
         let worker = run.worker.as_deref();
-        let row = params![task as i64, run.number, started_ms, ran_us(run), pid, error, worker];
+        let row = params![task as i64, run.number, started_ms, run.ran_us(), pid, error, worker];
         self.file.prepare_cached(sql)?.execute(row)?;
         bound_attempts(self.file, task, run.number)
     }
@@ -383,14 +389,10 @@ fn bind_end(statement: &mut CachedStatement, first: usize, ended: &EndRecord, pi
     statement.raw_bind_parameter(first + 2, ended.at_ms as i64)?;
     statement.raw_bind_parameter(first + 3, run.map(|run| run.number))?;
     statement.raw_bind_parameter(first + 4, run.map(|run| run.started_ms as i64))?;
-    statement.raw_bind_parameter(first + 5, run.and_then(ran_us))?;
+    statement.raw_bind_parameter(first + 5, run.and_then(AttemptRun::ran_us))?;
     statement.raw_bind_parameter(first + 6, run.map(|_| pid))?;
     let result = ended.outcome.as_ref().ok().filter(|result| &result[..] != b"null");
     statement.raw_bind_parameter(first + 7, result.map(|result| String::from_utf8_lossy(result)))?;
     statement.raw_bind_parameter(first + 8, ended.outcome.as_ref().err())?;
     statement.raw_bind_parameter(first + 9, run.and_then(|run| run.worker.as_deref()))
-}
-
-fn ran_us(run: &AttemptRun) -> Option<i64> {
-    run.ran.map(|ran| i64::try_from(ran.as_micros()).unwrap_or(i64::MAX))
 }

@@ -15,10 +15,10 @@ use super::recovery::batch;
 use super::row::{self, LoadedTask};
 use super::schema;
 use super::write_error::WriteError;
-use super::{SqliteShared, closed};
+use super::{SqliteShared, backlog, closed};
 use crate::store::query::matches;
 use crate::store::view_parts::{TaskViewParts, details, queues, summary};
-use crate::store::{Query, QueryResult, StoreStats};
+use crate::store::{BacklogPlace, Query, QueryResult, StoreStats};
 
 impl SqliteShared {
     pub(super) fn counts(&self) -> StoreStats {
@@ -57,6 +57,28 @@ impl SqliteShared {
             }),
             Query::Batches { limit } => self.read(|file| batches(file, limit).map(QueryResult::Batches)),
             Query::Schedules => self.read(|file| schedules(file).map(QueryResult::Schedules)),
+            Query::Backlog { functions } => {
+                let mut queues = self.state().index.backlog(&functions);
+                self.read(|file| {
+                    for (queue, count) in backlog::failed_by_queue(file, &functions)? {
+                        queues.entry(queue).or_default().failed += count;
+                    }
+                    Ok(QueryResult::Backlog(queues))
+                })
+            }
+            Query::Next { functions, queue, place, limit } => match place {
+                BacklogPlace::Due => {
+                    Ok(QueryResult::Next(self.state().index.next_due_tasks(&functions, &queue, limit)))
+                }
+                BacklogPlace::Delayed => {
+                    let now = self.clock.now();
+                    let next = self.state().index.next_delayed_tasks(&functions, &queue, limit, now);
+                    Ok(QueryResult::Next(next))
+                }
+                BacklogPlace::Failed => self.read(|file| {
+                    backlog::next_failed(file, &functions, &queue, limit).map(QueryResult::Next)
+                }),
+            },
             Query::Functions => self.read(|file| functions(file).map(QueryResult::Functions)),
         }
     }

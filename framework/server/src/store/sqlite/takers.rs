@@ -17,7 +17,8 @@ use super::write_queue::{CommandRequest, PushRequest, WriteRequest};
 use super::{SqliteShared, SqliteState, closed};
 use crate::store::index::{TakeFrom, TakenTask, TaskIndex, WaitingEnd};
 use crate::store::{
-    Accepted, AdminCommand, Lease, LeaseToken, Now, OnAccepted, RunningMarker, RunningMarks, Settlement,
+    Accepted, AdminCommand, Lease, LeaseToken, Now, OnAccepted, RemoteScope, RunningMarker, RunningMarks,
+    Settlement,
 };
 
 /// The interval between log lines about a file that cannot be read.
@@ -84,13 +85,26 @@ impl SqliteShared {
     }
 
     pub(super) fn take(&self, from: TakeFrom, limit: usize) -> Vec<Lease> {
+        self.take_chosen(from, |index, now| index.take(from, limit, now))
+    }
+
+    pub(super) fn take_task(&self, id: TaskId, scope: &RemoteScope) -> Option<Lease> {
+        let from = TakeFrom::Elsewhere(std::slice::from_ref(scope));
+        self.take_chosen(from, |index, now| index.take_task(id, scope, now).into_iter().collect()).pop()
+    }
+
+    fn take_chosen(
+        &self,
+        from: TakeFrom,
+        choose: impl FnOnce(&mut TaskIndex, Now) -> Vec<TakenTask>,
+    ) -> Vec<Lease> {
         let now = self.clock.now();
         let mut state = self.state();
         if state.index.is_closed() || state.write_error.as_ref().is_some_and(WriteError::is_final) {
             return Vec::new();
         }
         state.wake(now);
-        let mut taken = state.index.take(from, limit, now);
+        let mut taken = choose(&mut state.index, now);
         let slots = self.assign_slots(&mut state, &taken, matches!(from, TakeFrom::Elsewhere(_)));
         let wake_set = state.index.wake_set_of(from, now);
         self.unlock_and_wake(state);
