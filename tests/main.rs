@@ -9,6 +9,7 @@ mod clients;
 mod config;
 mod console;
 mod daemon;
+mod foreign;
 mod load;
 mod logs;
 mod make;

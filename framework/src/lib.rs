@@ -7,8 +7,9 @@
 //! | `console` | [`output`], [`input`], [`files`], [`config`], [`log`], [`app`], [`command`], [`console`] | |
 //! | `client` | `protocol`, `task`, `views`, `client` | TLS, but no store and no HTTP |
 //! | `server` | `protocol`, `task`, `views`, `schedule`, `store`, `server` | SQLite, HTTP, WebSocket, cron |
+//! | `beanstalkd` | as `server`, and `foreign` | the protocol of beanstalkd |
 //!
-//! The kernel is always there, and all three are on by default. A program that is only a console says
+//! The kernel is always there, and all of them are on by default. A program that is only a console says
 //! `default-features = false, features = ["console"]`; one that only sends tasks, `features = ["client"]`.
 //! The modules of a feature stand in reading order.
 
@@ -17,6 +18,8 @@ pub use framework_client as client;
 pub use framework_console::{
     app, app_log, command, complete_values, config, console, files, input, listen, log, output, section,
 };
+#[cfg(feature = "beanstalkd")]
+pub use framework_foreign as foreign;
 #[cfg(feature = "tasks")]
 pub use framework_protocol::{self as protocol, task, views};
 #[cfg(feature = "server")]

@@ -9,10 +9,11 @@ use super::imports::imports;
 use super::source::Source;
 
 /// The crates of the workspace; each depends only on crates of earlier layers.
-const LAYERS: [&[&str]; 6] = [
+const LAYERS: [&[&str]; 7] = [
     &["framework-console", "framework-macros"],
     &["framework-protocol"],
     &["framework-client", "framework-server"],
+    &["framework-foreign"],
     &["framework"],
     &["commands"],
     &["think"],

@@ -13,7 +13,8 @@ struct Topic {
     headings: &'static [&'static str],
 }
 
-const TOPICS: [Topic; 5] = [
+const TOPICS: [Topic; 6] = [
+    Topic { name: "beanstalkd", headings: &["### Workers and clients of beanstalkd"] },
     Topic { name: "configuration", headings: &["### Settings"] },
     Topic { name: "console", headings: &["## Commands"] },
     Topic { name: "deploying", headings: &["## Deploying"] },

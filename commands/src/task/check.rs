@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use framework::output::escape_control;
 use framework::prelude::*;
+use framework::server::{ServerSettings, register_protocols};
 use framework::store::sqlite::{QueueFile, WaitingTask};
 use framework::task::{Handlers, TaskId};
 use serde::Serialize;
@@ -64,6 +65,7 @@ impl Execute for Check {
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let handlers = framework::functions::collect(app.config()?)?;
+        register_protocols(&app.config()?.section::<ServerSettings>()?, &handlers)?;
         let report = CompatibilityReport::of(&self.queue.open(app)?, &handlers)?;
         if self.json {
             output.json(&report)?;
@@ -92,9 +94,11 @@ impl CompatibilityReport {
         Ok(report)
     }
 
-    /// A task of a function that workers have registered waits for one of them.
+    /// A task of a function that workers have registered waits for one of them, and one of another system's
+    /// protocol for its clients.
     fn add(&mut self, handlers: &Handlers, registered: &BTreeSet<String>, task: &WaitingTask) {
-        if handlers.get(&task.function).is_none() && registered.contains(&task.function) {
+        let is_known = registered.contains(&task.function) || handlers.function(&task.function).is_ok();
+        if handlers.get(&task.function).is_none() && is_known {
             return;
         }
         let fits = handlers.find(&task.function).and_then(|handler| handler.check(task.args.as_bytes()));

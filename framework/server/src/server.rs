@@ -71,6 +71,10 @@ pub use peer::Peer;
 use runtime::ThreadPool;
 use scheduler::Scheduler;
 use service::{Service, VerbTable};
+use session::foreign;
+pub use session::foreign::{
+    ForeignConnection, ForeignEntry, ForeignProtocol, ForeignTasks, Input, Waited, foreign_protocol,
+};
 pub use settings::{ListenerSettings, QueueRate, RetentionTime, ServerSettings};
 pub use takeover::control::ReloadControl;
 use takeover::relay::import_waiters;
@@ -79,6 +83,7 @@ use takeover::sockets::InheritedSockets;
 pub use takeover::{DrainingServer, Handover, PendingWaiter, PreparedHandover};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+pub use worker::held::{HeldEnd, HeldInfo, ReservedTask};
 use worker::isolated::{ChildConnection, IsolatedOptions};
 use worker::programs::{self, WorkerPrograms};
 use worker::remote::{KeptFunctions, RemoteLimits};
@@ -118,7 +123,8 @@ impl Server {
         log_panics();
         self.settings.max_connection = metrics::raise_limit(self.settings.max_connection);
         let kept = KeptFunctions::read(&*self.store, &self.handlers).await;
-        let CheckedStart { schedules, unknown } = check(&self.settings, &self.config, &self.handlers)?;
+        let CheckedStart { schedules, unknown, foreign } =
+            check(&self.settings, &self.config, &self.handlers)?;
         unknown.iter().for_each(|unknown| tracing::warn!("{unknown}"));
         let Handover { sockets, awaited, line } = handover;
         let programs = WorkerPrograms::new(&self.settings, &self.config)?;
@@ -138,7 +144,7 @@ impl Server {
             None => None,
         };
         let (connections, children) = mpsc::channel(CONNECTIONS_WAITING);
-        let resources = self.resources(&replies, programs, connections);
+        let resources = self.resources(&replies, foreign, programs, connections);
         let mut workers = Workers::spawn(tasks, resources, &metrics, replies.clone())?;
         let remote = workers.remote();
         remote.restore(kept).await;
@@ -147,6 +153,7 @@ impl Server {
             verbs: VerbTable::new(verbs::ALL),
             intake,
             remote,
+            held: workers.held(),
             programs: workers.programs(),
             isolated: workers.isolated(),
             store: self.store.clone(),
@@ -189,6 +196,7 @@ impl Server {
     fn resources(
         &self,
         replies: &ReplyTargets,
+        foreign: Arc<[Arc<str>]>,
         programs: WorkerPrograms,
         connections: mpsc::Sender<ChildConnection>,
     ) -> WorkerResources {
@@ -201,6 +209,7 @@ impl Server {
             lease: self.settings.policy().lease,
             retries: self.settings.retry_limits(),
             remote: RemoteLimits::new(&self.settings, &self.handlers),
+            foreign,
             programs,
             isolated: IsolatedOptions::new(&self.settings, &self.config, &self.handlers),
             connections,
@@ -243,18 +252,33 @@ pub fn register_kept(kept: Vec<FunctionRecord>, handlers: &Handlers) {
     KeptFunctions::register(kept, handlers);
 }
 
+/// Makes the functions known whose tasks are those of other systems' protocols that listeners speak, and
+/// returns their names. A server does so when it starts.
+///
+/// # Errors
+/// This program does not contain one of the protocols.
+pub fn register_protocols(settings: &ServerSettings, handlers: &Handlers) -> Result<Arc<[Arc<str>]>> {
+    let functions = foreign::functions(settings).context("config/server.toml")?;
+    let names = functions.iter().map(|function| function.name.as_str().into()).collect();
+    KeptFunctions::register_foreign(functions, handlers)?;
+    Ok(names)
+}
+
 /// Settings that fit each other and the functions.
 struct CheckedStart {
     schedules: Schedules,
     /// A sentence for each name in the settings that nobody knows yet: a worker may register it.
     unknown: Vec<String>,
+    /// The functions whose tasks are those of other systems' protocols.
+    foreign: Arc<[Arc<str>]>,
 }
 
 fn check(settings: &ServerSettings, config: &Config, handlers: &Handlers) -> Result<CheckedStart> {
+    let foreign = register_protocols(settings, handlers)?;
     let mut unknown = settings.check_queues(handlers).context("config/server.toml")?;
     unknown.extend(settings.check_functions(handlers).context("config/server.toml")?);
     settings.check_isolated_functions(handlers).context("config/server.toml")?;
     let schedules = Schedules::collect(config, handlers)?;
     unknown.extend(schedules.unknown().iter().cloned());
-    Ok(CheckedStart { schedules, unknown })
+    Ok(CheckedStart { schedules, unknown, foreign })
 }

@@ -39,6 +39,8 @@ pub enum Protocol {
     Frames,
     Http,
     Websocket,
+    /// That of beanstalkd, on a listener of its own.
+    Beanstalkd,
 }
 
 /// The way in which clients of a listener authenticate.
@@ -53,6 +55,21 @@ pub enum Auth {
 
 impl Protocol {
     pub const ALL: &'static [Self] = Self::VARIANTS;
+    /// Those of this server, which one listener can accept together.
+    pub const OWN: &'static [Self] = &[Self::Lines, Self::Frames, Self::Http, Self::Websocket];
+
+    /// Whether it is that of another system, which a listener speaks alone.
+    pub fn is_foreign(self) -> bool {
+        !Self::OWN.contains(&self)
+    }
+
+    /// Whether its clients can show a token.
+    pub fn has_tokens(self) -> bool {
+        match self {
+            Self::Lines | Self::Frames | Self::Http | Self::Websocket => true,
+            Self::Beanstalkd => false,
+        }
+    }
 
     pub fn name(self) -> &'static str {
         self.into()

@@ -31,6 +31,7 @@ use super::scheduler::Scheduler;
 use super::status;
 use super::subscriptions::Subscriptions;
 use super::waiters::{Waiter, Waiters};
+use super::worker::held::HeldTasks;
 use super::worker::isolated::ChildPool;
 use super::worker::programs::ProgramList;
 use super::worker::remote::RemoteWorkers;
@@ -41,6 +42,7 @@ pub(super) struct Service {
     pub(super) verbs: VerbTable,
     pub(super) intake: Intake,
     pub(super) remote: Arc<RemoteWorkers>,
+    pub(super) held: Arc<HeldTasks>,
     /// The workers that the server has started.
     pub(super) programs: ProgramList,
     /// Its own child processes.

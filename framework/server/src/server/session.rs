@@ -3,6 +3,7 @@
 pub(super) mod auth;
 pub(super) mod decoder;
 mod first_bytes;
+pub(super) mod foreign;
 mod idle;
 pub(super) mod linger;
 pub(super) mod message_loop;
@@ -42,6 +43,9 @@ pub(super) async fn run(mut session: Session, stream: Stream) {
 }
 
 async fn serve(session: &mut Session, mut stream: Stream) -> io::Result<()> {
+    if let Some(protocol) = session.policy.foreign() {
+        return foreign::serve(session, stream, protocol).await;
+    }
     let mut protocol = None;
     loop {
         let step = if !session.policy.accepts_messages(stream.is_encrypted()) {

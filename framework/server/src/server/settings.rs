@@ -66,8 +66,7 @@ pub struct ServerSettings {
     /// The time a client has to send its token, and for the TLS handshake.
     #[serde(with = "duration")]
     pub auth_timeout: Duration,
-    /// The certificate chain of this server (PEM), relative to the project's root; enables TLS beside plain
-    /// text.
+    /// The certificate chain (PEM), relative to the project's root; enables TLS beside plain text.
     pub ssl_cert_file: Option<PathBuf>,
     /// The private key of the certificate (PEM).
     pub ssl_key_file: Option<PathBuf>,
@@ -98,15 +97,13 @@ pub struct ServerSettings {
     /// The least pause between two attempts of a task.
     #[serde(with = "duration")]
     pub min_retry_pause: Duration,
-    /// The longest mean pause that the doubling of a backoff leads to; a task that asks for a longer one has
-    /// that each time.
+    /// The longest mean pause that doubling leads to; a task that asks for a longer one has that each time.
     #[serde(with = "duration")]
     pub max_backoff: Duration,
     /// The number of tasks that may wait; more are rejected as `busy`. `None`: 1,000,000 in memory,
     /// 100,000,000 on disk.
     pub max_queue_length: Option<usize>,
-    /// The bytes of waiting tasks with a durability of `memory`; more are rejected as `busy`. The records of
-    /// ended tasks may take a quarter of that in addition.
+    /// The bytes of waiting tasks in memory; more are rejected as `busy`. Ended ones may take a quarter more.
     #[serde(with = "size")]
     pub max_memory: usize,
 
@@ -198,6 +195,8 @@ pub struct ServerSettings {
     pub max_in_flight: usize,
     /// The number of `on_receive` callbacks of one connection that may run at once.
     pub max_concurrent_receives: usize,
+    /// The number of queues that all clients of another system's protocol may name, as tubes of beanstalkd.
+    pub max_foreign_queues: usize,
     /// The longest head of an HTTP request, in bytes.
     #[serde(with = "size")]
     pub max_http_header: usize,
@@ -272,7 +271,7 @@ impl Default for ServerSettings {
         Self {
             host: "127.0.0.1".to_owned(),
             port: 9501,
-            protocols: Protocol::ALL.to_vec(),
+            protocols: Protocol::OWN.to_vec(),
             proxy_protocol: false,
             insecure: false,
             reply: ReplyMode::Ack,
@@ -331,6 +330,7 @@ impl Default for ServerSettings {
             max_output_buffer: 8 << 20,
             max_in_flight: 4_096,
             max_concurrent_receives: 64,
+            max_foreign_queues: 1_000,
             max_http_header: 16 << 10,
             max_http_headers: 100,
             max_http_url: 8 << 10,

@@ -1,6 +1,7 @@
 //! Runs the tasks: the worker pools and the workers outside of this process, with the finisher and the
 //! notifier behind them.
 
+pub(super) mod held;
 pub(super) mod isolated;
 mod pool;
 mod program_status;
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::held::HeldTasks;
 use self::isolated::{ChildConnection, ChildPool, IsolatedOptions, IsolatedWorkers};
 use self::pool::{PoolContext, WorkerPool};
 use self::programs::{ProgramList, WorkerPrograms};
@@ -49,6 +51,8 @@ pub(super) struct WorkerResources {
     pub(super) lease: Duration,
     pub(super) retries: RetryLimits,
     pub(super) remote: RemoteLimits,
+    /// The functions whose tasks clients of other systems' protocols take.
+    pub(super) foreign: Arc<[Arc<str>]>,
     pub(super) programs: WorkerPrograms,
     pub(super) isolated: IsolatedOptions,
     /// To where the connections of child processes are served.
@@ -63,6 +67,7 @@ pub(super) struct Workers {
     store: Arc<dyn Store>,
     pools: Vec<Arc<WorkerPool>>,
     remote: Arc<RemoteWorkers>,
+    held: Arc<HeldTasks>,
     programs: WorkerPrograms,
     isolated: IsolatedWorkers,
     /// Raised or dropped: no further task begins.
@@ -94,6 +99,7 @@ impl Workers {
             lease,
             retries,
             remote: limits,
+            foreign,
             programs,
             isolated,
             connections,
@@ -107,6 +113,8 @@ impl Workers {
         let finisher = finisher::run(store.clone(), rules, metrics.clone(), from_workers, to_notifier);
         let leases = Arc::new(Leases::new(store.clone()));
         let lease_runtime = ThreadPool::new("lease", 1, 0)?;
+        let held = HeldTasks::new(store.clone(), leases.clone(), foreign, to_finisher.clone());
+        let held = Arc::new(held);
         let remote = RemoteResources {
             store: store.clone(),
             handlers: attempts.handlers.clone(),
@@ -114,6 +122,7 @@ impl Workers {
             leases: leases.clone(),
             hits: metrics.limits.clone(),
             limits,
+            others: held.scope(),
         };
         let remote = Arc::new(RemoteWorkers::new(remote, to_finisher.clone()));
         let isolated = IsolatedWorkers::new(isolated, remote.clone(), connections)?;
@@ -121,6 +130,7 @@ impl Workers {
             runtime.spawn(finisher),
             lease_runtime.spawn(leases.clone().run(lease)),
             lease_runtime.spawn(remote.clone().run()),
+            lease_runtime.spawn(held.clone().run()),
         ];
         let finisher = to_finisher;
         let source = Arc::new(StoreSource { store: store.clone(), leases });
@@ -136,6 +146,7 @@ impl Workers {
             store,
             pools,
             remote,
+            held,
             programs,
             isolated,
             pause,
@@ -153,6 +164,7 @@ impl Workers {
         self.pause = pause;
         self.abort.send_replace(false);
         self.remote.resume();
+        self.held.resume();
         self.programs.start();
         self.isolated.start();
         for pool in &self.pools {
@@ -167,6 +179,7 @@ impl Workers {
     pub(super) async fn pause(&mut self, deadline: Instant) -> bool {
         self.pause.send_replace(true);
         self.remote.pause();
+        self.held.pause();
         self.wait_idle(deadline, true).await
     }
 
@@ -175,6 +188,7 @@ impl Workers {
     pub(super) async fn abort_running(&mut self, spares: bool) {
         self.abort.send_replace(true);
         self.remote.abort_running(spares);
+        self.held.abort_running();
         self.is_stuck = !self.pause(Instant::now() + ABORT_TIMEOUT).await;
         if self.is_stuck {
             let running = self.describe_running().await;
@@ -190,6 +204,7 @@ impl Workers {
     /// finishes the later stages.
     pub(super) async fn drain(&mut self, deadline: Instant) {
         self.remote.drain_children("shutdown");
+        self.held.pause();
         if !self.wait_idle(deadline, false).await {
             let running = self.describe_running().await;
             tracing::warn!(running, "the grace period is over; running tasks are aborted");
@@ -204,6 +219,7 @@ impl Workers {
         let deadline = deadline.max(Instant::now() + ABORT_TIMEOUT);
         self.stop_processes(deadline).await;
         self.remote.close();
+        self.held.close();
         if timeout_at(deadline, &mut self.notifier).await.is_err() {
             tracing::warn!("callbacks of ended tasks are still running and are abandoned");
         }
@@ -226,6 +242,11 @@ impl Workers {
     /// The workers outside of this process.
     pub(super) fn remote(&self) -> Arc<RemoteWorkers> {
         self.remote.clone()
+    }
+
+    /// The tasks that clients of other systems' protocols hold.
+    pub(super) fn held(&self) -> Arc<HeldTasks> {
+        self.held.clone()
     }
 
     /// The programs that are workers, with what became of them.
@@ -259,7 +280,8 @@ impl Workers {
         // An earlier wait may have seen the end of some of them, which must not be awaited twice.
         self.pullers.retain(|puller| !puller.is_finished());
         let local = join_all(&mut self.pullers);
-        timeout_at(deadline, async { tokio::join!(local, self.remote.wait_idle(spares)) }).await.is_ok()
+        let others = async { tokio::join!(local, self.remote.wait_idle(spares), self.held.wait_idle()) };
+        timeout_at(deadline, others).await.is_ok()
     }
 }
 

@@ -246,6 +246,11 @@ impl ListenerPolicy {
         }
     }
 
+    /// The protocol of another system that the listener speaks alone, if it does.
+    pub(crate) fn foreign(&self) -> Option<Protocol> {
+        self.protocols.iter().copied().find(|protocol| protocol.is_foreign())
+    }
+
     /// `true` if `protocol` is among the protocols of the listener.
     pub(crate) fn allows(&self, protocol: Protocol) -> bool {
         self.protocols.contains(&protocol)

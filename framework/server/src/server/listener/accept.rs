@@ -90,7 +90,7 @@ impl AcceptLoop {
     ) {
         let place = match self.limiter.take_place(policy) {
             Ok(place) => place,
-            Err(error) => return reject(stream, &error),
+            Err(error) => return reject(stream, policy, &error),
         };
         let (context, policy) = (self.context.clone(), policy.clone());
         let connection =
@@ -117,6 +117,7 @@ impl NewConnection {
     /// Registers the connection and returns its session, which holds its permit to the end; `None` if it was
     /// rejected.
     fn register(self, stream: Stream, peer: Peer) -> Option<impl Future<Output = ()> + use<>> {
+        let policy = self.policy.clone();
         match self.place.register(&stream, peer) {
             Ok(permit) => {
                 let record = permit.record.clone();
@@ -127,7 +128,7 @@ impl NewConnection {
                 })
             }
             Err(error) => {
-                reject(stream, &error);
+                reject(stream, &policy, &error);
                 None
             }
         }

@@ -14,6 +14,7 @@ use crate::server::connections::{ConnectionRecord, ConnectionRegistry};
 use crate::server::context::SessionContext;
 use crate::server::metrics::{ConnectionCounts, Limit, Limits};
 use crate::server::peer::Peer;
+use crate::server::session::foreign::foreign_protocol;
 use crate::server::stream::Stream;
 
 /// Counts the connections of all listeners and rejects those over a limit.
@@ -132,9 +133,15 @@ fn too_many(name: &str, limit: usize) -> RequestError {
 }
 
 /// Sends the error as far as the socket accepts it without waiting, and closes the connection.
-pub(super) fn reject(mut stream: Stream, error: &RequestError) {
-    let mut line = Vec::new();
-    ReplyWriter::new(&mut line).refused(None, error);
+pub(super) fn reject(mut stream: Stream, policy: &ListenerPolicy, error: &RequestError) {
+    let line = match policy.foreign().and_then(foreign_protocol) {
+        Some(protocol) => protocol.rejection(error),
+        None => {
+            let mut line = Vec::new();
+            ReplyWriter::new(&mut line).refused(None, error);
+            line
+        }
+    };
     if let Some(Err(error)) = stream.write_all(&line).now_or_never() {
         tracing::debug!("rejecting a connection: {error}");
     }

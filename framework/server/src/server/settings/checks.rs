@@ -119,6 +119,7 @@ impl ServerSettings {
             .range("max_output_buffer", self.max_output_buffer, 64..=BYTES_MAX)
             .range("max_in_flight", self.max_in_flight, 1..=1_000_000)
             .range("max_concurrent_receives", self.max_concurrent_receives, 1..=100_000)
+            .range("max_foreign_queues", self.max_foreign_queues, 1..=10_000)
             .that("heartbeat_idle_time", self.heartbeat_idle_time <= TIME_MAX, at_most_a_century)
             .that("websocket_ping_interval", self.websocket_ping_interval <= TIME_MAX, at_most_a_century)
             .that("max_wait_time", self.max_wait_time <= TIME_MAX, at_most_a_century)

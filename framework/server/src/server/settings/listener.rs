@@ -67,7 +67,7 @@ impl Default for ListenerSettings {
         Self {
             host: "127.0.0.1".to_owned(),
             port: None,
-            protocols: Protocol::ALL.to_vec(),
+            protocols: Protocol::OWN.to_vec(),
             reply: ReplyMode::Ack,
             proxy_protocol: false,
             insecure: false,
@@ -98,6 +98,11 @@ impl ListenerSettings {
         self.ssl_required || self.ssl_client_cert_file.is_some()
     }
 
+    /// The protocol of another system that it speaks, if it does.
+    pub(crate) fn foreign(&self) -> Option<Protocol> {
+        self.protocols.iter().copied().find(|protocol| protocol.is_foreign())
+    }
+
     /// The first problem: the key, and the rest of the sentence.
     fn problem(&self) -> Option<(&'static str, &'static str)> {
         let is_unix = self.is_unix();
@@ -109,6 +114,9 @@ impl ListenerSettings {
             () if !is_unix && self.port.is_none() => ("port", "is missing; 0 takes a free one"),
             () if self.protocols.is_empty() => {
                 ("protocols", "must have at least one of lines, frames, http, websocket")
+            }
+            () if self.foreign().is_some() && self.protocols.len() > 1 => {
+                ("protocols", "must have beanstalkd alone: give it a listener of its own")
             }
             () if has(&self.ssl_cert_file) && !has(&self.ssl_key_file) => {
                 ("ssl_cert_file", "needs `ssl_key_file`")
@@ -171,14 +179,28 @@ impl ServerSettings {
         }
     }
 
+    /// The protocols of other systems that listeners speak, each once.
+    pub(crate) fn foreign_protocols(&self) -> Vec<Protocol> {
+        let first = self.first_listener();
+        let all = std::iter::once(&first).chain(&self.listeners);
+        let mut protocols: Vec<_> = all.filter_map(ListenerSettings::foreign).collect();
+        protocols.sort_unstable_by_key(|protocol| protocol.name());
+        protocols.dedup();
+        protocols
+    }
+
     pub(super) fn check_listeners(&self, checks: Validator) -> Validator {
         let first = self.first_listener();
         let has_tokens = self.has_tokens();
+        let lacks_tokens = |listener: &ListenerSettings| {
+            listener.foreign().is_some_and(|protocol| !protocol.has_tokens()) && self.wants_token(listener)
+        };
         let needs_tokens = |listener: &ListenerSettings| listener.auth == Some(Auth::Token) && !has_tokens;
         let (key, sentence) = first.problem().unwrap_or(("host", ""));
         let mut checks = checks
             .that(key, first.problem().is_none(), || sentence.to_owned())
             .that("auth", !needs_tokens(&first), || NO_TOKENS.to_owned())
+            .that("auth", !lacks_tokens(&first), || SHOWS_NO_TOKEN.to_owned())
             .that("listeners", self.listeners.len() <= LISTENERS_MAX, || {
                 format!("may be at most {LISTENERS_MAX}, not {}", self.listeners.len())
             });
@@ -188,11 +210,14 @@ impl ServerSettings {
             let (key, sentence) = problem.unwrap_or_default();
             checks = checks
                 .that("listeners", problem.is_none(), || format!("number {number}: `{key}` {sentence}"))
-                .that("listeners", !needs_tokens(listener), || format!("{NO_TOKENS} (number {number})"));
+                .that("listeners", !needs_tokens(listener), || format!("{NO_TOKENS} (number {number})"))
+                .that("listeners", !lacks_tokens(listener), || format!("{SHOWS_NO_TOKEN} (number {number})"));
         }
         checks
     }
 }
 
+const SHOWS_NO_TOKEN: &str = "must be \"none\" for a listener of beanstalkd, whose clients cannot show a token: let only \
+    those reach it who may do everything, or set `ssl_client_cert_file`";
 const NO_TOKENS: &str =
     "wants `auth = \"token\"`, and there are none: set `tokens_file` or THINK_SERVER_TOKENS";

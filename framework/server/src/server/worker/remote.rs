@@ -62,6 +62,8 @@ pub(crate) struct RemoteResources {
     pub(crate) leases: Arc<Leases>,
     pub(crate) hits: Arc<Limits>,
     pub(crate) limits: RemoteLimits,
+    /// The tasks that others than workers take.
+    pub(crate) others: Option<RemoteScope>,
 }
 
 /// All workers outside of this process.
@@ -122,7 +124,10 @@ impl RemoteWorkers {
         state.inherit(inherited, &resources.leases, resources.limits.lease);
         let state = Mutex::new(state);
         let (joining, changed) = Default::default();
-        Self { resources, started_ms, state, joining, changed, finisher: Mutex::new(Some(finisher)) }
+        let finisher = Mutex::new(Some(finisher));
+        let workers = Self { resources, started_ms, state, joining, changed, finisher };
+        workers.update_served(&workers.state());
+        workers
     }
 
     fn state(&self) -> MutexGuard<'_, RemoteState> {
@@ -232,7 +237,7 @@ impl RemoteWorkers {
 
     /// Tells the store which functions are run at the moment, in which queues.
     fn update_served(&self, state: &RemoteState) {
-        let mut scopes: Vec<RemoteScope> = Vec::new();
+        let mut scopes: Vec<RemoteScope> = self.resources.others.iter().cloned().collect();
         for worker in state.workers.values().filter(|worker| !worker.is_silent) {
             if !scopes.contains(&worker.scope) {
                 scopes.push(worker.scope.clone());

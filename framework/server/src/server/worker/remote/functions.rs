@@ -61,6 +61,22 @@ impl KeptFunctions {
     }
 }
 
+impl KeptFunctions {
+    /// Makes the functions of other systems' protocols known, which workers cannot register.
+    ///
+    /// # Errors
+    /// One is not valid.
+    pub(crate) fn register_foreign(
+        functions: Vec<Registration>,
+        handlers: &Handlers,
+    ) -> Result<(), RequestError> {
+        for function in functions {
+            handlers.register(function_of(function)?);
+        }
+        Ok(())
+    }
+}
+
 impl RemoteWorkers {
     /// Goes on with the functions that workers have registered with an earlier process.
     pub(crate) async fn restore(&self, kept: KeptFunctions) {
@@ -119,12 +135,27 @@ impl RemoteWorkers {
         }
     }
 
+    /// Whether a function is that of another system's protocol.
+    fn is_foreign(&self, name: &str) -> bool {
+        let others = self.resources.others.iter().flat_map(|scope| scope.functions.iter());
+        others.into_iter().any(|function| **function == *name)
+    }
+
     /// The function to register; `None` for one of the server's own program, which is known already.
     fn check(&self, registration: &Registration) -> Result<Option<RegisteredFunction>, RequestError> {
         registration.validate()?;
         let (name, limits) = (&registration.name, &self.resources.limits);
         if let Some(handler) = self.resources.handlers.get(name) {
             return check_own(handler, registration).map(|()| None);
+        }
+        if self
+            .resources
+            .others
+            .as_ref()
+            .is_some_and(|scope| scope.functions.iter().any(|own| **own == **name))
+        {
+            let message = format!("{} is the function of a protocol of the server.", ShownName(name));
+            return Err(RequestError::new(ErrorCode::Conflict, message));
         }
         let schema = registration.schema.as_ref().map(Value::to_string).unwrap_or_default();
         if schema.len() > limits.schema_bytes {
@@ -231,6 +262,11 @@ impl RemoteWorkers {
         let RemoteLimits { local, isolated, .. } = &self.resources.limits;
         for info in infos.iter_mut().filter(|info| info.registered || !local.contains(&info.name)) {
             info.isolated = isolated.contains(&info.name.as_str());
+            if self.is_foreign(&info.name) {
+                let names = vec![format!("clients of {}", info.name)];
+                info.workers = Some(FunctionWorkers { count: 1, names, ..FunctionWorkers::default() });
+                continue;
+            }
             let mut workers = running.remove(info.name.as_str()).unwrap_or_default();
             if workers.count == 0 {
                 let seen = state.seen.get(info.name.as_str()).or(state.gone.get(info.name.as_str()));

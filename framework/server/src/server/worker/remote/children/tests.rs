@@ -32,8 +32,15 @@ impl Fixture {
         let leases = Arc::new(Leases::new(store.clone()));
         let limits = RemoteLimits::new(&ServerSettings::default(), &handlers);
         let (sink, hits) = (Arc::new(()), Arc::default());
-        let resources =
-            RemoteResources { store: store.clone(), handlers, sink, leases: leases.clone(), hits, limits };
+        let resources = RemoteResources {
+            store: store.clone(),
+            handlers,
+            sink,
+            leases: leases.clone(),
+            hits,
+            limits,
+            others: None,
+        };
         let (finisher, ends) = mpsc::channel(1);
         Self { remote: RemoteWorkers::new(resources, finisher), store, leases, _ends: ends }
     }

@@ -1,0 +1,3 @@
+//! The protocols of other systems, spoken by their own workers and clients.
+
+mod beanstalkd;
