@@ -31,7 +31,7 @@ use self::concurrency::ConcurrencyKeys;
 use self::expiry::ExpiryHeap;
 use super::clock::Now;
 use super::due_heap::ReadyAt;
-use super::options::{RemoteScope, StoreOptions};
+use super::options::StoreOptions;
 pub(super) use super::ready_queues::TakeFrom;
 use super::ready_queues::{QueuePosition, ReadyQueues, Waiting};
 use super::stats::StoreStats;
@@ -250,24 +250,6 @@ impl TaskIndex {
             }
         }
         taken
-    }
-
-    /// Leases one waiting task within the scope, whether it is due or not.
-    pub(super) fn take_task(&mut self, id: TaskId, scope: &RemoteScope, now: Now) -> Option<TakenTask> {
-        let place = self.order.find(id)?;
-        if !self.order.is_within(place, scope) {
-            return None;
-        }
-        let waiting = self.order.remove(id)?;
-        let Waiting { task, place, .. } = self.keys.acquire(waiting)?;
-        self.bodies.release(task.as_ref());
-        self.expiries.lease(id, true);
-        let token = LeaseToken(self.next_token);
-        self.next_token += 1;
-        let (until, slot) = (now.steady + self.lease, u32::MAX);
-        let running = RunningTask { token, place, until, slot, is_unwanted: false, task: task.clone() };
-        self.running.insert(id, running);
-        Some(TakenTask { id, task, token })
     }
 
     /// Completes a body that was read from the disk with the counters that only the index knows.

@@ -2,6 +2,7 @@
 
 mod ended_tasks;
 mod idempotency_keys;
+mod take;
 mod waiting_change;
 mod history;
 
@@ -18,12 +19,12 @@ use futures_util::future::BoxFuture;
 use self::history::History;
 use self::waiting_change::PlannedChange;
 use super::changes::RunningChanges;
-use super::index::{Record, TakeFrom, TakenTask, TaskIndex, WaitingEnd};
+use super::index::{Record, TakeFrom, TaskIndex, WaitingEnd};
 use super::refusals::nothing_to_cancel;
 use super::wakeups::{WakeSet, Wakeups};
 use super::{
     Accepted, AdminCommand, Clock, Lease, LeaseToken, Now, OnAccepted, Query, QueryResult, RemoteScope,
-    Rules, RunningMarker, Settlement, Store, StoreFigures, StoreOptions, StoreStats, TerminatedTask,
+    Rules, Settlement, Store, StoreFigures, StoreOptions, StoreStats, TerminatedTask,
 };
 
 /// A store that lasts as long as the process.
@@ -94,18 +95,6 @@ impl Memory {
         } else {
             Err(state.index.next_due(from, now))
         }
-    }
-
-    fn take_now(&self, from: TakeFrom, limit: usize) -> Vec<Lease> {
-        let now = self.clock.now();
-        let mut state = self.state();
-        state.wake(now);
-        let taken = state.index.take(from, limit, now);
-        // Each worker wakes the next one, so that one push does not wake them all for nothing.
-        let wake_set = state.index.wake_set_of(from, now);
-        drop(state);
-        self.wakeups.notify(wake_set);
-        taken.into_iter().filter_map(lease).collect()
     }
 
     fn settle_now(&self, batch: Vec<Settlement>) -> Vec<bool> {
@@ -278,11 +267,6 @@ impl MemoryState {
     }
 }
 
-fn lease(taken: TakenTask) -> Option<Lease> {
-    let (task, marker) = (taken.task?, RunningMarker::default());
-    Some(Lease { attempt: task.attempts() + 1, token: taken.token, marker, task })
-}
-
 impl Store for Memory {
     fn name(&self) -> &'static str {
         "memory"
@@ -324,13 +308,7 @@ impl Store for Memory {
     }
 
     fn take_task<'a>(&'a self, id: TaskId, scope: &'a RemoteScope) -> BoxFuture<'a, Option<Lease>> {
-        let now = self.clock.now();
-        let taken = {
-            let mut state = self.state();
-            state.wake(now);
-            state.index.take_task(id, scope, now)
-        };
-        ready(taken.and_then(lease)).boxed()
+        ready(self.take_task_now(id, scope)).boxed()
     }
 
     fn serve_remote(&self, scopes: Vec<RemoteScope>) {

@@ -1,15 +1,41 @@
-//! The tasks of some functions that have not ended: their numbers by queue, and which of them are next.
+//! The tasks of some functions that have not ended: how many there are by queue, which are next, and one by
+//! its id.
 
 use std::collections::BTreeMap;
 
 use framework_protocol::task::TaskId;
 
-use super::TaskIndex;
+use super::{RunningTask, TakenTask, TaskIndex};
+use crate::store::LeaseToken;
 use crate::store::clock::Now;
+use crate::store::options::RemoteScope;
 use crate::store::query::QueueBacklog;
-use crate::store::ready_queues::QueuePosition;
+use crate::store::ready_queues::{QueuePosition, Waiting};
 
 impl TaskIndex {
+    /// Leases one waiting task within the scope, whether it is due or not.
+    pub(in crate::store) fn take_task(
+        &mut self,
+        id: TaskId,
+        scope: &RemoteScope,
+        now: Now,
+    ) -> Option<TakenTask> {
+        let place = self.order.find(id)?;
+        if !self.order.is_within(place, scope) {
+            return None;
+        }
+        let waiting = self.order.remove(id)?;
+        let Waiting { task, place, .. } = self.keys.acquire(waiting)?;
+        self.bodies.release(task.as_ref());
+        self.expiries.lease(id, true);
+        let token = LeaseToken(self.next_token);
+        self.next_token += 1;
+        let (until, slot) = (now.steady + self.lease, u32::MAX);
+        let running = RunningTask { token, place, until, slot, is_unwanted: false, task: task.clone() };
+        self.running.insert(id, running);
+        Some(TakenTask { id, task, token })
+    }
+
     /// Counts the tasks of these functions by queue, apart from those that have failed.
     pub(in crate::store) fn backlog(&self, functions: &[String]) -> BTreeMap<String, QueueBacklog> {
         let mut queues: BTreeMap<String, QueueBacklog> = BTreeMap::new();
