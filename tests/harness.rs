@@ -119,10 +119,22 @@ impl Drop for Project {
 /// Installs what the tests need beside Rust, if it is missing; the path of the Python that has it all.
 pub(crate) fn installed() -> &'static str {
     static PYTHON: OnceLock<String> = OnceLock::new();
+    install(&PYTHON, &[])
+}
+
+/// Installs the servers and clients of other systems as well; the folder with the modules of Node.
+pub(crate) fn foreign() -> &'static str {
+    static FOLDER: OnceLock<String> = OnceLock::new();
+    install(&FOLDER, &["foreign"])
+}
+
+/// Runs tests/install, and returns the path that it prints.
+fn install(path: &'static OnceLock<String>, arguments: &[&str]) -> &'static str {
     // Every test that needs it waits for the one that installs it.
     watchdog::allow(2 * INSTALL_TIMEOUT);
-    PYTHON.get_or_init(|| {
+    path.get_or_init(|| {
         let mut install = Command::new(project_root().join("tests/install"));
+        install.args(arguments);
         install.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let ran = Ran::finish_within(INSTALL_TIMEOUT, install.spawn().unwrap());
         assert_eq!(ran.code, Some(0), "tests/install says above what is missing");

@@ -1,8 +1,10 @@
 //! The protocol of beanstalkd.
 
+mod clients;
 mod drain;
 mod jobs;
 mod listeners;
+mod reference;
 mod restarts;
 
 use serde_json::Value;

@@ -138,6 +138,7 @@ fn policy(random: &mut Rng, flavour: &Flavour, tiny: &mut Rng) -> StoreOptions {
     let may_forget = !flavour.jumps && random.u8(..4) == 0;
     StoreOptions {
         limit: if random.u8(..4) == 0 { random.usize(3..12) } else { defaults.limit },
+        first_id: defaults.first_id,
         max_memory: defaults.max_memory,
         groups: lines,
         weights: if random.bool() {

@@ -335,6 +335,9 @@ pub struct Release {
     pub pause: Option<Duration>,
     /// Its priority and its arguments from now on; `None`: as they are.
     pub revision: Option<(u8, Bytes)>,
+    /// Whether it was an attempt at all; `false` for one that has a pause of zero and was only taken to be
+    /// due at once.
+    pub counts: bool,
 }
 
 #[cfg(test)]

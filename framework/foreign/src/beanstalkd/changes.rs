@@ -91,6 +91,7 @@ async fn put_back(session: &Session<'_>, id: u64, priority: u32, delay: Option<u
         reason: if delay.is_some() { RELEASED } else { BURIED }.to_owned(),
         pause: delay.map(|delay| Duration::from_secs(delay.into())),
         revision,
+        counts: true,
     };
     session.tasks().end(vec![(id, HeldEnd::Released(release))]).await == [true]
 }
@@ -124,7 +125,15 @@ async fn kick_some(session: &Session<'_>, bound: usize) -> Result<usize, Request
 /// Lets a delayed job be ready at once; `false` if it does not wait.
 async fn undelay(session: &Session<'_>, id: u64) -> Result<bool, RequestError> {
     let tasks = session.tasks();
-    Ok(tasks.take_task(id).await?.is_some() && tasks.end(vec![(id, HeldEnd::Returned)]).await == [true])
+    let Some(taken) = tasks.take_task(id).await? else { return Ok(false) };
+    let new = &taken.task.new;
+    let release = Release {
+        reason: String::new(),
+        pause: Some(Duration::ZERO),
+        revision: Some((new.priority, new.args.clone())),
+        counts: false,
+    };
+    Ok(tasks.end(vec![(id, HeldEnd::Released(release))]).await == [true])
 }
 
 /// Lets a buried or delayed job be ready.

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem;
 
-use super::numbers;
+use super::numbers::{self, NumberError};
 
 /// The longest command, in bytes, with the two that end it.
 const LINE_MAX: usize = 224;
@@ -221,7 +221,10 @@ impl Command {
             }
         }
         if let Some(seconds) = after("reserve-with-timeout ") {
-            let seconds = numbers::signed(seconds).unwrap_or(0);
+            let seconds = match numbers::signed(seconds) {
+                Err(NumberError::TooLarge) => return Err(BAD),
+                seconds => seconds.unwrap_or(0),
+            };
             // A negative one is for ever.
             let timeout = (seconds >= 0).then(|| u32::try_from(seconds).unwrap_or(u32::MAX));
             return Ok(Self::Reserve { timeout, has_timeout: true });
@@ -242,7 +245,7 @@ impl Command {
             return Self::bury(numbers).ok_or(BAD);
         }
         if let Some(count) = after("kick ") {
-            let count = numbers::signed(count).ok_or(BAD)?;
+            let count = numbers::signed(count).map_err(|_| BAD)?;
             return Ok(Self::Kick(u32::try_from(count).unwrap_or(u32::MAX)));
         }
         if let Some(id) = after("kick-job ") {

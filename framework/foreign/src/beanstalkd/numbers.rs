@@ -13,9 +13,16 @@ pub(super) fn last<T: TryFrom<u64>>(text: &[u8]) -> Option<T> {
     leading(text).and_then(|(number, rest)| rest.is_empty().then_some(number))
 }
 
-/// A number that may have a sign and be followed by anything, as C's `strtol` reads it; `None` where there is
-/// no digit. One that is too large is the largest.
-pub(super) fn signed(text: &[u8]) -> Option<i64> {
+/// Why a text is no number with a sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NumberError {
+    /// There is no digit.
+    Missing,
+    TooLarge,
+}
+
+/// A number that may have a sign and be followed by anything, as C's `strtol` reads it.
+pub(super) fn signed(text: &[u8]) -> Result<i64, NumberError> {
     let text = skip_spaces(text);
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -24,10 +31,10 @@ pub(super) fn signed(text: &[u8]) -> Option<i64> {
     };
     let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if count == 0 {
-        return None;
+        return Err(NumberError::Missing);
     }
-    let number = std::str::from_utf8(&digits[..count]).ok()?.parse::<i64>().unwrap_or(i64::MAX);
-    Some(if is_negative { -number } else { number })
+    let number = std::str::from_utf8(&digits[..count]).ok().and_then(|digits| digits.parse::<i64>().ok());
+    number.map(|number| if is_negative { -number } else { number }).ok_or(NumberError::TooLarge)
 }
 
 fn skip_spaces(text: &[u8]) -> &[u8] {
@@ -50,10 +57,8 @@ mod tests {
 
     #[test]
     fn signed_reads_as_far_as_there_are_digits() {
-        assert_eq!(
-            (signed(b" -1x"), signed(b"+7"), signed(b"x"), signed(b"")),
-            (Some(-1), Some(7), None, None)
-        );
-        assert_eq!(signed(b"99999999999999999999"), Some(i64::MAX));
+        assert_eq!((signed(b" -1x"), signed(b"+7")), (Ok(-1), Ok(7)));
+        assert_eq!((signed(b"x"), signed(b"")), (Err(NumberError::Missing), Err(NumberError::Missing)));
+        assert_eq!(signed(b"99999999999999999999"), Err(NumberError::TooLarge));
     }
 }

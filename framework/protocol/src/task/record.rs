@@ -83,10 +83,10 @@ impl TaskRecord {
         task
     }
 
-    /// The same task with another priority and other arguments. Its progress is kept; requests to stop are
-    /// not.
+    /// The same task with another priority and other arguments, due at once. Its progress is kept; requests
+    /// to stop are not.
     pub fn revised(&self, priority: u8, args: Bytes) -> Self {
-        let new = NewTask { priority, args, ..self.new.clone() };
+        let new = NewTask { priority, args, due: Due::Now, ..self.new.clone() };
         let task = Self::new(self.id, new, self.accepted, self.accepted_ms);
         for (counter, count) in [
             (&task.attempts, self.attempts()),

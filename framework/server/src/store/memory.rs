@@ -56,9 +56,10 @@ impl Memory {
     /// An empty store.
     pub fn new(options: StoreOptions, rules: Arc<dyn Rules>, clock: Clock) -> Self {
         let wakeups = Wakeups::new(options.groups.len());
-        let (history, chunk) = (History::new(&options), options.change_chunk.max(1));
+        let (history, chunk, next_id) =
+            (History::new(&options), options.change_chunk.max(1), options.first_id);
         let index = TaskIndex::new(options, usize::MAX, rules);
-        let state = MemoryState { index, history, next_id: 0, changes: RunningChanges::default() };
+        let state = MemoryState { index, history, next_id, changes: RunningChanges::default() };
         Self { clock, state: Mutex::new(state), wakeups, chunk }
     }
 

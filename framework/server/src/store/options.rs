@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use framework_protocol::task::TaskId;
 use rustc_hash::FxHashSet;
 
 /// The options of a store.
@@ -12,6 +13,8 @@ use rustc_hash::FxHashSet;
 pub struct StoreOptions {
     /// The number of tasks that may wait; more are refused as `busy`.
     pub limit: usize,
+    /// The id of the first task of a store that has had none.
+    pub first_id: TaskId,
     /// The bytes of waiting tasks that a store without a disk may hold; more are refused as `busy`. Ended
     /// tasks may take a quarter of that besides.
     pub max_memory: usize,
@@ -120,6 +123,7 @@ impl Default for StoreOptions {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
             limit: 1_000_000,
+            first_id: 0,
             max_memory: 1 << 30,
             groups: vec![WorkerGroup::Others],
             local_functions: None,

@@ -69,6 +69,8 @@ impl ServerSettings {
         };
         StoreOptions {
             limit: self.max_queue_length.unwrap_or(waiting),
+            // Other systems count their jobs from 1, and some of their clients take 0 for none.
+            first_id: u64::from(!self.foreign_protocols().is_empty()),
             max_memory: self.max_memory,
             groups: self.worker_groups().into_iter().map(|(group, _)| group).collect(),
             weights: self.queue_weights.clone(),

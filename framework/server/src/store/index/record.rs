@@ -19,7 +19,7 @@ pub(in crate::store) enum Record {
         due_ms: Option<u64>,
         pause: Duration,
     },
-    /// A task has got another priority and other arguments.
+    /// A task has got another priority and other arguments, and is due unless the next record delays it.
     Revised(Arc<TaskRecord>),
     /// A task to accept together with the record before.
     Follow(FollowUp),

@@ -125,7 +125,7 @@ impl TaskIndex {
         records: &mut Vec<Record>,
         effects: &mut SettleEffects,
     ) -> Option<Arc<TaskRecord>> {
-        let Release { reason: error, pause, revision } = release;
+        let Release { reason: error, pause, revision, counts } = release;
         let is_revised = revision.is_some();
         let (task, place) = match revision {
             None => (task, place),
@@ -141,6 +141,11 @@ impl TaskIndex {
             return Some(task);
         };
         let id = task.id;
+        if !counts {
+            let waiting = self.take_back(task.clone(), place);
+            effects.requeued.push(Waiting { task: Some(self.bodies.keep(task)), ..waiting });
+            return None;
+        }
         task.attempts.store(run.number, Ordering::Relaxed);
         let due_ms = (!pause.is_zero()).then(|| now.wall_ms.saturating_add(pause.as_millis() as u64));
         records.push(Record::Retry { task: task.clone(), run, error, due_ms, pause });

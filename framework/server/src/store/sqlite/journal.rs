@@ -276,10 +276,11 @@ impl<'a> Group<'_, 'a> {
                 self.counters(task, run.number, *due_ms, *pause)
             }
             Record::Revised(task) => {
-                let sql = "UPDATE tasks SET priority = ?2, args = ?3 WHERE id = ?1";
+                let sql = "UPDATE tasks SET priority = ?2, args = ?3, due_ms = NULL WHERE id = ?1";
                 let args = std::str::from_utf8(&task.new.args).unwrap_or("null");
                 let row = params![task.id as i64, task.new.priority, args];
-                self.file.prepare_cached(sql)?.execute(row).map(drop)
+                self.file.prepare_cached(sql)?.execute(row)?;
+                self.counters(task, task.attempts(), None, Duration::ZERO)
             }
             Record::Follow(FollowUp { new, completes }) => {
                 let id = self.task(new);

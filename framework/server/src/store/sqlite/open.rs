@@ -91,7 +91,13 @@ impl Sqlite {
         });
         shared.inherit(inherited);
         // No id is given twice, even if its first task is lost.
-        let journal = Journal::new(connection, checkpoints, next_id.max(last.next_id), retention, &store);
+        let journal = Journal::new(
+            connection,
+            checkpoints,
+            next_id.max(last.next_id).max(store.first_id),
+            retention,
+            &store,
+        );
         let writer = Writer::new(shared.clone(), journal, reserve, store.change_chunk);
         let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.run())?;
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })

@@ -39,7 +39,7 @@ async fn settle(store: &dyn Store, lease: &Lease, disposition: Disposition) {
 
 fn release(reason: &str, pause: Option<Duration>, revision: Option<(u8, &'static str)>) -> Disposition {
     let revision = revision.map(|(priority, args)| (priority, args.into()));
-    Disposition::Release(Box::new(Release { reason: reason.into(), pause, revision }))
+    Disposition::Release(Box::new(Release { reason: reason.into(), pause, revision, counts: true }))
 }
 
 async fn take(store: &dyn Store) -> Lease {
@@ -100,8 +100,12 @@ async fn release_with_a_pause_and_a_revision_waits_as_it_is_revised() {
         assert_eq!((shown.summary.state, shown.summary.priority, shown.args.get()), (State::Waiting, 9, "2"));
         let lease = store.take_task(id, &scope()).await.expect("it waits");
         assert_eq!((lease.task.new.priority, &lease.task.new.args[..]), (9, &b"2"[..]));
-        settle(store, &lease, Disposition::Requeue).await;
-        assert_eq!(take(store).await.task.id, id, "who gives it back lets it be due");
+        let revision = Some((9, lease.task.new.args.clone()));
+        let due = Release { reason: String::new(), pause: Some(Duration::ZERO), revision, counts: false };
+        settle(store, &lease, Disposition::Release(Box::new(due))).await;
+        let shown = details(store, id).await;
+        assert_eq!((shown.summary.due_ms, shown.summary.attempts, shown.history.len()), (None, 1, 1));
+        assert_eq!(take(store).await.task.id, id, "it is due at once");
     })
     .await;
 }

@@ -72,7 +72,7 @@ impl HeldTask {
 
     /// The end of an attempt after which its task can be taken again at once, for this reason.
     fn put_back(self, reason: String) -> (AttemptEnd, LeaseHold) {
-        let release = Release { reason, pause: Some(Duration::ZERO), revision: None };
+        let release = Release { reason, pause: Some(Duration::ZERO), revision: None, counts: true };
         self.end(HeldEnd::Released(release))
     }
 }
