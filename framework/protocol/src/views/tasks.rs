@@ -159,6 +159,9 @@ pub struct QueueInfo {
     pub weight: u32,
     /// The rate limit, such as `100/s`.
     pub rate: Option<String>,
+    /// The age of its due task that has waited longest; `null` when none is due.
+    #[serde(default)]
+    pub oldest_waiting_ms: Option<u64>,
 }
 
 /// A schedule with its last run.

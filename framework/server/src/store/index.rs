@@ -32,6 +32,7 @@ use self::expiry::ExpiryHeap;
 use super::clock::Now;
 use super::due_heap::ReadyAt;
 use super::options::StoreOptions;
+pub(super) use super::ready_queues::OldestTask;
 pub(super) use super::ready_queues::TakeFrom;
 use super::ready_queues::{QueuePosition, ReadyQueues, Waiting};
 use super::stats::StoreStats;
@@ -366,6 +367,11 @@ impl TaskIndex {
             counts.queues.entry(name.to_owned()).or_default().add(&depth);
         }
         counts
+    }
+
+    /// The due task of each queue with the smallest id, which has waited longest there.
+    pub(super) fn oldest_by_queue(&self) -> Vec<OldestTask> {
+        self.order.oldest_by_queue().collect()
     }
 
     /// The newly accepted tasks by function and queue, since the store was opened.

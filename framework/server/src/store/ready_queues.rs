@@ -63,6 +63,15 @@ pub(super) struct Waiting {
     pub(super) place: QueuePosition,
 }
 
+/// The due task of a queue that has waited longest.
+#[derive(Debug)]
+pub(super) struct OldestTask {
+    pub(super) queue: Box<str>,
+    pub(super) id: TaskId,
+    /// The body; `None` when only the disk has it.
+    pub(super) task: Option<Arc<TaskRecord>>,
+}
+
 /// The place of a task in the order of work: its queue's index, that of its line there, and its priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueuePosition {
@@ -316,6 +325,14 @@ impl ReadyQueues {
     /// The due task with the smallest id, which has waited longest.
     pub(super) fn oldest(&self) -> Option<(TaskId, Option<&Arc<TaskRecord>>)> {
         self.queues.iter().flat_map(Queue::fronts).min_by_key(|(id, _)| *id)
+    }
+
+    /// The due task of each queue with the smallest id; none for a queue without due tasks.
+    pub(super) fn oldest_by_queue(&self) -> impl Iterator<Item = OldestTask> {
+        self.queues.iter().filter_map(|queue| {
+            let (id, task) = queue.fronts().min_by_key(|(id, _)| *id)?;
+            Some(OldestTask { queue: queue.name.clone(), id, task: task.cloned() })
+        })
     }
 
     /// The depth of each queue, in the order of their indices.

@@ -1,14 +1,14 @@
 //! Builds the views of tasks from the parts that the stores know.
 
 use framework_protocol::one_line;
-use framework_protocol::task::{Due, ProgressLog, TaskRecord};
+use framework_protocol::task::{Due, ProgressLog, TaskId, TaskRecord};
 use framework_protocol::views::{AttemptInfo, QueueInfo, State, TaskDetails, TaskSummary};
 use serde_json::value::RawValue;
 
 use super::Rate;
 use super::clock::Now;
 use super::due_heap::ReadyAt;
-use super::index::{AttemptRun, EndRecord, TaskIndex};
+use super::index::{AttemptRun, EndRecord, OldestTask, TaskIndex};
 
 /// The parts of a view beyond the task itself.
 #[derive(Debug, Default)]
@@ -73,11 +73,31 @@ pub(super) fn queues(index: &mut TaskIndex) -> Vec<QueueInfo> {
         depth: depths.get(name).copied().unwrap_or_default(),
         weight,
         rate: rate.map(|rate| rate.to_string()),
+        oldest_waiting_ms: None,
     };
     let mut all: Vec<_> = shares.map(info).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all.dedup_by(|a, b| a.name == b.name);
     all
+}
+
+/// Adds the ages of the oldest due tasks; `accepted_ms` is asked about those whose body is on the disk.
+pub(super) fn add_oldest(
+    queues: &mut [QueueInfo],
+    oldest: &[OldestTask],
+    now_ms: u64,
+    mut accepted_ms: impl FnMut(TaskId) -> Option<u64>,
+) {
+    for OldestTask { queue, id, task } in oldest {
+        let accepted_ms = task.as_ref().map(|task| task.accepted_ms).or_else(|| accepted_ms(*id));
+        let (Some(info), Some(accepted_ms)) =
+            (queues.iter_mut().find(|info| *info.name == **queue), accepted_ms)
+        else {
+            continue;
+        };
+        let age = now_ms.saturating_sub(accepted_ms);
+        info.oldest_waiting_ms = Some(info.oldest_waiting_ms.map_or(age, |other| other.max(age)));
+    }
 }
 
 /// A result that an earlier version has kept with its line ends.

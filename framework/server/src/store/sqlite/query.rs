@@ -2,7 +2,7 @@
 
 use framework_protocol::task::{ProgressLog, TaskId, TaskRecord};
 use framework_protocol::views::{
-    AttemptInfo, BatchInfo, Filter, FunctionRecord, ScheduleInfo, State, TaskDetails, TaskSummary,
+    AttemptInfo, BatchInfo, Filter, FunctionRecord, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
 };
 use framework_protocol::{ErrorCode, RequestError};
 use rusqlite::types::Value;
@@ -17,7 +17,7 @@ use super::schema;
 use super::write_error::WriteError;
 use super::{SqliteShared, backlog, closed};
 use crate::store::query::matches;
-use crate::store::view_parts::{TaskViewParts, details, queues, summary};
+use crate::store::view_parts::{TaskViewParts, add_oldest, details, queues, summary};
 use crate::store::{BacklogPlace, Query, QueryResult, StoreStats};
 
 impl SqliteShared {
@@ -31,22 +31,35 @@ impl SqliteShared {
         counts.storage_warning = warnings.cloned().reduce(|all, warning| format!("{all} {warning}"));
         let oldest = state.index.oldest();
         drop(state);
-        counts.oldest_waiting_ms = oldest
-            .and_then(|(id, task)| match task {
-                Some(task) => Some(task.accepted_ms),
-                None => {
-                    let reader = self.reader.lock().expect("no one panics while reading");
-                    let accepted = one::<i64>(&reader, "SELECT accepted_ms FROM tasks WHERE id = ?1", id);
-                    accepted.ok().flatten().map(i64::unsigned_abs)
-                }
-            })
-            .map(|accepted_ms| now.wall_ms.saturating_sub(accepted_ms));
+        let accepted_ms = oldest.and_then(|(id, task)| match task {
+            Some(task) => Some(task.accepted_ms),
+            None => self.accepted_ms(id),
+        });
+        counts.oldest_waiting_ms = accepted_ms.map(|accepted_ms| now.wall_ms.saturating_sub(accepted_ms));
         counts
+    }
+
+    /// The time of a task's acceptance, from the disk.
+    fn accepted_ms(&self, id: TaskId) -> Option<u64> {
+        let reader = self.reader.lock().expect("no one panics while reading");
+        let accepted = one::<i64>(&reader, "SELECT accepted_ms FROM tasks WHERE id = ?1", id);
+        accepted.ok().flatten().map(i64::unsigned_abs)
+    }
+
+    fn queues(&self) -> Vec<QueueInfo> {
+        let now = self.clock.now();
+        let (mut infos, oldest) = {
+            let mut state = self.state();
+            state.wake(now);
+            (queues(&mut state.index), state.index.oldest_by_queue())
+        };
+        add_oldest(&mut infos, &oldest, now.wall_ms, |id| self.accepted_ms(id));
+        infos
     }
 
     pub(super) fn query(&self, query: Query) -> std::result::Result<QueryResult, RequestError> {
         match query {
-            Query::Queues => Ok(QueryResult::Queues(queues(&mut self.state().index))),
+            Query::Queues => Ok(QueryResult::Queues(self.queues())),
             Query::Changes => Ok(QueryResult::Changes(self.state().changes.list())),
             Query::Task(id) => self.read(|file| self.task(file, id)),
             Query::Tasks(filter) => self.read(|file| self.tasks(file, &filter)),
