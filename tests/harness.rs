@@ -1,6 +1,7 @@
 //! Runs the program in a project of its own, within bounds of time.
 
 pub(crate) mod bridge;
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod chromium;
 pub(crate) mod client;

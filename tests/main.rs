@@ -14,6 +14,7 @@ mod load;
 mod logs;
 mod make;
 mod mutants;
+mod pages;
 mod protocol;
 mod readme;
 mod release;

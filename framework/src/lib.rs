@@ -8,6 +8,7 @@
 //! | `client` | `protocol`, `task`, `views`, `client` | TLS, but no store and no HTTP |
 //! | `server` | `protocol`, `task`, `views`, `schedule`, `store`, `server` | SQLite, HTTP, WebSocket, cron |
 //! | `beanstalkd` | as `server`, and `foreign` | the protocol of beanstalkd |
+//! | `web` | as `server`, and `web` | the pages of a server, as HTML |
 //!
 //! The kernel is always there, and all of them are on by default. A program that is only a console says
 //! `default-features = false, features = ["console"]`; one that only sends tasks, `features = ["client"]`.
@@ -24,6 +25,8 @@ pub use framework_foreign as foreign;
 pub use framework_protocol::{self as protocol, task, views};
 #[cfg(feature = "server")]
 pub use framework_server::{functions, rules, schedule, server, store};
+#[cfg(feature = "web")]
+pub use framework_web as web;
 
 pub mod prelude;
 

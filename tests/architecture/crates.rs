@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 7] = [
     &["framework-console", "framework-macros"],
     &["framework-protocol"],
     &["framework-client", "framework-server"],
-    &["framework-foreign"],
+    &["framework-foreign", "framework-web"],
     &["framework"],
     &["commands"],
     &["think"],

@@ -74,7 +74,7 @@ async fn start(root: &std::path::Path, events: PageEvents) -> ServerHandle {
     let handlers = Arc::new(Handlers::collect().unwrap());
     let config = Config::at(root, []);
     let store = settings.open_store(&config, handlers.clone()).unwrap();
-    Server { config, settings, handlers, events: Arc::new(events), store }.start().await.unwrap()
+    Server { config, settings, handlers, events: Arc::new(events), store, pages: None }.start().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,11 @@ impl Chromium {
         Self { process, address, _lines: lines, _profile: profile }
     }
 
+    /// The address of its remote control.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Opens a page in a tab of its own.
     pub(crate) fn open(&self, url: &str) {
         let mut stream = tcp(&self.address);

@@ -59,6 +59,7 @@ impl TestServer {
             events: Arc::new(events) as Arc<dyn DynEvents>,
             store: store.clone(),
             settings: ServerSettings { port: 0, ..settings },
+            pages: None,
         };
         let running = server.start().await.unwrap();
         let address = running.addresses()[0].to_string();

@@ -34,7 +34,7 @@
 //! #     let handlers = Arc::new(framework::task::Handlers::collect()?);
 //! #     let store = settings.open_store(&config, handlers.clone())?;
 //! #     let events = Arc::new(()) as Arc<dyn DynEvents>;
-//! #     Server { config, settings, handlers, events, store }.start().await
+//! #     Server { config, settings, handlers, events, store, pages: None }.start().await
 //! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<()> {

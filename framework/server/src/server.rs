@@ -28,6 +28,7 @@ mod listener;
 mod metrics;
 mod notifier;
 mod outbox;
+mod pages;
 mod peer;
 mod poll;
 mod progress_listeners;
@@ -67,6 +68,7 @@ pub use listener::AlreadyRunning;
 use listener::BoundListener;
 use metrics::{Metrics, WorkerGroupStats};
 use notifier::ReplyTargets;
+pub use pages::{PageBody, PageFields, PageRequest, PageResponse, PageServer, Pages};
 pub use peer::Peer;
 use runtime::ThreadPool;
 use scheduler::Scheduler;
@@ -103,6 +105,8 @@ pub struct Server {
     pub handlers: Arc<Handlers>,
     pub events: Arc<dyn DynEvents>,
     pub store: Arc<dyn Store>,
+    /// The pages for people; `None` for a server without.
+    pub pages: Option<Arc<dyn Pages>>,
 }
 
 impl Server {
@@ -165,7 +169,8 @@ impl Server {
             root: resolved(self.config.root()),
             addresses: listeners.iter().map(|listener| listener.policy.describe()).collect(),
         };
-        let context = SessionContext::new(&self.settings, self.events, metrics, Arc::new(service));
+        let context =
+            SessionContext::new(&self.settings, self.events, metrics, Arc::new(service), self.pages);
         let frontend = Frontend::spawn(io, listeners, children, context, relay);
         workers.resume();
         Ok(ServerHandle { frontend, workers, replies, control, store: self.store })

@@ -38,6 +38,7 @@ async fn queue_without_workers_prevents_the_start() {
         handlers,
         events: Arc::new(()) as Arc<dyn DynEvents>,
         settings: ServerSettings { port: 0, ..settings },
+        pages: None,
     };
     let error = server.start().await.err().unwrap();
     assert!(format!("{error:#}").contains("\"*\" = 4 to task_queues"), "{error:#}");

@@ -147,6 +147,7 @@ impl ServerProcess<'_> {
             events: framework::server::events_of(self.app),
             store,
             settings: self.settings.clone(),
+            pages: Some(framework::web::pages()),
         };
         let running = match server.start_from(handover).await {
             Ok(running) => running,

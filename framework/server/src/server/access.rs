@@ -1,6 +1,7 @@
 //! The rights of a client: scopes, tokens, the policy of the listener that it came through, and TLS.
 
 mod auth_throttle;
+pub(super) mod page_sessions;
 pub(super) mod policy;
 mod tls;
 mod tokens;

@@ -73,6 +73,10 @@ impl ConnectionRecord {
         self.is_encrypted.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.is_encrypted.load(Ordering::Relaxed)
+    }
+
     /// Notes the outbox that its replies come from.
     pub(super) fn hears_from(&self, outbox: &Arc<Outbox>) {
         *self.outbox.lock().expect("no panic while the outbox is locked") = Arc::downgrade(outbox);
@@ -87,7 +91,7 @@ impl ConnectionRecord {
             id: self.number,
             peer: self.peer.to_string(),
             protocol: self.protocol(),
-            tls: self.is_encrypted.load(Ordering::Relaxed),
+            tls: self.is_encrypted(),
             bytes_in,
             bytes_out,
             queued: held + self.traffic.waiting(),

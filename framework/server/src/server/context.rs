@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::events::DynEvents;
 use super::metrics::Metrics;
+use super::pages::Pages;
 use super::service::Service;
 use super::settings::ServerSettings;
 
@@ -14,6 +15,8 @@ pub(super) struct SessionContext {
     pub(super) events: Arc<dyn DynEvents>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) service: Arc<Service>,
+    /// The pages for people, if there are any.
+    pub(super) pages: Option<Arc<dyn Pages>>,
 }
 
 /// The settings that listeners and sessions read, under their names in [`ServerSettings`].
@@ -34,6 +37,7 @@ pub(super) struct SessionLimits {
     pub(super) http_body_timeout: Duration,
     pub(super) max_http_wait: Duration,
     pub(super) http_sse_keepalive: Duration,
+    pub(super) ui_session_time: Duration,
     pub(super) websocket_ping_interval: Duration,
     pub(super) websocket_path: String,
     pub(super) websocket_protocols: Vec<String>,
@@ -47,8 +51,10 @@ impl SessionContext {
         events: Arc<dyn DynEvents>,
         metrics: Arc<Metrics>,
         service: Arc<Service>,
+        pages: Option<Arc<dyn Pages>>,
     ) -> Self {
-        Self { limits: SessionLimits::new(settings), events, metrics, service }
+        let pages = pages.filter(|_| settings.ui);
+        Self { limits: SessionLimits::new(settings), events, metrics, service, pages }
     }
 }
 
@@ -71,6 +77,7 @@ impl SessionLimits {
             http_body_timeout: settings.http_body_timeout,
             max_http_wait: settings.max_http_wait,
             http_sse_keepalive: settings.http_sse_keepalive,
+            ui_session_time: settings.ui_session_time,
             websocket_ping_interval: settings.websocket_ping_interval,
             websocket_path: settings.websocket_path.clone(),
             websocket_protocols: settings.websocket_protocols.clone(),

@@ -7,6 +7,7 @@ mod io;
 mod matching;
 mod openapi;
 mod origin_policy;
+mod pages;
 mod params;
 mod percent;
 mod problem;

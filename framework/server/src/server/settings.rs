@@ -5,6 +5,7 @@ mod files;
 mod foreign_keys;
 mod isolated;
 mod listener;
+mod log;
 mod queues;
 mod rate;
 mod retention_time;
@@ -17,8 +18,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use framework_console::config::{Config, Invalid, Secret, Section, Validator, duration, size};
-use framework_console::log::{Format, Level, Logging, Rotation};
+use framework_console::config::{Invalid, Secret, Section, Validator, duration, size};
+use framework_console::log::{Format, Level, Rotation};
 use framework_protocol::views::{Auth, Protocol};
 use framework_protocol::{Durability, ReplyMode};
 pub(super) use listener::ListenPlace;
@@ -217,6 +218,11 @@ pub struct ServerSettings {
     /// The interval of keep-alive comments in a silent stream of server-sent events.
     #[serde(with = "duration")]
     pub http_sse_keepalive: Duration,
+    /// Serves the pages for people at `/ui`, if the program has them.
+    pub ui: bool,
+    /// The time after which a browser has to sign in to the pages again.
+    #[serde(with = "duration")]
+    pub ui_session_time: Duration,
     /// The silence after which a connection is closed; zero is never.
     #[serde(with = "duration")]
     pub heartbeat_idle_time: Duration,
@@ -338,6 +344,8 @@ impl Default for ServerSettings {
             http_body_timeout: Duration::from_secs(30),
             max_http_wait: Duration::from_secs(5 * 60),
             http_sse_keepalive: Duration::from_secs(15),
+            ui: true,
+            ui_session_time: DAY / 2,
             heartbeat_idle_time: Duration::ZERO,
             open_tcp_keepalive: true,
             websocket_ping_interval: Duration::from_secs(30),
@@ -381,19 +389,3 @@ impl Section for ServerSettings {
 }
 
 framework_console::section!(ServerSettings);
-
-impl ServerSettings {
-    /// The options of the log.
-    pub fn logging(&self, config: &Config) -> Logging {
-        Logging {
-            level: self.log_level,
-            format: self.log_format,
-            app_log: self.app_log,
-            outcomes: self.log_outcomes.unwrap_or(self.log_file.is_some()),
-            rotation: self.log_rotation,
-            keep: self.max_log_files,
-            max_buffer: self.max_log_buffer,
-            file: self.log_file.as_ref().map(|file| config.root().join(file)),
-        }
-    }
-}

@@ -81,6 +81,13 @@ pub(super) fn queues(index: &mut TaskIndex) -> Vec<QueueInfo> {
     all
 }
 
+/// Every queue with the age of its oldest due task, where all bodies are in memory.
+pub(super) fn queues_with_oldest(index: &mut TaskIndex, now_ms: u64) -> Vec<QueueInfo> {
+    let mut infos = queues(index);
+    add_oldest(&mut infos, &index.oldest_by_queue(), now_ms, |_| None);
+    infos
+}
+
 /// Adds the ages of the oldest due tasks; `accepted_ms` is asked about those whose body is on the disk.
 pub(super) fn add_oldest(
     queues: &mut [QueueInfo],

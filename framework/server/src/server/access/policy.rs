@@ -10,6 +10,7 @@ use framework_protocol::{DetectedProtocol, ErrorCode, ReplyMode, RequestError};
 use tokio::time::Instant;
 
 use super::auth_throttle::{self, AuthThrottle, Turn};
+use super::page_sessions::SealedSession;
 use super::tls::Tls;
 use crate::server::access::{Access, Tokens, WorkBounds};
 use crate::server::metrics::{Limit, Limits};
@@ -197,6 +198,13 @@ impl ListenerPolicy {
             Some(access) if access == known => Ok(access),
             _ => self.authenticate(peer, token).await,
         }
+    }
+
+    /// The access of a session of a page, by its cookie; `None` when its time is over, its token is not valid
+    /// any more, or no token is required.
+    pub(crate) fn session(&self, cookie: &str) -> Option<Access> {
+        let session = SealedSession::parse(cookie)?;
+        self.authenticator.as_ref()?.tokens.of_session(&session)
     }
 
     /// The tasks that a client with this access may run as a worker.

@@ -10,6 +10,7 @@ use framework_console::files;
 use framework_protocol::{ErrorCode, RequestError};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::page_sessions::SealedSession;
 use super::{Access, Scope};
 use crate::server::reloadable::Reloadable;
 
@@ -143,6 +144,17 @@ impl Tokens {
         }
         let index = bool::from(has_found).then(|| found as usize - 1)?;
         self.fixed.iter().chain(of_file).nth(index).map(|token| token.access)
+    }
+
+    /// The rights of the token that a session of a page was sealed with; `None` when no valid one is it.
+    pub(crate) fn of_session(&self, session: &SealedSession) -> Option<Access> {
+        let of_file = self.file.as_ref().map(Reloadable::current);
+        let of_file = of_file.as_deref().map(Vec::as_slice).unwrap_or_default();
+        let is_it = |token: &&StoredToken| {
+            let length = token.secret.iter().position(|byte| *byte == 0).unwrap_or(LENGTH_MAX);
+            session.is_of(&token.secret[..length])
+        };
+        self.fixed.iter().chain(of_file).find(is_it).map(|token| token.access)
     }
 
     /// The tasks that the token of this key may run as a worker; `None` when it is not valid any more.

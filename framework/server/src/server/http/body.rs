@@ -54,7 +54,7 @@ pub(super) async fn next_frame(
 }
 
 /// The whole body, which must not be longer than a message may be, nor pause.
-async fn read_body(mut body: Incoming, context: &SessionContext) -> Result<Vec<u8>, Problem> {
+pub(super) async fn read_body(mut body: Incoming, context: &SessionContext) -> Result<Vec<u8>, Problem> {
     let limit = context.limits.package_max_length;
     let too_long = || {
         context.metrics.limits.hit(Limit::PackageMaxLength);

@@ -16,7 +16,7 @@ use super::replies::ReplyCollector;
 use super::request_context::{RequestContext, SideTasks};
 use super::response::{self, ALWAYS, Body, EVENTS, JSON, LINES, OPENMETRICS, PLAIN};
 use super::routes::ROUTES;
-use super::{openapi, push_many, push_task, sse, work};
+use super::{openapi, pages, push_many, push_task, sse, work};
 use crate::server::access::Access;
 use crate::server::metrics::{Format, Limit};
 use crate::server::service::Service;
@@ -41,7 +41,9 @@ pub(super) async fn respond(
     };
     let mut response = result.unwrap_or_else(Problem::respond);
     let headers = response.headers_mut();
-    headers.extend(ALWAYS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
@@ -83,6 +85,14 @@ async fn route(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
     let service = context.service();
+    if let Some(pages) = &context.session.pages {
+        if pages::is_page(request.uri().path()) {
+            return pages::respond(pages.clone(), context.clone(), side_tasks, request).await;
+        }
+        if pages::is_for_browser(&request) {
+            return Ok(pages::redirection("ui/"));
+        }
+    }
     let path = request.uri().path().to_owned();
     let found: Vec<_> =
         ROUTES.iter().filter_map(|route| Some((route, route.matches(request.method(), &path)?))).collect();

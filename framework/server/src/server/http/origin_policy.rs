@@ -8,6 +8,7 @@ use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request};
 
+use super::pages;
 use crate::server::access::policy::ListenerPolicy;
 use crate::server::context::SessionLimits;
 
@@ -39,6 +40,10 @@ impl<'a> OriginPolicy<'a> {
     /// `forbidden`, with the setting that would let it in.
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), RequestError> {
         self.check_host(request)?;
+        // The pages of this server are of the host that they were loaded from.
+        if pages::is_page(request.uri().path()) && is_own_origin(request.headers()) {
+            return Ok(());
+        }
         self.check_origin(request.method(), request.headers())
     }
 
@@ -127,6 +132,15 @@ fn check_fetch(method: &Method, headers: &HeaderMap) -> Result<(), RequestError>
         return Err(RequestError::new(ErrorCode::Forbidden, "Foreign pages may not talk to this server."));
     }
     Ok(())
+}
+
+/// Whether the one origin is of the host that was asked.
+fn is_own_origin(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let origin = origins.next().filter(|_| origins.next().is_none());
+    let origin = origin.and_then(|origin| origin_host(origin.to_str().ok()?));
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    origin.zip(host).is_some_and(|(origin, host)| origin.as_str().eq_ignore_ascii_case(host))
 }
 
 /// The host of an origin that is a site; `null` and `file://` are none.

@@ -85,7 +85,7 @@ fn check(
 }
 
 /// Accepts a task; `end` is set once it has ended, if that is waited for.
-async fn accept(
+pub(super) async fn accept(
     replies: &ReplyCollector,
     task: NewTask,
     end: Option<&Arc<OnceLock<TaskEnd>>>,

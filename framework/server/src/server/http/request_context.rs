@@ -101,6 +101,11 @@ impl SideTasks {
         }
     }
 
+    /// Notes the rights of a request that has shown a token in another way.
+    pub(super) fn set_access(&self, access: Access) {
+        self.access.send_replace(access);
+    }
+
     pub(super) fn set_upload(&self, upload: BoxFuture<'static, ()>) {
         *self.upload.lock().expect("an upload that panics ends its connection") = Some(upload);
     }

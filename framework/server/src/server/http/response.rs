@@ -41,7 +41,7 @@ pub(super) fn whole(status: StatusCode, media_type: &'static str, body: Bytes) -
 
 /// A text of this media type.
 pub(super) fn text(media_type: &'static str, text: String) -> Response<Body> {
-    head(StatusCode::OK, media_type, Full::new(text.into()).map_err(|never| match never {}).boxed_unsync())
+    whole(StatusCode::OK, media_type, text.into())
 }
 
 /// A response without a body.

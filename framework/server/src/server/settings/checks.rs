@@ -136,6 +136,9 @@ impl ServerSettings {
             .that("http_header_timeout", is_time(self.http_header_timeout), positive)
             .that("http_body_timeout", is_time(self.http_body_timeout), positive)
             .that("max_http_wait", self.max_http_wait <= TIME_MAX, at_most_a_century)
+            .that("ui_session_time", (TIME_MIN..=30 * DAY).contains(&self.ui_session_time), || {
+                "must be from 1ms to 30days".to_owned()
+            })
             .that("http_sse_keepalive", is_time(self.http_sse_keepalive), positive)
             .that("websocket_path", is_path(&self.websocket_path), || {
                 "must be a path as it stands in a URL, such as \"/socket\"".to_owned()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use framework_console::config::Config;
 use serde_json::Value;
 
 use super::*;

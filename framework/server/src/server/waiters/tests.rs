@@ -53,7 +53,7 @@ async fn start() -> ServerHandle {
     let store = Arc::new(Memory::new(StoreOptions::default(), handlers.clone(), Clock::machine()));
     let settings = ServerSettings { port: 0, control_socket: "".into(), ..ServerSettings::default() };
     let config = Config::at(root.path(), []);
-    Server { config, settings, handlers, events: Arc::new(()), store }.start().await.unwrap()
+    Server { config, settings, handlers, events: Arc::new(()), store, pages: None }.start().await.unwrap()
 }
 
 /// Waits until so many clients wait.

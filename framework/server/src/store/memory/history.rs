@@ -20,7 +20,7 @@ use crate::store::options::StoreOptions;
 use crate::store::query::matches;
 use crate::store::refusals::{being_cancelled, has_ended, has_not_ended, is_done, no_task};
 use crate::store::retention::{FailedRemovalWarning, RetentionClasses, RetentionLimit, is_failed};
-use crate::store::view_parts::{TaskViewParts, add_oldest, attempt, details, queues, summary};
+use crate::store::view_parts::{TaskViewParts, attempt, details, queues_with_oldest, summary};
 use crate::store::{Accepted, BacklogPlace, FIRST_ATTEMPTS, LAST_ATTEMPTS, Query, QueryResult};
 
 #[derive(Debug)]
@@ -278,11 +278,7 @@ impl History {
                 all.truncate(limit);
                 QueryResult::Batches(all)
             }
-            Query::Queues => {
-                let mut infos = queues(index);
-                add_oldest(&mut infos, &index.oldest_by_queue(), now.wall_ms, |_| None);
-                QueryResult::Queues(infos)
-            }
+            Query::Queues => QueryResult::Queues(queues_with_oldest(index, now.wall_ms)),
             Query::Changes => QueryResult::Changes(changes.list()),
             Query::Schedules => QueryResult::Schedules(self.schedules.values().cloned().collect()),
             Query::Backlog { functions } => {

@@ -1,0 +1,86 @@
+//! The list of tasks: filtered by its address, the newest first, page by page.
+
+use framework_protocol::RequestError;
+use framework_protocol::task::HandlerInfo;
+use framework_protocol::views::{QueueInfo, State, TaskSummary};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use crate::format;
+use crate::json_view::visible;
+use crate::layout::{Screen, Section, empty};
+use crate::task_parts::table;
+use crate::visit::{Visit, encode};
+
+/// The tasks of a page.
+const PAGE: usize = 50;
+/// The filters that stand in the address.
+const FILTERS: [&str; 4] = ["state", "queue", "function", "batch"];
+
+pub(super) async fn show(visit: &Visit) -> Result<Screen, RequestError> {
+    let texts = visit.texts;
+    let mut fields = visit.query.fields(&["state", "queue", "function", "batch", "before"]);
+    fields.push(("limit", Value::from(PAGE)));
+    let tasks: Vec<TaskSummary> = visit.call("list", fields).await?;
+    let queues: Vec<QueueInfo> = visit.call("queues", Vec::new()).await?;
+    let functions: Vec<HandlerInfo> = visit.call("functions", Vec::new()).await?;
+    let is_filtered = FILTERS.iter().any(|name| visit.query.get(name).is_some());
+    let body = html! {
+        (filter(visit, &queues, &functions))
+        @if tasks.is_empty() {
+            @if is_filtered { (empty(texts.no_such_tasks, texts.no_such_tasks_advice)) }
+            @else { (empty(texts.no_tasks, texts.no_tasks_advice)) }
+        } @else {
+            (table(&tasks, texts))
+            (pager(visit, &tasks))
+        }
+    };
+    Ok(Screen { title: texts.tasks.to_owned(), section: Section::Tasks, body })
+}
+
+fn filter(visit: &Visit, queues: &[QueueInfo], functions: &[HandlerInfo]) -> Markup {
+    let texts = visit.texts;
+    let chosen = |name: &str| visit.query.get(name).unwrap_or_default();
+    let state = |name: &str| name.parse().map_or("", |state: State| texts.state(state));
+    html! {
+        form.filter action="tasks" {
+            label { span { (texts.state_head) } select name="state" {
+                option value="" { (texts.any) }
+                @for name in State::NAMES {
+                    option value=(name) selected[*name == chosen("state")] { (state(name)) }
+                }
+            } }
+            label { span { (texts.queue) } select name="queue" {
+                option value="" { (texts.any) }
+                @for queue in queues {
+                    option value=(queue.name) selected[queue.name == chosen("queue")] { (visible(&queue.name)) }
+                }
+            } }
+            label { span { (texts.function) }
+                input name="function" list="functions" value=(chosen("function")) autocomplete="off"; }
+            datalist #functions { @for function in functions { option value=(function.name) {} } }
+            label { span { (texts.batch) } input name="batch" value=(chosen("batch")) inputmode="numeric" size="6"; }
+            button { (texts.filter) }
+            a.quiet href="tasks" { (texts.clear) }
+        }
+    }
+}
+
+fn pager(visit: &Visit, tasks: &[TaskSummary]) -> Markup {
+    let texts = visit.texts;
+    let kept: Vec<_> = FILTERS
+        .iter()
+        .filter_map(|name| Some(format!("{name}={}", encode(visit.query.get(name)?))))
+        .collect();
+    let kept = kept.join("&");
+    let (first, last) = (tasks.first().map_or(0, |task| task.id), tasks.last().map_or(0, |task| task.id));
+    html! {
+        div.pager {
+            @if visit.query.get("before").is_some() { a href=(format!("tasks?{kept}")) { "« " (texts.newest) } }
+            span.faint { (format::fill(texts.task_range, &[&first.to_string(), &last.to_string()])) }
+            @if tasks.len() == PAGE && last > 0 {
+                a data-key="n" href=(format!("tasks?{kept}&before={last}")) { (texts.older) " »" }
+            }
+        }
+    }
+}
