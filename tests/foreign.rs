@@ -1,3 +1,4 @@
 //! The protocols of other systems, spoken by their own workers and clients.
 
 mod beanstalkd;
+mod faktory;

@@ -7,7 +7,7 @@
 //! | `console` | [`output`], [`input`], [`files`], [`config`], [`log`], [`app`], [`command`], [`console`] | |
 //! | `client` | `protocol`, `task`, `views`, `client` | TLS, but no store and no HTTP |
 //! | `server` | `protocol`, `task`, `views`, `schedule`, `store`, `server` | SQLite, HTTP, WebSocket, cron |
-//! | `beanstalkd` | as `server`, and `foreign` | the protocol of beanstalkd |
+//! | `beanstalkd`, `faktory` | as `server`, and `foreign` | the protocol of that system |
 //! | `web` | as `server`, and `web` | the pages of a server, as HTML |
 //!
 //! The kernel is always there, and all of them are on by default. A program that is only a console says
@@ -19,7 +19,7 @@ pub use framework_client as client;
 pub use framework_console::{
     app, app_log, command, complete_values, config, console, files, input, listen, log, output, section,
 };
-#[cfg(feature = "beanstalkd")]
+#[cfg(any(feature = "beanstalkd", feature = "faktory"))]
 pub use framework_foreign as foreign;
 #[cfg(feature = "tasks")]
 pub use framework_protocol::{self as protocol, task, views};

@@ -13,12 +13,13 @@ struct Topic {
     headings: &'static [&'static str],
 }
 
-const TOPICS: [Topic; 6] = [
+const TOPICS: [Topic; 7] = [
     Topic { name: "beanstalkd", headings: &["### Workers and clients of beanstalkd"] },
     Topic { name: "configuration", headings: &["### Settings"] },
     Topic { name: "console", headings: &["## Commands"] },
     Topic { name: "deploying", headings: &["## Deploying"] },
     Topic { name: "exit-codes", headings: &["### Exit codes"] },
+    Topic { name: "faktory", headings: &["### Workers and clients of Faktory"] },
     Topic { name: "wire", headings: &["## Server", "### Verbs"] },
 ];
 

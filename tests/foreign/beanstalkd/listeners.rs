@@ -8,7 +8,7 @@ use crate::harness::server::Server;
 #[test]
 fn listener_speaks_it_alone_and_asks_for_no_token() {
     for (settings, error) in [
-        ("protocols = [\"lines\", \"beanstalkd\"]\n", "`protocols` must have beanstalkd alone"),
+        ("protocols = [\"lines\", \"beanstalkd\"]\n", "`protocols` must have beanstalkd or faktory alone"),
         ("protocols = [\"beanstalkd\"]\nauth = \"token\"\n", "`auth` must be \"none\""),
     ] {
         let project = Project::with_settings(&format!("tokens = \"0123456789abcdef:admin\"\n{settings}"));

@@ -9,7 +9,8 @@ use tokio::time::{Instant as Moment, sleep_until};
 use super::job::Job;
 use super::looks;
 use super::replies;
-use super::state::{Flow, Session};
+use super::state::Session;
+use crate::flow::Flow;
 
 /// A client is told of a job whose time to run is over within this time, instead of waiting for another one.
 const MARGIN: Duration = Duration::from_secs(1);

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use framework_server::server::{ForeignConnection, Input};
 
 use super::decoder::{Command, Decoder, Put, Refusal, Request};
-use super::state::{Flow, Session};
+use super::state::Session;
 use super::{changes, looks, replies, reserve, stats, tubes};
+use crate::flow::Flow;
 
 /// Answers are written when they are this long, in bytes.
 const WRITE_SIZE: usize = 64 * 1024;

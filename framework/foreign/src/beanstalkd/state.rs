@@ -37,14 +37,6 @@ pub(super) struct Client {
     pub(super) is_stopping: bool,
 }
 
-/// Whether more is to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
-    Continue,
-    /// The connection ends once what was answered is written.
-    Close,
-}
-
 impl<'a> Session<'a> {
     pub(super) fn new(connection: ForeignConnection<'a>) -> Self {
         let client = Client::new(connection.max_queues());

@@ -41,6 +41,8 @@ pub enum Protocol {
     Websocket,
     /// That of beanstalkd, on a listener of its own.
     Beanstalkd,
+    /// That of Faktory, on a listener of its own.
+    Faktory,
 }
 
 /// The way in which clients of a listener authenticate.
@@ -67,7 +69,7 @@ impl Protocol {
     pub fn has_tokens(self) -> bool {
         match self {
             Self::Lines | Self::Frames | Self::Http | Self::Websocket => true,
-            Self::Beanstalkd => false,
+            Self::Beanstalkd | Self::Faktory => false,
         }
     }
 

@@ -116,7 +116,7 @@ impl ListenerSettings {
                 ("protocols", "must have at least one of lines, frames, http, websocket")
             }
             () if self.foreign().is_some() && self.protocols.len() > 1 => {
-                ("protocols", "must have beanstalkd alone: give it a listener of its own")
+                ("protocols", "must have beanstalkd or faktory alone: give it a listener of its own")
             }
             () if has(&self.ssl_cert_file) && !has(&self.ssl_key_file) => {
                 ("ssl_cert_file", "needs `ssl_key_file`")
@@ -126,6 +126,12 @@ impl ListenerSettings {
             }
             () if has(&self.ssl_client_cert_file) && !has(&self.ssl_cert_file) => {
                 ("ssl_client_cert_file", "needs `ssl_cert_file` and `ssl_key_file`")
+            }
+            () if self.foreign() == Some(Protocol::Faktory)
+                && has(&self.ssl_cert_file)
+                && !self.speaks_tls_only() =>
+            {
+                ("ssl_cert_file", "needs `ssl_required = true` with faktory, where the server speaks first")
             }
             () if self.ssl_required && !has(&self.ssl_cert_file) => {
                 ("ssl_required", "needs `ssl_cert_file` and `ssl_key_file`")
@@ -217,7 +223,7 @@ impl ServerSettings {
     }
 }
 
-const SHOWS_NO_TOKEN: &str = "must be \"none\" for a listener of beanstalkd, whose clients cannot show a token: let only \
+const SHOWS_NO_TOKEN: &str = "must be \"none\" for a listener of beanstalkd or faktory, whose clients show no token here: let only \
     those reach it who may do everything, or set `ssl_client_cert_file`";
 const NO_TOKENS: &str =
     "wants `auth = \"token\"`, and there are none: set `tokens_file` or THINK_SERVER_TOKENS";

@@ -76,6 +76,11 @@ impl<'a> ForeignConnection<'a> {
         self.session.context.limits.max_foreign_queues
     }
 
+    /// The time that a client has for its first command (`auth_timeout`).
+    pub fn auth_timeout(&self) -> Duration {
+        self.session.context.limits.auth_timeout
+    }
+
     /// The number of connections at the moment, and since the start.
     pub fn connections(&self) -> (usize, u64) {
         let counts = &self.session.context.metrics.connections;

@@ -1,6 +1,7 @@
 //! The tasks that a client of another system's protocol makes, takes and ends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use framework_protocol::task::{NewTask, TaskId};
@@ -44,6 +45,16 @@ impl ForeignTasks {
             access: session.access,
             functions,
         }
+    }
+
+    /// The tasks of a worker of this name that has several connections; those that it holds go back when this
+    /// is dropped.
+    pub fn for_worker(&self, name: &str) -> Self {
+        // Connections have the lower numbers.
+        static LAST: AtomicU64 = AtomicU64::new(1 << 63);
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let holder = Holder { number, name: name.into() };
+        Self { service: self.service.clone(), holder, access: self.access, functions: self.functions.clone() }
     }
 
     /// The functions whose tasks clients of such protocols can have.
