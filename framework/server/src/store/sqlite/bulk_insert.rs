@@ -2,8 +2,7 @@
 
 use rusqlite::{CachedStatement, Connection, Result};
 
-/// The numbers of rows that one statement inserts, from the most to one. SQLite keeps a copy of each page
-/// that a statement with several rows changes, for the case that it fails: the more rows, the fewer copies.
+/// The numbers of rows that one statement inserts, from the most to one.
 const ROWS: [usize; 3] = [64, 8, 1];
 
 /// The statements that insert into one table.
@@ -14,10 +13,12 @@ pub(super) struct BulkInsert {
 }
 
 impl BulkInsert {
-    /// The statements of a table with this number of columns.
+    /// The statements of a table with this number of columns. A row that cannot be inserted ends the whole
+    /// transaction, so that SQLite need not keep a copy of each page that a statement changes.
     pub(super) fn of(table: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(", "));
-        let sql = |rows| format!("INSERT INTO {table} VALUES {}", vec![row.as_str(); rows].join(", "));
+        let sql =
+            |rows| format!("INSERT OR ROLLBACK INTO {table} VALUES {}", vec![row.as_str(); rows].join(", "));
         Self { columns, statements: ROWS.map(sql) }
     }
 
