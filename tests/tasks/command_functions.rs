@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::client::Client;
+use crate::harness::curl::curl;
 use crate::harness::daemon::{Daemon, project_with};
 use crate::harness::eventually::{eventually, wait_until};
 use crate::harness::readme::blocks;
@@ -303,4 +304,20 @@ fn readme_shows_functions_that_run() {
     let server = Server::with(project, "");
     let sent = server.think(&["task:send", "resize", "{\"width\":21}", "--wait"]).exits(0).stdout;
     assert_eq!(sent.lines().last(), Some("{\"width\":42}"));
+}
+
+#[test]
+fn openapi_document_has_declared_and_registered_functions_with_their_schemas() {
+    let schema = "schema = { type = \"object\", required = [\"width\"] }";
+    let server = server_of(&[("resize", "cat", schema)]);
+    let mut worker = server.connect();
+    let functions = json!([{"name": "thumbnail", "schema": {"type": "object", "required": ["height"]}}]);
+    worker.send(format!("{}\n", json!({"command": "work", "worker": "w", "functions": functions}))).json();
+    let document = curl(&server, &["/openapi.json"]).is(200).json();
+    for (function, field) in [("resize", "width"), ("thumbnail", "height")] {
+        let body = &document["paths"][format!("/tasks/{function}")]["post"]["requestBody"];
+        assert_eq!(body["content"]["application/json"]["schema"]["required"], json!([field]), "{body}");
+        assert_eq!(body["required"], true, "{body}");
+        curl(&server, &["--json", "{}", &format!("/tasks/{function}")]).is(422);
+    }
 }
