@@ -1,6 +1,7 @@
 //! Isolated functions: their attempts run in child processes of the server, and a crash costs one attempt.
 
 mod ends;
+mod prefetch;
 mod replaced;
 
 use std::collections::BTreeMap;
@@ -52,7 +53,7 @@ fn workers(client: &mut Client) -> Vec<Value> {
 }
 
 /// The child processes that are workers now.
-fn children(client: &mut Client) -> Vec<Pid> {
+pub(super) fn children(client: &mut Client) -> Vec<Pid> {
     workers(client).iter().filter_map(process).collect()
 }
 

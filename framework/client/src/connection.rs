@@ -118,19 +118,6 @@ impl Connection {
         step.map_err(|error| ClientError::io(&self.address, error))
     }
 
-    /// Writes all output without reading. May be dropped at any point.
-    ///
-    /// # Errors
-    /// When the connection fails.
-    pub(crate) async fn flush(&mut self) -> Result<()> {
-        while !self.output.is_empty() || !self.is_flushed {
-            let Self { writer, output, written, is_flushed, .. } = self;
-            let count = write(writer, &output[*written..], *is_flushed).await;
-            self.wrote(count.map_err(|error| ClientError::io(&self.address, error))?);
-        }
-        Ok(())
-    }
-
     /// Reads without writing. May be dropped at any point.
     ///
     /// # Errors

@@ -1,5 +1,8 @@
 //! Is a worker of a server: joins it, runs what it hands out, and comes back when the server was away.
 
+mod kept_messages;
+mod prefetch;
+mod server_socket;
 mod session;
 mod unsettled;
 
@@ -10,10 +13,11 @@ use framework_protocol::backoff;
 use framework_protocol::task::{Handlers, Registration, TaskRecord};
 use framework_protocol::worker::{EndedAttempt, TaskRunner};
 use rustc_hash::{FxHashMap, FxHashSet};
-use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::prefetch::Prefetch;
+use self::server_socket::{ServerSocket, SocketWriter};
 use self::session::{Ended, WorkerSession};
 use self::unsettled::{LeasedEnd, UnsettledEnds};
 use crate::client::Client;
@@ -79,13 +83,15 @@ struct Worker<'a> {
     /// The attempts that have not ended yet, and whose leases it does not hold any more.
     abandoned: u32,
     next_number: u64,
-    /// It says by a heartbeat that it has a task before the attempt begins.
-    announces_attempts: bool,
+    /// The tasks that it holds beyond the one that it runs; `None` for one that runs several at once.
+    prefetch: Option<Prefetch>,
+    /// What its attempts are reported by, once it has joined.
+    writer: Option<(Arc<SocketWriter>, Arc<Handlers>)>,
 }
 
 /// An attempt that the worker holds the lease of.
 struct HeldTask {
-    lease: Box<str>,
+    lease: Arc<str>,
     task: Arc<TaskRecord>,
 }
 
@@ -149,25 +155,29 @@ impl Client {
 }
 
 /// Is a worker over a connection that is there already, until that ends or the worker is to stop: what a
-/// server starts of its own program. It says by a heartbeat that it has a task before the attempt begins;
-/// otherwise as [`Client::work`].
+/// server starts of its own program. It runs one attempt at a time. The server knows of each before it
+/// begins, and has the end of the one before by then. While attempts are short it holds further tasks,
+/// which go back when one takes longer. Otherwise as [`Client::work`].
 ///
 /// # Errors
 /// The stream cannot be used; the server refuses the worker; or the connection has ended.
 pub async fn work_over(
     stream: std::os::unix::net::UnixStream,
     options: &WorkerOptions,
-    handlers: &Handlers,
+    handlers: &Arc<Handlers>,
     runner: &mut dyn TaskRunner,
     mut stop: watch::Receiver<WorkerStop>,
 ) -> Result<()> {
     const SERVER: &str = "the server";
     let failed = |error| ClientError::io(SERVER, error);
-    stream.set_nonblocking(true).map_err(failed)?;
-    let stream = UnixStream::from_std(stream).map_err(failed)?;
+    let (socket, writer) = ServerSocket::new(stream).map_err(failed)?;
     // Whatever the server has accepted: it is its own program.
-    let connection = Connection::new(Box::new(stream), 0, SERVER, usize::MAX);
-    let mut worker = Worker { announces_attempts: true, ..Worker::new(options, handlers, runner)? };
+    let connection = Connection::new(Box::new(socket), 0, SERVER, usize::MAX);
+    let mut worker = Worker {
+        prefetch: Some(Prefetch::default()),
+        writer: Some((writer, handlers.clone())),
+        ..Worker::new(options, handlers, runner)?
+    };
     match WorkerSession::new(&mut worker, connection).run(&mut stop).await {
         Ended::Stopped => Ok(()),
         Ended::Lost(error) | Ended::Refused(error) => Err(error),
@@ -191,7 +201,8 @@ impl<'a> Worker<'a> {
             leaves_by: None,
             abandoned: 0,
             next_number: 0,
-            announces_attempts: false,
+            prefetch: None,
+            writer: None,
         })
     }
 
@@ -305,7 +316,8 @@ impl<'a> Worker<'a> {
     /// The number of attempts that could begin now.
     fn room(&self) -> u32 {
         let running = self.held.len() as u32 + self.abandoned;
-        let room = self.options.concurrency.saturating_sub(running);
+        let most = self.prefetch.as_ref().map_or(self.options.concurrency, Prefetch::depth);
+        let room = most.saturating_sub(running);
         if self.unsettled.len() < UNSETTLED_MAX { room } else { 0 }
     }
 }

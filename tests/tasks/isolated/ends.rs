@@ -140,3 +140,20 @@ fn processes_end_with_the_server_also_when_it_is_killed() {
         assert_eq!((&task["crashes"], &task["attempts"]), (&json!(0), &json!(1)), "{signal:?}: {task}");
     }
 }
+
+#[test]
+fn result_that_is_too_long_for_the_server_fails_its_task_and_no_other() {
+    let server = Server::with_settings(
+        "isolated = [\"echo\"]\nisolated_worker_num = 1\npackage_max_length = \"4KB\"\n",
+    );
+    let echo = |args: &str| json!({"function": "echo", "args": args, "reply": "result"}).to_string() + "\n";
+    let mut client = server.connect();
+    let (short, long) = (echo("short"), echo(&"x".repeat(4_000)));
+    client.send([short.repeat(50), long, short.repeat(50)].concat());
+    let ends: Vec<_> = (0..101).map(|_| client.json()).collect();
+    let failed: Vec<_> = ends.iter().filter(|end| end["status"] == "failed").collect();
+    let [failed] = &failed[..] else { panic!("one is too long: {failed:?}") };
+    assert!(failed["error"].as_str().unwrap().contains("(package_max_length)"), "{failed}");
+    assert_eq!(show(&server, failed["task_id"].as_u64().unwrap())["attempts"], 1);
+    assert_eq!(server.status()["programs"][0]["restarts"], 0);
+}

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 
 use super::languages::Worker;
@@ -19,8 +19,9 @@ use crate::harness::daemon::{Daemon, project_with};
 use crate::harness::eventually::{eventually, wait_until};
 use crate::harness::metrics::{assert_balanced, is_idle};
 use crate::harness::proxy::Proxy;
+use crate::tasks::isolated::children;
 
-const SETTINGS: &str = "task_worker_num = 0\nworker_lease_time = \"3s\"\nworker_resume_time = \"1s\"\n\
+const SETTINGS: &str = "task_worker_num = 0\nisolated = [\"noop\"]\nisolated_worker_num = 20\nworker_lease_time = \"3s\"\nworker_resume_time = \"1s\"\n\
                         worker_cancel_time = \"500ms\"\nmax_wait_time = \"3s\"\n";
 /// The tasks of one message of the load, and of one round of all functions.
 const ROUND: u64 = 8;
@@ -29,10 +30,11 @@ const PAUSE: Duration = Duration::from_millis(600);
 
 /// The request with this number, and its result.
 fn request(number: u64) -> (Value, Value) {
-    let (function, args, result) = match number % 4 {
+    let (function, args, result) = match number % 5 {
         0 => ("resize", json!({ "width": number }), json!({ "width": 2 * number })),
         1 => ("thumbnail", json!({ "height": 2 * number }), json!({ "height": number })),
         2 => ("greet", json!({ "name": number.to_string() }), json!(format!("Hello, {number}!"))),
+        3 => ("noop", json!(number), json!(null)),
         _ => ("echo", json!(number.to_string()), json!(format!("{number} -> OK"))),
     };
     // A worker without heartbeats that is stopped loses its task by the timeout.
@@ -106,6 +108,7 @@ impl Fleet {
         let address = daemon.address.clone();
         let pause = || thread::sleep(PAUSE);
         self.replace_php(&address);
+        kill_children(&daemon);
         pause();
         self.proxy.cut();
         pause();
@@ -125,6 +128,7 @@ impl Fleet {
         pause();
         let daemon = daemon.restart_by("task:restart");
         pause();
+        kill_children(&daemon);
         std::mem::replace(&mut self.node, Worker::start("worker.mjs", &self.proxy.address)).kill();
         self.proxy.cut();
         pause();
@@ -152,6 +156,20 @@ impl Fleet {
     }
 }
 
+/// Kills half of the server's own processes.
+fn kill_children(daemon: &Daemon) {
+    for child in children(&mut daemon.client()).into_iter().step_by(2) {
+        let _ = kill_process(child, Signal::KILL);
+    }
+}
+
+/// The workers that the server has not started itself.
+fn others(daemon: &Daemon) -> usize {
+    let workers = daemon.client().send("{\"command\":\"workers\"}\n").json();
+    let workers = workers["result"].as_array().unwrap();
+    workers.iter().filter(|worker| !worker["peer"].as_str().unwrap().starts_with("child")).count()
+}
+
 /// Whether a task ended with its result; otherwise it must have lost two workers, and nothing else may have
 /// happened to it.
 fn check_end(client: &mut Client, number: u64, id: u64) -> bool {
@@ -172,7 +190,7 @@ fn every_task_of_a_mixed_fleet_ends_once_while_workers_connections_and_servers_f
     let address = daemon.address.clone();
     let mut fleet = Fleet::start(&address);
     wait_until("all workers are there", || {
-        daemon.client().send("{\"command\":\"workers\"}\n").json()["result"].as_array().unwrap().len() == 5
+        others(&daemon) == 5 && children(&mut daemon.client()).len() == 20
     });
     let is_over = Arc::new(AtomicBool::new(false));
     let load = load(address, is_over.clone());
@@ -192,9 +210,9 @@ fn every_task_of_a_mixed_fleet_ends_once_while_workers_connections_and_servers_f
     let all = ledger["accepted"].as_u64().unwrap();
     assert!((total..=total + ROUND).contains(&all), "{total} acknowledged, {ledger}");
     fleet.end();
-    wait_until("the workers have gone", || {
-        daemon.client().send("{\"command\":\"workers\"}\n").json()["result"] == json!([])
-    });
+    wait_until("the workers have gone", || others(&daemon) == 0);
+    let processes = children(&mut daemon.client());
     daemon.think("task:stop").exits(0);
     daemon.wait();
+    assert!(!processes.iter().any(|process| test_kill_process(*process).is_ok()), "a process is left");
 }

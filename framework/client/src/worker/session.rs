@@ -1,5 +1,6 @@
 //! One connection of a worker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use framework_protocol::worker::{
@@ -7,8 +8,10 @@ use framework_protocol::worker::{
 };
 use framework_protocol::{MessageBatch, Reply, Status};
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
+use super::prefetch::{self, Prefetch};
+use super::server_socket::AttemptWriter;
 use super::unsettled::LeasedEnd;
 use super::{HeldTask, RESUMES_MAX, Worker, WorkerStop};
 use crate::connection::{Connection, Step};
@@ -130,6 +133,7 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
                 }
                 _ = self.heartbeats.tick() => self.send_heartbeat(),
                 update = self.worker.runner.next() => self.report(update),
+                () = sleep(prefetch::LONG), if self.has_prefetched() => self.return_behind_long(),
                 step = self.connection.step() => self.stepped(step?).await?,
             }
         }
@@ -150,10 +154,6 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
             self.receive(message, line, &mut tasks)?;
         }
         if !tasks.is_empty() {
-            if self.worker.announces_attempts {
-                self.send_heartbeat();
-                self.connection.flush().await?;
-            }
             self.worker.runner.start(tasks);
         }
         Ok(())
@@ -171,9 +171,10 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
                 let number = self.worker.next_number;
                 self.worker.next_number += 1;
                 self.credit = self.credit.saturating_sub(1);
-                let (task, attempt) = (assigned.task, assigned.attempt);
-                self.worker.held.insert(number, HeldTask { lease: assigned.lease, task: task.clone() });
-                tasks.push(StartedTask { number, task, attempt });
+                let (lease, task): (Arc<str>, _) = (assigned.lease.into(), assigned.task);
+                let held = HeldTask { lease: lease.clone(), task: task.clone() };
+                self.worker.held.insert(number, held);
+                tasks.push(StartedTask { number, lease, task, attempt: assigned.attempt });
             }
             Status::Cancel => {
                 let lease = message.lease.as_ref().map(|lease| &*lease.0);
@@ -221,6 +222,10 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
             let lost = reply.unknown.len();
             tracing::info!(resumed, lost, "the worker goes on with the tasks that it had");
         }
+        if let Some((writer, handlers)) = self.worker.writer.take() {
+            let message_max = reply.message_max;
+            self.worker.runner.observe(Arc::new(AttemptWriter { writer, handlers, message_max }));
+        }
         self.joined = Some(reply);
         self.write_ends(ends, 0);
         Ok(())
@@ -249,6 +254,13 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
         let grace = self.worker.options.grace;
         self.leaves_by = Some(self.worker.leaves_by.unwrap_or_else(|| Instant::now() + grace));
         self.send(&serde_json::json!({ "command": "leave" }));
+        self.return_waiting();
+        let running = self.worker.held.len();
+        tracing::info!(running, "this worker takes no further tasks");
+    }
+
+    /// Gives back the tasks whose attempts have not begun.
+    fn return_waiting(&mut self) {
         let waiting = self.worker.runner.take_waiting();
         let returned: Vec<_> = waiting.iter().filter_map(|number| self.worker.held.remove(number)).collect();
         self.worker.abandoned -= (waiting.len() - returned.len()) as u32;
@@ -256,8 +268,20 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
         let mut ends = EndsWriter::new(self.connection.output(), self.worker.handlers, message_max, u64::MAX);
         returned.iter().for_each(|held| ends.returned(&held.lease));
         ends.finish(0);
-        let running = self.worker.held.len();
-        tracing::info!(running, "this worker takes no further tasks");
+    }
+
+    /// Whether tasks may wait here behind another one.
+    fn has_prefetched(&self) -> bool {
+        self.worker.prefetch.is_some() && self.worker.held.len() > 1
+    }
+
+    /// Gives back what waits behind an attempt that takes long.
+    fn return_behind_long(&mut self) {
+        let is_long = self.worker.runner.running_for().is_some_and(|time| time >= prefetch::LONG);
+        if is_long {
+            self.worker.prefetch.iter_mut().for_each(Prefetch::reset);
+            self.return_waiting();
+        }
     }
 
     /// Writes reports and ends, with credit for what these make room for.
@@ -268,6 +292,10 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
             if let Some(held) = held.filter(|_| output.len() < OUTPUT_MAX) {
                 report.write(output, &held.lease);
             }
+        }
+        for end in update.observed {
+            self.worker.held.remove(&end.number);
+            self.worker.prefetch.iter_mut().for_each(|prefetch| prefetch.note(end.ran));
         }
         let ends = self.worker.take_ended(update.ends);
         let more = self.take_credit();
@@ -292,6 +320,7 @@ impl<'a, 'b> WorkerSession<'a, 'b> {
     fn take_credit(&mut self) -> u32 {
         let room = if self.leaves_by.is_some() { self.credit } else { self.worker.room() };
         let more = room.saturating_sub(self.credit);
+        let more = self.worker.prefetch.as_ref().map_or(more, |prefetch| prefetch.worthwhile(more));
         self.credit += more;
         more
     }

@@ -69,18 +69,8 @@ impl<'a> EndsWriter<'a> {
     pub fn end(&mut self, lease: &str, outcome: Option<&Outcome>, follow: &[NewTask]) {
         let mut end = std::mem::take(&mut self.end);
         end.clear();
-        self.write_end(&mut end, lease, outcome, follow);
-        // Room for what stands around it.
-        let most = self.message_max.saturating_sub(128);
-        if end.len() > most {
-            let message = format!(
-                "The end of the attempt takes {} bytes, and the server takes messages of {} (package_max_length).",
-                end.len(),
-                self.message_max
-            );
-            end.clear();
-            self.write_end(&mut end, lease, Some(&Outcome::failed(message, Retry::Never)), &[]);
-        }
+        write_end(&mut end, self.handlers, self.message_max, lease, (outcome, follow));
+        let most = end_max(self.message_max);
         self.add(&end, most);
         self.end = end;
     }
@@ -130,41 +120,74 @@ impl<'a> EndsWriter<'a> {
             self.buffer.extend_from_slice(b"}\n");
         }
     }
+}
 
-    fn write_end(&self, end: &mut Vec<u8>, lease: &str, outcome: Option<&Outcome>, follow: &[NewTask]) {
-        end.extend_from_slice(b"{\"lease\":");
-        json(end, lease);
-        match outcome {
-            None => end.extend_from_slice(b",\"cancelled\":true"),
-            Some(Outcome::Done(result)) => {
-                end.extend_from_slice(b",\"result\":");
-                end.extend_from_slice(result);
-                self.write_follow(end, follow);
-            }
-            Some(Outcome::Failed(failure)) => {
-                end.extend_from_slice(b",\"error\":");
-                json(end, &failure.message);
-                match failure.retry {
-                    Retry::Backoff => {}
-                    Retry::Never => end.extend_from_slice(b",\"retry\":false"),
-                    Retry::After(pause) => {
-                        end.extend_from_slice(b",\"retry\":");
-                        json(end, &span(pause));
-                    }
+/// The longest end of a message with at most so many bytes: with room for what stands around it.
+fn end_max(message_max: usize) -> usize {
+    message_max.saturating_sub(128)
+}
+
+/// Appends the end of the attempt of a lease, an element of `ends` of a message with at most `message_max`
+/// bytes; one that is too long for that becomes a failure for good. With a result, the tasks are accepted
+/// that follow it.
+pub fn write_end(
+    buffer: &mut Vec<u8>,
+    handlers: &Handlers,
+    message_max: usize,
+    lease: &str,
+    (outcome, follow): (Option<&Outcome>, &[NewTask]),
+) {
+    let start = buffer.len();
+    write_outcome(buffer, handlers, lease, outcome, follow);
+    let length = buffer.len() - start;
+    if length > end_max(message_max) {
+        let message = format!(
+            "The end of the attempt takes {length} bytes, and the server takes messages of {message_max} (package_max_length)."
+        );
+        buffer.truncate(start);
+        write_outcome(buffer, handlers, lease, Some(&Outcome::failed(message, Retry::Never)), &[]);
+    }
+}
+
+fn write_outcome(
+    end: &mut Vec<u8>,
+    handlers: &Handlers,
+    lease: &str,
+    outcome: Option<&Outcome>,
+    follow: &[NewTask],
+) {
+    end.extend_from_slice(b"{\"lease\":");
+    json(end, lease);
+    match outcome {
+        None => end.extend_from_slice(b",\"cancelled\":true"),
+        Some(Outcome::Done(result)) => {
+            end.extend_from_slice(b",\"result\":");
+            end.extend_from_slice(result);
+            write_follow(end, handlers, follow);
+        }
+        Some(Outcome::Failed(failure)) => {
+            end.extend_from_slice(b",\"error\":");
+            json(end, &failure.message);
+            match failure.retry {
+                Retry::Backoff => {}
+                Retry::Never => end.extend_from_slice(b",\"retry\":false"),
+                Retry::After(pause) => {
+                    end.extend_from_slice(b",\"retry\":");
+                    json(end, &span(pause));
                 }
             }
         }
-        end.push(b'}');
     }
+    end.push(b'}');
+}
 
-    fn write_follow(&self, end: &mut Vec<u8>, follow: &[NewTask]) {
-        for (index, task) in follow.iter().enumerate() {
-            end.extend_from_slice(if index == 0 { b",\"push\":[" } else { b"," });
-            json(end, &Push::of(task, self.handlers));
-        }
-        if !follow.is_empty() {
-            end.push(b']');
-        }
+fn write_follow(end: &mut Vec<u8>, handlers: &Handlers, follow: &[NewTask]) {
+    for (index, task) in follow.iter().enumerate() {
+        end.extend_from_slice(if index == 0 { b",\"push\":[" } else { b"," });
+        json(end, &Push::of(task, handlers));
+    }
+    if !follow.is_empty() {
+        end.push(b']');
     }
 }
 

@@ -69,6 +69,14 @@ pub(super) static VERBS: &[Verb] = &[
         run: |call| Box::pin(credit(call)),
     },
     Verb {
+        name: "begin",
+        scope: Some(Scope::Work),
+        fields: &[LEASE],
+        about: "An attempt begins now, and not when its task was handed out",
+        result: ResultSchema::STREAM,
+        run: |call| Box::pin(begin(call)),
+    },
+    Verb {
         name: "heartbeat",
         scope: Some(Scope::Work),
         fields: &[field("leases", "[\"91.7\"]")],
@@ -269,6 +277,11 @@ async fn settle(mut call: Call<'_>) -> Result<Outcome, RequestError> {
 async fn credit(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let credit = call.need("credit", "a number of tasks")?;
     call.service.remote.add_credit(call.caller.outbox, credit).map(|()| Outcome::Streaming)
+}
+
+async fn begin(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let lease: String = call.need("lease", "the name of a lease")?;
+    call.service.remote.begin(call.caller.outbox, &lease).map(|()| Outcome::Streaming)
 }
 
 async fn heartbeat(mut call: Call<'_>) -> Result<Outcome, RequestError> {

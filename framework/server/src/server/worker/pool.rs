@@ -47,6 +47,11 @@ pub(super) trait LeaseSource: Send + Sync {
 
     /// Holds one lease; the receiver, if there is one, fails when the lease is lost.
     fn hold(&self, lease: &Lease) -> (Option<LeaseHold>, Option<oneshot::Receiver<()>>);
+
+    /// Settles ends itself; `false` leaves that to the finisher.
+    fn settles(&self, _ends: &[AttemptEnd]) -> bool {
+        false
+    }
 }
 
 /// The workers of one group.
@@ -193,8 +198,8 @@ impl WorkerPool {
             Some(outcome) => run.end(outcome, Instant::now()),
             None => run.abort(Instant::now()),
         };
-        drop(worker);
         self.send(vec![ended], hold).await;
+        drop(worker);
     }
 
     /// Waits for an attempt until its timeout, the loss of its lease or a cancel; `None` if it came to
@@ -234,8 +239,8 @@ impl WorkerPool {
     }
 
     async fn send(&self, ends: Vec<AttemptEnd>, hold: Option<LeaseHold>) {
-        let is_empty = ends.is_empty();
-        if !is_empty
+        let is_done = ends.is_empty() || self.shared.source.settles(&ends);
+        if !is_done
             && self.shared.finisher.send(EndedBatch { ends, hold: BatchHold::Local(hold) }).await.is_err()
         {
             tracing::error!("the finisher has ended; outcomes are lost");

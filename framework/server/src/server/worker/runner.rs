@@ -1,26 +1,27 @@
 //! Runs the tasks that a server elsewhere hands out, in the way in which a server runs its own.
 
-use std::collections::VecDeque;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use framework_console::config::Config;
 use framework_console::log::log_panics;
 use framework_protocol::task::{AttemptContext, Handlers, LogLine, Progress, ProgressSink, TaskId};
-use framework_protocol::worker::{EndedAttempt, Report, RunnerUpdate, StartedTask, TaskRunner};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use framework_protocol::worker::{
+    AttemptObserver, EndedAttempt, Report, RunnerUpdate, StartedTask, TaskRunner,
+};
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
 
+use self::queue::AttemptQueue;
 use super::CHANNEL_CAPACITY;
-use super::pool::{LeaseSource, PoolContext, WorkerPool};
+use super::pool::{PoolContext, WorkerPool};
 use crate::server::events::DynEvents;
 use crate::server::finisher::{AttemptEnd, EndedBatch};
-use crate::server::leases::LeaseHold;
 use crate::server::metrics::WorkerGroupStats;
 use crate::server::runtime::ThreadPool;
-use crate::store::{Lease, LeaseToken};
 
 /// The number of reports that may wait; more are dropped.
 const REPORTS_MAX: usize = 4_096;
@@ -36,15 +37,11 @@ pub struct HandlerRunner {
     _runtime: ThreadPool,
 }
 
-/// The attempts that have not begun.
-#[derive(Default)]
-struct AttemptQueue {
-    waiting: Mutex<VecDeque<Lease>>,
-    /// Rung for one puller; who leaves something rings for the next one.
-    signal: Notify,
+/// Passes on what attempts report.
+struct ReportSink {
+    reports: mpsc::Sender<(TaskId, Report)>,
+    queue: Arc<AttemptQueue>,
 }
-
-struct ReportSink(mpsc::Sender<(TaskId, Report)>);
 
 impl HandlerRunner {
     /// Starts `threads` threads, on which up to `concurrency` attempts run at once.
@@ -65,7 +62,8 @@ impl HandlerRunner {
         let (pause, paused) = watch::channel(false);
         let (abort, aborted) = watch::channel(false);
         let queue = Arc::new(AttemptQueue::default());
-        let attempts = Arc::new(AttemptContext { config, handlers, sink: Arc::new(ReportSink(sink)) });
+        let sink = Arc::new(ReportSink { reports: sink, queue: queue.clone() });
+        let attempts = Arc::new(AttemptContext { config, handlers, sink });
         let shared = PoolContext { source: queue.clone(), events, attempts, finisher, abort: aborted };
         let stats = WorkerGroupStats::new("*", concurrency);
         let pool = Arc::new(WorkerPool::new(Arc::new(shared), 0, &stats));
@@ -78,13 +76,19 @@ impl HandlerRunner {
 
 impl TaskRunner for HandlerRunner {
     fn start(&mut self, tasks: Vec<StartedTask>) {
-        let lease = |task: StartedTask| Lease::elsewhere(task.task, task.attempt, LeaseToken(task.number));
-        self.queue.waiting().extend(tasks.into_iter().map(lease));
-        self.queue.signal.notify_one();
+        self.queue.add(tasks);
     }
 
     fn take_waiting(&mut self) -> Vec<u64> {
-        self.queue.waiting().drain(..).map(|lease| lease.token.0).collect()
+        self.queue.take_waiting()
+    }
+
+    fn observe(&mut self, observer: Arc<dyn AttemptObserver>) {
+        self.queue.observe(observer);
+    }
+
+    fn running_for(&self) -> Option<Duration> {
+        self.queue.running_for()
     }
 
     fn next(&mut self) -> BoxFuture<'_, RunnerUpdate> {
@@ -93,6 +97,7 @@ impl TaskRunner for HandlerRunner {
             tokio::select! {
                 Some(batch) = self.ends.recv() => add(&mut update, batch),
                 Some(report) = self.reports.recv() => update.reports.push(report),
+                () = self.queue.observed() => update.observed = self.queue.take_observed(),
                 else => std::future::pending().await,
             }
             // The ends first: what these attempts have reported is there then.
@@ -117,52 +122,22 @@ fn add(update: &mut RunnerUpdate, batch: EndedBatch) {
     update.ends.extend(batch.ends.into_iter().map(ended));
 }
 
-impl AttemptQueue {
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Lease>> {
-        self.waiting.lock().expect("no one panics while holding the attempts")
-    }
-}
-
-impl LeaseSource for AttemptQueue {
-    fn ready(&self, _group: usize) -> BoxFuture<'_, bool> {
-        Box::pin(async {
-            loop {
-                let mut signal = pin!(self.signal.notified());
-                signal.as_mut().enable();
-                if !self.waiting().is_empty() {
-                    return true;
-                }
-                signal.await;
-            }
-        })
-    }
-
-    fn take(&self, _group: usize, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
-        let mut waiting = self.waiting();
-        let count = waiting.len().min(limit);
-        let taken = waiting.drain(..count).collect();
-        if !waiting.is_empty() {
-            self.signal.notify_one();
-        }
-        ready(taken).boxed()
-    }
-
-    fn hold_batch(&self, _leases: &[Lease]) -> Option<LeaseHold> {
-        None
-    }
-
-    fn hold(&self, _lease: &Lease) -> (Option<LeaseHold>, Option<oneshot::Receiver<()>>) {
-        (None, None)
-    }
-}
-
 impl ProgressSink for ReportSink {
     fn progress(&self, task: TaskId, progress: &Progress) {
         let report = Report::Progress { percent: progress.percent, text: progress.text.clone() };
-        let _ = self.0.try_send((task, report));
+        self.send(task, report);
     }
 
     fn line(&self, task: TaskId, line: &LogLine) {
-        let _ = self.0.try_send((task, Report::Line(line.text.clone())));
+        self.send(task, Report::Line(line.text.clone()));
+    }
+}
+
+impl ReportSink {
+    /// Passes a report on, before the end of its attempt; unless too many wait.
+    fn send(&self, task: TaskId, report: Report) {
+        if !self.queue.report(&report) {
+            let _ = self.reports.try_send((task, report));
+        }
     }
 }

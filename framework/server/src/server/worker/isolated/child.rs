@@ -1,8 +1,10 @@
 //! One child process, from its start to its end.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -11,7 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framework_console::config::NOT_FOR_PROGRAMS;
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Signal;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -20,7 +25,7 @@ use super::super::program_status::{LAST_LINES, describe_exit, stopped};
 use super::super::remote::child_session::{ChildOrder, ChildProcess};
 use super::super::remote::children::ChildEnd;
 use super::log_lines::LogLines;
-use super::{ChildConnection, ChildPool};
+use super::{ChildConnection, ChildPool, NAME};
 use crate::processes::ProcessGroup;
 
 /// The time between SIGTERM and SIGKILL for a process whose attempt was to stop and did not.
@@ -41,6 +46,10 @@ pub(super) struct Child {
     group: ProcessGroup,
     /// The server's end of the connection.
     socket: UnixStream,
+    /// The other end, for what the process has not sent any more.
+    its_socket: UnixStream,
+    /// The file in memory where it keeps that.
+    record: File,
     started: Instant,
 }
 
@@ -63,14 +72,16 @@ impl Child {
     /// # Errors
     /// There is no memory, process or descriptor left.
     pub(super) fn start(pool: &Arc<ChildPool>, name: &str, before: Option<u64>) -> io::Result<Self> {
-        let (socket, its) = UnixStream::pair()?;
-        let group = ProcessGroup::spawn(command(pool, name, its), pool.options.limits)?;
+        let (socket, its_socket) = UnixStream::pair()?;
+        let record = File::from(memfd_create(NAME, MemfdFlags::CLOEXEC)?);
+        send_descriptor(&socket, &record)?;
+        let group = ProcessGroup::spawn(command(pool, name, its_socket.try_clone()?), pool.options.limits)?;
         let process = Arc::new(ChildProcess::default());
         let max_tasks = Some(pool.options.max_tasks).filter(|tasks| *tasks > 0);
         let number = pool.remote.add_child(process.clone(), max_tasks, before);
         pool.status.began();
         let (pool, name, started) = (pool.clone(), name.to_owned(), Instant::now());
-        Ok(Self { number, process, pool, name, group, socket, started })
+        Ok(Self { number, process, pool, name, group, socket, its_socket, record, started })
     }
 
     /// Has its connection served and logs what it writes, until it has ended: by itself, as it was told to,
@@ -86,7 +97,13 @@ impl Child {
         let mut lines = tokio::spawn(lines.read(output, errors));
         self.connect().await;
         let ended = self.ended(&mut stop).await;
-        // What it has sent is read to its end, whoever else holds the other end of the socket.
+        self.send_rest().await;
+        // What it has sent is read to its end, whoever else holds the other end of the socket, and while what
+        // is sent to it does not fail.
+        let _ = self.socket.shutdown(Shutdown::Read);
+        if let Some(disconnected) = self.pool.remote.child_disconnects(self.number) {
+            let _ = timeout(LAST_LINES, disconnected).await;
+        }
         let _ = self.socket.shutdown(Shutdown::Both);
         if timeout(LAST_LINES, &mut lines).await.is_err() {
             lines.abort();
@@ -103,6 +120,26 @@ impl Child {
             is_wanted: self.process.is_end_wanted() || stop.borrow().is_some(),
             has_worked: self.process.has_worked(),
             ran: self.started.elapsed(),
+        }
+    }
+
+    /// Sends what the process, which has ended, has not sent any more.
+    async fn send_rest(&self) {
+        let mut rest = Vec::new();
+        let socket = self.its_socket.try_clone().and_then(|socket| {
+            (&self.record).read_to_end(&mut rest)?;
+            socket.set_nonblocking(true)?;
+            tokio::net::UnixStream::from_std(socket)
+        });
+        let sent = match socket {
+            Ok(mut socket) => timeout(LAST_LINES, socket.write_all(&rest)).await,
+            Err(error) => Ok(Err(error)),
+        };
+        if !rest.is_empty() && !matches!(sent, Ok(Ok(()))) {
+            tracing::warn!(
+                worker = self.name,
+                "the last ends of a process that has crashed could not be read"
+            );
         }
     }
 
@@ -134,6 +171,16 @@ impl Child {
         self.group.kill();
         self.group.wait().await
     }
+}
+
+/// Sends a descriptor to a process, before anything else.
+fn send_descriptor(socket: &UnixStream, descriptor: &impl AsFd) -> io::Result<()> {
+    let descriptors = [descriptor.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty())?;
+    Ok(())
 }
 
 /// Waits for this order, or for more.

@@ -43,8 +43,6 @@ pub(super) struct ChildSession {
     tasks: Option<u32>,
     /// The process before it that still runs its last task: this one is ready, and waits.
     before: Option<u64>,
-    /// It has sent something since it was given its last task: so that has begun.
-    has_begun: bool,
 }
 
 impl ChildProcess {
@@ -126,7 +124,7 @@ impl ChildSession {
         tasks: Option<u32>,
         before: Option<u64>,
     ) -> Self {
-        Self { number, process, tasks, before, has_begun: false }
+        Self { number, process, tasks, before }
     }
 
     pub(super) fn process(&self) -> Arc<ChildProcess> {
@@ -140,8 +138,6 @@ impl ChildSession {
 
     /// Notes that it was given a task.
     pub(super) fn assigned(&mut self) {
-        self.has_begun = false;
-        self.process.lines().clear();
         if let Some(tasks) = &mut self.tasks {
             *tasks = tasks.saturating_sub(1);
             if *tasks == 0 {
@@ -150,14 +146,9 @@ impl ChildSession {
         }
     }
 
-    /// Notes that it has sent something, as it does before each attempt.
-    pub(super) fn heard(&mut self) {
-        self.has_begun = true;
-    }
-
-    /// Whether the attempt of its last task has begun.
-    pub(super) fn has_begun(&self) -> bool {
-        self.has_begun
+    /// Notes that an attempt begins.
+    pub(super) fn begins(&self) {
+        self.process.lines().clear();
     }
 
     /// Notes that its attempts have ended; its number if they were its last ones.

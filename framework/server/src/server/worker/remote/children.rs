@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use framework_protocol::{ErrorCode, RequestError};
 use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
 
 use super::child_session::{ChildOrder, ChildProcess, ChildSession};
 use super::lease_name::LeaseName;
@@ -26,12 +27,13 @@ pub(super) struct ChildRecord {
     tasks: Option<u32>,
     /// The process whose place it takes.
     before: Option<u64>,
-    /// What it holds although its connection has ended; `None` before.
+    /// What it holds although its connection has ended, in the order in which that was handed out; `None`
+    /// before.
     orphans: Option<Vec<HeldLease>>,
-    /// Whether the attempt of that had begun.
-    has_begun: bool,
     /// How it has ended.
     ended: Option<ChildEnd>,
+    /// Dropped when its connection ends, for whoever waits for that.
+    connected: Option<oneshot::Sender<()>>,
 }
 
 /// The end of a process.
@@ -55,8 +57,8 @@ impl RemoteWorkers {
         let mut state = self.state();
         state.last_child += 1;
         let number = state.last_child;
-        let (orphans, has_begun, ended) = (None, false, None);
-        state.children.insert(number, ChildRecord { process, tasks, before, orphans, has_begun, ended });
+        let (orphans, ended, connected) = (None, None, None);
+        state.children.insert(number, ChildRecord { process, tasks, before, orphans, ended, connected });
         number
     }
 
@@ -66,6 +68,16 @@ impl RemoteWorkers {
         let functions = isolated.iter().map(|name| Arc::from(*name)).collect();
         let scopes = Arc::from([RemoteScope { functions, queues: None }]);
         *isolated_workers > 0 && at_once(&mut self.resources.store.ready_remote(scopes)).await == Some(true)
+    }
+
+    /// What resolves when the connection of a process has ended; `None` when it has none.
+    pub(crate) fn child_disconnects(&self, number: u64) -> Option<oneshot::Receiver<()>> {
+        let state = &mut *self.state();
+        let is_connected = state.child_sessions().any(|child| child.number == number);
+        let record = state.children.get_mut(&number).filter(|_| is_connected)?;
+        let (connected, disconnects) = oneshot::channel();
+        record.connected = Some(connected);
+        Some(disconnects)
     }
 
     /// Notes that a process has ended. To be called once nothing more can come over its connection than has
@@ -116,8 +128,10 @@ impl RemoteState {
     pub(super) fn child_disconnected(&mut self, child: &ChildSession, held: FxHashMap<LeaseName, HeldLease>) {
         child.disconnected();
         if let Some(record) = self.children.get_mut(&child.number) {
-            record.orphans = Some(held.into_values().collect());
-            record.has_begun = child.has_begun();
+            let mut held: Vec<_> = held.into_iter().collect();
+            held.sort_by_key(|(name, _)| name.token);
+            record.orphans = Some(held.into_iter().map(|(_, held)| held).collect());
+            record.connected = None;
         }
         self.remove_child(child.number);
     }
@@ -130,8 +144,13 @@ impl RemoteState {
         }
         let Some(record) = self.children.remove(&number) else { return };
         let Some(ChildEnd { error, was_killed }) = record.ended else { return };
-        let was_begun = record.has_begun || !was_killed && !record.process.is_end_wanted();
-        let ended = record.orphans.into_iter().flatten().map(|held| match was_begun {
+        let mut orphans = record.orphans.unwrap_or_default();
+        // It ran one task at a time. One that ends by itself before it has begun any has done so because of the
+        // next one.
+        if !was_killed && !record.process.is_end_wanted() && orphans.iter().all(|held| !held.has_begun) {
+            orphans.first_mut().into_iter().for_each(|held| held.has_begun = true);
+        }
+        let ended = orphans.into_iter().map(|held| match held.has_begun {
             true => end_with_process(held, &error),
             false => held.give_back(),
         });

@@ -7,6 +7,7 @@ use framework_protocol::RequestError;
 use framework_protocol::task::TaskRecord;
 
 use super::child_session::ChildSession;
+use super::lease_name::LeaseName;
 use super::session::WorkerSession;
 use super::shown_lease::ShownLease;
 use super::{RemoteWorkers, key, no_worker};
@@ -30,6 +31,16 @@ impl RemoteWorkers {
     /// The connection is no worker.
     pub(crate) fn heartbeat(&self, outbox: &Arc<Outbox>) -> Result<(), RequestError> {
         self.with_worker(outbox, |_| ())
+    }
+
+    /// Notes that an attempt begins now: its time counts from here, and it is the one that has ended the
+    /// worker should this end.
+    ///
+    /// # Errors
+    /// The connection is no worker.
+    pub(crate) fn begin(&self, outbox: &Arc<Outbox>, lease: &str) -> Result<(), RequestError> {
+        let name = LeaseName::parse(lease);
+        self.with_worker(outbox, |worker| name.into_iter().for_each(|name| worker.begin(name)))
     }
 
     /// Hands out nothing more to a worker, whose leases are given back without counting should its connection
@@ -95,7 +106,6 @@ impl RemoteWorkers {
         let worker = state.workers.get_mut(&key(outbox)).ok_or_else(no_worker)?;
         let was_silent = std::mem::take(&mut worker.is_silent);
         worker.seen = Instant::now();
-        worker.child.iter_mut().for_each(ChildSession::heard);
         let changed = change(worker);
         if was_silent {
             self.update_served(&state);

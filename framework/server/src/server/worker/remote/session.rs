@@ -82,7 +82,10 @@ pub(super) struct HeldLease {
     worker: Option<Arc<str>>,
     /// The length of the message with its task.
     bytes: usize,
+    /// When the attempt began, or was handed out.
     pub(super) started: Instant,
+    /// The attempt has begun, for all that is known: a process of the server says so of each.
+    pub(super) has_begun: bool,
     pub(super) stop: Option<StopRequest>,
     /// The next process inherits it, should this one end.
     pub(super) is_inheritable: bool,
@@ -163,10 +166,20 @@ impl WorkerSession {
         let holder = self.session.map(|session| session.holder(name));
         let is_inheritable = holder.is_some_and(|holder| lease.assign(&holder, started_ms));
         let worker = Some(self.name.clone());
-        let held = HeldLease { lease, hold, worker, bytes, started, stop: None, is_inheritable };
+        let has_begun = self.child.is_none();
+        let held = HeldLease { lease, hold, worker, bytes, started, has_begun, stop: None, is_inheritable };
         self.held.insert(name, held);
         if let Some(child) = &mut self.child {
             child.assigned();
+        }
+    }
+
+    /// Notes that an attempt begins now.
+    pub(super) fn begin(&mut self, name: LeaseName) {
+        let Some(held) = self.held.get_mut(&name) else { return };
+        (held.started, held.has_begun) = (Instant::now(), true);
+        if let Some(child) = &mut self.child {
+            child.begins();
         }
     }
 
@@ -271,7 +284,8 @@ impl HeldLease {
         let ago = Duration::from_millis(now_ms().saturating_sub(started_ms));
         let started = now.checked_sub(ago).unwrap_or(now);
         let bytes = lease.task.new.args.len();
-        Self { lease, hold, worker: None, bytes, started, stop: None, is_inheritable: true }
+        let (worker, stop) = (None, None);
+        Self { lease, hold, worker, bytes, started, has_begun: true, stop, is_inheritable: true }
     }
 
     /// Its task, and the number of the attempt.

@@ -79,6 +79,8 @@ impl RemoteWorkers {
                     let why = if is_timeout { "timeout" } else { "cancelled" };
                     ReplyWriter::new(&mut lines).cancel(&name.to_string(), why);
                 }
+                // The process runs another one, and does not begin this one any more.
+                Some(_) if !held.has_begun => {}
                 Some(stop) if now.duration_since(stop.at) >= self.resources.limits.cancel => {
                     match &child {
                         // Its attempt ends with it.
@@ -110,7 +112,7 @@ fn stop_reason(held: &HeldLease, default_timeout: Option<Duration>, now: Instant
     if held.lease.task.is_cancel_requested() {
         return Some(false);
     }
-    let timeout = held.timeout().or(default_timeout)?;
+    let timeout = held.timeout().or(default_timeout).filter(|_| held.has_begun)?;
     (now.duration_since(held.started) >= timeout).then_some(true)
 }
 
