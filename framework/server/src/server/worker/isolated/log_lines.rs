@@ -50,32 +50,47 @@ impl LogLines {
         };
         let errors = async {
             if let Some(errors) = errors {
-                OutputLines::read(errors, |line| self.log(line)).await;
+                let mut begun = String::new();
+                OutputLines::read(errors, |line| self.log(line, &mut begun)).await;
+                self.add_line(&begun);
             }
         };
         tokio::join!(output, errors);
     }
 
-    /// Logs a line of stderr.
-    fn log(&self, line: &str) {
-        let line = line.trim_end();
-        if line.is_empty() {
-            return;
-        }
-        match serde_json::from_str::<LogLine>(line) {
-            Ok(line) => match line.task {
-                Some(task) => with_task(task, || line.log(&self.worker)),
-                None => line.log(&self.worker),
-            },
-            Err(_) => {
-                self.process.add_line(line);
-                tracing::warn!(target: NAME, worker = self.worker, "{line}");
+    /// Logs a line of stderr. `begun` is the part of another line that had begun before a line of the log.
+    fn log(&self, line: &str, begun: &mut String) {
+        match LogLine::find(line.trim_end()) {
+            Some((before, line)) => {
+                begun.push_str(before);
+                match line.task {
+                    Some(task) => with_task(task, || line.log(&self.worker)),
+                    None => line.log(&self.worker),
+                }
             }
+            None => self.add_line(&(std::mem::take(begun) + line)),
+        }
+    }
+
+    /// Logs a line that is none of the log.
+    fn add_line(&self, line: &str) {
+        let line = line.trim_end();
+        if !line.is_empty() {
+            self.process.add_line(line);
+            tracing::warn!(target: NAME, worker = self.worker, "{line}");
         }
     }
 }
 
-impl LogLine<'_> {
+impl<'a> LogLine<'a> {
+    /// The line of the log at the end of a line, and what stands before it: a thread that crashes may have
+    /// begun to write its message, which comes in pieces.
+    fn find(line: &'a str) -> Option<(&'a str, Self)> {
+        let start = line.find("{\"time\":")?;
+        let (before, json) = line.split_at(start);
+        Some((before, serde_json::from_str(json).ok()?))
+    }
+
     fn log(&self, worker: &str) {
         let fields: String = self.fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         let message = &self.message;
@@ -89,5 +104,21 @@ impl LogLine<'_> {
             "TRACE" => tracing::trace!(target: NAME, worker, "{message}{fields}"),
             _ => tracing::debug!(target: NAME, worker, "{message}{fields}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_of_the_log_is_found_in_the_middle_of_another_one() {
+        let json =
+            "{\"time\":\"2026-11-29T21:46:39Z\",\"level\":\"INFO\",\"target\":\"app\",\"message\":\"hi\"}";
+        let found = |line: &'static str| LogLine::find(line).map(|(before, line)| (before, line.message));
+        assert_eq!(found(json), Some(("", "hi".into())));
+        let mixed = format!("memory allocation of {json}").leak();
+        assert_eq!(found(mixed), Some(("memory allocation of ", "hi".into())));
+        assert_eq!((found("64 bytes failed"), found("{\"time\":")), (None, None));
     }
 }
