@@ -199,7 +199,10 @@ async fn dial(address: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Keep-alive is silent while something was sent and is not confirmed.
+    socket.set_tcp_user_timeout(Some(2 * KEEPALIVE))?;
     Ok(stream)
 }
 
