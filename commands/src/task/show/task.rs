@@ -15,7 +15,12 @@ pub(super) fn print(details: &TaskDetails, output: &mut Output) {
     let timeout = details
         .timeout_ms
         .map_or("no timeout".to_owned(), |ms| format!("timeout {}", format_millis(ms as f64)));
-    let attempts = format!("{} of {}, {timeout}", task.attempts, details.max_attempts);
+    let most = details.max_attempts;
+    let attempts = match task.attempts {
+        // A crash is followed by another attempt, also where none may fail.
+        attempts if attempts > most => format!("{attempts}, of which {most} may fail, {timeout}"),
+        attempts => format!("{attempts} of {most}, {timeout}"),
+    };
     print_fact("task", task.id, output);
     print_fact("state", state, output);
     print_facts(
