@@ -6,6 +6,7 @@ mod bulk_changes;
 mod command_functions;
 mod commands;
 mod functions;
+mod history;
 mod isolated;
 mod keys;
 mod queues;

@@ -7,6 +7,7 @@
 mod admin;
 mod control;
 mod counts;
+mod history;
 mod listeners;
 mod status;
 mod tasks;
@@ -16,6 +17,10 @@ pub use crate::state::State;
 pub use admin::{AdminResult, Cancelled, ChangeId, ChangeInfo, ChangeKind, ScheduleNote, TaskSelector};
 pub use control::{ReloadPhase, ReloadStatus, ShutdownPhase, ShutdownStatus};
 pub use counts::{Ledger, QueueDepth};
+pub use history::{
+    HISTORY_HOURS, HISTORY_MINUTES_HOURS, HistoryFigures, HistoryFilter, HistoryPoint, HistoryRow,
+    TIME_BOUNDS, TimeCounts,
+};
 pub use listeners::{Auth, ConnectionInfo, ListenAddress, Protocol};
 pub use status::{Connections, OpenFiles, Percentiles, ProjectInfo, Rates, ServerStatus, Threads, Workers};
 pub use tasks::{

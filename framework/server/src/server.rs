@@ -21,6 +21,7 @@ mod events;
 mod finisher;
 mod frontend;
 mod handle;
+mod history;
 mod http;
 mod intake;
 mod leases;

@@ -4,6 +4,7 @@ mod admin;
 mod changes;
 mod clock;
 mod due_heap;
+mod figure_history;
 mod idempotency;
 mod index;
 mod memory;

@@ -12,6 +12,7 @@ mod visit;
 mod assets;
 mod json_view;
 mod layout;
+mod chart;
 mod task_parts;
 mod schema_form;
 mod actions;

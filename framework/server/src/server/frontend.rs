@@ -2,6 +2,7 @@
 //! threads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use framework_protocol::views::ListenAddress;
 use tokio::sync::{mpsc, watch};
@@ -10,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::access::policy::ListenerPolicy;
 use super::context::SessionContext;
+use super::history::HistoryRecorder;
 use super::listener::{Admission, BoundListener, ListenSocket, Listener};
 use super::runtime::ThreadPool;
 use super::service::Service;
@@ -28,6 +30,7 @@ pub(super) struct Frontend {
     /// Tasks that end once every client has its last reply.
     clients: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
+    history: Arc<HistoryRecorder>,
     /// Notices revoked tokens, for as long as there are clients.
     token_watch: Option<JoinHandle<()>>,
 }
@@ -76,7 +79,9 @@ impl Frontend {
         let token_watch = token_watch.map(|watch| runtime.spawn(watch));
         let context = Arc::new(context);
         let service = context.service.clone();
+        let history = Arc::new(HistoryRecorder::new(service.store.clone(), context.metrics.clone()));
         let background = vec![
+            runtime.spawn(history.clone().run()),
             runtime.spawn(context.metrics.clone().sample()),
             runtime.spawn(service.intake.clone().run_wakeups()),
             runtime.spawn(service.subscriptions.batches.clone().run()),
@@ -85,7 +90,18 @@ impl Frontend {
         let listener = Listener { context, public: admission, control: control_admission };
         let clients =
             std::iter::once(runtime.spawn(listener.run(listeners, children))).chain(relay).collect();
-        Self { runtime, sockets, policies, service, public, control, clients, background, token_watch }
+        Self {
+            runtime,
+            sockets,
+            policies,
+            service,
+            public,
+            control,
+            clients,
+            background,
+            history,
+            token_watch,
+        }
     }
 
     pub(super) fn addresses(&self) -> &[ListenAddress] {
@@ -129,6 +145,11 @@ impl Frontend {
     /// Spawns a task that ends once its clients have their last replies.
     pub(super) fn spawn_clients(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.clients.push(self.runtime.spawn(task));
+    }
+
+    /// Writes the history of the minute that is under way, as far as the disk accepts it in time.
+    pub(super) async fn record_history(&self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.history.record()).await;
     }
 
     /// Stops what runs beside the sessions.

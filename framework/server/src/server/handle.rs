@@ -91,6 +91,7 @@ impl ServerHandle {
         if timeout(FINISH_TIMEOUT, self.frontend.finish()).await.is_err() {
             tracing::warn!("not every client has received its replies before the end");
         }
+        self.frontend.record_history(FINISH_TIMEOUT).await;
         flush(&*self.store).await;
         self.abort_background().await;
         let ledger = self.store.counts().await.ledger;

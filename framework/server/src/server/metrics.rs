@@ -20,7 +20,7 @@ use self::latency::Latencies;
 pub(super) use self::limit_hits::{Limit, Limits};
 pub(super) use self::open_files::{open_files, raise_limit};
 pub(super) use self::process::ProcessFigures;
-pub(super) use self::task_figures::{AttemptFigures, TaskFigures};
+pub(super) use self::task_figures::{AttemptFigures, DurationBuckets, TaskFigures};
 pub(super) use self::workers::WorkerGroupStats;
 use super::connections::ConnectionRegistry;
 use crate::store::Store;

@@ -125,6 +125,7 @@ impl ServerHandle {
         self.frontend.close_control(deadline).await;
         self.frontend.close(deadline).await;
         self.workers.finish(deadline).await;
+        self.frontend.record_history(FINISH_TIMEOUT).await;
         flush(&*self.store).await;
         self.store.unlock().await;
         self.abort_background().await;

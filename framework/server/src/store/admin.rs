@@ -1,7 +1,7 @@
 //! Commands of administration: changes of tasks, queues, batches and schedules.
 
 use framework_protocol::task::BatchId;
-use framework_protocol::views::{ChangeId, FunctionRecord, ScheduleNote, TaskSelector};
+use framework_protocol::views::{ChangeId, FunctionRecord, HistoryRow, ScheduleNote, TaskSelector};
 
 /// A command of administration.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub enum AdminCommand {
     KeepFunction(FunctionRecord),
     /// Forgets a function that workers have registered.
     ForgetFunction { name: String },
+    /// Adds rows to the history of figures, which forgets what is too old.
+    RecordHistory(Vec<HistoryRow>),
 }
 
 impl AdminCommand {

@@ -19,6 +19,7 @@ use futures_util::future::BoxFuture;
 use self::history::History;
 use self::waiting_change::PlannedChange;
 use super::changes::RunningChanges;
+use super::figure_history::FigureHistory;
 use super::index::{Record, TakeFrom, TaskIndex, WaitingEnd};
 use super::refusals::nothing_to_cancel;
 use super::wakeups::{WakeSet, Wakeups};
@@ -44,6 +45,7 @@ struct MemoryState {
     history: History,
     next_id: TaskId,
     changes: RunningChanges,
+    figures: FigureHistory,
 }
 
 /// A command that is carried out already, or the change that it becomes.
@@ -59,7 +61,13 @@ impl Memory {
         let (history, chunk, next_id) =
             (History::new(&options), options.change_chunk.max(1), options.first_id);
         let index = TaskIndex::new(options, usize::MAX, rules);
-        let state = MemoryState { index, history, next_id, changes: RunningChanges::default() };
+        let state = MemoryState {
+            index,
+            history,
+            next_id,
+            changes: RunningChanges::default(),
+            figures: FigureHistory::default(),
+        };
         Self { clock, state: Mutex::new(state), wakeups, chunk }
     }
 
@@ -229,6 +237,10 @@ impl MemoryState {
             AdminCommand::SealBatch(id) => self.seal(id).map(Applied::Change),
             // Without effect: no later process has these tasks.
             AdminCommand::KeepFunction(_) | AdminCommand::ForgetFunction { .. } => done,
+            AdminCommand::RecordHistory(rows) => {
+                self.figures.record(&rows, now.wall_ms);
+                done
+            }
             AdminCommand::Schedule { name, note } => {
                 self.history.schedule(name, note);
                 done
@@ -347,6 +359,10 @@ impl Store for Memory {
         let now = self.clock.now();
         let mut state = self.state();
         state.wake(now);
+        if let Query::History(filter) = &query {
+            let points = state.figures.query(filter, now.wall_ms);
+            return ready(Ok(QueryResult::History(points))).boxed();
+        }
         let MemoryState { index, history, changes, .. } = &mut *state;
         ready(Ok(history.query(query, index, changes, now))).boxed()
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use framework_protocol::task::{BatchId, TaskId, TaskRecord};
 use framework_protocol::views::{
-    BatchInfo, ChangeInfo, Filter, FunctionRecord, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
+    BatchInfo, ChangeInfo, Filter, FunctionRecord, HistoryFilter, HistoryPoint, QueueInfo, ScheduleInfo,
+    State, TaskDetails, TaskSummary,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub enum Query {
     Functions,
     /// The changes of many tasks that are under way.
     Changes,
+    /// The history of figures.
+    History(HistoryFilter),
     /// The tasks of these functions, by queue.
     Backlog {
         functions: Vec<String>,
@@ -72,6 +75,7 @@ pub enum QueryResult {
     Schedules(Vec<ScheduleInfo>),
     Functions(Vec<FunctionRecord>),
     Changes(Vec<ChangeInfo>),
+    History(Vec<HistoryPoint>),
     Backlog(BTreeMap<String, QueueBacklog>),
     Next(Vec<TaskId>),
     /// Nothing has this id, or it is not kept any more.

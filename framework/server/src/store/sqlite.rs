@@ -11,6 +11,7 @@ mod query;
 mod bulk_insert;
 mod batch_counts;
 mod chosen;
+mod figure_history;
 mod selection;
 mod ended_tasks;
 mod bulk_change;

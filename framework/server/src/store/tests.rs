@@ -1,6 +1,7 @@
 //! The store's promises about tasks whose function the program does not contain, for each store.
 
 mod attempts;
+mod history;
 mod releases;
 mod repair;
 mod restarts;

@@ -3,12 +3,16 @@
 mod attention;
 
 use framework_protocol::RequestError;
-use framework_protocol::views::{ChangeInfo, Percentiles, QueueInfo, ServerStatus, TaskSummary};
+use framework_protocol::task::now_ms;
+use framework_protocol::views::{
+    ChangeInfo, HistoryFilter, HistoryPoint, Percentiles, QueueInfo, ServerStatus, TaskSummary,
+};
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::queues;
 use crate::actions::button;
+use crate::chart;
 use crate::format;
 use crate::layout::{Screen, Section};
 use crate::task_parts::{bar, table, tile};
@@ -26,10 +30,13 @@ pub(super) async fn show(visit: &Visit) -> Result<Screen, RequestError> {
     let schedules = visit.call("schedules", Vec::new()).await?;
     let failed = vec![("state", Value::from("failed")), ("limit", Value::from(FAILED))];
     let failed: Vec<TaskSummary> = visit.call("list", failed).await?;
+    let filter = HistoryFilter { hours: hours(visit), ..HistoryFilter::default() };
+    let points: Vec<HistoryPoint> = visit.call("history", vec![("hours", Value::from(filter.hours))]).await?;
     let body = html! {
         (attention::panel(&status, &queues, schedules, texts))
         (tiles(&status, texts))
         (ledger(&status, texts))
+        (history(&points, &filter, texts))
         @if !changes.is_empty() { (changes_under_way(visit, &changes)) }
         section {
             h2 { (texts.queues) }
@@ -47,6 +54,32 @@ pub(super) async fn show(visit: &Visit) -> Result<Screen, RequestError> {
         }
     };
     Ok(Screen { title: texts.overview.to_owned(), section: Section::Overview, body })
+}
+
+/// The hours that can be seen.
+const HOURS: [u64; 4] = [1, 24, 168, 2_160];
+
+fn hours(visit: &Visit) -> u64 {
+    let chosen = visit.query.get("hours").and_then(|hours| hours.parse().ok());
+    chosen.filter(|hours| HOURS.contains(hours)).unwrap_or(1)
+}
+
+fn history(points: &[HistoryPoint], filter: &HistoryFilter, texts: &Texts) -> Markup {
+    let names = [texts.hours_1, texts.hours_24, texts.hours_168, texts.hours_2160];
+    html! {
+        section.card {
+            h2 {
+                (texts.history)
+                span.choices {
+                    @for (hours, name) in HOURS.into_iter().zip(names) {
+                        " " a href=(format!("./?hours={hours}")) aria-current=[(hours == filter.hours).then_some("true")] { (name) }
+                    }
+                }
+            }
+            @if points.is_empty() { p.faint { (texts.no_history) } }
+            @else { (chart::history(points, filter, now_ms(), texts)) }
+        }
+    }
 }
 
 fn tiles(status: &ServerStatus, texts: &Texts) -> Markup {

@@ -99,6 +99,16 @@ texts! {
     ledger: "Ledger", "账目";
     accepted_count: "{} accepted", "共接受 {}";
     last_failed: "Last failed", "最近失败";
+    history: "History", "历史";
+    hours_1: "1 hour", "1 小时";
+    hours_24: "24 hours", "24 小时";
+    hours_168: "7 days", "7 天";
+    hours_2160: "90 days", "90 天";
+    no_history: "Nothing yet; it is written every minute.", "暂无；每分钟写入一次。";
+    chart_ended: "Ended", "结束";
+    chart_times: "95% within", "95% 耗时";
+    chart_waiting: "Waiting", "等待";
+    chart_most: "up to {}", "最多 {}";
     times: "Times", "耗时";
     last_minutes: "last 1 to 2 min", "最近 1–2 分钟";
     wait_time: "Waiting", "等待";

@@ -184,6 +184,17 @@ pub(super) static ROUTES: &[Route] = &[
         )
     },
     call("GET", "/status", "status", &[], &[]),
+    call(
+        "GET",
+        "/history",
+        "history",
+        &[
+            query("hours", ParameterKind::Number(1, 2160), "The last hours; 1."),
+            query("function", ParameterKind::Text, "Only tasks of this function."),
+            query("queue", ParameterKind::Text, "Only tasks of this queue."),
+        ],
+        &[],
+    ),
     call("GET", "/connections", "connections", &[AFTER, LIMIT], &[]),
     call("GET", "/functions", "functions", &[], &[]),
     call("GET", "/workers", "workers", &[], &[]),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use framework_protocol::views::State;
+use framework_protocol::views::{State, TIME_BOUNDS};
 
 use crate::series::{Series, SeriesMap};
 use crate::server::events::Finished;
@@ -91,8 +91,7 @@ impl TaskFigures {
 
 impl DurationBuckets {
     /// The upper bounds in seconds.
-    pub(crate) const BOUNDS: [f64; 12] =
-        [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0];
+    pub(crate) const BOUNDS: [f64; TIME_BOUNDS.len()] = TIME_BOUNDS;
 
     pub(crate) fn record(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();

@@ -314,6 +314,7 @@ impl AffectedBatches {
             | AdminCommand::OpenBatch { .. }
             | AdminCommand::Schedule { .. }
             | AdminCommand::KeepFunction(_)
+            | AdminCommand::RecordHistory(_)
             | AdminCommand::ForgetFunction { .. } => Self::None,
         }
     }

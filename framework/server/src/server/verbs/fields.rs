@@ -45,6 +45,7 @@ pub(super) async fn find(
         QueryResult::Schedules(schedules) => Outcome::result(&schedules),
         QueryResult::Functions(functions) => Outcome::result(&functions),
         QueryResult::Changes(changes) => Outcome::result(&changes),
+        QueryResult::History(points) => Outcome::result(&points),
         QueryResult::Backlog(queues) => Outcome::result(&queues),
         QueryResult::Next(tasks) => Outcome::result(&tasks),
         QueryResult::Nothing => return Err(nothing()),

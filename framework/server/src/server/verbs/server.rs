@@ -2,11 +2,14 @@
 
 use framework_protocol::RequestError;
 use framework_protocol::task::{Function, HandlerInfo};
-use framework_protocol::views::{ConnectionInfo, ProjectInfo, ServerStatus};
+use framework_protocol::views::{
+    ConnectionInfo, HISTORY_HOURS, HistoryFilter, HistoryPoint, ProjectInfo, ServerStatus,
+};
 
-use super::fields::{self, FUNCTION, GRACE, LIMIT, NOW, field};
+use super::fields::{self, FUNCTION, GRACE, LIMIT, NOW, QUEUE, field};
 use crate::server::access::Scope;
 use crate::server::service::{Call, Outcome, ResultSchema, Verb};
+use crate::store::Query;
 
 pub(super) static VERBS: &[Verb] = &[
     Verb {
@@ -32,6 +35,14 @@ pub(super) static VERBS: &[Verb] = &[
         about: "Every function with the schema of its arguments",
         result: ResultSchema::of::<Vec<HandlerInfo>>(),
         run: |call| Box::pin(functions(call)),
+    },
+    Verb {
+        name: "history",
+        scope: Some(Scope::Inspect),
+        fields: &[field("hours", "24"), FUNCTION, QUEUE],
+        about: "What came and ended in the last hours, up to a day by the minute, up to 90 days by the hour",
+        result: ResultSchema::of::<Vec<HistoryPoint>>(),
+        run: |call| Box::pin(history(call)),
     },
     Verb {
         name: "project",
@@ -78,6 +89,19 @@ async fn functions(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     };
     call.service.remote.describe_workers(&mut found);
     Ok(Outcome::result(&found))
+}
+
+async fn history(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let hours = call.take("hours", "a number from 1 to 2160")?.unwrap_or(1);
+    if !(1..=HISTORY_HOURS).contains(&hours) {
+        return Err(RequestError::bad_request("\"hours\" must be a number from 1 to 2160."));
+    }
+    let filter = HistoryFilter {
+        hours,
+        function: call.take("function", "the name of a function")?,
+        queue: call.take("queue", "the name of a queue")?,
+    };
+    fields::list(&call, Query::History(filter)).await
 }
 
 async fn project(call: Call<'_>) -> Result<Outcome, RequestError> {

@@ -298,7 +298,8 @@ impl History {
                     failed.into_iter().map(|(_, id)| id).take(limit).collect()
                 }
             }),
-            // They end with the process, as their tasks do.
+            // That of figures is another one, which the store itself asks.
+            Query::History(_) => QueryResult::Nothing,
             Query::Functions => QueryResult::Functions(Vec::new()),
         }
     }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 use rustc_hash::FxHashSet;
 
 use super::bulk_change::{BulkChange, BulkKind};
+use super::figure_history;
 use super::load::one;
 use super::write_error::WriteError;
 use super::write_queue::CommandRequest;
@@ -90,6 +91,11 @@ impl Writer {
             }
             AdminCommand::ForgetFunction { name } => {
                 self.execute(|file| file.execute("DELETE FROM functions WHERE name = ?1", [name]).map(drop))?;
+                Begun::Done(AdminResult::Done)
+            }
+            AdminCommand::RecordHistory(rows) => {
+                let now_ms = self.shared.clock.now().wall_ms;
+                self.execute(|file| figure_history::record(file, &rows, now_ms))?;
                 Begun::Done(AdminResult::Done)
             }
             AdminCommand::Schedule { name, note } => {

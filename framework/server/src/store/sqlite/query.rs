@@ -15,7 +15,7 @@ use super::recovery::batch;
 use super::row::{self, LoadedTask};
 use super::schema;
 use super::write_error::WriteError;
-use super::{SqliteShared, backlog, closed};
+use super::{SqliteShared, backlog, closed, figure_history};
 use crate::store::query::matches;
 use crate::store::view_parts::{TaskViewParts, add_oldest, details, queues, summary};
 use crate::store::{BacklogPlace, Query, QueryResult, StoreStats};
@@ -92,6 +92,10 @@ impl SqliteShared {
                     backlog::next_failed(file, &functions, &queue, limit).map(QueryResult::Next)
                 }),
             },
+            Query::History(filter) => {
+                let now_ms = self.clock.now().wall_ms;
+                self.read(|file| figure_history::query(file, &filter, now_ms).map(QueryResult::History))
+            }
             Query::Functions => self.read(|file| functions(file).map(QueryResult::Functions)),
         }
     }

@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::chosen;
+use super::figure_history::HISTORY;
 
 /// What the program writes; a file of a higher version is refused.
 pub(super) const VERSION: i64 = 3;
@@ -204,6 +205,7 @@ pub(super) fn open(path: &Path, vfs: Option<&str>, durability: Durability) -> Re
     )?;
     connection.execute_batch(CHANGES)?;
     connection.execute_batch(FUNCTIONS)?;
+    connection.execute_batch(HISTORY)?;
     chosen::create(&connection)?;
     Ok(connection)
 }
