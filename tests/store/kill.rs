@@ -13,7 +13,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Project;
 use crate::harness::client::bounded_tcp;
@@ -25,6 +25,8 @@ use crate::harness::watchdog;
 const CONNECTIONS: usize = 3;
 /// Requests of a connection that have not been acknowledged yet.
 const AHEAD: usize = 40;
+/// The number of idempotency keys, of which each is sent again and again.
+const KEYS: u32 = 200;
 
 /// What the clients of all processes know of their tasks.
 #[derive(Default)]
@@ -34,6 +36,8 @@ struct Record {
     /// Tasks that were reported as done before another one was sent that was acknowledged, and the life of
     /// the server in which that was: ends are written in their order, so that these are on the disk.
     settled: BTreeMap<u64, usize>,
+    /// The tasks of idempotency keys.
+    keys: BTreeMap<String, u64>,
 }
 
 /// One process of the server.
@@ -79,7 +83,7 @@ fn kill(times: usize, seed: u64) {
     lives.push(Life { dispatched: dispatched(&mut server) });
 
     let record = record.into_inner().unwrap();
-    assert!(record.acknowledged.len() > times, "there was a load");
+    assert!(record.acknowledged.len() > times && record.keys.len() > 50, "there was a load");
     assert!(ledger["accepted"].as_u64().unwrap() >= record.acknowledged.len() as u64, "{ledger}");
     check_all_have_run(&record, &server.project.path("runtime/queue.db"));
     check_none_has_run_again(&record, &lives);
@@ -119,8 +123,14 @@ fn send_until_killed(
     let mut requests = |count: usize| {
         let request = || match random.u8(..8) {
             // Waits when the server is killed, with some luck.
-            0 => "{\"function\":\"echo\",\"args\":\"later\",\"reply\":\"both\",\"delay\":\"200ms\"}\n",
-            _ => "{\"function\":\"echo\",\"args\":\"now\",\"reply\":\"both\"}\n",
+            0 => "{\"function\":\"echo\",\"args\":\"later\",\"reply\":\"both\",\"delay\":\"200ms\"}\n"
+                .to_owned(),
+            1 => {
+                let key = random.u32(..KEYS);
+                let keyed = json!({"function": "echo", "args": "keyed", "reply": "ack", "key": key.to_string(), "id": key});
+                format!("{keyed}\n")
+            }
+            _ => "{\"function\":\"echo\",\"args\":\"now\",\"reply\":\"both\"}\n".to_owned(),
         };
         let batch: Vec<_> = std::iter::repeat_with(request).take(count).collect();
         stream.write_all(batch.concat().as_bytes()).is_ok()
@@ -139,6 +149,10 @@ fn send_until_killed(
         match reply["status"].as_str() {
             Some("queued") => {
                 record.acknowledged.insert(id);
+                if !reply["id"].is_null() {
+                    let known = *record.keys.entry(reply["id"].to_string()).or_insert(id);
+                    assert_eq!(known, id, "the key {} has two tasks", reply["id"]);
+                }
                 acknowledged += 1;
                 while done.front().is_some_and(|(_, sent)| *sent < acknowledged) {
                     record.settled.extend(done.pop_front().map(|(id, _)| (id, life)));
