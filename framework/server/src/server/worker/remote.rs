@@ -182,6 +182,9 @@ impl RemoteWorkers {
         let mut state = self.state();
         let child = request.child.map(|number| state.child_session(number)).transpose()?;
         let mut session = WorkerSession::new(request, scope, outbox.clone(), child, &self.resources.limits);
+        // Behind those who wait for their turn already.
+        state.turn += 1;
+        session.turn = state.turn;
         let outcome = state.resume(&mut session, resumes);
         if session.is_announced() {
             tracing::info!(
