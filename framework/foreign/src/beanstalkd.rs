@@ -4,7 +4,7 @@
 //! |---|---|
 //! | job and its id | a task of the function `beanstalkd`, and the same id |
 //! | tube | the queue of that name |
-//! | priority, 0 is the most urgent | one of ten [bands](priority), in their order |
+//! | priority, 0 is the most urgent | one of ten bands, in their order |
 //! | time to run | the timeout of an attempt, after which the job is ready again |
 //! | `reserve` .. `delete` | an attempt that is done |
 //! | `release` | an attempt that neither failed nor is done |
