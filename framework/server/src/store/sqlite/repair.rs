@@ -24,15 +24,16 @@ const NUMBERED: [(&str, &str); 7] = [
     ("changes", "id"),
 ];
 /// The other tables and their keys; they are read from both ends up to rows that cannot be read.
-const NAMED: [(&str, &str); 5] = [
+const NAMED: [(&str, &str); 6] = [
     ("attempts", "task, number"),
     ("keys", "function, key"),
     ("queues", "name"),
     ("schedules", "name"),
     ("functions", "name"),
+    ("history", "step_ms, step, function, queue"),
 ];
 /// The tables that a file of an earlier version does not have.
-const LATER: [&str; 2] = ["changes", "functions"];
+const LATER: [&str; 3] = ["changes", "functions", "history"];
 
 /// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
