@@ -7,6 +7,7 @@ use framework_protocol::views::TaskSelector;
 use framework_server::store::{AdminCommand, BacklogPlace, Query, QueryResult, QueueBacklog};
 use serde_json::{Map, Value, json};
 
+use super::FUNCTION;
 use super::command::{QueueAction, QueueCommand};
 use super::job::now_ms;
 use super::replies;
@@ -16,9 +17,16 @@ use super::workers::Totals;
 /// The jobs that are removed at a time.
 const REMOVE_STEP: usize = 1_000;
 
-/// The jobs of each queue that has any.
+/// The jobs of each queue that has any, of all protocols.
 async fn backlog(session: &FaktorySession<'_>) -> Result<BTreeMap<String, QueueBacklog>, RequestError> {
-    let functions = session.tasks().functions().to_vec();
+    backlog_of(session, session.tasks().functions().to_vec()).await
+}
+
+/// The jobs of these functions.
+async fn backlog_of(
+    session: &FaktorySession<'_>,
+    functions: Vec<String>,
+) -> Result<BTreeMap<String, QueueBacklog>, RequestError> {
     match session.tasks().query(Query::Backlog { functions }).await? {
         QueryResult::Backlog(queues) => Ok(queues),
         _ => Ok(BTreeMap::new()),
@@ -63,7 +71,8 @@ async fn named(session: &FaktorySession<'_>, names: &[&str]) -> Result<Vec<Strin
 async fn latency(session: &mut FaktorySession<'_>, queues: &[String]) {
     let mut ages = Map::new();
     for queue in queues {
-        let age = match next(session, queue, BacklogPlace::Due, 1).await {
+        let functions = session.tasks().functions().to_vec();
+        let age = match next(session, functions, queue, BacklogPlace::Due, 1).await {
             Ok(ids) => age(session, ids.first().copied()).await,
             Err(error) => Err(error),
         };
@@ -87,11 +96,11 @@ async fn age(session: &FaktorySession<'_>, id: Option<u64>) -> Result<f64, Reque
 
 async fn next(
     session: &FaktorySession<'_>,
+    functions: Vec<String>,
     queue: &str,
     place: BacklogPlace,
     limit: usize,
 ) -> Result<Vec<u64>, RequestError> {
-    let functions = session.tasks().functions().to_vec();
     let query = Query::Next { functions, queue: queue.to_owned(), place, limit };
     match session.tasks().query(query).await? {
         QueryResult::Next(ids) => Ok(ids),
@@ -99,7 +108,7 @@ async fn next(
     }
 }
 
-/// Removes the jobs of a queue that are in these places.
+/// Removes the jobs of Faktory's clients in a queue that are in these places.
 async fn remove(
     session: &FaktorySession<'_>,
     queue: &str,
@@ -107,7 +116,7 @@ async fn remove(
 ) -> Result<(), RequestError> {
     for place in places {
         loop {
-            let ids = next(session, queue, *place, REMOVE_STEP).await?;
+            let ids = next(session, vec![FUNCTION.into()], queue, *place, REMOVE_STEP).await?;
             let mut removed = 0;
             for id in &ids {
                 let task = TaskSelector::Task(*id);
@@ -125,11 +134,11 @@ async fn remove(
     Ok(())
 }
 
-/// Removes all jobs that nobody has fetched, and no other task.
+/// Removes all jobs of Faktory's clients that no worker holds, and no other task.
 pub(super) async fn flush(session: &mut FaktorySession<'_>) {
     const PLACES: [BacklogPlace; 3] = [BacklogPlace::Due, BacklogPlace::Delayed, BacklogPlace::Failed];
     let removed = async {
-        for queue in backlog(session).await?.into_keys() {
+        for queue in backlog_of(session, vec![FUNCTION.into()]).await?.into_keys() {
             remove(session, &queue, &PLACES).await?;
         }
         Ok::<(), RequestError>(())
