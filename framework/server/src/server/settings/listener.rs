@@ -217,7 +217,9 @@ impl ServerSettings {
             checks = checks
                 .that("listeners", problem.is_none(), || format!("number {number}: `{key}` {sentence}"))
                 .that("listeners", !needs_tokens(listener), || format!("{NO_TOKENS} (number {number})"))
-                .that("listeners", !lacks_tokens(listener), || format!("{SHOWS_NO_TOKEN} (number {number})"));
+                .that("listeners", !lacks_tokens(listener), || {
+                    format!("number {number}: `auth` {SHOWS_NO_TOKEN}")
+                });
         }
         checks
     }
