@@ -93,7 +93,12 @@ impl PageServer for RequestServer {
 
     fn sign_in(&self, token: String) -> BoxFuture<'_, Result<String, RequestError>> {
         Box::pin(async move {
-            self.context.policy.authenticate(&self.context.peer, &token).await?;
+            let access = self.context.policy.authenticate(&self.context.peer, &token).await?;
+            if access.check(Scope::Inspect).or(access.check(Scope::Send)).is_err() {
+                let message =
+                    "This token has neither the scope \"inspect\" nor \"send\": there is no page for it.";
+                return Err(RequestError::new(ErrorCode::Forbidden, message));
+            }
             let time = self.context.session.limits.ui_session_time;
             let sealed = page_sessions::seal(&token, now_ms() + time.as_millis() as u64);
             let sealed = sealed.ok_or_else(|| {
