@@ -83,6 +83,29 @@ fn poll_waits_for_the_first_task_and_gets_none_when_the_time_is_over() {
 }
 
 #[test]
+fn poll_registers_its_functions_with_what_a_body_says_of_them() {
+    let server = Server::start();
+    let functions = json!({"functions": [{"name": "job", "timeout": "30s", "attempts": 3}]});
+    assert_eq!(post(&server.address, "/work?wait=0", &functions).is(200).body, "");
+    register(&server);
+    let id = send(&mut server.connect(), &json!({"function": "job"}));
+    let task = show(&server, id);
+    assert_eq!((&task["timeout_ms"], &task["max_attempts"]), (&json!(30_000), &json!(3)), "{task}");
+    for (body, says) in [
+        (json!({"functions": ["job"]}), "number 1"),
+        (json!({"functions": [{"name": "job"}], "credit": 2}), "credit"),
+        (json!([]), "object"),
+    ] {
+        let problem = post(&server.address, "/work?wait=0", &body).is(400).json();
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
+    }
+    // One that is only similar to a known one is a mistake, unless a body says that it is none.
+    let typo = curl(&server, &["-X", "POST", "/work?functions=jobb&wait=0"]).is(404).json();
+    assert_eq!(typo["suggestion"], "job", "{typo}");
+    post(&server.address, "/work?wait=0", &json!({"functions": [{"name": "jobb", "attempts": 1}]})).is(200);
+}
+
+#[test]
 fn poll_of_a_client_that_hangs_up_holds_no_task() {
     let server = Server::start();
     register(&server);

@@ -69,6 +69,14 @@ pub struct RegisteredFunction {
 }
 
 impl Registration {
+    /// Whether nothing but the name is said.
+    pub fn is_bare(&self) -> bool {
+        let Self { queue, priority, attempts, timeout, backoff, concurrency, schema, .. } = self;
+        let has_times = timeout.is_some() || backoff.is_some();
+        let has_numbers = priority.is_some() || attempts.is_some() || concurrency.is_some();
+        !has_times && !has_numbers && queue.is_none() && schema.is_none()
+    }
+
     /// A function of which nothing but the name is said.
     pub fn named(name: String) -> Self {
         let (queue, priority, attempts, timeout, backoff, concurrency, schema) = Default::default();

@@ -136,7 +136,7 @@ async fn run(
         Action::PushMany => push_many::push(context, side_tasks, request).await,
         Action::Call(verb) => call(context, verb, &params).await,
         Action::CallWithBody(verb) => call_with_body(context, verb, request).await,
-        Action::Work => work::poll(context, params).await,
+        Action::Work => work::poll(context, params, request).await,
         Action::Follow(verb) => sse::one(context, verb, &params, request.headers()).await,
         Action::FollowAll => Ok(sse::all(context)),
         Action::Health => Ok(document(&json!({ "status": "ok" }))),
@@ -262,7 +262,8 @@ fn allowed<'a>(routes: impl Iterator<Item = &'a Route>) -> String {
 /// When the header `Accept` does not admit the media type of the route.
 fn check_accept(headers: &HeaderMap, route: &Route) -> Result<(), Problem> {
     let own: &[&str] = match route.action {
-        Action::PushMany | Action::Work => &[LINES],
+        Action::PushMany => &[LINES],
+        Action::Work => &[LINES, JSON],
         Action::Follow(_) | Action::FollowAll => &[EVENTS],
         Action::Metrics => &[PLAIN, OPENMETRICS],
         _ => &[JSON],

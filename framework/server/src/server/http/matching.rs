@@ -116,8 +116,10 @@ pub(super) enum ParameterKind {
     Moment,
     /// A span or a moment.
     When,
-    /// Several names with commas between them.
+    /// The names of several functions with commas between them.
     Names,
+    /// Several texts with commas between them.
+    Texts,
     /// The name of a handler.
     Function,
     /// The name of a queue.

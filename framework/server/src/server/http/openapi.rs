@@ -161,7 +161,7 @@ fn describe(parameter: &Parameter, handlers: &Handlers) -> Value {
         "description": parameter.about,
         "schema": schemas::of_value(parameter.kind, handlers),
     });
-    if parameter.kind == ParameterKind::Names {
+    if let ParameterKind::Names | ParameterKind::Texts = parameter.kind {
         // With commas between them.
         description["explode"] = false.into();
     }

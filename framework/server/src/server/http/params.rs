@@ -106,7 +106,7 @@ fn typed(kind: ParameterKind, value: &str) -> Value {
         ParameterKind::Id | ParameterKind::Number(..) => {
             digits(value).map_or_else(|| value.into(), Value::from)
         }
-        ParameterKind::Names => value.split(',').collect(),
+        ParameterKind::Names | ParameterKind::Texts => value.split(',').collect(),
         ParameterKind::Span
         | ParameterKind::Backoff
         | ParameterKind::Wait

@@ -63,8 +63,8 @@ const FILTER: &[Parameter] = &[
 const WORK: &[Parameter] = &[
     query("worker", ParameterKind::Text, "Its name for people, such as host:4242."),
     query("language", ParameterKind::Text, "Such as php/8.2."),
-    query("functions", ParameterKind::Names, "The functions that it runs, with commas between them."),
-    query("queues", ParameterKind::Names, "The only queues that it takes tasks from; all."),
+    query("functions", ParameterKind::Texts, "The functions that it runs, unless the body has them."),
+    query("queues", ParameterKind::Texts, "The only queues that it takes tasks from; all."),
     query("credit", ParameterKind::Number(1, 10_000), "The most tasks to get; 1."),
     query(
         "credit_bytes",

@@ -195,6 +195,7 @@ pub(super) fn of_value(kind: ParameterKind, handlers: &Handlers) -> Value {
             let queues = handlers.all_queues();
             json!({ "enum": queues.iter().map(|queue| &**queue).collect::<Vec<_>>() })
         }
+        ParameterKind::Texts => json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 }),
         ParameterKind::Names => {
             let functions = handlers.functions();
             let names: Vec<&str> = functions.iter().map(|function| &**function.name()).collect();

@@ -28,6 +28,7 @@ const QUEUES_MAX: usize = 256;
 /// The most leases that a worker may come back for.
 const RESUMES_MAX: usize = 10_000;
 
+const FUNCTIONS: &str = "a list such as [{\"name\":\"resize\"}]";
 const LEASE: Field = field("lease", "\"91.7\"");
 const TEXT: Field = field("text", "\"42 of 100\"");
 const CREDIT: Field = field("credit", "8");
@@ -135,12 +136,7 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let name: String = call.need("worker", "a name such as \"host:4242\"")?;
     let language: String = call.take("language", "a text such as \"php/8.2\"")?.unwrap_or_default();
     check_names(&name, &language)?;
-    let functions: Vec<&RawValue> = call.need("functions", "a list such as [{\"name\":\"resize\"}]")?;
-    let functions = functions.into_iter().enumerate().map(|(index, text)| {
-        serde_json::from_str::<Registration>(text.get()).map_err(|error| {
-            RequestError::bad_request(format!("\"functions\", number {}: {error}.", index + 1))
-        })
-    });
+    let functions = take_functions(call.need("functions", FUNCTIONS)?)?;
     let heartbeats = call.take("heartbeats", "true or false")?.unwrap_or(true);
     let (session, resumes) = take_session(&mut call, heartbeats)?;
     let request = JoinRequest {
@@ -151,7 +147,7 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
         credit: take_credit(&mut call)?,
         credit_bytes: call.take("credit_bytes", "a number of bytes")?,
         heartbeats,
-        functions: functions.collect::<Result<_, _>>()?,
+        functions,
         queues: check_queues(call.take("queues", "a list such as [\"images\"]")?)?,
         session,
         poll: None,
@@ -177,16 +173,29 @@ async fn work(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     Ok(Outcome::Streaming)
 }
 
-/// The request of a worker that keeps no connection, from the parameters of a URL.
+/// The request of a worker that keeps no connection, from the parameters of a URL, and of a body with the
+/// `functions` where more than their names is to be said.
 pub(crate) fn poll_request(
     caller: &Caller<'_>,
     mut fields: CommandRequest<'_>,
+    body: Option<CommandRequest<'_>>,
 ) -> Result<JoinRequest, RequestError> {
     let text = "a text";
     let name = fields.take("worker", text)?.unwrap_or_else(|| caller.peer.to_string());
     let language: String = fields.take("language", text)?.unwrap_or_default();
     check_names(&name, &language)?;
-    let functions: Vec<String> = fields.need("functions", "names with commas between them")?;
+    let functions = match body {
+        Some(mut body) => {
+            let functions = take_functions(body.need("functions", FUNCTIONS)?)?;
+            body.only(&["functions"])?;
+            functions
+        }
+        None => {
+            let expected = "names with commas between them, as in ?functions=resize,thumbnail";
+            let names: Vec<String> = fields.need("functions", expected)?;
+            names.into_iter().map(Registration::named).collect()
+        }
+    };
     let request = JoinRequest {
         name,
         language,
@@ -195,7 +204,7 @@ pub(crate) fn poll_request(
         credit: fields.take("credit", "a number of tasks from 1 to 10000")?.unwrap_or(1),
         credit_bytes: fields.take("credit_bytes", "a number of bytes")?,
         heartbeats: false,
-        functions: functions.into_iter().map(Registration::named).collect(),
+        functions,
         queues: check_queues(fields.take("queues", "names with commas between them")?)?,
         session: None,
         poll: None,
@@ -206,6 +215,15 @@ pub(crate) fn poll_request(
         return Err(RequestError::bad_request("\"credit\" must be a number of tasks from 1 to 10000."));
     }
     Ok(request)
+}
+
+fn take_functions(functions: Vec<&RawValue>) -> Result<Vec<Registration>, RequestError> {
+    let functions = functions.into_iter().enumerate().map(|(index, text)| {
+        serde_json::from_str(text.get()).map_err(|error| {
+            RequestError::bad_request(format!("\"functions\", number {}: {error}.", index + 1))
+        })
+    });
+    functions.collect()
 }
 
 /// # Errors

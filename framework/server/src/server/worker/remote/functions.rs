@@ -90,10 +90,17 @@ impl RemoteWorkers {
         let mut names = Vec::new();
         for registration in &request.functions {
             self.check_bounds(&request.bounds, registration)?;
-            if request.poll.is_some() && self.resources.handlers.function(&registration.name).is_ok() {
-                // It has only said the name of what is known.
-                names.push(registration.name.as_str().into());
-                continue;
+            if request.poll.is_some() && registration.is_bare() {
+                match self.resources.handlers.function(&registration.name) {
+                    // It has only said the name of what is known.
+                    Ok(_) => {
+                        names.push(registration.name.as_str().into());
+                        continue;
+                    }
+                    // A typing error would be known as a function for long.
+                    Err(unknown) if unknown.suggestion.is_some() => return Err(unknown),
+                    Err(_) => {}
+                }
             }
             match self.check(registration)? {
                 Some(function) => checked.push(function),
