@@ -145,6 +145,9 @@ fn bounds_hold_for_bodies_tubes_and_held_jobs() {
     assert_eq!(client.ask("use third"), "OUT_OF_MEMORY");
     assert_eq!(client.ask("watch third"), "OUT_OF_MEMORY");
     client.ask("use default");
+    // The second one was only a name, which nobody has any more.
+    assert_eq!(client.ask("use third"), "USING third");
+    client.ask("use default");
     client.put("1 0 60", "x");
     client.put("1 0 60", "y");
     client.fetch("reserve");

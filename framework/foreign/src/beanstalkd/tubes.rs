@@ -9,7 +9,8 @@ pub(super) const DEFAULT: &str = "default";
 
 /// What all connections share.
 pub(super) struct Shared {
-    /// In the order in which they were named first. They stay, so that their number has a bound.
+    /// In the order in which they were named first. Those that have had jobs stay, so that the number of
+    /// queues has a bound.
     tubes: Mutex<Vec<Arc<Tube>>>,
     pub(super) counts: Counts,
     pub(super) started: Instant,
@@ -93,11 +94,15 @@ impl Shared {
         self.tubes().iter().find(|tube| *tube.name == *name).cloned()
     }
 
-    /// The tube of this name, which is new if it was not named before; `None` if there are `most` already.
+    /// The tube of this name, which is new if it was not named before; `None` if there are `most` already
+    /// that have had jobs, or that a client refers to.
     pub(super) fn tube(&self, name: &str, most: usize) -> Option<Arc<Tube>> {
         let mut tubes = self.tubes();
         if let Some(tube) = tubes.iter().find(|tube| *tube.name == *name) {
             return Some(tube.clone());
+        }
+        if tubes.len() >= most {
+            tubes.retain(Tube::is_kept);
         }
         // The first one has to be there, whatever else is.
         if tubes.len() >= most && name != DEFAULT {
@@ -122,6 +127,12 @@ impl Tube {
             pauses: count(),
             pause: Mutex::new(None),
         }
+    }
+
+    /// Whether it is more than a name that clients once had: one of them has it still, or it had jobs.
+    fn is_kept(self: &Arc<Self>) -> bool {
+        let is_paused = self.pause(Instant::now()).0 > 0;
+        Arc::strong_count(self) > 1 || get(&self.total_jobs) > 0 || is_paused || *self.name == *DEFAULT
     }
 
     /// Whether a client uses or watches it.

@@ -29,9 +29,8 @@ const ERROR_MAX: usize = 8 * 1024;
 pub(super) async fn fetch(session: &mut FaktorySession<'_>, names: &[&str]) -> io::Result<Flow> {
     let names = if names.is_empty() { &["default"][..] } else { names };
     let is_room = session.tasks().held_by().0 < session.connection.max_held();
-    let most = session.connection.max_queues();
-    if names.len() > QUEUES_MAX || !names.iter().all(|name| session.shared.note_queue(name, most)) {
-        session.error("There are too many queues (max_foreign_queues).");
+    if names.len() > QUEUES_MAX {
+        session.error(&format!("A worker fetches from at most {QUEUES_MAX} queues."));
         return Ok(Flow::Continue);
     }
     if session.is_stopping || !is_room {
