@@ -83,6 +83,44 @@ fn poll_waits_for_the_first_task_and_gets_none_when_the_time_is_over() {
 }
 
 #[test]
+fn poll_that_does_not_wait_gets_all_that_waits() {
+    let server = Server::start();
+    register(&server);
+    let mut client = server.connect();
+    client.send("{\"function\":\"job\",\"reply\":\"ack\"}\n".repeat(700));
+    (0..700).for_each(|_| drop(client.json()));
+    assert_eq!(poll(&server.address, "functions=job&credit=600&wait=0").len(), 600);
+    for _ in 0..100 {
+        assert_eq!(poll(&server.address, "functions=job&wait=0").len(), 1);
+    }
+    assert!(poll(&server.address, "functions=job&wait=0").is_empty());
+}
+
+#[test]
+fn token_that_is_bound_to_a_queue_gets_tasks_of_it() {
+    let tokens =
+        "tokens = \"bound-0123456789:work(queue:images), free-01234567890:work, sender-0123456789:send\"\n";
+    let server = Server::with_settings(tokens);
+    let post = |token: &str, path: &str, body: &Value| {
+        let header = format!("Authorization: Bearer {token}");
+        curl(&server, &["-H", &header, "--json", &body.to_string(), path])
+    };
+    let functions = json!({"functions": [{"name": "crop", "queue": "images"}, {"name": "pay"}]});
+    post("free-01234567890", "/work?wait=0", &functions).is(200);
+    for function in ["crop", "pay"] {
+        post("sender-0123456789", &format!("/tasks/{function}"), &json!(1)).is(202);
+    }
+    post("bound-0123456789", "/work?wait=0", &json!({"functions": [{"name": "pay", "queue": "images"}]}))
+        .is(403);
+    let bound = |query: &str| {
+        let header = "Authorization: Bearer bound-0123456789";
+        curl(&server, &["-X", "POST", "-H", header, &format!("/work?wait=0&{query}")])
+    };
+    bound("functions=pay").is(403);
+    assert!(bound("functions=crop").is(200).body.contains("\"function\":\"crop\""));
+}
+
+#[test]
 fn poll_registers_its_functions_with_what_a_body_says_of_them() {
     let server = Server::start();
     let functions = json!({"functions": [{"name": "job", "timeout": "30s", "attempts": 3}]});

@@ -94,9 +94,8 @@ impl PageServer for RequestServer {
     fn sign_in(&self, token: String) -> BoxFuture<'_, Result<String, RequestError>> {
         Box::pin(async move {
             let access = self.context.policy.authenticate(&self.context.peer, &token).await?;
-            if access.check(Scope::Inspect).or(access.check(Scope::Send)).is_err() {
-                let message =
-                    "This token has neither the scope \"inspect\" nor \"send\": there is no page for it.";
+            if access.check(Scope::Inspect).is_err() {
+                let message = "This token has not the scope \"inspect\", which every page needs.";
                 return Err(RequestError::new(ErrorCode::Forbidden, message));
             }
             let time = self.context.session.limits.ui_session_time;

@@ -362,6 +362,7 @@ fn key(outbox: &Arc<Outbox>) -> usize {
 }
 
 fn no_worker() -> RequestError {
-    let message = "This connection is no worker: send {\"command\":\"work\",..} first.";
+    let message = "This connection is no worker: send {\"command\":\"work\",..} first. Over HTTP, name leases of POST /work, \
+                   as it has named them.";
     RequestError::new(ErrorCode::Conflict, message)
 }

@@ -58,7 +58,7 @@ impl RemoteWorkers {
     }
 
     /// Leases and hands out tasks until there are none, or no worker has credit.
-    async fn dispatch(&self) {
+    pub(super) async fn dispatch(&self) {
         loop {
             let kinds = self.state().kinds();
             let mut has_taken = false;

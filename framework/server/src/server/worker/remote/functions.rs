@@ -15,7 +15,6 @@ use serde_json::Value;
 use super::session::{JoinRequest, WorkerSession};
 use super::{RemoteLimits, RemoteState, RemoteWorkers};
 use crate::arguments::argument_check;
-use crate::server::access::WorkBounds;
 use crate::server::metrics::Limit;
 use crate::store::{AdminCommand, Query, QueryResult, Store};
 
@@ -89,7 +88,7 @@ impl RemoteWorkers {
         let mut checked = Vec::new();
         let mut names = Vec::new();
         for registration in &request.functions {
-            self.check_bounds(&request.bounds, registration)?;
+            self.check_bounds(request, registration)?;
             if request.poll.is_some() && registration.is_bare() {
                 match self.resources.handlers.function(&registration.name) {
                     // It has only said the name of what is known.
@@ -122,18 +121,26 @@ impl RemoteWorkers {
 
     /// Checks that the token of a worker lets it run a function, in the queue where its tasks wait. Nor may
     /// it move them from a queue that is not one of its own.
-    fn check_bounds(&self, bounds: &WorkBounds, registration: &Registration) -> Result<(), RequestError> {
-        let name = &registration.name;
+    fn check_bounds(&self, request: &JoinRequest, registration: &Registration) -> Result<(), RequestError> {
+        let (bounds, name) = (&request.bounds, &registration.name);
         let forbidden = |message: String| Err(RequestError::new(ErrorCode::Forbidden, message));
         if !bounds.has_function(name) {
             return forbidden(format!("The token may not run the function {}.", ShownName(name)));
         }
-        let own = self.resources.handlers.get(name).map(|handler| handler.options.queue);
-        let queue = own.or(registration.queue.as_deref()).unwrap_or(name);
+        let known = self.resources.handlers.function(name);
+        let known_queue = match &known {
+            Ok(Function::Compiled(compiled)) => Some(compiled.handler.options.queue),
+            // It stays as it is known.
+            Ok(Function::Registered(known)) if request.poll.is_some() && registration.is_bare() => {
+                Some(&**known.queue())
+            }
+            _ => None,
+        };
+        let queue = known_queue.or(registration.queue.as_deref()).unwrap_or(name);
         if !bounds.has_queue(queue) {
             return forbidden(format!("The token may not run tasks in the queue {}.", ShownName(queue)));
         }
-        match self.resources.handlers.function(name) {
+        match &known {
             Ok(Function::Registered(known)) if !bounds.has_queue(known.queue()) => forbidden(format!(
                 "The token may not run the function {}, whose tasks wait in another queue.",
                 ShownName(name)

@@ -40,6 +40,8 @@ impl RemoteWorkers {
         let session = SessionKey::of_poll(&secret);
         let request = JoinRequest { session: Some(session), poll: Some(secret), ..request };
         self.admit(outbox, request, |_| ()).await?;
+        // What waits already is handed out also to who does not wait.
+        self.dispatch().await;
         // Wakes for tasks, and when there will be none.
         let _ = timeout(wait, outbox.changed()).await;
         check.await;
