@@ -42,6 +42,11 @@ impl Tab {
     /// Calls the remote control, and returns its result.
     #[track_caller]
     pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Calls the remote control; the error that it names.
+    fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
         let id = self.calls;
         self.socket
@@ -51,8 +56,10 @@ impl Tab {
             let Message::Text(text) = self.socket.read().unwrap() else { continue };
             let mut message: Value = serde_json::from_str(&text).unwrap();
             if message["id"] == id {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].take();
+                return match message["error"].take() {
+                    Value::Null => Ok(message["result"].take()),
+                    error => Err(error),
+                };
             }
             self.note(&message);
         }
@@ -84,9 +91,9 @@ impl Tab {
     #[track_caller]
     pub(crate) fn wait(&mut self, condition: &str) {
         wait_until(condition, || {
-            // A page that is just being left has no document.
+            // A page that is just being left has no document, or leaves no answer.
             let params = json!({ "expression": format!("Boolean({condition})"), "returnByValue": true });
-            self.call("Runtime.evaluate", params)["result"]["value"] == true
+            self.try_call("Runtime.evaluate", params).is_ok_and(|result| result["result"]["value"] == true)
         });
     }
 
@@ -107,7 +114,9 @@ impl Tab {
             json!(text)
         );
         self.wait(&find);
-        self.eval(&format!("window.isLeft = true; {find}.click()"));
+        let click = format!("window.isLeft = true; {find}.click()");
+        // The answer may be that the page has been left.
+        let _ = self.try_call("Runtime.evaluate", json!({ "expression": click }));
         self.wait("!window.isLeft && document.readyState === 'complete'");
     }
 
