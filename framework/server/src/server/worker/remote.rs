@@ -75,6 +75,8 @@ pub(crate) struct RemoteWorkers {
     state: Mutex<RemoteState>,
     /// Workers join one after the other, so that no bound is passed by several at once.
     joining: tokio::sync::Mutex<()>,
+    /// Tasks are handed out in one place at a time, so that no more are leased than there is credit for.
+    dispatching: tokio::sync::Mutex<()>,
     /// Rung when there is more to hand out or to give back.
     changed: Notify,
     /// `None` once the stages end.
@@ -123,9 +125,9 @@ impl RemoteWorkers {
         let inherited = resources.store.take_inherited();
         state.inherit(inherited, &resources.leases, resources.limits.lease);
         let state = Mutex::new(state);
-        let (joining, changed) = Default::default();
+        let (joining, dispatching, changed) = Default::default();
         let finisher = Mutex::new(Some(finisher));
-        let workers = Self { resources, started_ms, state, joining, changed, finisher };
+        let workers = Self { resources, started_ms, state, joining, dispatching, changed, finisher };
         workers.update_served(&workers.state());
         workers
     }

@@ -57,8 +57,9 @@ impl RemoteWorkers {
         (scopes, !(state.workers.is_empty() && state.polls.is_empty() && state.detached.is_empty()))
     }
 
-    /// Leases and hands out tasks until there are none, or no worker has credit.
+    /// Leases and hands out tasks until there are none, or no worker has credit. Must not be cancelled.
     pub(super) async fn dispatch(&self) {
+        let _turn = self.dispatching.lock().await;
         loop {
             let kinds = self.state().kinds();
             let mut has_taken = false;

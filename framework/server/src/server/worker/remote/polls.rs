@@ -30,7 +30,7 @@ impl RemoteWorkers {
     /// # Errors
     /// Those of [`RemoteWorkers::join`].
     pub(crate) async fn poll(
-        &self,
+        self: &Arc<Self>,
         outbox: &Arc<Outbox>,
         request: JoinRequest,
         wait: Duration,
@@ -40,8 +40,9 @@ impl RemoteWorkers {
         let session = SessionKey::of_poll(&secret);
         let request = JoinRequest { session: Some(session), poll: Some(secret), ..request };
         self.admit(outbox, request, |_| ()).await?;
-        // What waits already is handed out also to who does not wait.
-        self.dispatch().await;
+        // What waits already is handed out also to who does not wait; to its end, if the client goes meanwhile.
+        let remote = self.clone();
+        let _ = tokio::spawn(async move { remote.dispatch().await }).await;
         // Wakes for tasks, and when there will be none.
         let _ = timeout(wait, outbox.changed()).await;
         check.await;
