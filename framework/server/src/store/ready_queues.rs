@@ -5,6 +5,7 @@
 
 mod backlog;
 mod delayed;
+mod segments;
 mod lane;
 mod line;
 mod selection;

@@ -1,13 +1,14 @@
 //! One priority of a queue: its due tasks in their order, any of which can be removed without a search.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use framework_protocol::task::{TaskId, TaskRecord};
 use rustc_hash::FxHashMap;
 
-/// A lane with more room than this gives it back when the last task is gone.
-const ROOM_MAX: usize = 1 << 16;
+use super::segments::Segments;
+
+/// A lane with more strays than this gives their room back when the last task is gone.
+const STRAYS_ROOM_MAX: usize = 1 << 10;
 /// So many removed entries stay until there are also more of them than of others.
 const REMOVED_MAX: usize = 1_024;
 
@@ -17,7 +18,7 @@ const REMOVED_MAX: usize = 1_024;
 /// others are noted.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    entries: VecDeque<LaneEntry>,
+    entries: Segments<LaneEntry>,
     /// The place of the first entry. The places of the others are counted from there, so that none changes
     /// when another task comes or goes.
     first: i64,
@@ -91,7 +92,8 @@ impl Lane {
 
     /// The body of a task that is here.
     pub(super) fn get(&self, id: TaskId) -> Option<Option<&Arc<TaskRecord>>> {
-        self.find(id).map(|index| self.entries[index].task.as_ref())
+        let index = self.find(id)?;
+        self.entries.get(index).map(|entry| entry.task.as_ref())
     }
 
     /// The number of tasks.
@@ -129,10 +131,7 @@ impl Lane {
         }
         if self.len == 0 {
             self.entries.clear();
-            if self.entries.capacity() > ROOM_MAX {
-                self.entries.shrink_to(ROOM_MAX >> 6);
-                self.strays.shrink_to(ROOM_MAX >> 6);
-            }
+            self.strays.shrink_to(STRAYS_ROOM_MAX);
         }
     }
 
@@ -155,6 +154,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     fn ids(lane: &Lane) -> Vec<TaskId> {
