@@ -313,22 +313,32 @@ impl TaskIndex {
 
     /// The ids of all waiting tasks, or of those of one queue.
     pub(super) fn waiting_ids(&self, queue: Option<&str>) -> Vec<TaskId> {
-        let all = self
-            .iter()
-            .filter(|(_, _, place, _)| queue.is_none_or(|queue| self.order.queue_name(*place) == queue));
-        all.map(|(id, ..)| id).collect()
+        let wanted = match queue.map(|name| self.order.index_of(name)) {
+            Some(None) => return Vec::new(),
+            wanted => wanted.flatten(),
+        };
+        self.iter_in(wanted).map(|(id, ..)| id).collect()
     }
 
     /// Every waiting task, in no particular order.
     pub(super) fn iter(
         &self,
     ) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>, QueuePosition, ReadyAt)> {
+        self.iter_in(None)
+    }
+
+    /// Every waiting task, or those of one queue.
+    fn iter_in(
+        &self,
+        queue: Option<u16>,
+    ) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>, QueuePosition, ReadyAt)> {
         let aside = self.keys.blocked().chain(self.parked.values());
         let aside = aside.map(|waiting| (waiting, ReadyAt::Now));
         let held = self.batches.held().map(|(waiting, when)| (waiting, *when));
         let others = aside.chain(held);
         let others = others.map(|(waiting, when)| (waiting.id, waiting.task.as_ref(), waiting.place, when));
-        self.order.iter().chain(others)
+        let others = others.filter(move |(_, _, place, _)| queue.is_none_or(|queue| place.queue == queue));
+        self.order.iter_in(queue).chain(others)
     }
 
     /// The tasks that run.

@@ -148,6 +148,11 @@ impl ReadyQueues {
         usize::from(place.queue)
     }
 
+    /// The index of the queue of this name.
+    pub(super) fn index_of(&self, name: &str) -> Option<u16> {
+        self.queues.iter().zip(0..).find(|(queue, _)| *queue.name == *name).map(|(_, index)| index)
+    }
+
     pub(super) fn queue_name(&self, place: QueuePosition) -> &str {
         &self.queues[usize::from(place.queue)].name
     }
@@ -355,12 +360,16 @@ impl ReadyQueues {
         self.queues.iter().map(|queue| (&*queue.name, queue.weight(), queue.rate()))
     }
 
-    /// Every waiting task, in no particular order, with the time from which on it can be taken.
-    pub(super) fn iter(
+    /// Every waiting task, or those of the queue with this index, in no particular order, with the time from
+    /// which on it can be taken.
+    pub(super) fn iter_in(
         &self,
+        queue: Option<u16>,
     ) -> impl Iterator<Item = (TaskId, Option<&Arc<TaskRecord>>, QueuePosition, ReadyAt)> {
-        let due = self.queues.iter().enumerate().flat_map(|(index, queue)| queue.iter(index as u16));
-        due.chain(self.delayed.iter())
+        let is_wanted = move |index: u16| queue.is_none_or(|wanted| wanted == index);
+        let queues = self.queues.iter().zip(0..).filter(move |(_, index)| is_wanted(*index));
+        let delayed = self.delayed.iter().filter(move |(_, _, place, _)| is_wanted(place.queue));
+        queues.flat_map(|(queue, index)| queue.iter(index)).chain(delayed)
     }
 }
 
