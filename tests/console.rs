@@ -76,7 +76,7 @@ fn list_of_a_group_shows_that_group_and_rejects_unknown_ones() {
 fn list_verbose_names_crate_and_source_line() {
     let list = think("list -v").exits(0).stdout;
     assert!(list.contains("(think app/command/hello.rs:"), "{list}");
-    assert!(list.contains("(commands commands/src/list.rs:"), "{list}");
+    assert!(list.contains("(think-commands commands/src/list.rs:"), "{list}");
 }
 
 #[test]

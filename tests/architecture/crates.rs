@@ -10,12 +10,12 @@ use super::source::Source;
 
 /// The crates of the workspace; each depends only on crates of earlier layers.
 const LAYERS: [&[&str]; 7] = [
-    &["framework-console", "framework-macros"],
-    &["framework-protocol"],
-    &["framework-client", "framework-server"],
-    &["framework-foreign", "framework-web"],
-    &["framework"],
-    &["commands"],
+    &["think-console", "think-macros"],
+    &["think-protocol"],
+    &["think-client", "think-server"],
+    &["think-foreign", "think-web"],
+    &["think-framework"],
+    &["think-commands"],
     &["think"],
 ];
 
@@ -60,10 +60,10 @@ fn layers_finds_a_dependency_on_a_later_crate() {
     let found = |name: &str, used: &str, kind: Value| {
         layers(&json!({"packages": [{"name": name, "dependencies": [{"name": used, "kind": kind}]}]}))
     };
-    let fault = r#""framework-client" depends on "framework-server", which is in no earlier layer"#;
-    assert_eq!(found("framework-client", "framework-server", Value::Null), [fault]);
-    assert_eq!(found("framework-console", "framework", json!("dev")).len(), 0);
-    assert_eq!(found("framework-new", "framework", Value::Null).len(), 1, "a crate without a layer");
+    let fault = r#""think-client" depends on "think-server", which is in no earlier layer"#;
+    assert_eq!(found("think-client", "think-server", Value::Null), [fault]);
+    assert_eq!(found("think-console", "think-framework", json!("dev")).len(), 0);
+    assert_eq!(found("think-new", "think-framework", Value::Null).len(), 1, "a crate without a layer");
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Program {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("only-{feature}"));
         let manifest = format!(
             "[package]\nname = \"only-{feature}\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-             framework = {{ path = \"{ROOT}/framework\", default-features = false, features = [\"{feature}\"] }}\n\
+             think-framework = {{ path = \"{ROOT}/framework\", default-features = false, features = [\"{feature}\"] }}\n\
              serde = \"1\"\n"
         );
         fs::create_dir_all(folder.join("src")).unwrap();
