@@ -7,6 +7,7 @@ mod idle_clients;
 mod pid_file;
 mod private_files;
 mod reload;
+mod runtime_dir;
 mod signals;
 mod socket_activation;
 mod standstill;

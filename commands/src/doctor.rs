@@ -57,7 +57,7 @@ impl Execute for Doctor {
     const RESERVED: bool = true;
 
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
-        let findings = checks::run(app);
+        let findings = checks::run(app).await;
         if self.json {
             output.json(&findings)?;
         } else {

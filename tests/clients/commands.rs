@@ -21,7 +21,10 @@ fn client_commands_without_a_server_explain_how_to_start_one() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for command in ["task:send hello", "task:status", "task:bench"] {
         let ran = Project::new().think(&format!("{command} --address {address}")).exits(3);
-        assert!(ran.stderr.contains("./think task:start") && ran.stdout.is_empty(), "{ran:?}");
+        assert!(
+            ran.stderr.contains(concat!(env!("CARGO_BIN_EXE_think"), " task:start")) && ran.stdout.is_empty(),
+            "{ran:?}"
+        );
     }
 }
 

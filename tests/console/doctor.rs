@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
+use crate::harness::daemon::{self, Daemon};
 use crate::harness::{Project, Ran};
 
 /// The state and the text of a check.
@@ -43,6 +44,22 @@ fn doctor_names_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
+fn doctor_agrees_with_the_running_server() {
+    let server = Daemon::start(daemon::project(), "");
+    let findings = server.project.think("doctor --json").exits(0).json();
+    let (state, found) = check(&findings, "port");
+    assert_eq!(
+        (state.as_str(), found.ends_with("is that of this project's running server")),
+        ("ok", true),
+        "{found}"
+    );
+    let mut limited = server.project.command_after("ulimit -n 20000");
+    let limits = Ran::of(limited.args(["doctor", "--json"])).exits(0).json();
+    let found = check(&limits, "files").1;
+    assert_eq!(found, "20000 files may be open, and max_connection needs 20100");
+}
+
+#[test]
 fn help_topics_are_chapters_of_the_readme() {
     let project = Project::new();
     for (topic, text) in [
@@ -51,10 +68,12 @@ fn help_topics_are_chapters_of_the_readme() {
         ("configuration", "worker_num"),
         ("deploying", "Graceful shutdown."),
         ("console", "task:status: each part of a name"),
+        ("workers", "lease"),
+        ("http", "problem documents"),
     ] {
         assert!(project.think(&format!("help {topic}")).exits(0).stdout.contains(text), "{topic}");
     }
-    assert!(project.think("help").exits(0).stdout.contains("exit-codes"));
+    assert!(project.think("help").exits(0).stdout.contains("beanstalkd, configuration"));
     let ran = project.think("help exit-code").exits(2);
     assert!(ran.stderr.contains("There is the topic \"exit-codes\""), "{}", ran.stderr);
 }

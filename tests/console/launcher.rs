@@ -40,7 +40,7 @@ impl LauncherProject {
         {
             fs::create_dir_all(project.path(folder)).unwrap();
         }
-        for tool in ["sh", "cat", "chmod", "find", "mkdir", "mv", "readlink", "rm", "touch", "tr"] {
+        for tool in ["sh", "cat", "chmod", "find", "mkdir", "mv", "readlink", "rm", "sed", "touch", "tr"] {
             symlink(Path::new("/usr/bin").join(tool), project.path("tools").join(tool)).unwrap();
         }
         install(&project_root().join("think"), &project.path("project/think"));

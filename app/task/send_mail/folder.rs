@@ -10,22 +10,22 @@ use lettre::Message;
 
 /// A folder of mails.
 pub(super) struct Folder {
-    root: PathBuf,
+    folder: PathBuf,
     /// The path as in the configuration, which receipts show.
     path: PathBuf,
 }
 
 impl Folder {
-    pub(super) fn new(root: &Path, path: &Path) -> Self {
-        Self { root: root.into(), path: path.into() }
+    pub(super) fn new(folder: PathBuf, path: &Path) -> Self {
+        Self { folder, path: path.into() }
     }
 
     /// Writes the mail under a unique name; another attempt of the same task replaces the file.
     pub(super) async fn put(&self, name: &str, mail: &Message) -> Result<PathBuf> {
-        let file = self.path.join(format!("{name}.eml"));
-        let (target, text) = (self.root.join(&file), mail.formatted());
+        let file = format!("{name}.eml");
+        let (target, text) = (self.folder.join(&file), mail.formatted());
         tokio::task::spawn_blocking(move || write(&target, &text)).await??;
-        Ok(file)
+        Ok(self.path.join(file))
     }
 }
 

@@ -49,8 +49,8 @@ impl Mailer {
     fn new(config: &Config) -> Result<Self> {
         let settings: MailSettings = config.section()?;
         let route = match settings.transport {
-            Transport::File => Route::Folder(Folder::new(config.root(), &settings.folder)),
-            Transport::Smtp => Route::Smtp(Smtp::new(config.root(), &settings)?),
+            Transport::File => Route::Folder(Folder::new(config.path(&settings.folder), &settings.folder)),
+            Transport::Smtp => Route::Smtp(Smtp::new(config, &settings)?),
         };
         Ok(Self { from: settings.from, route })
     }

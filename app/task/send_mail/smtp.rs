@@ -1,10 +1,10 @@
 //! Sends mails to a mail server, over connections that are reused.
 
 use std::fs;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use framework::config::Config;
 use framework::prelude::*;
 use framework::task::no_retry;
 use lettre::Message;
@@ -39,13 +39,13 @@ impl Smtp {
     ///
     /// # Errors
     /// When `ca_file` is not a certificate, or `host` is not a name that a certificate can have.
-    pub(super) fn new(root: &Path, settings: &MailSettings) -> Result<Self> {
+    pub(super) fn new(config: &Config, settings: &MailSettings) -> Result<Self> {
         let MailSettings { host, tls, .. } = settings;
         let password = settings.password.reveal();
         let credentials = settings.user.clone().map(|user| Credentials::new(user, password.into()));
         let tls = match tls {
             Tls::None => None,
-            tls => Some((*tls, tls_parameters(root, settings)?)),
+            tls => Some((*tls, tls_parameters(config, settings)?)),
         };
         Ok(Self {
             server: (host.clone(), settings.port()),
@@ -117,10 +117,10 @@ impl Smtp {
     }
 }
 
-fn tls_parameters(root: &Path, settings: &MailSettings) -> Result<TlsParameters> {
+fn tls_parameters(config: &Config, settings: &MailSettings) -> Result<TlsParameters> {
     let parameters = TlsParameters::builder(settings.host.clone());
     let Some(file) = &settings.ca_file else { return Ok(parameters.build_rustls()?) };
-    let file = root.join(file);
+    let file = config.path(file);
     let certificate = fs::read(&file).with_context(|| format!("reading ca_file {}", file.display()))?;
     let certificate = Certificate::from_pem(&certificate)
         .with_context(|| format!("ca_file {} is not a certificate in PEM", file.display()))?;

@@ -8,20 +8,20 @@ use std::time::{Duration, SystemTime};
 
 use framework::config::Config;
 use framework::prelude::*;
-use framework::server::ServerSettings;
+use framework::server::{ServerSettings, needed_files};
+use rustix::fs::{Access, access};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::{Finding, disk};
+use crate::options::server_address::ServerAddress;
 
 /// A clock before 2025 was never set.
 const LEAST_TIME: Duration = Duration::from_secs(1_735_689_600);
 /// The permissions of others and of the group.
 const FOREIGN: u32 = 0o077;
-/// The descriptors that the server needs beside its connections.
-const OWN_DESCRIPTORS: u64 = 64;
 
 /// All findings, in the order in which they matter.
-pub(super) fn run(app: &App) -> Vec<Finding> {
+pub(super) async fn run(app: &App) -> Vec<Finding> {
     let mut findings = vec![commands(app), clock()];
     let config = match app.config() {
         Ok(config) => config,
@@ -32,10 +32,10 @@ pub(super) fn run(app: &App) -> Vec<Finding> {
     };
     findings.insert(0, Finding::ok("project", config.root().display().to_string()));
     findings.insert(1, settings(config));
-    findings.extend([permissions(config.root()), disk::room(config.root()), disk::speed(config.root())]);
+    findings.extend([permissions(config.runtime_dir()), disk::room(config), disk::speed(config)]);
     if let Ok(settings) = config.section::<ServerSettings>() {
-        findings.extend([port(&settings), descriptors(&settings)]);
-        findings.extend(pid_file(config.root(), &settings));
+        findings.extend([port(&settings, app).await, descriptors(&settings)]);
+        findings.extend(pid_file(config, &settings));
     }
     findings
 }
@@ -70,41 +70,53 @@ fn clock() -> Finding {
     }
 }
 
-fn permissions(root: &Path) -> Finding {
-    let folder = root.join("runtime");
-    let Ok(metadata) = fs::metadata(&folder) else {
-        return match fs::metadata(root) {
-            Ok(metadata) if metadata.permissions().readonly() => Finding::error(
+fn permissions(folder: &Path) -> Finding {
+    let shown = folder.display();
+    let Ok(metadata) = fs::metadata(folder) else {
+        let above = folder.ancestors().skip(1).find(|above| above.exists()).unwrap_or(folder);
+        return match access(above, Access::WRITE_OK) {
+            Err(error) => Finding::error(
                 "permissions",
-                format!("{} cannot be written", root.display()),
-                "make it writable, or create runtime/ for this user",
+                format!("{shown} is missing, and {} cannot be written: {error}", above.display()),
+                "create the folder for this user, or name another one (THINK_RUNTIME_DIR)",
             ),
-            _ => Finding::ok("permissions", "runtime/ is created when it is needed"),
+            Ok(()) => Finding::ok("permissions", format!("{shown} is created when it is needed")),
         };
     };
     let (owner, user) = (metadata.uid(), geteuid().as_raw());
     if owner != user {
-        let found = format!("runtime/ belongs to the user {owner}, and this is the user {user}");
+        let found = format!("{shown} belongs to the user {owner}, and this is the user {user}");
         return Finding::error("permissions", found, "run as that user, or give the folder to this one");
     }
     if metadata.permissions().mode() & FOREIGN != 0 {
-        let found = "others can enter runtime/";
+        let found = format!("others can enter {shown}");
         return Finding::warning("permissions", found, "the next start of the server takes it from them");
     }
-    Finding::ok("permissions", "runtime/ is for this user alone")
+    Finding::ok("permissions", format!("{shown} is for this user alone"))
 }
 
-fn port(settings: &ServerSettings) -> Finding {
+async fn port(settings: &ServerSettings, app: &App) -> Finding {
     let address = format!("{}:{}", settings.host, settings.port);
     if settings.host.starts_with("unix:") {
         return Finding::ok("port", format!("{} is no port", settings.host));
+    }
+    // A server that does not answer does not have its port for certain.
+    let server = ServerAddress::at(None).connect_if_running(app).await.ok().flatten();
+    if let Some(client) = server {
+        let listens = client
+            .status()
+            .await
+            .is_ok_and(|status| status.addresses.iter().any(|listener| listener.address == address));
+        if listens {
+            return Finding::ok("port", format!("{address} is that of this project's running server"));
+        }
     }
     match TcpListener::bind((settings.host.as_str(), settings.port)) {
         Ok(_) => Finding::ok("port", format!("{address} is free")),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Finding::warning(
             "port",
             format!("{address} is in use"),
-            "that is right if the server runs (`task:status`); else set another `port`",
+            "this project's server does not have it: end what has it, or set another `port`",
         ),
         Err(error) => Finding::error(
             "port",
@@ -116,7 +128,7 @@ fn port(settings: &ServerSettings) -> Finding {
 
 fn descriptors(settings: &ServerSettings) -> Finding {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = settings.max_connection as u64 + OWN_DESCRIPTORS;
+    let wanted = needed_files(settings.max_connection);
     match (limit.current, limit.maximum) {
         (_, Some(hard)) if hard < wanted => Finding::warning(
             "files",
@@ -131,8 +143,8 @@ fn descriptors(settings: &ServerSettings) -> Finding {
 }
 
 /// A pid file whose process is gone.
-fn pid_file(root: &Path, settings: &ServerSettings) -> Option<Finding> {
-    let path = root.join(settings.pid_file.as_ref()?);
+fn pid_file(config: &Config, settings: &ServerSettings) -> Option<Finding> {
+    let path = config.path(settings.pid_file.as_ref()?);
     let pid: u32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
     if Path::new(&format!("/proc/{pid}")).exists() {
         return Some(Finding::ok("pid file", format!("{} names the process {pid}", path.display())));

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use framework::config::Config;
 use rustix::fs::statvfs;
 
 use super::Finding;
@@ -18,14 +19,14 @@ const SYNC_SIZE: usize = 4096;
 const SLOW_SYNC: Duration = Duration::from_millis(50);
 
 /// The folder of the files that a server writes, or the one that it would be created in.
-fn folder(root: &Path) -> PathBuf {
-    let runtime = root.join("runtime");
-    if runtime.is_dir() { runtime } else { root.to_owned() }
+fn folder(config: &Config) -> &Path {
+    let runtime = config.runtime_dir();
+    runtime.ancestors().find(|folder| folder.is_dir()).unwrap_or(runtime)
 }
 
-pub(super) fn room(root: &Path) -> Finding {
-    let folder = folder(root);
-    let stat = match statvfs(&folder) {
+pub(super) fn room(config: &Config) -> Finding {
+    let folder = folder(config);
+    let stat = match statvfs(folder) {
         Ok(stat) => stat,
         Err(error) => {
             return Finding::warning("disk", format!("{}: {error}", folder.display()), "look at its disk");
@@ -40,8 +41,8 @@ pub(super) fn room(root: &Path) -> Finding {
 }
 
 /// Measures how long it takes until what is written is on the disk: no acknowledgement is faster.
-pub(super) fn speed(root: &Path) -> Finding {
-    match measure(&folder(root)) {
+pub(super) fn speed(config: &Config) -> Finding {
+    match measure(folder(config)) {
         Ok(time) if time > SLOW_SYNC => Finding::warning(
             "sync",
             format!("a sync of the disk takes {time:.1?}"),
@@ -50,7 +51,7 @@ pub(super) fn speed(root: &Path) -> Finding {
         Ok(time) => Finding::ok("sync", format!("a sync of the disk takes {time:.1?}")),
         Err(error) => Finding::error(
             "sync",
-            format!("nothing can be written to {}: {error}", folder(root).display()),
+            format!("nothing can be written to {}: {error}", folder(config).display()),
             "make it writable for this user",
         ),
     }

@@ -21,7 +21,7 @@ pub(crate) fn settings(config: &Config) -> Result<ClientSettings> {
     let server = config.section::<ServerSettings>()?;
     let control_socket = control_socket(config)?;
     let control = control_socket.clone().map(Address::Unix);
-    let addresses = control.into_iter().chain([address_of(&server).rooted(config.root())]).collect();
+    let addresses = control.into_iter().chain([address_of(&server).rooted(config)]).collect();
     let project = OwnProject { root: config.root().to_owned(), control_socket };
     // Both addresses are those of one server.
     let shared_store = true;
@@ -57,7 +57,7 @@ pub(crate) fn address_of(settings: &ServerSettings) -> Address {
 /// The problems with config/server.toml.
 pub(crate) fn control_socket(config: &Config) -> Result<Option<PathBuf>> {
     let server = config.section::<ServerSettings>()?;
-    Ok(server.control_listener().map(|_| config.root().join(&server.control_socket)))
+    Ok(server.control_listener().map(|_| config.path(&server.control_socket)))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ impl QueuePath {
         }
         let config = app.config()?;
         let settings: ServerSettings = config.section()?;
-        Ok(config.root().join(settings.queue_file))
+        Ok(config.path(settings.queue_file))
     }
 
     /// Opens the file for reading, also while a server uses it.

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use framework::client::{Address, Addresses, Client, ClientError, ClientSettings};
-use framework::config::duration;
+use framework::config::{called, duration};
 use framework::prelude::*;
 use framework::server::ServerSettings;
 use framework::views::ServerStatus;
@@ -109,7 +109,7 @@ pub(crate) fn address_of(settings: &ServerSettings) -> String {
 pub(crate) fn exit_error(error: ClientError) -> anyhow::Error {
     match &error {
         ClientError::NotRunning(_) => {
-            Exit::NotRunning.error(format!("{error}; start one with: ./think task:start"))
+            Exit::NotRunning.error(format!("{error}; start one with: {} task:start", called()))
         }
         ClientError::LineEnd => Exit::Usage.error(error.to_string()),
         ClientError::OtherProject { .. } => Exit::NotRunning.error(error.to_string()),

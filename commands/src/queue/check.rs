@@ -1,5 +1,6 @@
 //! `queue:check`: checks the integrity of the queue file.
 
+use framework::config::called;
 use framework::output::escape_control;
 use framework::prelude::*;
 use serde_json::json;
@@ -39,7 +40,8 @@ impl Execute for Check {
         let found = pluralize(findings.len() as u64, "finding");
         let file = path.display();
         Err(Exit::Failed.error(format!(
-            "{file} is damaged: {found}. Stop the server and run: ./think queue:repair, which keeps the old file"
+            "{file} is damaged: {found}. Stop the server and run: {} queue:repair, which keeps the old file",
+            called()
         )))
     }
 }

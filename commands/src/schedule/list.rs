@@ -1,5 +1,6 @@
 //! `schedule:list`: the schedules with their last and next runs.
 
+use framework::config::called;
 use framework::output::escape_control;
 use framework::prelude::*;
 use framework::schedule::{Cron, Schedule, Schedules};
@@ -62,7 +63,10 @@ impl Execute for List {
             output.note(format_args!("{} has no task yet: {error}", line.name));
         }
         if lines.iter().any(|line| line.loaded == Some(false)) {
-            output.note("What is new, changed or removed comes into effect with ./think task:reload.");
+            output.note(format_args!(
+                "What is new, changed or removed comes into effect with {} task:reload.",
+                called()
+            ));
         }
         if infos.is_none() {
             output.note("No server is running: last runs and paused schedules are unknown.");

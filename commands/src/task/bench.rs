@@ -153,7 +153,7 @@ impl Bench {
     }
 
     fn bare_server(&self, app: &App) -> Result<BareServer> {
-        let folder = || Ok::<_, anyhow::Error>(app.config()?.root().join("runtime"));
+        let folder = || Ok::<_, anyhow::Error>(app.config()?.runtime_dir().to_owned());
         Ok(BareServer { file: if self.sync { Some(baseline::file(&folder()?)?) } else { None } })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use framework::config::called;
 use framework::output::escape_control;
 use framework::prelude::*;
 use framework::server::{ServerSettings, register_protocols};
@@ -34,10 +35,11 @@ pub(super) fn check_waiting(file: &QueueFile, handlers: &Handlers) -> Result<()>
     let report = CompatibilityReport::of(file, handlers)?;
     let Some((reason, Reason { task, .. })) = report.reasons.iter().next() else { return Ok(()) };
     bail!(
-        "{} of {} waiting cannot run, first task {task}: {reason}; ./think task:check lists all reasons, and tasks that \
+        "{} of {} waiting cannot run, first task {task}: {reason}; {} task:check lists all reasons, and tasks that \
          are not needed can be cancelled",
         report.incompatible,
-        count_tasks(report.waiting)
+        count_tasks(report.waiting),
+        called()
     )
 }
 

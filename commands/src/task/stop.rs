@@ -195,5 +195,5 @@ fn foreign_owner(socket: &Path, pid_file: &Path) -> anyhow::Error {
 fn pid_file(app: &App) -> Result<PathBuf> {
     let config = app.config()?;
     let settings: ServerSettings = config.section()?;
-    Ok(config.root().join(settings.pid_file.unwrap_or_else(|| PID_FILE.into())))
+    Ok(config.path(settings.pid_file.unwrap_or_else(|| PID_FILE.into())))
 }

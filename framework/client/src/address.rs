@@ -1,9 +1,10 @@
 //! The address of a server: a host and a port, or a Unix socket.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use framework_console::config::Config;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +22,10 @@ pub enum Address {
 pub struct Addresses(pub Vec<Address>);
 
 impl Address {
-    /// The same address with the path of a socket made relative to `root`, unless it is absolute.
-    pub fn rooted(self, root: &Path) -> Self {
+    /// The same address with the absolute path of a socket: [`Config::path`].
+    pub fn rooted(self, config: &Config) -> Self {
         match self {
-            Self::Unix(path) => Self::Unix(root.join(path)),
+            Self::Unix(path) => Self::Unix(config.path(path)),
             tcp => tcp,
         }
     }

@@ -153,11 +153,11 @@ impl ClientSettings {
 
     fn rooted(mut self, config: &Config) -> Self {
         if let Some(Addresses(addresses)) = self.address {
-            let rooted = addresses.into_iter().map(|address| address.rooted(config.root()));
+            let rooted = addresses.into_iter().map(|address| address.rooted(config));
             self.address = Some(Addresses(rooted.collect()));
         }
         for file in [&mut self.ca_file, &mut self.certificate_file, &mut self.key_file] {
-            *file = file.take().map(|file| config.root().join(file));
+            *file = file.take().map(|file| config.path(file));
         }
         self
     }

@@ -4,6 +4,7 @@
 //! A key that is misspelt or of the wrong type, in a file or in the environment, is an error that names its
 //! place and a suggestion: a setting is never silently ignored.
 
+mod called;
 pub mod duration;
 mod environment;
 mod provenance;
@@ -15,6 +16,7 @@ mod problem;
 mod read;
 mod registry;
 mod root;
+mod runtime_folder;
 mod secret;
 mod section;
 mod serde_messages;
@@ -24,10 +26,11 @@ mod user;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::{fmt, fs, io};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+pub use called::{called, file_name, pass_call};
 pub use did_you_mean::did_you_mean;
 use environment::Environment;
 pub use environment::NOT_FOR_PROGRAMS;
@@ -36,6 +39,7 @@ pub use provenance::Provenance;
 pub use read::Setting;
 pub use registry::SectionEntry;
 use root::Root;
+pub use runtime_folder::RuntimeSettings;
 use rustix::process::geteuid;
 pub use secret::Secret;
 pub use section::Section;
@@ -56,6 +60,8 @@ struct Sources {
     /// Whoever owns the files of settings, they are read.
     trusts_files: bool,
     environment: Environment,
+    /// [`Config::runtime_dir`], once it has been asked for.
+    runtime: OnceLock<PathBuf>,
 }
 
 impl Config {
@@ -70,7 +76,7 @@ impl Config {
     pub fn locate() -> Result<Self> {
         let environment = Environment::of_process()?;
         let Root { path: root, is_explicit: trusts_files } = root::find(&root::RootHints::of_process())?;
-        Ok(Self { sources: Arc::new(Sources { root, trusts_files, environment }) })
+        Ok(Self::of(root, trusts_files, environment))
     }
 
     /// A configuration of the given root with these variables only, for tests.
@@ -78,8 +84,11 @@ impl Config {
         root: impl Into<PathBuf>,
         environment: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let environment = Environment::of(environment);
-        Self { sources: Arc::new(Sources { root: root.into(), trusts_files: true, environment }) }
+        Self::of(root.into(), true, Environment::of(environment))
+    }
+
+    fn of(root: PathBuf, trusts_files: bool, environment: Environment) -> Self {
+        Self { sources: Arc::new(Sources { root, trusts_files, environment, runtime: OnceLock::new() }) }
     }
 
     /// The project's root directory.
@@ -108,34 +117,6 @@ impl Config {
         files::read_text(&path)
     }
 
-    /// The directory `runtime/{sub}` of the project, created for its owner alone when missing; `""` is
-    /// `runtime/` itself.
-    ///
-    /// # Errors
-    /// When it cannot be created.
-    pub fn runtime(&self, sub: &str) -> Result<PathBuf> {
-        let mut directory = self.root().join("runtime");
-        directory.extend(Path::new(sub));
-        files::create_folder(&directory).with_context(|| {
-            format!(
-                "creating {}: make it writable, or set THINK_ROOT to another project",
-                directory.display()
-            )
-        })?;
-        Ok(directory)
-    }
-
-    /// Takes `runtime/` and what is in it away from all but its owner, whatever has created it.
-    ///
-    /// # Errors
-    /// When something in it belongs to another user.
-    pub fn restrict_runtime(&self) -> io::Result<()> {
-        match files::restrict_folder(&self.root().join("runtime")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
-    }
-
     /// The settings of one section. Every call reads the file: keep the result.
     ///
     /// # Errors
@@ -151,6 +132,9 @@ impl Config {
     /// The same as [`Config::section`], and the errors of `check`.
     pub fn section_checked<S: Section>(&self, check: impl FnOnce(&S) -> Result<(), Invalid>) -> Result<S> {
         let mut problems = self.strays_beside(Some(S::NAME));
+        if S::NAME != RuntimeSettings::NAME {
+            problems.extend(self.runtime_problems());
+        }
         match read::read::<S>(self, &self.section_names(), check) {
             Ok(reading) if problems.is_empty() => return Ok(reading.settings),
             Ok(_) => {}
@@ -348,19 +332,6 @@ mod tests {
                 "password = \"(hidden)\" (config/sample.toml:2)",
             ]
         );
-    }
-
-    #[test]
-    fn runtime_is_created_when_missing() {
-        let project = Project::new();
-        let config = project.config(&[]);
-        assert_eq!(config.runtime("mail").unwrap(), project.root.join("runtime/mail"));
-        assert!(project.root.join("runtime/mail").is_dir());
-        assert_eq!(config.runtime("").unwrap(), project.root.join("runtime"));
-
-        project.write("runtime/taken", "");
-        let error = config.runtime("taken").unwrap_err().to_string();
-        assert!(error.starts_with("creating ") && error.contains("runtime/taken"), "{error}");
     }
 
     #[test]

@@ -32,6 +32,7 @@ use self::help::print_command;
 use self::parse::{Invocation, Request};
 use crate::app::{App, Program, Provided};
 use crate::command::{CommandEntry, CommandMeta, Exit, Registry};
+use crate::config::{called, file_name};
 use crate::input::Input;
 use crate::output::{ColorChoice, Output, Verbosity};
 
@@ -53,6 +54,8 @@ const BACKTRACES: Verbosity = Verbosity::Verbose(2);
 #[derive(Clone)]
 pub struct Console {
     program: Program,
+    /// The name has been set, and does not follow that of the file.
+    is_named: bool,
     added: Vec<&'static CommandEntry>,
     root: Option<PathBuf>,
     provided: Provided,
@@ -61,7 +64,7 @@ pub struct Console {
 impl Default for Console {
     fn default() -> Self {
         let program = Program { name: "think", version: env!("CARGO_PKG_VERSION") };
-        Self { program, added: Vec::new(), root: None, provided: Provided::default() }
+        Self { program, is_named: false, added: Vec::new(), root: None, provided: Provided::default() }
     }
 }
 
@@ -70,10 +73,11 @@ impl Console {
         Self::default()
     }
 
-    /// Sets the name of the program in its help; by default `think`.
+    /// Sets the name of the program in its help, and of its plugins, instead of the name of its file.
     #[must_use]
     pub fn name(mut self, name: &'static str) -> Self {
         self.program.name = name;
+        self.is_named = true;
         self
     }
 
@@ -116,7 +120,12 @@ impl Console {
     }
 
     /// Runs the command line of the process.
-    pub fn run(self) -> ExitCode {
+    pub fn run(mut self) -> ExitCode {
+        // Early: a parent that has set it may end.
+        let _ = called();
+        if let Some(name) = file_name().filter(|_| !self.is_named) {
+            self.program.name = name;
+        }
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
         let (exit, mut output) = match runtime() {
             Ok(runtime) => {

@@ -67,6 +67,7 @@ pub use handle::{ServerHandle, ShutdownReport};
 use intake::Intake;
 pub use listener::AlreadyRunning;
 use listener::BoundListener;
+pub use metrics::needed_files;
 use metrics::{Metrics, WorkerGroupStats};
 use notifier::ReplyTargets;
 pub use pages::{PageBody, PageFields, PageRequest, PageResponse, PageServer, Pages};

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use framework::client::{BatchEvent, Client, ClientError, TaskEnd, TaskEvent};
+use framework::config::called;
 use framework::prelude::*;
 use framework::protocol::{ErrorCode, Status};
 use framework::task::{BatchId, TaskId};
@@ -47,7 +48,8 @@ impl BatchDisplay {
             () = interrupted(interrupt) => {
                 output.redraw("");
                 output.note(format_args!(
-                    "Batch {batch} goes on; ./think task:watch --batch {batch} shows its progress."
+                    "Batch {batch} goes on; {} task:watch --batch {batch} shows its progress.",
+                    called()
                 ));
                 return Err(Exit::Interrupted.silent());
             }
@@ -147,7 +149,7 @@ impl BatchDisplay {
         }
         let BatchInfo { id, failed, cancelled, expired, .. } = batch;
         let counts = format!("{failed} failed, {cancelled} cancelled, {expired} expired");
-        Err(Exit::Failed.error(format!("{counts}; ./think task:list --batch {id} shows them")))
+        Err(Exit::Failed.error(format!("{counts}; {} task:list --batch {id} shows them", called())))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Uploads a file as a batch: all of it, or nothing.
 
 use framework::client::{Client, ClientError, Pipeline, Request};
+use framework::config::called;
 use framework::prelude::*;
 use framework::task::BatchId;
 use tokio::signal::unix::Signal;
@@ -189,7 +190,8 @@ async fn cancel(client: &Client, mut pipeline: Pipeline, batch: BatchId) -> Resu
 
 fn left_open(batch: BatchId, accepted: u64, error: ClientError) -> anyhow::Error {
     exit_error(error).context(format!(
-        "batch {batch} is left open with about {}; none of them runs. ./think task:cancel --batch {batch} removes it",
-        count_tasks(accepted)
+        "batch {batch} is left open with about {}; none of them runs. {} task:cancel --batch {batch} removes it",
+        count_tasks(accepted),
+        called()
     ))
 }

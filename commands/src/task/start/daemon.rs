@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use framework::config::Config;
+use framework::config::{Config, called, pass_call};
 use framework::output::Verbosity;
 use framework::prelude::*;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -35,7 +35,7 @@ pub(crate) fn launch(config: &Config, arguments: &[String], output: &mut Output)
     let program = program()?;
     output.flush();
     keep_descriptors();
-    let mut child = Command::new(&program)
+    let mut child = pass_call(&mut Command::new(&program))
         .args(arguments)
         .arg(DETACHED)
         .args(verbosity(output))
@@ -53,7 +53,7 @@ pub(crate) fn launch(config: &Config, arguments: &[String], output: &mut Output)
     match read_ready(&mut child) {
         Some(ReadyMessage { pid, address, log }) => {
             output.success(format_args!("The task server listens on {address} with pid {pid}."));
-            output.note(format_args!("It logs to {log}; ./think task:stop ends it."));
+            output.note(format_args!("It logs to {log}; {} task:stop ends it.", called()));
             Ok(())
         }
         None => {

@@ -136,7 +136,7 @@ impl ServerProcess<'_> {
     /// The file of the queue; `None` when it is in memory.
     fn queue_file(&self) -> Option<PathBuf> {
         let is_durable = self.settings.durability != Durability::Memory;
-        is_durable.then(|| self.config.root().join(&self.settings.queue_file))
+        is_durable.then(|| self.config.path(&self.settings.queue_file))
     }
 
     async fn start_server(&self, handover: Handover) -> Result<ServerHandle> {
@@ -388,7 +388,7 @@ impl ServerProcess<'_> {
 
 /// Writes the number of this process into the pid file of the settings, if they name one, and locks it.
 pub(super) fn take_pid_file(settings: &ServerSettings, config: &Config) -> Result<Option<PidFile>> {
-    settings.pid_file.as_ref().map(|file| PidFile::take(&config.root().join(file))).transpose()
+    settings.pid_file.as_ref().map(|file| PidFile::take(&config.path(file))).transpose()
 }
 
 /// The listening sockets that a service manager has opened.

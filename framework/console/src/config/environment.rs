@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
+use super::called::CALLED;
 use super::did_you_mean::did_you_mean;
 use super::problem::{Origin, Problems};
 
 const PREFIX: &str = "THINK_";
 pub(super) const ROOT: &str = "THINK_ROOT";
+/// The setting of where everything is written, which also stands for a project.
+pub(super) const RUNTIME_DIR: &str = "THINK_RUNTIME_DIR";
 /// Set by the launcher for the process that it becomes: its pid, a colon, and the root that it stands in.
 pub(super) const LAUNCHER: &str = "THINK_LAUNCHER";
 
@@ -16,9 +19,10 @@ pub(super) const LAUNCHER: &str = "THINK_LAUNCHER";
 const OF_SERVER: [&str; 6] =
     ["THINK_SERVER", "THINK_WORKER", "THINK_FUNCTION", "THINK_TASK_ID", "THINK_ATTEMPT", "THINK_DEADLINE"];
 /// What a program that a server starts has no use for: secrets of the server, and its service manager.
-pub const NOT_FOR_PROGRAMS: [&str; 8] = [
+pub const NOT_FOR_PROGRAMS: [&str; 9] = [
     "THINK_SERVER_TOKENS",
     LAUNCHER,
+    CALLED,
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
@@ -90,7 +94,11 @@ pub(super) fn variable(section: &str, key: &str) -> String {
 }
 
 fn is_setting(name: &str) -> bool {
-    name.starts_with(PREFIX) && name != ROOT && name != LAUNCHER && !OF_SERVER.contains(&name)
+    name.starts_with(PREFIX)
+        && name != ROOT
+        && name != LAUNCHER
+        && name != CALLED
+        && !OF_SERVER.contains(&name)
 }
 
 fn key_of<'a>(name: &'a str, section: &str) -> Option<&'a str> {

@@ -1,7 +1,7 @@
 //! Locates the root of the project, and refuses that of somebody else.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::process::geteuid;
 
-use super::environment::{LAUNCHER, ROOT};
+use super::called::called;
+use super::environment::{LAUNCHER, ROOT, RUNTIME_DIR};
+
+/// The names of folders in which a program is one among others.
+const OF_PROGRAMS: [&str; 2] = ["bin", "sbin"];
 
 /// The places from which the root is searched.
 #[derive(Default)]
@@ -21,6 +25,8 @@ pub(super) struct RootHints {
     pub(super) current: Option<PathBuf>,
     /// The program's own file, symbolic links resolved.
     pub(super) program: Option<PathBuf>,
+    /// The value of `THINK_RUNTIME_DIR`.
+    pub(super) runtime: Option<OsString>,
 }
 
 /// The root of a project.
@@ -39,6 +45,7 @@ impl RootHints {
             launcher: env::var_os(LAUNCHER).and_then(|value| of_launcher(value, std::process::id())),
             current: env::current_dir().ok(),
             program: env::current_exe().and_then(|program| program.canonicalize()).ok(),
+            runtime: env::var_os(RUNTIME_DIR),
         }
     }
 }
@@ -52,7 +59,8 @@ fn of_launcher(value: OsString, pid: u32) -> Option<PathBuf> {
 }
 
 /// Finds the root: `THINK_ROOT`, else where the launcher stands, else upwards from the current directory,
-/// else from the program's own.
+/// else from the program's own. Without any, a program that is not installed among others is alone with its
+/// own folder, or with that of `THINK_RUNTIME_DIR`: all settings have their defaults there.
 ///
 /// # Errors
 /// When `THINK_ROOT` is not a directory, no directory upwards is a project, or the one that was found belongs
@@ -74,13 +82,23 @@ pub(super) fn find(hints: &RootHints) -> Result<Root> {
     let starts: Vec<&Path> = starts.into_iter().flatten().collect();
     let Some(root) = starts.iter().find_map(|start| start.ancestors().find(|directory| is_root(directory)))
     else {
-        bail!("{}", not_found(&starts));
+        let alone = alone(hints).with_context(|| not_found(&starts))?;
+        return Ok(Root { path: alone, is_explicit: false });
     };
     // Whoever runs the program of a project trusts the project.
     if !hints.program.as_ref().is_some_and(|program| program.starts_with(root)) {
         check_owner(root)?;
     }
     Ok(Root { path: root.to_owned(), is_explicit: false })
+}
+
+/// The folder of a program without a project; `None` if that is one of programs, such as /usr/bin.
+fn alone(hints: &RootHints) -> Option<PathBuf> {
+    let runtime = hints.runtime.as_ref().map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let beside = hints.program.as_deref().and_then(Path::parent);
+    let beside =
+        beside.filter(|folder| !OF_PROGRAMS.iter().any(|name| folder.file_name() == Some(OsStr::new(name))));
+    runtime.or_else(|| beside.map(Path::to_owned))
 }
 
 /// Refuses a project that neither this user nor root has made: its settings would decide where secrets go.
@@ -106,8 +124,10 @@ fn not_found(starts: &[&Path]) -> String {
     let looked: Vec<_> = starts.iter().map(|start| format!("upwards from {}", start.display())).collect();
     format!(
         "no project found: searched {} for a directory that holds `config/` and also `app/` or a file `think`. \
-         Change to the project's directory, or set {ROOT} to it.",
+         Change to the project's directory, set {ROOT} to it, or make one with `{} new PATH`. Without a project, set \
+         {RUNTIME_DIR} to a folder for what is written.",
         if looked.is_empty() { "nowhere".to_owned() } else { looked.join(" and ") },
+        called(),
     )
 }
 
@@ -185,6 +205,20 @@ mod tests {
         assert_eq!(find(&from(&bare)).unwrap().path, project.root);
         std::fs::write(project.root.join("bare/think"), "").unwrap();
         assert_eq!(find(&from(&bare)).unwrap().path, project.root.join("bare"));
+    }
+
+    #[test]
+    fn program_without_a_project_is_alone_with_its_folder() {
+        let alone = |program: &str, runtime: Option<&str>| {
+            let program = Some(program.into());
+            let hints = RootHints { program, runtime: runtime.map(Into::into), ..from(Path::new("/")) };
+            find(&hints).map(|root| root.path.to_str().unwrap().to_owned()).ok()
+        };
+        assert_eq!(alone("/no/such/think", None).as_deref(), Some("/no/such"));
+        assert_eq!(alone("/no/such/think", Some("/data")).as_deref(), Some("/data"));
+        assert_eq!(alone("/no/bin/think", Some("/data")).as_deref(), Some("/data"));
+        assert_eq!(alone("/no/bin/think", Some("data")), None, "relative to what?");
+        assert_eq!(alone("/no/bin/think", None), None);
     }
 
     #[test]

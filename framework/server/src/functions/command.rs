@@ -77,11 +77,11 @@ impl CommandTarget {
         if let Some(name) = entry.environment.keys().find(|name| !is_variable(name)) {
             return Err(format!("has no variable {name:?} in its `environment`: no system knows it"));
         }
-        let socket = server.control_listener().map(|_| config.root().join(&server.control_socket));
+        let socket = server.control_listener().map(|_| config.path(&server.control_socket));
         let variables = entry.environment.iter();
         Ok(Self {
             line: line.clone(),
-            directory: config.root().join(&entry.directory),
+            directory: config.path(&entry.directory),
             environment: variables.map(|(name, value)| (name.clone(), value.clone())).collect(),
             server: socket.map(|socket| format!("unix:{}", socket.display())),
             limits: ProcessLimits {

@@ -75,7 +75,7 @@ impl FunctionEntry {
     /// The rest of a sentence that begins with the name of the function.
     pub(super) fn registration(&self, name: &str, config: &Config) -> Result<Registration, String> {
         let schema = match &self.schema {
-            Some(Arguments(Value::String(file))) => Some(read_schema(&config.root().join(file), file)?),
+            Some(Arguments(Value::String(file))) => Some(read_schema(&config.path(file), file)?),
             Some(Arguments(schema)) => Some(schema.clone()),
             None => None,
         };

@@ -245,7 +245,7 @@ fn tls(
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     if let Some(file) = &entry.ca_file {
         let unusable = |error: String| format!("has a `ca_file` that cannot be used: {error}");
-        for certificate in certificates(&config.root().join(file)).map_err(unusable)? {
+        for certificate in certificates(&config.path(file)).map_err(unusable)? {
             roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
         }
     }

@@ -18,6 +18,7 @@ use framework_protocol::views::{Ledger, Percentiles, Rates, Threads};
 pub(super) use self::exposition::{Exposition, Format};
 use self::latency::Latencies;
 pub(super) use self::limit_hits::{Limit, Limits};
+pub use self::open_files::needed_files;
 pub(super) use self::open_files::{open_files, raise_limit};
 pub(super) use self::process::ProcessFigures;
 pub(super) use self::task_figures::{AttemptFigures, DurationBuckets, TaskFigures};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use framework::config::Config;
+use framework::config::{Config, pass_call};
 use framework::prelude::*;
 use framework::server::{Handover, InheritedSocket};
 use tokio::time::timeout;
@@ -42,7 +42,7 @@ impl NewProcess {
         if is_supervised {
             supervisor::separate_group(&mut command);
         }
-        let child = command
+        let child = pass_call(&mut command)
             .current_dir(config.root())
             .env("THINK_ROOT", config.root())
             // These are about this process.

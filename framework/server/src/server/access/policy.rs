@@ -61,7 +61,7 @@ impl Authenticator {
         if !settings.has_tokens() {
             return Ok(None);
         }
-        let file = settings.tokens_file.as_ref().map(|file| config.root().join(file));
+        let file = settings.tokens_file.as_ref().map(|file| config.path(file));
         let tokens = Tokens::open(settings.tokens.reveal(), file)?;
         Ok(Some(Arc::new(Self { tokens, throttle: AuthThrottle::default(), limits })))
     }

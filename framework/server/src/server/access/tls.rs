@@ -32,7 +32,7 @@ impl Tls {
     /// # Errors
     /// A file cannot be read, holds nothing of use, or the key does not belong to the certificate.
     pub(super) fn open(listener: &ListenerSettings, config: &Config) -> Result<Option<Self>> {
-        let path = |file: &Option<PathBuf>| file.as_ref().map(|file| config.root().join(file));
+        let path = |file: &Option<PathBuf>| file.as_ref().map(|file| config.path(file));
         let (Some(certificates), Some(key)) = (path(&listener.ssl_cert_file), path(&listener.ssl_key_file))
         else {
             return Ok(None);

@@ -53,12 +53,12 @@ impl ListenSocket {
         let place = listener.place();
         let kind = match place {
             ListenPlace::Unix(path) => {
-                let (socket, file) = match inherited.unix(&place, &config.root().join(path)) {
+                let (socket, file) = match inherited.unix(&place, &config.path(path)) {
                     Some(socket) => {
                         socket.check()?;
-                        unix::adopt(config.root(), path, socket)
+                        unix::adopt(config.path(path), path, socket)
                     }
-                    None => unix::bind(config.root(), path, settings.backlog)?,
+                    None => unix::bind(config.path(path), path, settings.backlog)?,
                 };
                 SocketKind::Unix { socket: UnixListener::from_std(socket)?, file }
             }

@@ -39,8 +39,7 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    fn at(root: &Path, name: &Path) -> Self {
-        let path = root.join(name);
+    fn at(path: PathBuf, name: &Path) -> Self {
         Self { name: name.into(), identity: identity(&path), path, is_detached: AtomicBool::new(false) }
     }
 
@@ -67,12 +66,11 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on a path relative to the root.
+/// Listens on a path, which the settings call `name`.
 ///
 /// # Errors
 /// [`AlreadyRunning`], [`TooLong`], or the path is taken by another kind of file.
-pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListener, SocketFile)> {
-    let path = root.join(name);
+pub(super) fn bind(path: PathBuf, name: &Path, backlog: u32) -> Result<(UnixListener, SocketFile)> {
     let address = SockAddr::unix(&path).map_err(|_| TooLong(path.clone()))?;
     if let Some(directory) = path.parent() {
         files::create_folder(directory).with_context(|| format!("creating {}", directory.display()))?;
@@ -88,12 +86,12 @@ pub(super) fn bind(root: &Path, name: &Path, backlog: u32) -> Result<(UnixListen
         io::Result::Ok(socket)
     };
     let socket = bind().with_context(|| format!("cannot listen on {}", path.display()))?;
-    Ok((UnixListener::from(OwnedFd::from(socket)), SocketFile::at(root, name)))
+    Ok((UnixListener::from(OwnedFd::from(socket)), SocketFile::at(path, name)))
 }
 
 /// Goes on listening with an inherited socket. The file of a service manager's socket is not ours to remove.
-pub(super) fn adopt(root: &Path, name: &Path, inherited: InheritedSocket) -> (UnixListener, SocketFile) {
-    let file = SocketFile::at(root, name);
+pub(super) fn adopt(path: PathBuf, name: &Path, inherited: InheritedSocket) -> (UnixListener, SocketFile) {
+    let file = SocketFile::at(path, name);
     if inherited.is_managed {
         file.detach();
     }

@@ -13,11 +13,16 @@ pub(crate) fn open_files() -> OpenFiles {
     OpenFiles { used: used(), limit: limit() }
 }
 
+/// The number of files that a server with so many connections may have to open.
+pub fn needed_files(max_connection: usize) -> u64 {
+    max_connection as u64 + RESERVE
+}
+
 /// Raises the limit as far as the system permits; the number of connections that then fit, at most
 /// `max_connection`. Warns when they are fewer.
 pub(crate) fn raise_limit(max_connection: usize) -> usize {
     let raised = rlimit::increase_nofile_limit(u64::MAX);
-    let needed = max_connection as u64 + RESERVE;
+    let needed = needed_files(max_connection);
     let Some(limit) = limit().filter(|limit| *limit < needed) else { return max_connection };
     let fitting = usize::try_from(limit - RESERVE.min(limit / 2)).unwrap_or(max_connection).max(1);
     let why = raised.err().map(|error| format!(" ({error})")).unwrap_or_default();

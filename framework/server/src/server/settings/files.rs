@@ -20,8 +20,8 @@ struct NamedFile {
 }
 
 impl NamedFile {
-    fn new(setting: impl Into<String>, path: impl AsRef<Path>, root: &Path) -> Self {
-        Self { setting: setting.into(), path: resolved(&root.join(path)) }
+    fn new(setting: impl Into<String>, path: impl AsRef<Path>, config: &Config) -> Self {
+        Self { setting: setting.into(), path: resolved(&config.path(path)) }
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -46,9 +46,8 @@ impl ServerSettings {
     /// # Errors
     /// Two settings that name the same file.
     pub fn check_files(&self, config: &Config) -> Result<()> {
-        let root = config.root();
-        let written = self.written_files(root);
-        let read = self.read_files(root);
+        let written = self.written_files(config);
+        let read = self.read_files(config);
         for (index, file) in written.iter().enumerate() {
             for other in written[index + 1..].iter().chain(&read) {
                 ensure!(
@@ -72,17 +71,17 @@ impl ServerSettings {
         Ok(())
     }
 
-    fn written_files(&self, root: &Path) -> Vec<NamedFile> {
+    fn written_files(&self, config: &Config) -> Vec<NamedFile> {
         let mut files = Vec::new();
         let named = [("pid_file", &self.pid_file), ("log_file", &self.log_file)];
         for (setting, path) in named {
-            files.extend(path.iter().map(|path| NamedFile::new(setting, path, root)));
+            files.extend(path.iter().map(|path| NamedFile::new(setting, path, config)));
         }
         if self.durability != Durability::Memory {
             let beside = |suffix: &&str| {
                 let mut path = self.queue_file.clone().into_os_string();
                 path.push(suffix);
-                NamedFile::new("queue_file", path, root)
+                NamedFile::new("queue_file", path, config)
             };
             files.extend(QUEUE_FILES.iter().map(beside));
         }
@@ -90,15 +89,15 @@ impl ServerSettings {
         for listener in listeners.chain(self.control_listener()) {
             if let ListenPlace::Unix(path) = listener.place() {
                 let is_control = Some(path) == self.control_socket.to_str().map(Path::new);
-                files.push(NamedFile::new(if is_control { "control_socket" } else { "host" }, path, root));
+                files.push(NamedFile::new(if is_control { "control_socket" } else { "host" }, path, config));
             }
         }
         files
     }
 
-    fn read_files(&self, root: &Path) -> Vec<NamedFile> {
+    fn read_files(&self, config: &Config) -> Vec<NamedFile> {
         let mut files: Vec<_> =
-            self.tokens_file.iter().map(|path| NamedFile::new("tokens_file", path, root)).collect();
+            self.tokens_file.iter().map(|path| NamedFile::new("tokens_file", path, config)).collect();
         for listener in std::iter::once(&self.first_listener()).chain(&self.listeners) {
             let named = [
                 ("ssl_cert_file", &listener.ssl_cert_file),
@@ -106,13 +105,13 @@ impl ServerSettings {
                 ("ssl_client_cert_file", &listener.ssl_client_cert_file),
             ];
             for (setting, path) in named {
-                files.extend(path.iter().map(|path| NamedFile::new(setting, path, root)));
+                files.extend(path.iter().map(|path| NamedFile::new(setting, path, config)));
             }
         }
-        let settings = fs::read_dir(root.join("config")).into_iter().flatten().flatten();
-        files.extend(settings.map(|entry| NamedFile::new("a file of settings", entry.path(), root)));
+        let settings = fs::read_dir(config.root().join("config")).into_iter().flatten().flatten();
+        files.extend(settings.map(|entry| NamedFile::new("a file of settings", entry.path(), config)));
         let program = std::env::current_exe().ok();
-        files.extend(program.map(|program| NamedFile::new("the program", program, root)));
+        files.extend(program.map(|program| NamedFile::new("the program", program, config)));
         files
     }
 }

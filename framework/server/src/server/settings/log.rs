@@ -16,7 +16,7 @@ impl ServerSettings {
             rotation: self.log_rotation,
             keep: self.max_log_files,
             max_buffer: self.max_log_buffer,
-            file: self.log_file.as_ref().map(|file| config.root().join(file)),
+            file: self.log_file.as_ref().map(|file| config.path(file)),
         }
     }
 }

@@ -37,7 +37,7 @@ impl ServerSettings {
 
     /// The absolute path of the queue's file.
     pub fn queue_path(&self, config: &Config) -> PathBuf {
-        config.root().join(&self.queue_file)
+        config.path(&self.queue_file)
     }
 
     /// The options of the store, with those of the functions.

@@ -83,7 +83,7 @@ impl WorkerPrograms {
     pub(crate) fn new(settings: &ServerSettings, config: &Config) -> Result<Self> {
         let all = ProgramList::of(check(settings, config)?);
         let thread = if all.0.is_empty() { None } else { Some(ThreadPool::new("program", 1, 0)?) };
-        let socket = config.root().join(&settings.control_socket);
+        let socket = config.path(&settings.control_socket);
         let mut processes = Vec::new();
         for (index, program) in all.0.iter().enumerate() {
             for number in 1..=program.settings.count {
@@ -95,7 +95,7 @@ impl WorkerPrograms {
                     } else {
                         format!("{}#{number}", program.status.name)
                     },
-                    directory: config.root().join(&program.settings.directory),
+                    directory: config.path(&program.settings.directory),
                     server: format!("unix:{}", socket.display()),
                 });
             }

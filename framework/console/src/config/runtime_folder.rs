@@ -1,0 +1,146 @@
+//! The folder of everything that the program writes: `runtime/`, or the one in config/runtime.toml.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::environment::{ROOT, RUNTIME_DIR};
+use super::validation::{Invalid, Validator};
+use super::{Config, Problems, Section, read};
+use crate::files;
+
+/// The folder's name at the beginning of paths in the settings, wherever it is.
+const NAME: &str = "runtime";
+
+/// The settings of `config/runtime.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RuntimeSettings {
+    /// The folder of everything that the program writes, relative to the project's root.
+    pub dir: PathBuf,
+}
+
+impl Default for RuntimeSettings {
+    fn default() -> Self {
+        Self { dir: NAME.into() }
+    }
+}
+
+impl Section for RuntimeSettings {
+    const NAME: &'static str = NAME;
+
+    fn check(&self) -> Result<(), Invalid> {
+        Validator::new()
+            .that("dir", !self.dir.as_os_str().is_empty(), || "must name a folder".to_owned())
+            .done()
+    }
+}
+
+crate::section!(RuntimeSettings);
+
+impl Config {
+    /// The folder of everything that the program writes: `runtime/` of the project, or the one that
+    /// config/runtime.toml or `THINK_RUNTIME_DIR` names.
+    pub fn runtime_dir(&self) -> &Path {
+        self.sources.runtime.get_or_init(|| {
+            // A mistake in it is an error of whatever section is read next.
+            let read = read::read::<RuntimeSettings>(self, &self.section_names(), |_| Ok(()));
+            let settings = read.map(|reading| reading.settings).unwrap_or_default();
+            self.root().join(settings.dir)
+        })
+    }
+
+    /// The mistakes in the settings of the runtime folder.
+    pub(super) fn runtime_problems(&self) -> Problems {
+        read::read::<RuntimeSettings>(self, &self.section_names(), |_| Ok(())).err().unwrap_or_default()
+    }
+
+    /// The place of a path in the settings: one that begins with `runtime/` is in [`Config::runtime_dir`],
+    /// any other relative one in the project's root.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        let mut components = path.components().skip_while(|component| *component == Component::CurDir);
+        match components.next() {
+            Some(Component::Normal(first)) if first == NAME => {
+                // Without a slash at the end for the folder itself.
+                components.fold(self.runtime_dir().to_owned(), |path, component| path.join(component))
+            }
+            _ => self.root().join(path),
+        }
+    }
+
+    /// The folder `sub` in [`Config::runtime_dir`], created for its owner alone when missing; `""` is that
+    /// folder itself.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn runtime(&self, sub: &str) -> Result<PathBuf> {
+        let mut directory = self.runtime_dir().to_owned();
+        directory.extend(Path::new(sub));
+        files::create_folder(&directory).with_context(|| {
+            format!(
+                "creating {}: make it writable, or set {RUNTIME_DIR} to another folder, or {ROOT} to another project",
+                directory.display()
+            )
+        })?;
+        Ok(directory)
+    }
+
+    /// Takes the runtime folder and what is in it away from all but its owner, whatever has created it.
+    ///
+    /// # Errors
+    /// When something in it belongs to another user.
+    pub fn restrict_runtime(&self) -> io::Result<()> {
+        match files::restrict_folder(self.runtime_dir()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::Project;
+
+    #[test]
+    fn runtime_is_created_when_missing() {
+        let project = Project::new();
+        let config = project.config(&[]);
+        assert_eq!(config.runtime("mail").unwrap(), project.root.join("runtime/mail"));
+        assert!(project.root.join("runtime/mail").is_dir());
+        assert_eq!(config.runtime("").unwrap(), project.root.join("runtime"));
+
+        project.write("runtime/taken", "");
+        let error = config.runtime("taken").unwrap_err().to_string();
+        assert!(error.starts_with("creating ") && error.contains("runtime/taken"), "{error}");
+        assert!(error.contains("THINK_RUNTIME_DIR"), "{error}");
+    }
+
+    #[test]
+    fn path_moves_what_begins_with_runtime() {
+        let path = |dir: &str, path: &str| {
+            let config = Config::at("/srv/app", [("THINK_RUNTIME_DIR", dir)]);
+            config.path(path).to_str().unwrap().to_owned()
+        };
+        assert_eq!(path("", "runtime/queue.db"), "/srv/app/runtime/queue.db");
+        assert_eq!(path("/var/lib/app", "runtime/queue.db"), "/var/lib/app/queue.db");
+        assert_eq!(path("/var/lib/app", "./runtime"), "/var/lib/app");
+        assert_eq!(path("data", "runtime/a/b"), "/srv/app/data/a/b");
+        assert_eq!(path("/var/lib/app", "config/ca.pem"), "/srv/app/config/ca.pem");
+        assert_eq!(path("/var/lib/app", "/tmp/runtime"), "/tmp/runtime");
+        assert_eq!(path("/var/lib/app", "runtimes"), "/srv/app/runtimes");
+    }
+
+    #[test]
+    fn runtime_dir_of_the_file_is_refused_when_it_is_empty() {
+        let project = Project::new();
+        project.write("config/runtime.toml", "dir = \"\"");
+        let error = project.config(&[]).check_all().unwrap_err().to_string();
+        assert_eq!(error, "config/runtime.toml:1: `dir` must name a folder");
+        project.write("config/runtime.toml", "dir = \"/data\"");
+        assert_eq!(project.config(&[]).runtime_dir(), Path::new("/data"));
+    }
+}

@@ -1,0 +1,79 @@
+//! Where the program writes: in `runtime/` of its project, in the folder of the settings, or beside itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::daemon::{self, Daemon};
+use crate::harness::process::install;
+use crate::harness::{Project, Ran};
+
+/// The names in a folder.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn runtime_dir_has_all_that_a_server_and_its_tasks_write() {
+    let elsewhere = Project::new();
+    let project = daemon::project();
+    project.write("config/runtime.toml", &format!("dir = \"{}/data\"\n", elsewhere.path("").display()));
+    let daemon = Daemon::start(project, "");
+    let mail = r#"task:send send_mail {"to":"ada@example.com","title":"Hi","content":"x"} --wait"#;
+    assert!(daemon.project.think(mail).exits(0).stdout.contains("runtime/mail/"), "as the settings name it");
+    daemon.project.think("task:reload").exits(0);
+    daemon.project.think("task:send echo hi --wait").exits(0);
+
+    let written = names(&elsewhere.path("data"));
+    for name in ["mail", "queue.db", "server.log", "server.pid", "server.sock"] {
+        assert!(written.contains(name), "{name} is not in {written:?}");
+    }
+    assert_eq!(fs::read_dir(elsewhere.path("data/mail")).unwrap().count(), 1);
+    assert_eq!(names(&daemon.project.path("")), ["app", "config"].map(str::to_owned).into());
+    assert_eq!(daemon.project.think("doctor --json").exits(0).json()[0]["state"], "ok");
+    daemon.project.think("task:stop").exits(0);
+}
+
+#[test]
+fn runtime_dir_that_is_wrong_is_an_error_and_nothing_is_written() {
+    let project = Project::new();
+    project.write("config/runtime.toml", "dri = \"/data\"\n");
+    let ran = project.think("task:start").exits(1);
+    assert!(
+        ran.stderr.contains("config/runtime.toml:1: `dri` is not a setting; did you mean `dir`?"),
+        "{ran:?}"
+    );
+    assert_eq!(names(&project.path("")), ["app", "config"].map(str::to_owned).into());
+}
+
+#[test]
+fn program_without_a_project_has_the_defaults_and_writes_beside_itself() {
+    let place = Project::new();
+    fs::create_dir(place.path("alone")).unwrap();
+    fs::create_dir(place.path("bin")).unwrap();
+    let source = Path::new(env!("CARGO_BIN_EXE_think"));
+    install(source, &place.path("alone/think"));
+    install(source, &place.path("bin/think"));
+    let think = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(place.path(program));
+        command.args(arguments).current_dir("/").env_clear().env("THINK_SERVER_PORT", "0");
+        command
+    };
+
+    Ran::of(&mut think("alone/think", &["task:start", "-d"])).exits(0);
+    let sent = Ran::of(&mut think("alone/think", &["task:send", "echo", "hi", "--wait"]));
+    assert_eq!(sent.exits(0).stdout, "0\n\"hi -> OK\"\n");
+    Ran::of(&mut think("alone/think", &["task:stop"])).exits(0);
+    assert_eq!(names(&place.path("alone")), ["runtime", "think"].map(str::to_owned).into());
+
+    let ran = Ran::of(&mut think("bin/think", &["task:status"])).exits(1);
+    assert!(ran.stderr.contains("no project found") && ran.stderr.contains("new PATH"), "{ran:?}");
+    let data = place.path("data");
+    let named = Ran::of(think("bin/think", &["task:start", "-d"]).env("THINK_RUNTIME_DIR", &data));
+    named.exits(0);
+    let status = Ran::of(think("bin/think", &["task:stop"]).env("THINK_RUNTIME_DIR", &data));
+    status.exits(0);
+    assert!(names(&data).contains("queue.db") && names(&place.path("bin")).len() == 1);
+}
