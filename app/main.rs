@@ -6,10 +6,9 @@ mod task;
 
 use std::process::ExitCode;
 
-// Without this line the linker would drop the built-in commands.
-use commands as _;
 use framework::prelude::*;
 
 fn main() -> ExitCode {
-    Console::new().version(env!("CARGO_PKG_VERSION")).events(server::AsyncTask).run()
+    // The macro names the crate of the built-in commands, which the linker would drop otherwise.
+    commands::console!().events(server::AsyncTask).run()
 }

@@ -25,9 +25,12 @@ fn make(app: &App, output: &mut Output, kind: &str, module: &str, text: &str, fo
     {
         output.success(format_args!("Declared it in {list}."));
     }
-    let main = std::fs::read_to_string(root.join("app/main.rs")).unwrap_or_default();
-    if !declares_module(&main, kind) {
-        output.warn(format_args!("app/main.rs does not declare it yet: add `mod {kind};`"));
+    // The root of a library comes first: the program is only its `main` then.
+    let crate_root = ["app/lib.rs", "app/main.rs"].into_iter().find(|file| root.join(file).exists());
+    let crate_root = crate_root.unwrap_or("app/main.rs");
+    let text = std::fs::read_to_string(root.join(crate_root)).unwrap_or_default();
+    if !declares_module(&text, kind) {
+        output.warn(format_args!("{crate_root} does not declare it yet: add `mod {kind};`"));
     }
     Ok(())
 }

@@ -42,15 +42,24 @@ pub(super) fn layers(metadata: &Value) -> Vec<String> {
     faults
 }
 
-/// Checks that `app/main.rs` says `use commands as _;`, and that nothing else in `app` names the commands.
+/// The one path by which the program names its built-in commands.
+const LINK: [&str; 2] = ["commands", "console"];
+
+/// Checks that `app/main.rs` says `commands::console!()`, and that nothing else in `app` names the commands.
 pub(super) fn linked_commands(sources: &[Source]) -> Vec<String> {
-    let mut faults = vec!["app/main.rs: `use commands as _;` is missing".to_owned()];
+    let mut faults = Vec::new();
+    let mut is_linked = false;
     for source in sources.iter().filter(|source| source.crate_root() == "app") {
-        if source.path == "app/main.rs" && source.text.lines().any(|line| line == "use commands as _;") {
-            faults.remove(0);
+        for import in imports(source).into_iter().filter(|import| import.path[0] == "commands") {
+            if source.path == "app/main.rs" && import.path == LINK && !is_linked {
+                is_linked = true;
+            } else {
+                faults.push(source.at(import.line, "names a built-in command"));
+            }
         }
-        let named = imports(source).into_iter().filter(|import| import.path[0] == "commands");
-        faults.extend(named.map(|import| source.at(import.line, "names a built-in command")));
+    }
+    if !is_linked {
+        faults.insert(0, "app/main.rs: `commands::console!()` is missing".to_owned());
     }
     faults
 }
@@ -69,8 +78,8 @@ fn layers_finds_a_dependency_on_a_later_crate() {
 #[test]
 fn linked_commands_finds_a_missing_link_and_every_other_use() {
     let found = |text| faults(linked_commands, &[("app/main.rs", text)]);
-    assert_eq!(found("use commands as _;"), Vec::<String>::new());
-    assert_eq!(found("// use commands as _;"), ["app/main.rs: `use commands as _;` is missing"]);
-    let other = "use commands as _;\nfn f() { commands::list() }";
+    assert_eq!(found("fn main() { commands::console!().run() }"), Vec::<String>::new());
+    assert_eq!(found("// commands::console!()"), ["app/main.rs: `commands::console!()` is missing"]);
+    let other = "fn main() { commands::console!().run() }\nfn f() { commands::list() }";
     assert_eq!(found(other), ["app/main.rs:2: names a built-in command"]);
 }

@@ -35,7 +35,8 @@ impl Source {
     }
 }
 
-/// Every source of the project in the order of paths, without the `ui` programs that must not compile.
+/// Every source of the project in the order of paths, without the `ui` programs that must not compile, and
+/// the files of a new `project`, which is one of its own.
 pub(super) fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders: Vec<_> = ["app", "commands", "framework", "tests"].map(|name| root.join(name)).into();
@@ -43,7 +44,7 @@ pub(super) fn sources() -> Vec<Source> {
     while let Some(folder) = folders.pop() {
         for entry in folder.read_dir().unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() && !path.ends_with("ui") {
+            if path.is_dir() && !path.ends_with("ui") && !path.ends_with("new/project") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();

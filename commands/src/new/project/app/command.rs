@@ -1,0 +1,3 @@
+//! The commands of this program; a `mod` line registers one.
+
+mod hello;

@@ -1,0 +1,3 @@
+//! The tasks of this program; a `mod` line registers one.
+
+mod echo;
