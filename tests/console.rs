@@ -110,7 +110,7 @@ fn invalid_command_line_exits_2_with_an_error_on_stderr() {
     for (arguments, complaint) in [
         ("demo:hello", "<NAME>"),
         ("demo:hello Ada --tmes 2", "--times"),
-        ("demo:hello Ada --times many", "invalid digit"),
+        ("demo:hello Ada --times many", "only digits are expected"),
         ("--bogus", "--bogus"),
     ] {
         let ran = think(arguments).exits(2);

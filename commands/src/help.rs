@@ -11,7 +11,8 @@ use self::topic::{print_topic, similar};
 
 /// Show the help of a command, or of a topic
 ///
-/// The topics are chapters of the manual: configuration, console, deploying, exit-codes and wire.
+/// The topics are chapters of the manual: beanstalkd, configuration, console, deploying, exit-codes, faktory,
+/// http, schedules, wire, workers.
 #[derive(Args, Command)]
 #[command(name = "help")]
 struct Help {
@@ -38,4 +39,20 @@ impl Execute for Help {
 /// The error with the topic that was probably meant.
 fn with_topic(name: &str, error: String) -> String {
     similar(name).map_or(error.clone(), |topic| format!("{error}. There is the topic \"{topic}\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use framework::command::CommandMeta;
+
+    use super::*;
+
+    #[test]
+    fn help_of_help_names_every_topic() {
+        let help = Help::ENTRY.describe().get_long_about().unwrap().to_string();
+        let (_, named) = help.split_once("manual: ").unwrap();
+        let named: Vec<&str> =
+            named.trim_end_matches('.').split([',', ' ', '\n']).filter(|name| !name.is_empty()).collect();
+        assert_eq!(named, topic_names().collect::<Vec<_>>());
+    }
 }

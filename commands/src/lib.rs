@@ -15,6 +15,7 @@
 mod format;
 mod facts;
 mod bounded_input;
+mod json_text;
 mod options;
 mod pause;
 mod config;

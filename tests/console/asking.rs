@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use rustix::process::Signal;
+
 use crate::harness::pty::Dialogue;
 use crate::harness::{Project, Ran};
 
@@ -20,7 +22,7 @@ fn questions_are_answered_at_the_terminal() {
     dialogue.answer("an address has an @ in it", "");
     dialogue.answer("nobody", &format!("@example.com{ENTER}"));
     dialogue.answer("How many copies?", &format!("many{ENTER}"));
-    dialogue.answer("\"many\" does not fit: invalid digit", "");
+    dialogue.answer("\"many\" does not fit: only digits", "");
     dialogue.answer("many", &format!("\x7f\x7f\x7f\x7f3{ENTER}"));
     dialogue.answer("Which queue?", "");
     dialogue.answer("typing searches", &format!("rep{ENTER}"));
@@ -57,6 +59,24 @@ fn interrupt_in_a_prompt_exits_130_and_leaves_a_clean_terminal() {
     let mut dialogue = Dialogue::run_on(80, &project.command(), &["demo:questions", "report"]);
     dialogue.answer("Password?", CTRL_C);
     assert_eq!(dialogue.exit_code(), Some(130));
+}
+
+#[test]
+fn signal_in_a_prompt_ends_the_program_and_leaves_a_clean_terminal() {
+    let project = Project::new();
+    for arguments in [
+        &["demo:questions"][..],
+        &["demo:questions", "report"],
+        &["demo:questions", "report", "--password=x"],
+    ] {
+        for signal in [Signal::TERM, Signal::HUP] {
+            let mut dialogue = Dialogue::run_on(80, &project.command(), arguments);
+            dialogue.answer("?", "");
+            dialogue.kill(signal);
+            assert_eq!(dialogue.signal(), Some(signal.as_raw()), "{}", dialogue.shown());
+            assert!(dialogue.is_clean(), "{:?}", dialogue.shown());
+        }
+    }
 }
 
 #[test]

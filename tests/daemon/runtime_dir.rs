@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use crate::harness::daemon::{self, Daemon};
 use crate::harness::process::install;
 use crate::harness::{Project, Ran};
@@ -42,7 +44,7 @@ fn runtime_dir_that_is_wrong_is_an_error_and_nothing_is_written() {
     project.write("config/runtime.toml", "dri = \"/data\"\n");
     let ran = project.think("task:start").exits(1);
     assert!(
-        ran.stderr.contains("config/runtime.toml:1: `dri` is not a setting; did you mean `dir`?"),
+        ran.stderr.contains("config/runtime.toml:1: `dri` is not a setting; the settings are: dir"),
         "{ran:?}"
     );
     assert_eq!(names(&project.path("")), ["app", "config"].map(str::to_owned).into());
@@ -50,14 +52,16 @@ fn runtime_dir_that_is_wrong_is_an_error_and_nothing_is_written() {
 
 #[test]
 fn program_without_a_project_has_the_defaults_and_writes_beside_itself() {
-    let place = Project::new();
-    fs::create_dir(place.path("alone")).unwrap();
-    fs::create_dir(place.path("bin")).unwrap();
+    // Nowhere above it is a project.
+    let place = TempDir::new().unwrap();
+    let path = |file: &str| place.path().join(file);
+    fs::create_dir(path("alone")).unwrap();
+    fs::create_dir(path("bin")).unwrap();
     let source = Path::new(env!("CARGO_BIN_EXE_think"));
-    install(source, &place.path("alone/think"));
-    install(source, &place.path("bin/think"));
+    install(source, &path("alone/think"));
+    install(source, &path("bin/think"));
     let think = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(place.path(program));
+        let mut command = Command::new(path(program));
         command.args(arguments).current_dir("/").env_clear().env("THINK_SERVER_PORT", "0");
         command
     };
@@ -66,14 +70,14 @@ fn program_without_a_project_has_the_defaults_and_writes_beside_itself() {
     let sent = Ran::of(&mut think("alone/think", &["task:send", "echo", "hi", "--wait"]));
     assert_eq!(sent.exits(0).stdout, "0\n\"hi -> OK\"\n");
     Ran::of(&mut think("alone/think", &["task:stop"])).exits(0);
-    assert_eq!(names(&place.path("alone")), ["runtime", "think"].map(str::to_owned).into());
+    assert_eq!(names(&path("alone")), ["runtime", "think"].map(str::to_owned).into());
 
     let ran = Ran::of(&mut think("bin/think", &["task:status"])).exits(1);
     assert!(ran.stderr.contains("no project found") && ran.stderr.contains("new PATH"), "{ran:?}");
-    let data = place.path("data");
+    let data = path("data");
     let named = Ran::of(think("bin/think", &["task:start", "-d"]).env("THINK_RUNTIME_DIR", &data));
     named.exits(0);
     let status = Ran::of(think("bin/think", &["task:stop"]).env("THINK_RUNTIME_DIR", &data));
     status.exits(0);
-    assert!(names(&data).contains("queue.db") && names(&place.path("bin")).len() == 1);
+    assert!(names(&data).contains("queue.db") && names(&path("bin")).len() == 1);
 }

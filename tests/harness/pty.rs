@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -213,6 +215,17 @@ impl Dialogue {
     #[track_caller]
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         wait(&mut self.child).code()
+    }
+
+    /// Sends a signal to the program.
+    pub(crate) fn kill(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The signal that has ended the program.
+    #[track_caller]
+    pub(crate) fn signal(&mut self) -> Option<i32> {
+        wait(&mut self.child).signal()
     }
 }
 

@@ -13,14 +13,26 @@ struct Topic {
     headings: &'static [&'static str],
 }
 
-const TOPICS: [Topic; 7] = [
+const TOPICS: [Topic; 10] = [
     Topic { name: "beanstalkd", headings: &["### Workers and clients of beanstalkd"] },
     Topic { name: "configuration", headings: &["### Settings"] },
     Topic { name: "console", headings: &["## Commands"] },
     Topic { name: "deploying", headings: &["## Deploying"] },
     Topic { name: "exit-codes", headings: &["### Exit codes"] },
     Topic { name: "faktory", headings: &["### Workers and clients of Faktory"] },
+    Topic { name: "http", headings: &["## HTTP"] },
+    Topic { name: "schedules", headings: &["### Schedules"] },
     Topic { name: "wire", headings: &["## Server", "### Verbs"] },
+    Topic {
+        name: "workers",
+        headings: &[
+            "### Workers in other languages",
+            "### Workers that the server starts",
+            "### Functions without code",
+            "### Workers on other machines",
+            "### Functions in child processes",
+        ],
+    },
 ];
 
 /// The names of all topics.

@@ -6,8 +6,9 @@ use crate::options::server_address::{ServerAddress, exit_error};
 
 /// List the queues
 ///
-/// Delayed tasks wait for their time, or for their batch to be sealed. Workers take tasks from the queues in
-/// proportion to their weights, and not faster than their rate limits.
+/// Delayed tasks wait for their time, or for their batch to be sealed; parked ones are due, and nobody runs
+/// their function at the moment (task:functions names it). Workers take tasks from the queues in proportion
+/// to their weights, and not faster than their rate limits.
 #[derive(Args, Command)]
 #[command(name = "queue:list")]
 struct List {
@@ -38,13 +39,14 @@ impl Execute for List {
                     count(queue.depth.waiting),
                     count(queue.depth.delayed),
                     count(queue.depth.running),
+                    count(queue.depth.parked),
                     queue.weight.to_string(),
                     queue.rate.unwrap_or_default(),
                     paused.to_owned(),
                 ]
             })
             .collect();
-        output.table(["queue", "waiting", "delayed", "running", "weight", "rate", "state"], &rows);
+        output.table(["queue", "waiting", "delayed", "running", "parked", "weight", "rate", "state"], &rows);
         Ok(())
     }
 }

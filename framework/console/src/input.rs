@@ -1,6 +1,8 @@
 //! Prompts: questions to the user at the terminal.
 
 mod error;
+mod reasons;
+mod terminal_guard;
 mod lines;
 mod screen;
 
@@ -11,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use self::error::InputError;
 use self::lines::Scripted;
+pub use self::reasons::plain_reason;
 use crate::output::{Output, is_ci};
 
 /// The source of answers to prompts.
@@ -205,7 +208,7 @@ impl Input {
     {
         let check = |text: &str| match text.parse::<T>() {
             Ok(_) => Ok(()),
-            Err(error) => Err(format!("\"{text}\" does not fit: {error}")),
+            Err(error) => Err(format!("\"{text}\" does not fit: {}", plain_reason(&error.to_string()))),
         };
         let default = default.map(|value| value.to_string());
         let asked = Question { default: default.as_deref(), ..Question::new(question).check(&check) };

@@ -6,6 +6,8 @@ use framework::config::did_you_mean;
 use serde::Serializer;
 use serde_json::{Number, Value};
 
+use crate::json_text::json_fault;
+
 /// The depth to which references within a schema are followed.
 const MAX_DEPTH: usize = 16;
 
@@ -96,7 +98,7 @@ impl Kind {
             Shape::List(item) => item.parse(word).or_else(|error| whole_list(word).ok_or(error)),
             Shape::Json(what) => {
                 let value = serde_json::from_str::<Value>(word)
-                    .map_err(|error| format!("it is not JSON: {error}"))?;
+                    .map_err(|error| format!("it is not JSON: {}", json_fault(&error)))?;
                 let fits = if *what == "object" { value.is_object() } else { value.is_array() };
                 fits.then_some(value).ok_or_else(|| format!("it is not a JSON {what}"))
             }

@@ -7,6 +7,7 @@ use framework::protocol::{LineDecoder, MessageBatch};
 use serde_json::value::RawValue;
 
 use super::piece::{Closed, Form, Writer};
+use crate::json_text::json_fault;
 
 /// The number of bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -72,7 +73,9 @@ fn args(line: &[u8], limit: usize) -> Result<Option<&RawValue>, String> {
         .map_err(|error| format!("not UTF-8 from byte {} on", error.valid_up_to() + 1))?;
     match text.trim_ascii() {
         "" => Ok(None),
-        text => serde_json::from_str(text).map(Some).map_err(|error| format!("not JSON: {error}")),
+        text => {
+            serde_json::from_str(text).map(Some).map_err(|error| format!("not JSON: {}", json_fault(&error)))
+        }
     }
 }
 

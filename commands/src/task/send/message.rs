@@ -10,6 +10,7 @@ use super::super::registered_functions::{self, RegisteredFunction};
 use super::options::{handlers, value_name};
 use super::{SendCommand, is_json};
 use crate::bounded_input::read_standard_input;
+use crate::json_text::json_fault;
 
 /// The message that the command line describes.
 pub(super) enum Message {
@@ -173,7 +174,7 @@ fn unknown(function: &str, not_json: &anyhow::Error) -> anyhow::Error {
 
 /// Parses the arguments, and removes line breaks: a request is one line.
 fn compact(args: &str) -> Result<Box<RawValue>> {
-    let not_json = |error| Exit::Usage.error(format!("the arguments are not JSON: {error}"));
+    let not_json = |error| Exit::Usage.error(format!("the arguments are not JSON: {}", json_fault(&error)));
     let value: &RawValue = serde_json::from_str(args).map_err(not_json)?;
     if value.get().contains(['\n', '\r']) {
         return Ok(to_raw_value(&serde_json::from_str::<serde_json::Value>(args)?)?);

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::geteuid;
 
 use super::called::called;
+use crate::files;
+
 use super::environment::{LAUNCHER, ROOT, RUNTIME_DIR};
 
 /// The names of folders in which a program is one among others.
@@ -98,7 +100,12 @@ fn alone(hints: &RootHints) -> Option<PathBuf> {
     let beside = hints.program.as_deref().and_then(Path::parent);
     let beside =
         beside.filter(|folder| !OF_PROGRAMS.iter().any(|name| folder.file_name() == Some(OsStr::new(name))));
-    runtime.or_else(|| beside.map(Path::to_owned))
+    if let Some(folder) = runtime {
+        // It is the root, in which processes are started; whoever writes there says why it cannot be created.
+        let _ = files::create_folder(&folder);
+        return Some(folder);
+    }
+    beside.map(Path::to_owned)
 }
 
 /// Refuses a project that neither this user nor root has made: its settings would decide where secrets go.
@@ -215,8 +222,10 @@ mod tests {
             find(&hints).map(|root| root.path.to_str().unwrap().to_owned()).ok()
         };
         assert_eq!(alone("/no/such/think", None).as_deref(), Some("/no/such"));
-        assert_eq!(alone("/no/such/think", Some("/data")).as_deref(), Some("/data"));
-        assert_eq!(alone("/no/bin/think", Some("/data")).as_deref(), Some("/data"));
+        let data = std::env::temp_dir();
+        let data = data.to_str().unwrap();
+        assert_eq!(alone("/no/such/think", Some(data)).as_deref(), Some(data));
+        assert_eq!(alone("/no/bin/think", Some(data)).as_deref(), Some(data));
         assert_eq!(alone("/no/bin/think", Some("data")), None, "relative to what?");
         assert_eq!(alone("/no/bin/think", None), None);
     }

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::hyphens;
 use crate::command::{Ask, CommandEntry};
-use crate::input::{Input, Question};
+use crate::input::{Input, Question, plain_reason};
 use crate::output::Output;
 
 /// A command line that lacks arguments for which a person can be asked.
@@ -120,5 +120,5 @@ fn with_value(words: &[OsString], argument: &Arg, value: &str) -> Vec<OsString> 
 fn reason(error: &clap::Error) -> String {
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
-    first.trim_start_matches("error: ").trim_end().to_owned()
+    plain_reason(first.trim_start_matches("error: ").trim_end())
 }

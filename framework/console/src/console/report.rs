@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::BACKTRACES;
 use crate::command::{Exit, ExitError};
-use crate::input::InputError;
+use crate::input::{InputError, plain_reason};
 use crate::output::Output;
 
 /// Prints the error with its causes, for programs as an object, and returns the exit code.
@@ -27,7 +27,7 @@ pub(super) fn failure(error: &anyhow::Error, as_json: bool, output: &mut Output)
 fn text(error: &anyhow::Error) -> String {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
         let text = error.to_string();
-        return text.trim_end().trim_start_matches("error: ").to_owned();
+        return plain_reason(text.trim_end().trim_start_matches("error: "));
     }
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use super::terminal_guard::TerminalGuard;
 use super::{Answers, Input, InputError, Question, QuestionKind};
 use crate::output::Output;
 
@@ -88,6 +89,7 @@ impl Input {
             Answers::None => return Ok(None),
             Answers::Stdin => {
                 output.ask(question);
+                let _guard = is_secret.then(TerminalGuard::begin).flatten();
                 let _hidden = is_secret.then(HiddenKeys::begin).flatten();
                 io::stdin().read_line(&mut line)?
             }
@@ -176,8 +178,8 @@ mod tests {
         let input = Input::scripted("many\n99999\n9502\n");
         assert_eq!(input.number::<u16>(&mut output, "Port?", Some(9501)).unwrap(), 9502);
         let stderr = output.into_captured().stderr;
-        assert!(stderr.contains("\"many\" does not fit: invalid digit"), "{stderr}");
-        assert!(stderr.contains("\"99999\" does not fit: number too large"), "{stderr}");
+        assert!(stderr.contains("\"many\" does not fit: only digits"), "{stderr}");
+        assert!(stderr.contains("\"99999\" does not fit: the number is too large"), "{stderr}");
     }
 
     #[test]

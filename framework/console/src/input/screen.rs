@@ -10,6 +10,7 @@ use inquire::list_option::ListOption;
 use inquire::ui::RenderConfig;
 use inquire::{Confirm, MultiSelect, Password, Select, Text};
 
+use super::terminal_guard::TerminalGuard;
 use super::{InputError, Question, QuestionKind};
 use crate::output::{Output, escape_control};
 
@@ -18,6 +19,7 @@ const FILES: usize = 100;
 
 pub(super) fn confirm(output: &mut Output, question: &str, default: bool) -> Result<bool, InputError> {
     let question = escape_control(question);
+    let _guard = TerminalGuard::begin();
     let prompt = Confirm::new(&question).with_default(default).with_render_config(begin(output));
     Ok(prompt.prompt()?)
 }
@@ -25,6 +27,7 @@ pub(super) fn confirm(output: &mut Output, question: &str, default: bool) -> Res
 /// The answer, which is empty if the default is meant; `typed` is what was answered before.
 pub(super) fn text(output: &mut Output, question: &Question, typed: &str) -> Result<String, InputError> {
     let colors = begin(output);
+    let _guard = TerminalGuard::begin();
     let shown = escape_control(question.text);
     if let QuestionKind::Secret(twice) = question.kind {
         let prompt = Password::new(&shown).with_render_config(colors);
@@ -49,6 +52,7 @@ pub(super) fn choose(
     default: Option<usize>,
 ) -> Result<usize, InputError> {
     let question = escape_control(question);
+    let _guard = TerminalGuard::begin();
     let prompt = Select::new(&question, escaped(choices)).with_render_config(begin(output));
     let prompt = prompt.with_starting_cursor(default.unwrap_or(0));
     Ok(prompt.with_help_message("arrows move, enter takes, typing searches").raw_prompt()?.index)
@@ -61,6 +65,7 @@ pub(super) fn choose_many(
     defaults: &[usize],
 ) -> Result<Vec<usize>, InputError> {
     let question = escape_control(question);
+    let _guard = TerminalGuard::begin();
     let prompt = MultiSelect::new(&question, escaped(choices)).with_render_config(begin(output));
     let prompt = prompt.with_default(defaults);
     let help = "space marks, enter takes those marked, typing searches";

@@ -8,6 +8,8 @@ use super::{Paint, escape_control};
 const GAP: &str = "  ";
 /// The width that a column of text keeps in a narrow terminal.
 const MIN_WIDTH: usize = 12;
+/// The length of the longest unit of time.
+const LONGEST_UNIT: usize = 3;
 
 /// Formats the lines of a table, the headings first. In a terminal that is too narrow, long texts are cut; if
 /// that is not enough, each row becomes a block of named values.
@@ -41,17 +43,27 @@ struct Column {
 impl Column {
     fn of<'a>(heading: &str, cells: impl Iterator<Item = &'a str>) -> Self {
         let mut column = Self { width: width(heading), least: 0, numeric: false };
+        let mut has_times = true;
         for (index, cell) in cells.enumerate() {
             column.width = column.width.max(width(cell));
             column.numeric = (index == 0 || column.numeric) && cell.parse::<f64>().is_ok();
+            has_times &= cell.is_empty() || is_time(cell);
         }
-        let least = if column.numeric { column.width } else { width(heading).max(MIN_WIDTH) };
+        let least = if column.numeric || has_times { column.width } else { width(heading).max(MIN_WIDTH) };
         Self { least: least.min(column.width), ..column }
     }
 
     fn padding(&self, cell: &str) -> String {
         " ".repeat(self.width.saturating_sub(width(cell)))
     }
+}
+
+/// Whether a cell is a point in time or a length of it, such as `2026-11-21T09:00:00Z`, `3m 20s` or `1.5 s`:
+/// a part of it would say something else.
+fn is_time(cell: &str) -> bool {
+    let is_word =
+        |word: &str| word.starts_with(|first: char| first.is_ascii_digit()) || word.len() <= LONGEST_UNIT;
+    cell.starts_with(|first: char| first.is_ascii_digit()) && cell.split(' ').all(is_word)
 }
 
 /// Makes the widest columns narrower until the table fits; `false` if it does not.
@@ -138,6 +150,16 @@ mod tests {
             [" 1  a task with a lo\u{2026}  an even longer t\u{2026}"]
         );
         assert_eq!(super::cut("\u{961f}\u{5217}\u{961f}", 5), "\u{961f}\u{5217}\u{2026}");
+    }
+
+    #[test]
+    fn table_never_cuts_a_time() {
+        let row = ["2026-11-21T09:00:00Z", "3m 20s ago", "a task with a very long name"];
+        assert_eq!(
+            narrow(["due", "seen", "name"], row, 50),
+            ["2026-11-21T09:00:00Z  3m 20s ago  a task with a v\u{2026}"]
+        );
+        assert!(!super::is_time("7 small dwarfs") && !super::is_time("mail"));
     }
 
     #[test]
