@@ -4,6 +4,7 @@
 mod batches;
 mod bulk_changes;
 mod command_functions;
+mod console_commands;
 mod commands;
 mod functions;
 mod history;

@@ -17,6 +17,8 @@ struct Show {
 }
 
 impl Execute for Show {
+    const QUEUEABLE: bool = true;
+
     async fn execute(self, _app: &App, output: &mut Output) -> Result<()> {
         let untrusted = "<error>not markup</error>\u{1b}[2J";
         output.line(markup!(

@@ -22,7 +22,7 @@ fn task_functions_lists_without_a_server() {
     assert!(list.contains("\nsend_mail    mail     Send one mail\n"), "{list}");
     let all = think("task:functions --json").exits(0).json();
     let names: Vec<_> = all.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["batch_ended", "crash", "echo", "noop", "send_mail"]);
+    assert_eq!(names, ["batch_ended", "command", "crash", "echo", "noop", "send_mail"]);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn functions_command_returns_all_or_one() {
     let server = Server::start();
     let mut client = server.connect();
     let all = client.send("{\"command\":\"functions\",\"id\":1}\n").json();
-    assert_eq!((&all["id"], all["result"].as_array().unwrap().len()), (&json!(1), 5));
+    assert_eq!((&all["id"], all["result"].as_array().unwrap().len()), (&json!(1), 6));
     let one = client.send("{\"command\":\"functions\",\"function\":\"send_mail\"}\n").json();
     let shown = think("task:functions send_mail --json").exits(0).json();
     assert_eq!(one["result"], json!([shown]));

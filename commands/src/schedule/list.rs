@@ -7,7 +7,8 @@ use framework::schedule::{Cron, Schedule, Schedules};
 use framework::server::{ServerSettings, register_kept};
 use framework::store::sqlite::QueueFile;
 use framework::task::{
-    HandlerInfo, Handlers, MissedRunPolicy, OverlapPolicy, RegisteredFunction, Registration, TaskId, now_ms,
+    COMMAND_FUNCTION, HandlerInfo, Handlers, MissedRunPolicy, OverlapPolicy, RegisteredFunction,
+    Registration, TaskId, now_ms,
 };
 use framework::views::ScheduleInfo;
 use serde::Serialize;
@@ -57,8 +58,16 @@ impl Execute for List {
             return Ok(());
         }
         let rows: Vec<_> = lines.iter().flat_map(ScheduleRow::rows).collect();
-        output.table(["schedule", "function", "cron", "timezone", "state", "last run", "next run"], &rows);
-        for line in lines.iter().filter(|line| line.error.is_some()) {
+        output.table(
+            ["schedule", "function or command", "cron", "timezone", "state", "last run", "next run"],
+            &rows,
+        );
+        let unknown = schedules.unknown();
+        for sentence in unknown {
+            output.note(escape_control(&capitalized(sentence)));
+        }
+        let is_said = |name: &str| unknown.iter().any(|sentence| sentence.contains(&format!("\"{name}\"")));
+        for line in lines.iter().filter(|line| line.error.is_some() && !is_said(line.name)) {
             let error = escape_control(line.error.unwrap_or_default());
             output.note(format_args!("{} has no task yet: {error}", line.name));
         }
@@ -166,6 +175,13 @@ impl<'a> ScheduleRow<'a> {
         })
     }
 
+    /// The function, or the command line that is its argument.
+    fn task(&self) -> String {
+        let line = self.args.filter(|_| self.function == COMMAND_FUNCTION);
+        let line = line.and_then(|args| serde_json::from_str::<String>(args.get()).ok());
+        line.unwrap_or_else(|| self.function.to_owned())
+    }
+
     /// One row, and another for each further run.
     fn rows(&self) -> Vec<[String; 7]> {
         let state = match (self.enabled, self.paused) {
@@ -175,8 +191,9 @@ impl<'a> ScheduleRow<'a> {
         };
         let last = self.last.clone().unwrap_or_default();
         let next = self.next.first().cloned().unwrap_or_default();
-        let own = [self.name, self.function, self.cron, self.timezone, state].map(str::to_owned);
-        let [name, function, cron, timezone, state] = own;
+        let own = [self.name, self.cron, self.timezone, state].map(str::to_owned);
+        let [name, cron, timezone, state] = own;
+        let function = self.task();
         let mut rows = vec![[name, function, cron, timezone, state, last, next]];
         for next in self.next.iter().skip(1) {
             let mut row: [String; 7] = Default::default();
@@ -185,6 +202,12 @@ impl<'a> ScheduleRow<'a> {
         }
         rows
     }
+}
+
+/// A sentence that begins in lower case.
+fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
 /// Makes the functions known that workers have registered, as far as the queue file has them.

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use framework::clap::Command as Described;
+use framework::clap::builder::ArgPredicate;
 use framework::client::{Client, ClientError, Request, TaskEnd, TaskHandle};
 use framework::output::{escape_control, escape_json};
 use framework::prelude::*;
@@ -30,16 +31,27 @@ use crate::options::server_address::{ServerAddress, exit_error, parse_duration};
 /// JSON without a function, as in task:send '{"to":"ada@example.com","content":"Hi"}', is the arguments of
 /// the server's default_function. With --raw, the text is sent as a line as it is, and the reply is printed.
 /// `-` is standard input.
+///
+/// With --command, the task is a command of the program, which a process of its own runs. What it writes is
+/// the log of the task.
 #[derive(Args, Command)]
 #[command(name = "task:send")]
 struct SendCommand {
     /// Name of the function, or JSON for the server's default_function
-    #[arg(value_name = "FUNCTION|JSON")]
+    #[arg(
+        value_name = "FUNCTION|JSON",
+        required = false,
+        required_unless_present = "command",
+        default_value_if("command", ArgPredicate::IsPresent, "command")
+    )]
     message: String,
     /// Arguments of the function as JSON or plain text, or `-`
     args: Option<String>,
     #[command(flatten)]
     named: NamedArguments,
+    /// A command of the server's program that is to run as a task, such as "mail:digest --since yesterday"
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["message", "args", "raw"])]
+    command: Option<String>,
     /// Wait for the result and print it; optionally with a limit in seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = parse_duration)]
     wait: Option<Option<Duration>>,

@@ -44,6 +44,10 @@ pub trait Execute: Sized + Send {
     /// [`Exit::AlreadyRunning`].
     const ISOLATED: bool = false;
 
+    /// Whether the command may run as a task of a server: `task:send --command "report:daily --mail"`.
+    /// Whoever may send tasks may then run it, with any arguments.
+    const QUEUEABLE: bool = false;
+
     /// What to use instead of this command, such as ``"use `demo:greet`"``, if it is deprecated: it still
     /// runs, with a warning, and help and list say so.
     const DEPRECATED: Option<&'static str> = None;
@@ -94,6 +98,8 @@ pub struct CommandEntry {
     pub reserved: bool,
     /// Whether only one runs at a time: [`Execute::ISOLATED`].
     pub isolated: bool,
+    /// Whether it may run as a task: [`Execute::QUEUEABLE`].
+    pub queueable: bool,
     /// What to use instead: [`Execute::DEPRECATED`].
     pub deprecated: Option<&'static str>,
     /// Whether it starts its own log: [`Execute::OWN_LOG`].
@@ -137,7 +143,8 @@ impl CommandEntry {
     ) -> Self {
         let (describe, augment): (_, Augment) = (C::describe, augment::<C>);
         let (block, reserved) = (C::BLOCK, C::RESERVED);
-        let (isolated, deprecated, own_log) = (C::ISOLATED, C::DEPRECATED, C::OWN_LOG);
+        let (isolated, queueable) = (C::ISOLATED, C::QUEUEABLE);
+        let (deprecated, own_log) = (C::DEPRECATED, C::OWN_LOG);
         let run = run::<C, Via>;
         Self {
             name,
@@ -147,6 +154,7 @@ impl CommandEntry {
             block,
             reserved,
             isolated,
+            queueable,
             deprecated,
             own_log,
             asks: &[],

@@ -27,7 +27,7 @@ pub use progress::{LINES_MAX, LogLine, Progress, ProgressLog, TEXT_MAX};
 pub use record::TaskRecord;
 pub use registered::{ArgumentCheck, RegisteredFunction, Registration, TimeSpan};
 pub use schema::{AnyValue, CronInfo, FunctionWorkers, HandlerInfo, SchemaOf, schema_of};
-pub use task_type::{Handle, HandleBlocking, Task, TaskOptions};
+pub use task_type::{COMMAND_FUNCTION, Handle, HandleBlocking, Task, TaskOptions};
 
 pub use crate::ids::{BatchId, TaskId};
 pub use crate::request::ATTEMPTS_MAX;

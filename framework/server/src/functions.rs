@@ -3,7 +3,9 @@
 //! To everything else they are handlers of this program, made when it starts and kept up to its end.
 
 mod addresses;
+mod command_words;
 mod command;
+mod console_command;
 mod result;
 mod settings;
 mod signature;
@@ -23,6 +25,7 @@ use futures_util::future::BoxFuture;
 use schemars::Schema;
 
 use self::command::CommandTarget;
+use self::console_command::with_commands;
 use self::settings::FunctionEntry;
 pub use self::settings::FunctionSettings;
 use self::url::UrlTarget;
@@ -32,14 +35,16 @@ use crate::server::ServerSettings;
 /// The file of the functions, for messages.
 const FILE: &str = "config/functions.toml";
 
-/// Every function: the handlers of this program, and those that config/functions.toml declares.
+/// Every function: the handlers of this program, its commands, and those that config/functions.toml declares.
 ///
 /// What is declared is kept up to the end of the process: call this once.
 ///
 /// # Errors
 /// Every problem of the file, each with its line, and two handlers of one name.
 pub fn collect(config: &Config) -> Result<Handlers> {
-    let compiled = Handlers::collect()?;
+    // The problems of the server's settings are reported where they are used.
+    let settings = config.section::<ServerSettings>().unwrap_or_default();
+    let compiled = with_commands(Handlers::collect()?, config, &settings)?;
     let mut declared = Vec::new();
     let mut server = None;
     config.section_checked::<FunctionSettings>(|settings| {

@@ -24,6 +24,10 @@ impl Message {
     /// When the arguments are missing, given in two ways, or not JSON where they have to be.
     pub(super) async fn of(command: &SendCommand, app: &App) -> Result<Self> {
         let words = (command.args.as_deref(), command.named.is_empty());
+        if let Some(line) = &command.command {
+            let args = to_raw_value(line)?;
+            return Ok(Self::Task(Box::new(command.request(Some(command.message.clone()), args))));
+        }
         if command.message.trim().is_empty() {
             return Err(Exit::Usage.error("the message is empty"));
         }

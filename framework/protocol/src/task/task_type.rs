@@ -85,6 +85,9 @@ pub struct TaskOptions {
     pub cron: Option<CronSpec>,
 }
 
+/// The function whose tasks are commands of the program, each a command line as its arguments.
+pub const COMMAND_FUNCTION: &str = "command";
+
 impl TaskOptions {
     /// Queue `default`, priority 5, one attempt of at most 10 minutes, backoff from 1 second, one at a
     /// time for each concurrency key, neither blocking nor isolated, without a retention and a schedule of

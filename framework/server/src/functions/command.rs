@@ -6,7 +6,9 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use framework_console::config::{Config, Secret, duration};
+use framework_console::command::Exit;
+use framework_console::config::{Config, Secret, duration, pass_call};
+use framework_protocol::RequestError;
 use framework_protocol::task::{Attempt, Outcome, Retry, now_ms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
@@ -15,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::command_words::words;
 use super::result::{done, quote};
 use super::settings::FunctionEntry;
 use crate::processes::{self, CommandLine, OutputLines, ProcessGroup, ProcessLimits};
@@ -27,10 +30,16 @@ const LAST_LINES: usize = 8;
 /// The time for what a process has written up to its end.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 const READ_SIZE: usize = 8192;
+/// The file of this process, whatever has become of its name meanwhile.
+const PROGRAM: &str = "/proc/self/exe";
+/// Nobody can be asked, and the log shows no colours.
+const CONSOLE_OPTIONS: [&str; 2] = ["--no-interaction", "--no-ansi"];
 
 /// A command, and what its processes are given.
 pub(super) struct CommandTarget {
     line: CommandLine,
+    /// The words behind it come from the arguments of the task, and all that it writes is the log.
+    is_console: bool,
     directory: PathBuf,
     environment: Vec<(String, Secret)>,
     /// The address of the server; `None` without a control socket.
@@ -81,6 +90,7 @@ impl CommandTarget {
         let variables = entry.environment.iter();
         Ok(Self {
             line: line.clone(),
+            is_console: false,
             directory: config.path(&entry.directory),
             environment: variables.map(|(name, value)| (name.clone(), value.clone())).collect(),
             server: socket.map(|socket| format!("unix:{}", socket.display())),
@@ -91,6 +101,22 @@ impl CommandTarget {
             result_max: server.package_max_length,
             grace: server.worker_cancel_time,
         })
+    }
+
+    /// This program, whose commands run in the project's root.
+    pub(super) fn of_program(config: &Config, server: &ServerSettings) -> Self {
+        let root = config.root().to_string_lossy().into_owned();
+        let socket = server.control_listener().map(|_| config.path(&server.control_socket));
+        Self {
+            line: CommandLine::program_of(PROGRAM),
+            is_console: true,
+            directory: config.root().to_owned(),
+            environment: vec![("THINK_ROOT".to_owned(), Secret::new(root))],
+            server: socket.map(|socket| format!("unix:{}", socket.display())),
+            limits: ProcessLimits::default(),
+            result_max: server.package_max_length,
+            grace: server.worker_cancel_time,
+        }
     }
 
     pub(super) fn line(&self) -> &CommandLine {
@@ -108,7 +134,11 @@ impl CommandTarget {
     }
 
     async fn run_process(&'static self, attempt: Attempt) -> Outcome {
-        let mut process = match ProcessGroup::spawn(self.command(&attempt), self.limits) {
+        let command = match self.command(&attempt) {
+            Ok(command) => command,
+            Err(error) => return Outcome::failed(error.to_string(), Retry::Never),
+        };
+        let mut process = match ProcessGroup::spawn(command, self.limits) {
             Ok(process) => process,
             Err(error) => {
                 let program = self.line.program();
@@ -119,7 +149,7 @@ impl CommandTarget {
         let leader = &mut process.leader;
         let pipes = (leader.stdin.take(), leader.stdout.take(), leader.stderr.take());
         let mut exchange =
-            Owned(tokio::spawn(exchange(pipes, attempt.clone(), output.clone(), self.result_max)));
+            Owned(tokio::spawn(exchange(pipes, attempt.clone(), output.clone(), self.result_limit())));
         let ended = tokio::select! {
             ended = process.wait() => ended,
             () = attempt.cancelled() => process.end(self.grace).await,
@@ -133,8 +163,21 @@ impl CommandTarget {
         }
     }
 
-    fn command(&self, attempt: &Attempt) -> Command {
+    /// The longest result; `None` for lines of the log.
+    fn result_limit(&self) -> Option<usize> {
+        (!self.is_console).then_some(self.result_max)
+    }
+
+    /// # Errors
+    /// The arguments of the task are no command line.
+    fn command(&self, attempt: &Attempt) -> Result<Command, RequestError> {
         let mut command = processes::command(&self.line, &self.directory);
+        if self.is_console {
+            let own = std::env::current_exe().unwrap_or_default();
+            command.arg0(own.file_name().unwrap_or(own.as_os_str()));
+            command.args(CONSOLE_OPTIONS).args(words(attempt.args())?);
+            pass_call(command.as_std_mut());
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value.reveal())));
         command.envs(self.server.iter().map(|server| ("THINK_SERVER", server)));
         command
@@ -149,7 +192,7 @@ impl CommandTarget {
             None => command.env_remove("THINK_DEADLINE"),
         };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        Ok(command)
     }
 
     fn outcome(&self, status: ExitStatus, written: &WrittenBytes) -> Outcome {
@@ -169,6 +212,9 @@ impl CommandTarget {
         };
         let pause = std::str::from_utf8(&written.result).ok().and_then(duration::parse);
         match (status.code(), pause) {
+            (Some(code), _) if self.is_console && code == Exit::Usage as i32 => {
+                Outcome::failed(message, Retry::Never)
+            }
             (Some(TRY_AGAIN), Some(pause)) => Outcome::failed(message, Retry::After(pause)),
             _ => Outcome::failed(message, Retry::Backoff),
         }
@@ -210,9 +256,15 @@ impl WrittenBytes {
 type Pipes = (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>);
 
 /// Writes the arguments, and reads the result and the log.
-async fn exchange((input, result, errors): Pipes, attempt: Attempt, output: Arc<ProcessOutput>, most: usize) {
+async fn exchange(
+    (input, result, errors): Pipes,
+    attempt: Attempt,
+    output: Arc<ProcessOutput>,
+    most: Option<usize>,
+) {
     let write = async {
-        if let Some(mut input) = input {
+        // A command of the console finds nothing to read.
+        if let Some(mut input) = input.filter(|_| most.is_some()) {
             // Not every command reads its arguments.
             let _ = input.write_all(attempt.args()).await;
             let _ = input.write_all(b"\n").await;
@@ -220,6 +272,7 @@ async fn exchange((input, result, errors): Pipes, attempt: Attempt, output: Arc<
     };
     let read = async {
         let Some(mut result) = result else { return };
+        let Some(most) = most else { return OutputLines::read(result, |line| attempt.log(line)).await };
         let mut buffer = [0; READ_SIZE];
         while let Ok(length @ 1..) = result.read(&mut buffer).await {
             output.add(&buffer[..length], most);

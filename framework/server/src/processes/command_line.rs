@@ -43,6 +43,11 @@ impl CommandLine {
         Self::of(words)
     }
 
+    /// A program without arguments.
+    pub(crate) fn program_of(path: &str) -> Self {
+        Self(vec![path.to_owned()])
+    }
+
     fn of(words: Vec<String>) -> Result<Self, String> {
         if words.first().is_none_or(String::is_empty) {
             return Err(

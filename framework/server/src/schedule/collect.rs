@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use framework_console::config::{Config, Origin, Validator};
-use framework_protocol::task::{CronSpec, Function, Handlers};
+use framework_protocol::task::{COMMAND_FUNCTION, CronSpec, Function, Handlers};
+use serde_json::Value;
 
 use super::{Cron, Schedule, ScheduleEntry, ScheduleSettings, Schedules, request};
 
@@ -92,8 +93,17 @@ struct CheckedTask {
 /// Checks the task of a schedule like the request of a client. A function that nobody knows may be one that a
 /// worker is to register, and arguments may fit what it will have registered by then.
 fn check_task(name: &str, entry: &ScheduleEntry, handlers: &Handlers) -> Result<CheckedTask, String> {
-    let function = entry.function.as_deref().unwrap_or(name).to_owned();
-    let args = entry.args.as_ref().map_or("null".to_owned(), |args| args.0.to_string());
+    if entry.command.is_some() && (entry.function.is_some() || entry.args.is_some()) {
+        return Err("has a `command`, and a `function` or `args` as well: remove one of them".to_owned());
+    }
+    let function = match &entry.command {
+        Some(_) => COMMAND_FUNCTION.to_owned(),
+        None => entry.function.as_deref().unwrap_or(name).to_owned(),
+    };
+    let args = match &entry.command {
+        Some(line) => Value::from(line.as_str()).to_string(),
+        None => entry.args.as_ref().map_or("null".to_owned(), |args| args.0.to_string()),
+    };
     let error = match request(handlers, &function, args.as_bytes(), entry.queue.as_deref()) {
         Ok(task) => return Ok(CheckedTask { function, args: task.args, queue: task.queue, not_yet: None }),
         Err(error) => error,
@@ -104,7 +114,7 @@ fn check_task(name: &str, entry: &ScheduleEntry, handlers: &Handlers) -> Result<
             "the schedule \"{name}\" makes no task before a worker registers the function \"{function}\", which this \
              program does not contain"
         ),
-        (Err(_), None) => {
+        (Err(_), None) if entry.command.is_none() => {
             let hint = "Write which one it runs, such as function = \"send_mail\".";
             return Err(format!("makes no task: {error} {hint}"));
         }

@@ -22,6 +22,8 @@ pub struct ScheduleSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleEntry {
+    /// A command of this program, such as `report:daily --mail`, instead of a function with arguments.
+    pub command: Option<String>,
     /// The function of the tasks; by default the one of the schedule's own name.
     pub function: Option<String>,
     /// The arguments; by default `null`, or `{}` where that does not fit.
@@ -44,6 +46,7 @@ impl Default for ScheduleEntry {
     /// Enabled, with everything else as the handler has it.
     fn default() -> Self {
         Self {
+            command: None,
             function: None,
             args: None,
             cron: None,

@@ -137,6 +137,8 @@ pub struct ServerSettings {
     /// The functions whose attempts run in child processes of the server, beside those with
     /// `#[task(isolated)]`.
     pub isolated: Vec<String>,
+    /// The commands that may run as tasks, beside those that say so (`Execute::QUEUEABLE`).
+    pub queueable_commands: Vec<String>,
     /// The number of these processes, each of which runs one attempt at a time. `None`: the number of cores,
     /// or with a `task_worker_num` of 0 none.
     pub isolated_worker_num: Option<usize>,
@@ -314,6 +316,7 @@ impl Default for ServerSettings {
             worker_cancel_time: Duration::from_secs(10),
             registration_retention_time: 30 * DAY,
             isolated: Vec::new(),
+            queueable_commands: Vec::new(),
             isolated_worker_num: None,
             task_max_request: 0,
             max_isolated_memory: 0,
