@@ -1,5 +1,6 @@
 //! The files that `make:*` writes: they compile as they are.
 
+mod monitoring;
 mod new_project;
 mod report_daily;
 mod resize_image;

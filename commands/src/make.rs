@@ -2,6 +2,7 @@
 
 mod command;
 mod module;
+mod monitoring;
 mod names;
 mod service;
 mod task;

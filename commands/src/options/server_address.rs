@@ -38,13 +38,25 @@ impl ServerAddress {
             Some(_) => status.addresses.iter().filter_map(|listener| listener.address.parse().ok()).collect(),
             None => settings.address.map(|Addresses(addresses)| addresses).unwrap_or_default(),
         };
-        let tcp = |address| match address {
-            Address::Tcp(address) => Some(address),
-            Address::Unix(_) => None,
-        };
-        addresses.into_iter().find_map(tcp).ok_or_else(|| {
-            Exit::Usage.error("this needs an address such as 127.0.0.1:9501: give one with --address")
-        })
+        first_tcp(addresses)
+    }
+
+    /// The host and port at which other programs reach the server: those that are given, else those of this
+    /// project's server, whether it runs or not.
+    ///
+    /// # Errors
+    /// When it has none, but for sockets of Unix.
+    pub(crate) async fn network_address(&self, app: &App) -> Result<String> {
+        if !self.address.is_empty() {
+            return first_tcp(self.address.clone());
+        }
+        if let Some(client) = self.connect_if_running(app).await? {
+            return self.resolve(app, &client.status().await.map_err(exit_error)?);
+        }
+        let server = app.config()?.section::<ServerSettings>()?;
+        let address = first_tcp(vec![own_server::address_of(&server)])?;
+        // What listens everywhere is also here.
+        Ok(address.replacen("0.0.0.0:", "127.0.0.1:", 1).replacen("[::]:", "127.0.0.1:", 1))
     }
 
     /// The address for a command that has an address option of its own.
@@ -98,6 +110,16 @@ impl ServerAddress {
         client.open().await?;
         Ok(client)
     }
+}
+
+fn first_tcp(addresses: Vec<Address>) -> Result<String> {
+    let tcp = |address| match address {
+        Address::Tcp(address) => Some(address),
+        Address::Unix(_) => None,
+    };
+    addresses.into_iter().find_map(tcp).ok_or_else(|| {
+        Exit::Usage.error("this needs an address such as 127.0.0.1:9501: give one with --address")
+    })
 }
 
 /// The address that clients of this server use.
