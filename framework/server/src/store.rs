@@ -3,6 +3,7 @@
 mod admin;
 mod changes;
 mod clock;
+pub mod durable;
 mod due_heap;
 mod figure_history;
 mod idempotency;
@@ -13,6 +14,7 @@ mod query;
 mod ready_queues;
 mod refusals;
 mod retention;
+mod running_marks;
 pub mod sqlite;
 mod stats;
 mod view_parts;
@@ -32,6 +34,7 @@ use futures_util::future::BoxFuture;
 pub use memory::Memory;
 pub use options::{Rate, RemoteScope, StoreOptions, WorkerGroup};
 pub use query::{BacklogPlace, Query, QueryResult, QueueBacklog};
+use running_marks::RunningMarker;
 pub use sqlite::Sqlite;
 pub use stats::{DiskFigures, StoreFigures, StoreStats};
 
@@ -247,18 +250,6 @@ pub struct InheritedLease {
     pub holder: LeaseHolder,
     /// When the attempt began, in milliseconds since 1970.
     pub started_ms: u64,
-}
-
-/// The place where an attempt is marked as running; none for a store that does not survive its process.
-#[derive(Debug, Default)]
-struct RunningMarker(Option<(Arc<dyn RunningMarks>, u32)>);
-
-/// Records, in a place that survives the process, the tasks that were running when it died.
-trait RunningMarks: Debug + Send + Sync {
-    fn mark(&self, slot: u32, task: TaskId);
-
-    /// Marks a task that runs elsewhere; `false` if the slot is none for these.
-    fn assign(&self, slot: u32, task: TaskId, holder: &LeaseHolder, started_ms: u64) -> bool;
 }
 
 /// Names one attempt; a settlement with an older one is refused.

@@ -22,7 +22,7 @@ pub(super) use cancel::WaitingEnd;
 use framework_protocol::task::{BatchId, TaskId, TaskRecord};
 use framework_protocol::views::{Ledger, QueueDepth};
 pub(super) use insert::Insertion;
-pub(super) use record::{AttemptRun, EndRecord, FollowUp, Record};
+pub use record::{AttemptRun, EndRecord, FollowUp, Record};
 use rustc_hash::FxHashMap;
 
 use self::batches::Batches;

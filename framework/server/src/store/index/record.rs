@@ -9,7 +9,7 @@ use framework_protocol::views::{BatchInfo, State};
 
 /// An event to write to the disk.
 #[derive(Debug)]
-pub(in crate::store) enum Record {
+pub enum Record {
     Ended(EndRecord),
     /// An attempt failed, and the task waits for another one.
     Retry {
@@ -29,40 +29,40 @@ pub(in crate::store) enum Record {
 
 /// A task that has ended.
 #[derive(Debug)]
-pub(in crate::store) struct EndRecord {
-    pub(in crate::store) task: Arc<TaskRecord>,
-    pub(in crate::store) state: State,
-    pub(in crate::store) at_ms: u64,
+pub struct EndRecord {
+    pub task: Arc<TaskRecord>,
+    pub state: State,
+    pub at_ms: u64,
     /// The last attempt, if the task ended with one.
-    pub(in crate::store) run: Option<AttemptRun>,
+    pub run: Option<AttemptRun>,
     /// The result, or the error.
-    pub(in crate::store) outcome: Result<Bytes, String>,
+    pub outcome: Result<Bytes, String>,
     /// Whether it is kept for a while.
-    pub(in crate::store) keep: bool,
+    pub keep: bool,
 }
 
 /// An attempt that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct AttemptRun {
-    pub(in crate::store) number: u32,
-    pub(in crate::store) started_ms: u64,
+pub struct AttemptRun {
+    pub number: u32,
+    pub started_ms: u64,
     /// `None` when nobody saw its end.
-    pub(in crate::store) ran: Option<Duration>,
+    pub ran: Option<Duration>,
     /// The worker elsewhere that ran it.
-    pub(in crate::store) worker: Option<Arc<str>>,
+    pub worker: Option<Arc<str>>,
 }
 
 impl AttemptRun {
     /// Its length in microseconds.
-    pub(in crate::store) fn ran_us(&self) -> Option<i64> {
+    pub fn ran_us(&self) -> Option<i64> {
         self.ran.map(|ran| i64::try_from(ran.as_micros()).unwrap_or(i64::MAX))
     }
 }
 
 /// A task to accept.
 #[derive(Debug)]
-pub(in crate::store) struct FollowUp {
-    pub(in crate::store) new: NewTask,
+pub struct FollowUp {
+    pub new: NewTask,
     /// The batch whose completion it is.
-    pub(in crate::store) completes: Option<BatchId>,
+    pub completes: Option<BatchId>,
 }

@@ -27,6 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const READER_PAUSE: Duration = Duration::from_millis(10);
 
 /// The log of the connection that writes.
+#[derive(Debug)]
 pub(super) struct Checkpoints {
     /// The pages of the log that are not known to be in the file.
     pages: Arc<AtomicU32>,

@@ -2,41 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
-use framework_protocol::task::{BatchId, TaskId, TaskRecord};
+use framework_protocol::task::TaskId;
 use framework_protocol::views::{Ledger, State};
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, Result, Row, params};
 use rustc_hash::FxHashMap;
 
+use super::attempts::bound_attempts;
 use super::batch_counts::BatchCounts;
 use super::chosen::ChosenTasks;
-use super::journal::bound_attempts;
-use super::retention::{count_in, note};
 use super::row;
-
-/// An ended task that is to wait again.
-#[derive(Debug)]
-pub(super) struct RetriedTask {
-    pub(super) task: TaskRecord,
-    /// The state in which it had ended.
-    pub(super) from: State,
-    /// Its batch, if that has not ended.
-    pub(super) batch: Option<BatchId>,
-    /// Whether its batch has ended, to which it does not belong any more.
-    pub(super) is_alone: bool,
-    /// Whether its batch is being cancelled, so that it stays as it is.
-    pub(super) is_abandoned: bool,
-}
-
-impl RetriedTask {
-    /// The task as it waits.
-    pub(super) fn again(&self) -> TaskRecord {
-        let mut task = TaskRecord::again(&self.task);
-        if let Some(extra) = task.new.extra.as_mut().filter(|_| self.is_alone) {
-            extra.batch = None;
-        }
-        task
-    }
-}
+use crate::store::durable::count_in;
+use crate::store::durable::journal::RetriedTask;
 
 /// Lets ended tasks wait again: the last attempt of each joins those before.
 pub(super) fn retry(file: &Connection, retried: &[RetriedTask]) -> Result<()> {
@@ -83,10 +59,22 @@ pub(super) fn functions(file: &Connection, ids: Vec<TaskId>) -> Result<FxHashMap
     Ok(functions)
 }
 
-/// Deletes all that is kept of ended tasks; the ledger goes on counting them.
+/// Deletes all that is kept of tasks; the ledger goes on counting those that have ended.
 pub(super) fn forget(file: &Connection, tasks: &[(TaskId, Option<State>)], next_id: TaskId) -> Result<()> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
     let mut ended = Ledger::default();
     tasks.iter().filter_map(|(_, state)| *state).for_each(|state| count_in(&mut ended, state));
     ChosenTasks::new(file, tasks.iter().map(|(id, _)| *id).collect())?.delete()?;
     note(file, &ended, next_id)
+}
+
+/// Counts ended tasks in the ledger of which nothing is kept.
+fn note(file: &Connection, ended: &Ledger, next_id: TaskId) -> Result<()> {
+    let sql = "UPDATE ledger SET next_id = ?1, done = done + ?2, failed = failed + ?3, \
+        cancelled = cancelled + ?4, expired = expired + ?5";
+    let Ledger { done, failed, cancelled, expired, .. } = *ended;
+    let row = params![next_id as i64, done as i64, failed as i64, cancelled as i64, expired as i64];
+    file.prepare_cached(sql)?.execute(row).map(drop)
 }

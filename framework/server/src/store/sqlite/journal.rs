@@ -1,96 +1,90 @@
-//! Writes events into the file: many tasks and ends in one transaction.
+//! Writes groups into the file: many tasks and ends in one transaction.
 
-use std::time::Duration;
+mod open;
 
-use framework_protocol::RequestError;
-use framework_protocol::task::{NewTask, TaskId, TaskRecord};
-use framework_protocol::views::{Ledger, State};
-use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Result, Transaction, TransactionBehavior, params};
+use std::sync::Arc;
 
-use super::batch_counts::BatchCounts;
+use anyhow::Context;
+use framework_protocol::task::TaskId;
+use framework_protocol::views::State;
+use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
+use rustc_hash::FxHashMap;
+
 use super::bulk_insert::BulkInsert;
 use super::checkpoint::Checkpoints;
-use super::chosen::ChosenTasks;
-use super::ended_queue::ExpiringRow;
-use super::retention::{Retention, count_in, note};
-use super::row::OptionsEncoder;
-use crate::store::idempotency::check_duplicate;
-use crate::store::index::{AttemptRun, EndRecord, FollowUp, Record};
-use crate::store::view_parts::ms_of;
-use crate::store::{Accepted, FIRST_ATTEMPTS, LAST_ATTEMPTS, StoreOptions};
+use super::group::{Bulks, GroupRows};
+use super::load::{load, one};
+use super::names::SharedNames;
+use super::queue_lock::QueueLock;
+use super::reader::SqliteReader;
+use super::reserve::Reserve;
+use super::write_error::{full, missing, read_error, write_error};
+use super::{SqliteOptions, change, ended_tasks, recovery, selection};
+use crate::store::StoreOptions;
+use crate::store::durable::journal::{
+    Cursor, Journal, JournalChange, JournalError, LoadedTask, OpenedJournal, ReadError, Room, Selected,
+    Snapshot, TaskSelection, WaitingRow, WriteGroup, Written,
+};
 
-/// The connection that writes, with the counters and the retention of the file.
-pub(super) struct Journal {
+/// The number of free pages that stay, and the most that are returned at a time.
+const SPARE_PAGES: i64 = 1_024;
+const SHRINK_PAGES: i64 = 2_048;
+
+/// The connection that writes.
+#[derive(Debug)]
+pub struct SqliteJournal {
     connection: Connection,
+    checkpoints: Checkpoints,
+    names: Arc<SharedNames>,
     next_id: TaskId,
-    retention: Retention,
     key_ms: u64,
     /// The number of the last batches that are kept once they have ended.
     batches_kept: usize,
     bulks: Bulks,
-    checkpoints: Checkpoints,
+    /// `None` before the first write, and for a file in a VFS of a test.
+    reserve: Option<Reserve>,
+    /// Whether a file of the queue was not at its path the last time.
+    is_missing: bool,
+    /// The last field, because it has to be dropped last.
+    lock: Option<Arc<QueueLock>>,
 }
 
-/// The tables into which every group writes many rows.
-struct Bulks {
-    tasks: BulkInsert,
-    ends: BulkInsert,
-}
-
-/// A part of a group.
-pub(super) enum Entry<'a> {
-    Tasks(&'a [NewTask]),
-    Record(&'a Record),
-}
-
-/// The ids of a written group, in the order of its entries.
-#[derive(Debug, Default)]
-pub(super) struct Written {
-    /// One for each task of each [`Entry::Tasks`]. The state of a duplicate is [`State::Waiting`] unless the
-    /// file has its end.
-    pub(super) accepted: Vec<Result<Accepted, RequestError>>,
-    /// One for each [`Record::Follow`].
-    pub(super) followed: Vec<TaskId>,
-}
-
-impl Journal {
-    pub(super) fn new(
+impl SqliteJournal {
+    fn new(
         connection: Connection,
         checkpoints: Checkpoints,
-        next_id: TaskId,
-        retention: Retention,
+        names: Arc<SharedNames>,
+        lock: Option<Arc<QueueLock>>,
         options: &StoreOptions,
     ) -> Self {
-        let key_ms = options.idempotency_window.as_millis() as u64;
-        let batches_kept = options.batch_retention_count;
-        let bulks = Bulks { tasks: BulkInsert::of("tasks", 9), ends: BulkInsert::of("ends", 10) };
-        Self { connection, next_id, retention, key_ms, batches_kept, bulks, checkpoints }
+        Self {
+            connection,
+            checkpoints,
+            names,
+            next_id: 0,
+            key_ms: options.idempotency_window.as_millis() as u64,
+            batches_kept: options.batch_retention_count,
+            bulks: Bulks { tasks: BulkInsert::of("tasks", 9), ends: BulkInsert::of("ends", 10) },
+            reserve: None,
+            is_missing: false,
+            lock,
+        }
     }
 
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    /// Copies the log into the file if it is time, which is sooner while a change of many tasks is under way;
-    /// returns why that fails at present.
-    pub(super) fn checkpoint(&mut self, is_changing: bool) -> Option<&str> {
-        self.checkpoints.run(&self.connection, is_changing);
-        self.checkpoints.error()
-    }
-
-    /// Copies all of the log into the file, so that its room can be used again; `false` if that cannot be.
-    pub(super) fn empty_log(&mut self) -> bool {
-        self.checkpoints.empty(&self.connection)
-    }
-
-    pub(super) fn next_id(&self) -> TaskId {
-        self.next_id
+    fn write_group(&mut self, group: &WriteGroup<'_>) -> Result<Written> {
+        let Self { connection, next_id, key_ms, batches_kept, bulks, .. } = self;
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        let rows = GroupRows::new(&transaction, bulks, next_id, group.now_ms, *key_ms, *batches_kept);
+        let written = rows.write(group.entries())?;
+        let expired: Vec<_> = group.expired.iter().map(|end| (end.id, Some(end.state))).collect();
+        ended_tasks::forget(&transaction, &expired, *next_id)?;
+        transaction.commit()?;
+        Ok(written)
     }
 
     /// Returns free pages to the file system, of which a backlog that was worked off leaves many; some at a
     /// time.
-    pub(super) fn shrink(&self) -> Result<()> {
+    fn shrink(&self) -> Result<()> {
         let number = |sql| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let (free, all) = (number("PRAGMA freelist_count")?, number("PRAGMA page_count")?);
         if free > SPARE_PAGES && free > all / 4 {
@@ -102,298 +96,138 @@ impl Journal {
 
     /// Returns all free pages to the file system, a few at a time, so that the log needs little room; as far
     /// as a disk that is full permits it.
-    pub(super) fn shrink_all(&mut self) {
+    fn shrink_all(&mut self) {
         while self
             .connection
             .query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0))
             .is_ok_and(|free| free > 0)
             && self.connection.execute_batch("PRAGMA incremental_vacuum(16)").is_ok()
-            && self.empty_log()
+            && self.checkpoints.empty(&self.connection)
         {}
     }
 
-    pub(super) fn retention(&mut self) -> &mut Retention {
-        &mut self.retention
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T, ReadError> {
+        read(&self.connection).map_err(|error| read_error(&error))
+    }
+}
+
+impl Journal for SqliteJournal {
+    const NAME: &'static str = "sqlite";
+    type Options = SqliteOptions;
+    type Reader = SqliteReader;
+
+    fn open(options: SqliteOptions, store: &StoreOptions) -> anyhow::Result<OpenedJournal<Self>> {
+        open::open(options, store)
     }
 
-    /// Writes a group in one transaction, which is durable when this returns. After an error nothing of it is
-    /// there.
-    pub(super) fn write<'a>(
-        &mut self,
-        entries: impl Iterator<Item = Entry<'a>>,
-        now_ms: u64,
-    ) -> Result<Written> {
+    fn snapshot(&mut self, with_functions: bool) -> anyhow::Result<Snapshot> {
+        Ok(recovery::snapshot(&self.connection, with_functions)?)
+    }
+
+    fn waiting(&mut self, ended: &[TaskId], visit: impl FnMut(WaitingRow<'_>)) -> anyhow::Result<()> {
+        Ok(recovery::waiting(&self.connection, ended, visit)?)
+    }
+
+    fn begin(&mut self, next_id: TaskId) -> anyhow::Result<Option<JournalError>> {
+        self.next_id = next_id;
+        let Some(lock) = &self.lock else { return Ok(None) };
+        let reserve = Reserve::open(lock.resolved()).context("taking room for ends")?;
+        let is_held = reserve.is_held();
+        self.reserve = Some(reserve);
+        if is_held {
+            return Ok(None);
+        }
+        self.checkpoints.empty(&self.connection);
+        Ok(Some(full("too little room is left for the ends of tasks")))
+    }
+
+    fn next_id(&self) -> TaskId {
+        self.next_id
+    }
+
+    fn write(&mut self, group: &WriteGroup<'_>) -> Result<Written, JournalError> {
         let before = self.next_id;
-        let result = self.write_group(entries, now_ms);
-        if result.is_err() {
+        self.write_group(group).map_err(|error| {
             self.next_id = before;
-        }
-        result
+            write_error(&error, &self.connection)
+        })
     }
 
-    fn write_group<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>, now_ms: u64) -> Result<Written> {
-        let Self { connection, next_id, retention, key_ms, batches_kept, bulks, .. } = self;
-        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        let group = Group {
-            file: &transaction,
-            bulks,
-            next_id,
-            now_ms,
-            key_until_ms: now_ms.saturating_add(*key_ms),
-            written: Written::default(),
-            batches: BatchCounts::default(),
-            batches_kept: *batches_kept,
-            dropped: Vec::new(),
-            tasks: Vec::new(),
-            ends: Vec::new(),
+    fn change(&mut self, change: &JournalChange<'_>, now_ms: u64) -> Result<(), JournalError> {
+        let write = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            change::make(&transaction, change, self.next_id, now_ms)?;
+            transaction.commit()
         };
-        let (written, ended) = group.write(entries)?;
-        let trimmed = retention.trim(&transaction, now_ms, *next_id)?;
-        transaction.commit()?;
-        if let Some(trimmed) = trimmed {
-            retention.forget(&trimmed, now_ms);
-        }
-        for EndRecord { task, at_ms, state, .. } in ended {
-            retention.push(&task.new.function, ExpiringRow { id: task.id, at_ms: *at_ms, state: *state });
-        }
-        Ok(written)
+        write().map_err(|error| write_error(&error, &self.connection))
     }
-}
 
-/// The number of free pages that stay, and the most that are returned at a time.
-const SPARE_PAGES: i64 = 1_024;
-const SHRINK_PAGES: i64 = 2_048;
+    fn tasks(&mut self, ids: &[TaskId], now_ms: u64) -> Result<Vec<LoadedTask>, ReadError> {
+        self.read(|file| load(file, &self.names, ids, now_ms))
+    }
 
-/// The rows of one transaction.
-struct Group<'g, 'a> {
-    file: &'g Connection,
-    bulks: &'g Bulks,
-    next_id: &'g mut TaskId,
-    now_ms: u64,
-    key_until_ms: u64,
-    written: Written,
-    batches: BatchCounts,
-    batches_kept: usize,
-    /// The tasks that ended and of which nothing is kept.
-    dropped: Vec<(TaskId, State)>,
-    /// The rows to insert together.
-    tasks: Vec<(TaskId, &'a NewTask)>,
-    ends: Vec<&'a EndRecord>,
-}
-
-impl<'a> Group<'_, 'a> {
-    /// Writes the rows, and returns the ends among them.
-    fn write(mut self, entries: impl Iterator<Item = Entry<'a>>) -> Result<(Written, Vec<&'a EndRecord>)> {
-        for entry in entries {
-            match entry {
-                Entry::Tasks(tasks) => self.tasks(tasks)?,
-                Entry::Record(record) => self.record(record)?,
+    fn state(&mut self, id: TaskId) -> Result<Option<State>, ReadError> {
+        self.read(|file| {
+            let state: Option<String> = one(file, "SELECT state FROM ends WHERE task = ?1", id)?;
+            if let Some(state) = state.and_then(|state| state.parse().ok()) {
+                return Ok(Some(state));
             }
+            let task: Option<i64> = one(file, "SELECT 1 FROM tasks WHERE id = ?1", id)?;
+            Ok(task.map(|_| State::Waiting))
+        })
+    }
+
+    fn functions(&mut self, ids: &[TaskId]) -> Result<FxHashMap<TaskId, String>, ReadError> {
+        self.read(|file| ended_tasks::functions(file, ids.to_vec()))
+    }
+
+    fn select(
+        &mut self,
+        wanted: &TaskSelection,
+        cursor: Cursor,
+        limit: usize,
+    ) -> Result<Selected, ReadError> {
+        self.read(|file| selection::select(file, wanted, cursor, limit))
+    }
+
+    /// Looks for the files of the queue at their paths.
+    fn check(&mut self) -> Result<(), JournalError> {
+        let missing_file = self.lock.as_ref().and_then(|lock| lock.missing());
+        let was_missing = std::mem::replace(&mut self.is_missing, missing_file.is_some());
+        if was_missing && !self.is_missing {
+            tracing::info!("The files of the queue are back at their places.");
         }
-        self.insert()?;
-        self.drop_ended()?;
-        self.batches.write(self.file)?;
-        Ok((self.written, self.ends))
+        missing_file.map_or(Ok(()), |file| Err(missing(file)))
     }
 
-    fn insert(&mut self) -> Result<()> {
-        let now_ms = self.now_ms;
-        let mut encoder = OptionsEncoder::default();
-        self.bulks.tasks.insert(self.file, &self.tasks, |statement, first, (id, new)| {
-            bind_task(statement, first, *id, new, now_ms, encoder.encode(new, now_ms))
-        })?;
-        let pid = std::process::id();
-        self.bulks
-            .ends
-            .insert(self.file, &self.ends, |statement, first, ended| bind_end(statement, first, ended, pid))
+    /// Copies the log into the file if it is time.
+    fn maintain(&mut self, is_changing: bool) -> Option<&str> {
+        self.checkpoints.run(&self.connection, is_changing);
+        self.checkpoints.error()
     }
 
-    fn tasks(&mut self, tasks: &'a [NewTask]) -> Result<()> {
-        self.written.accepted.reserve(tasks.len());
-        for new in tasks {
-            let key = new.extra.as_ref().and_then(|extra| extra.key.as_deref());
-            let duplicate = key.map(|key| self.duplicate(new, key)).transpose()?.flatten();
-            let accepted = match duplicate {
-                Some(duplicate) => duplicate,
-                None => {
-                    let id = self.task(new);
-                    key.map_or(Ok(()), |key| self.remember(&new.function, key, id))?;
-                    Ok(Accepted { id, duplicate: None })
-                }
-            };
-            self.written.accepted.push(accepted);
-        }
-        Ok(())
-    }
-
-    fn task(&mut self, new: &'a NewTask) -> TaskId {
-        let id = *self.next_id;
-        *self.next_id += 1;
-        self.tasks.push((id, new));
-        if let Some(batch) = new.batch() {
-            self.batches.accepted(batch);
-        }
-        id
-    }
-
-    /// The answer to a task whose key belongs to an earlier one.
-    fn duplicate(
-        &self,
-        new: &NewTask,
-        key: &str,
-    ) -> Result<Option<std::result::Result<Accepted, RequestError>>> {
-        let sql = "SELECT k.task, t.args, e.state FROM keys k LEFT JOIN tasks t ON t.id = k.task \
-            LEFT JOIN ends e ON e.task = k.task WHERE k.function = ?1 AND k.key = ?2 AND k.until_ms > ?3";
-        let mut find = self.file.prepare_cached(sql)?;
-        let mut rows = find.query(params![&*new.function, key, self.now_ms as i64])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let id = row.get::<_, i64>(0)?.unsigned_abs();
-        let state = row.get_ref(2)?.as_str_or_null().ok().flatten().and_then(|state| state.parse().ok());
-        let args = match row.get_ref(1)? {
-            ValueRef::Text(args) | ValueRef::Blob(args) => args,
-            // It is of this group, and its row is not inserted yet; otherwise the key belongs to nothing.
-            _ => match self.tasks.binary_search_by_key(&id, |(task, _)| *task) {
-                Ok(index) => &self.tasks[index].1.args,
-                Err(_) => return Ok(None),
-            },
-        };
-        let accepted = Accepted { id, duplicate: Some(state.unwrap_or(State::Waiting)) };
-        Ok(Some(check_duplicate(new, id, args).map(|()| accepted)))
-    }
-
-    fn remember(&self, function: &str, key: &str, id: TaskId) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4)";
-        let row = params![function, key, id as i64, self.key_until_ms as i64];
-        self.file.prepare_cached(sql)?.execute(row).map(drop)
-    }
-
-    fn record(&mut self, record: &'a Record) -> Result<()> {
-        match record {
-            Record::Ended(ended) => self.ended(ended),
-            Record::Retry { task, run, error, due_ms, pause } => {
-                self.attempt(task.id, run, error)?;
-                self.progress_log(task)?;
-                self.counters(task, run.number, *due_ms, *pause)
-            }
-            Record::Revised(task) => {
-                let sql = "UPDATE tasks SET priority = ?2, args = ?3, due_ms = NULL WHERE id = ?1";
-                let args = std::str::from_utf8(&task.new.args).unwrap_or("null");
-                let row = params![task.id as i64, task.new.priority, args];
-                self.file.prepare_cached(sql)?.execute(row)?;
-                self.counters(task, task.attempts(), None, Duration::ZERO)
-            }
-            Record::Follow(FollowUp { new, completes }) => {
-                let id = self.task(new);
-                self.written.followed.push(id);
-                if let Some(batch) = completes {
-                    let sql = "UPDATE batches SET then_task = ?2 WHERE id = ?1";
-                    self.file.prepare_cached(sql)?.execute([*batch as i64, id as i64])?;
-                }
-                Ok(())
-            }
-            Record::Batch(info) => self.batches.end(self.file, info, self.batches_kept),
+    /// Returns free pages to the file system.
+    fn tidy(&mut self) {
+        if let Err(error) = self.shrink() {
+            tracing::debug!("the queue's file cannot be made smaller now: {error}");
         }
     }
 
-    fn ended(&mut self, ended: &'a EndRecord) -> Result<()> {
-        if let Some(batch) = ended.task.new.batch() {
-            self.batches.ended(batch, ended.state);
+    /// Gives up the reserve; takes it again when the disk is not full any more.
+    fn make_room(&mut self) -> Room {
+        let Some(reserve) = &mut self.reserve else { return Room::Unknown };
+        let was_held = reserve.is_held();
+        if was_held {
+            reserve.release();
         }
-        if !ended.keep {
-            self.dropped.push((ended.task.id, ended.state));
-            return Ok(());
+        // What others have freed may be just enough for the log, and tasks that were deleted have left room.
+        if self.checkpoints.empty(&self.connection) {
+            self.shrink_all();
         }
-        self.ends.push(ended);
-        let is_unseen = ended.run.as_ref().is_some_and(|run| run.ran.is_none());
-        if is_unseen || ended.state == State::Failed && ended.task.crashes() > 0 {
-            // The crash that ended the task counts, too.
-            self.counters(&ended.task, ended.task.attempts(), None, Duration::ZERO)?;
+        if !was_held && self.reserve.as_mut().is_some_and(Reserve::take) {
+            tracing::info!("The disk has room again.");
+            return Room::ForAll;
         }
-        self.progress_log(&ended.task)
+        Room::ForEnds
     }
-
-    /// Writes the numbers of attempts that a task has behind it, and when the next one is due.
-    fn counters(&self, task: &TaskRecord, attempts: u32, due_ms: Option<u64>, pause: Duration) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO retries VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let row = params![
-            task.id as i64,
-            attempts,
-            task.failures(),
-            task.crashes(),
-            due_ms.map(|due_ms| due_ms as i64),
-            pause.as_millis() as i64,
-        ];
-        self.file.prepare_cached(sql)?.execute(row).map(drop)
-    }
-
-    fn attempt(&self, task: TaskId, run: &AttemptRun, error: &str) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let (started_ms, pid) = (run.started_ms as i64, std::process::id());
-        let worker = run.worker.as_deref();
-        let row = params![task as i64, run.number, started_ms, run.ran_us(), pid, error, worker];
-        self.file.prepare_cached(sql)?.execute(row)?;
-        bound_attempts(self.file, task, run.number)
-    }
-
-    fn progress_log(&self, task: &TaskRecord) -> Result<()> {
-        let Some(log) = task.progress_log() else { return Ok(()) };
-        let log = serde_json::to_string(&log).expect("texts and numbers are JSON");
-        let sql = "INSERT OR REPLACE INTO notes VALUES (?1, ?2)";
-        self.file.prepare_cached(sql)?.execute(params![task.id as i64, log]).map(drop)
-    }
-
-    /// Deletes the tasks of which nothing is kept, and counts them in the ledger.
-    fn drop_ended(&mut self) -> Result<()> {
-        if self.dropped.is_empty() {
-            return Ok(());
-        }
-        let mut ended = Ledger::default();
-        self.dropped.iter().for_each(|(_, state)| count_in(&mut ended, *state));
-        ChosenTasks::new(self.file, self.dropped.iter().map(|(id, _)| *id).collect())?.delete()?;
-        note(self.file, &ended, *self.next_id)
-    }
-}
-
-/// Deletes the attempts in the middle of a long history, of which `last` is the latest.
-pub(super) fn bound_attempts(file: &Connection, task: TaskId, last: u32) -> Result<()> {
-    let Some(surplus) = last.checked_sub(LAST_ATTEMPTS).filter(|surplus| *surplus > FIRST_ATTEMPTS) else {
-        return Ok(());
-    };
-    let sql = "DELETE FROM attempts WHERE task = ?1 AND number > ?2 AND number <= ?3";
-    file.prepare_cached(sql)?.execute(params![task as i64, FIRST_ATTEMPTS, surplus]).map(drop)
-}
-
-fn bind_task(
-    statement: &mut CachedStatement,
-    first: usize,
-    id: TaskId,
-    new: &NewTask,
-    now_ms: u64,
-    options: Option<&str>,
-) -> Result<()> {
-    statement.raw_bind_parameter(first, id as i64)?;
-    statement.raw_bind_parameter(first + 1, &*new.function)?;
-    statement.raw_bind_parameter(first + 2, &*new.queue)?;
-    statement.raw_bind_parameter(first + 3, new.priority)?;
-    statement.raw_bind_parameter(first + 4, now_ms as i64)?;
-    statement.raw_bind_parameter(first + 5, ms_of(new.due, now_ms).map(|due_ms| due_ms as i64))?;
-    statement.raw_bind_parameter(first + 6, new.batch().map(|batch| batch as i64))?;
-    statement.raw_bind_parameter(first + 7, options)?;
-    // Arguments were parsed as JSON, which is text.
-    statement.raw_bind_parameter(first + 8, std::str::from_utf8(&new.args).unwrap_or("null"))
-}
-
-fn bind_end(statement: &mut CachedStatement, first: usize, ended: &EndRecord, pid: u32) -> Result<()> {
-    let run = ended.run.as_ref();
-    statement.raw_bind_parameter(first, ended.task.id as i64)?;
-    statement.raw_bind_parameter(first + 1, ended.state.name())?;
-    statement.raw_bind_parameter(first + 2, ended.at_ms as i64)?;
-    statement.raw_bind_parameter(first + 3, run.map(|run| run.number))?;
-    statement.raw_bind_parameter(first + 4, run.map(|run| run.started_ms as i64))?;
-    statement.raw_bind_parameter(first + 5, run.and_then(AttemptRun::ran_us))?;
-    statement.raw_bind_parameter(first + 6, run.map(|_| pid))?;
-    let result = ended.outcome.as_ref().ok().filter(|result| &result[..] != b"null");
-    statement.raw_bind_parameter(first + 7, result.map(|result| String::from_utf8_lossy(result)))?;
-    statement.raw_bind_parameter(first + 8, ended.outcome.as_ref().err())?;
-    statement.raw_bind_parameter(first + 9, run.and_then(|run| run.worker.as_deref()))
 }

@@ -4,7 +4,8 @@ use framework_protocol::task::TaskId;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::names::SharedNames;
-use super::row::{self, LoadedTask};
+use super::row;
+use crate::store::durable::journal::LoadedTask;
 
 /// Reads one task, if it is there.
 pub(super) fn load_one(

@@ -1,10 +1,11 @@
-//! Answers queries from the file, and from the index what is not in it.
+//! Answers queries from the file.
 
-use framework_protocol::task::{ProgressLog, TaskId, TaskRecord};
+use std::ops::ControlFlow;
+
+use framework_protocol::task::{TaskId, TaskRecord};
 use framework_protocol::views::{
-    AttemptInfo, BatchInfo, Filter, FunctionRecord, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSummary,
+    AttemptInfo, BatchInfo, Filter, FunctionRecord, ScheduleInfo, State, TaskDetails, TaskSummary,
 };
-use framework_protocol::{ErrorCode, RequestError};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
 use serde_json::value::RawValue;
@@ -12,171 +13,63 @@ use serde_json::value::RawValue;
 use super::load::{load_one, one};
 use super::names::SharedNames;
 use super::recovery::batch;
-use super::row::{self, LoadedTask};
-use super::schema;
-use super::write_error::WriteError;
-use super::{SqliteShared, backlog, closed, figure_history};
-use crate::store::query::matches;
-use crate::store::view_parts::{TaskViewParts, add_oldest, details, queues, summary};
-use crate::store::{BacklogPlace, Query, QueryResult, StoreStats};
+use super::row;
+use super::{backlog, figure_history, schema};
+use crate::store::durable::journal::LoadedTask;
+use crate::store::view_parts::{TaskViewParts, details, summary};
+use crate::store::{Query, QueryResult, QueueBacklog};
 
-impl SqliteShared {
-    pub(super) fn counts(&self) -> StoreStats {
-        let now = self.clock.now();
-        let mut state = self.state();
-        state.wake(now);
-        let mut counts = state.index.counts();
-        counts.storage_error = state.write_error.as_ref().map(WriteError::describe);
-        let warnings = state.damage.iter().chain(&state.checkpoint_error);
-        counts.storage_warning = warnings.cloned().reduce(|all, warning| format!("{all} {warning}"));
-        let oldest = state.index.oldest();
-        drop(state);
-        let accepted_ms = oldest.and_then(|(id, task)| match task {
-            Some(task) => Some(task.accepted_ms),
-            None => self.accepted_ms(id),
-        });
-        counts.oldest_waiting_ms = accepted_ms.map(|accepted_ms| now.wall_ms.saturating_sub(accepted_ms));
-        counts
-    }
+/// Answers a query as far as the file knows the answer.
+pub(super) fn query(
+    file: &Connection,
+    names: &SharedNames,
+    query: &Query,
+    now_ms: u64,
+) -> Result<QueryResult> {
+    Ok(match query {
+        Query::Task(id) => match read_details(file, names, *id)? {
+            Some(details) => QueryResult::Task(Box::new(details)),
+            None => QueryResult::Nothing,
+        },
+        Query::Batch(id) => {
+            let sql = "SELECT * FROM batches WHERE id = ?1";
+            let found = file.prepare_cached(sql)?.query_row([*id as i64], batch).optional()?;
+            found.map_or(QueryResult::Nothing, |info| QueryResult::Batch(Box::new(info)))
+        }
+        Query::Batches { limit } => QueryResult::Batches(batches(file, *limit)?),
+        Query::Schedules => QueryResult::Schedules(schedules(file)?),
+        Query::Functions => QueryResult::Functions(functions(file)?),
+        Query::History(filter) => QueryResult::History(figure_history::query(file, filter, now_ms)?),
+        Query::Backlog { functions } => {
+            let failed = backlog::failed_by_queue(file, functions)?.into_iter();
+            let backlog = |failed| QueueBacklog { failed, ..QueueBacklog::default() };
+            QueryResult::Backlog(failed.map(|(queue, failed)| (queue, backlog(failed))).collect())
+        }
+        Query::Next { functions, queue, limit, .. } => {
+            QueryResult::Next(backlog::next_failed(file, functions, queue, *limit)?)
+        }
+        // Those that are under way, and the others that are in memory, are not in the file.
+        Query::Tasks(_) | Query::Queues | Query::Changes => QueryResult::Nothing,
+    })
+}
 
-    /// The time of a task's acceptance, from the disk.
-    fn accepted_ms(&self, id: TaskId) -> Option<u64> {
-        let reader = self.reader.lock().expect("no one panics while reading");
-        let accepted = one::<i64>(&reader, "SELECT accepted_ms FROM tasks WHERE id = ?1", id);
-        accepted.ok().flatten().map(i64::unsigned_abs)
-    }
-
-    fn queues(&self) -> Vec<QueueInfo> {
-        let now = self.clock.now();
-        let (mut infos, oldest) = {
-            let mut state = self.state();
-            state.wake(now);
-            (queues(&mut state.index), state.index.oldest_by_queue())
-        };
-        add_oldest(&mut infos, &oldest, now.wall_ms, |id| self.accepted_ms(id));
-        infos
-    }
-
-    pub(super) fn query(&self, query: Query) -> std::result::Result<QueryResult, RequestError> {
-        match query {
-            Query::Queues => Ok(QueryResult::Queues(self.queues())),
-            Query::Changes => Ok(QueryResult::Changes(self.state().changes.list())),
-            Query::Task(id) => self.read(|file| self.task(file, id)),
-            Query::Tasks(filter) => self.read(|file| self.tasks(file, &filter)),
-            Query::Batch(id) => self.read(|file| {
-                let sql = "SELECT * FROM batches WHERE id = ?1";
-                let found = file.prepare_cached(sql)?.query_row([id as i64], batch).optional()?;
-                Ok(found.map_or(QueryResult::Nothing, |info| QueryResult::Batch(Box::new(info))))
-            }),
-            Query::Batches { limit } => self.read(|file| batches(file, limit).map(QueryResult::Batches)),
-            Query::Schedules => self.read(|file| schedules(file).map(QueryResult::Schedules)),
-            Query::Backlog { functions } => {
-                let mut queues = self.state().index.backlog(&functions);
-                self.read(|file| {
-                    for (queue, count) in backlog::failed_by_queue(file, &functions)? {
-                        queues.entry(queue).or_default().failed += count;
-                    }
-                    Ok(QueryResult::Backlog(queues))
-                })
-            }
-            Query::Next { functions, queue, place, limit } => match place {
-                BacklogPlace::Due => {
-                    Ok(QueryResult::Next(self.state().index.next_due_tasks(&functions, &queue, limit)))
-                }
-                BacklogPlace::Delayed => {
-                    let now = self.clock.now();
-                    let next = self.state().index.next_delayed_tasks(&functions, &queue, limit, now);
-                    Ok(QueryResult::Next(next))
-                }
-                BacklogPlace::Failed => self.read(|file| {
-                    backlog::next_failed(file, &functions, &queue, limit).map(QueryResult::Next)
-                }),
-            },
-            Query::History(filter) => {
-                let now_ms = self.clock.now().wall_ms;
-                self.read(|file| figure_history::query(file, &filter, now_ms).map(QueryResult::History))
-            }
-            Query::Functions => self.read(|file| functions(file).map(QueryResult::Functions)),
+/// Calls `visit` with the tasks of a filter, the newest first, until it breaks.
+pub(super) fn list(
+    file: &Connection,
+    names: &SharedNames,
+    filter: &Filter,
+    visit: &mut dyn FnMut(TaskSummary) -> ControlFlow<()>,
+) -> Result<()> {
+    let (sql, values) = listing(filter);
+    let mut read = file.prepare_cached(&sql)?;
+    let ids = read.query_map(params_from_iter(values), |row| row.get::<_, i64>(0).map(i64::unsigned_abs))?;
+    for id in ids {
+        let Some(summary) = read_summary(file, names, id?)? else { continue };
+        if visit(summary).is_break() {
+            break;
         }
     }
-
-    fn read(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<QueryResult>,
-    ) -> std::result::Result<QueryResult, RequestError> {
-        let file = self.queries.lock().map_err(|_| closed())?;
-        read(&file).map_err(|error| {
-            let message = format!("The queue's file cannot be read: {error}. See think queue:check.");
-            RequestError::new(ErrorCode::Internal, message)
-        })
-    }
-
-    fn task(&self, file: &Connection, id: TaskId) -> Result<QueryResult> {
-        let details = read_details(file, &self.names, id)?;
-        Ok(details.map_or(QueryResult::Nothing, |mut details| {
-            self.complete(&mut details.summary, Some(&mut details.notes));
-            QueryResult::Task(Box::new(details))
-        }))
-    }
-
-    /// Adds what only the index knows: whether a task runs or is parked, and what its handler reports.
-    fn complete(&self, summary: &mut TaskSummary, log: Option<&mut ProgressLog>) {
-        let state = self.state();
-        if summary.state != State::Waiting {
-            return;
-        }
-        summary.parked = state.index.is_parked(summary.id);
-        if !state.index.is_running(summary.id) {
-            return;
-        }
-        (summary.state, summary.due_ms) = (State::Running, None);
-        summary.attempts += 1;
-        let current = state.index.running_task(summary.id).and_then(|task| task.progress_log());
-        if let (Some(log), Some(current)) = (log, current) {
-            *log = *current;
-        }
-    }
-
-    fn tasks(&self, file: &Connection, filter: &Filter) -> Result<QueryResult> {
-        if filter.state == Some(State::Running) {
-            return Ok(QueryResult::Tasks(self.running(filter)));
-        }
-        let (sql, values) = listing(filter);
-        let mut read = file.prepare_cached(&sql)?;
-        let ids =
-            read.query_map(params_from_iter(values), |row| row.get::<_, i64>(0).map(i64::unsigned_abs))?;
-        // Running tasks are found among the waiting ones of the file, and left out.
-        let mut found = Vec::new();
-        for id in ids {
-            if found.len() >= filter.limit {
-                break;
-            }
-            let Some(mut summary) = read_summary(file, &self.names, id?)? else { continue };
-            self.complete(&mut summary, None);
-            if filter.state.is_none_or(|wanted| wanted == summary.state) {
-                found.push(summary);
-            }
-        }
-        Ok(QueryResult::Tasks(found))
-    }
-
-    fn running(&self, filter: &Filter) -> Vec<TaskSummary> {
-        let state = self.state();
-        let tasks = state.index.running().filter_map(|(_, task)| task);
-        let wanted = tasks.filter(|task| matches(filter, task, Some(State::Running)));
-        let mut found: Vec<_> = wanted
-            .map(|task| {
-                let attempts = task.attempts() + 1;
-                summary(
-                    task,
-                    &TaskViewParts { state: Some(State::Running), attempts, ..TaskViewParts::default() },
-                )
-            })
-            .collect();
-        found.sort_by_key(|summary| std::cmp::Reverse(summary.id));
-        found.truncate(filter.limit);
-        found
-    }
+    Ok(())
 }
 
 /// The ids of a list, the newest first.

@@ -15,8 +15,8 @@ use serde::de::IgnoredAny;
 use super::load::load_one;
 use super::names::SharedNames;
 use super::query::{functions, read_details};
-use super::row::LoadedTask;
 use super::schema;
+use crate::store::durable::journal::LoadedTask;
 
 /// The most findings of a check.
 const FINDINGS_MAX: i64 = 100;

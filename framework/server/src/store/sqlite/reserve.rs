@@ -103,14 +103,11 @@ fn write_through(file: &File, bytes: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
-    use std::sync::Arc;
-
-    use framework_protocol::task::{Handlers, NewTask};
 
     use super::*;
-    use crate::store::sqlite::write_error::WriteError;
-    use crate::store::sqlite::{Sqlite, SqliteOptions};
-    use crate::store::{Store, StoreOptions};
+    use crate::store::StoreOptions;
+    use crate::store::durable::journal::{Journal, Room};
+    use crate::store::sqlite::{SqliteJournal, SqliteOptions};
 
     #[test]
     fn reserve_has_its_room_on_the_disk_until_it_is_given_up() {
@@ -124,25 +121,15 @@ mod tests {
         assert!(reserve.take() && allocated(&reserve) >= reserve.bytes);
     }
 
-    #[tokio::test]
-    async fn full_disk_has_the_reserve_given_up_and_taken_again_before_it_accepts_tasks() {
+    #[test]
+    fn journal_gives_the_reserve_up_for_ends_and_takes_it_again_before_tasks_have_room() {
         let folder = tempfile::TempDir::new().unwrap();
-        let file = SqliteOptions::at(folder.path().join("queue.db"));
-        let store = Sqlite::open(file, StoreOptions::default(), Arc::new(Handlers::default())).unwrap();
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-        let full = rusqlite::Error::SqliteFailure(code, None);
-        let connection = rusqlite::Connection::open_in_memory().unwrap();
-        store.shared.state().write_error = Some(WriteError::of(&full, &connection, store.shared.clock.now()));
-        // The writer looks for room after each group.
-        for _ in 0..100 {
-            if store.shared.state().write_error.is_none() {
-                break;
-            }
-            store.flush().await;
-        }
-        let task = NewTask::without_handler("any", "null".into());
-        store.push(vec![task]).await[0].clone().expect("there is room again");
-        let reserve = path_of(&folder.path().join("queue.db"));
-        assert!(reserve.metadata().unwrap().blocks() * 512 >= BYTES_MIN);
+        let file = folder.path().join("queue.db");
+        let opened = SqliteJournal::open(SqliteOptions::at(&file), &StoreOptions::default()).unwrap();
+        let mut journal = opened.journal;
+        let allocated = || path_of(&file).metadata().unwrap().blocks() * 512;
+        assert_eq!((journal.begin(0).unwrap(), allocated() >= BYTES_MIN), (None, true));
+        assert_eq!((journal.make_room(), allocated()), (Room::ForEnds, 0));
+        assert_eq!((journal.make_room(), allocated() >= BYTES_MIN), (Room::ForAll, true));
     }
 }

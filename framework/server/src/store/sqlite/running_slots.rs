@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -20,7 +21,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::reserve::allocate;
-use crate::store::{LeaseHolder, RunningMarks};
+use crate::store::LeaseHolder;
+use crate::store::running_marks::{AssignedTask, LastProcess, RunningMarks};
 
 /// The number of attempts that can be marked; more than can run at once.
 const SLOTS: usize = 128 * 1024;
@@ -44,26 +46,6 @@ pub(super) struct RunningSlots {
     file: File,
     /// Whether the slots belong to another process by now.
     is_released: AtomicBool,
-}
-
-/// What the last process has left in the file.
-#[derive(Debug, Default)]
-pub(super) struct LastProcess {
-    /// The tasks that were running when it died; none if the machine itself went down since, for then the
-    /// file does not say.
-    pub(super) running: Vec<TaskId>,
-    /// The tasks that workers elsewhere were running, likewise.
-    pub(super) assigned: Vec<AssignedTask>,
-    /// The ids before this one were given to tasks that are on the disk.
-    pub(super) next_id: TaskId,
-}
-
-/// A task that a worker elsewhere runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct AssignedTask {
-    pub(super) task: TaskId,
-    pub(super) holder: LeaseHolder,
-    pub(super) started_ms: u64,
 }
 
 /// The file beside a queue's.
@@ -136,13 +118,6 @@ impl RunningSlots {
         Some(AssignedTask { task, holder: LeaseHolder { session, epoch, token }, started_ms })
     }
 
-    /// Notes that all ids before this one belong to tasks that are on the disk.
-    pub(super) fn note_next_id(&self, id: TaskId) {
-        if !self.is_released.load(Ordering::Relaxed) {
-            self.at(NEXT_ID).store(id, Ordering::Relaxed);
-        }
-    }
-
     fn begin(&self) {
         let slots = (HEAD..HEAD + SLOTS).chain((0..REMOTE_SLOTS).map(remote));
         slots.filter(|slot| self.at(*slot).load(Ordering::Relaxed) != 0).for_each(|slot| {
@@ -152,12 +127,6 @@ impl RunningSlots {
         for (index, number) in [MAGIC, u64::from(std::process::id()), first, second].into_iter().enumerate() {
             self.at(index).store(number, Ordering::Relaxed);
         }
-    }
-
-    pub(super) fn clear(&self, slot: u32) {
-        let slot = slot as usize;
-        let index = if slot < SLOTS { HEAD + slot } else { remote(slot - SLOTS) };
-        self.set(index, 0);
     }
 
     fn set(&self, index: usize, number: u64) {
@@ -174,23 +143,17 @@ impl RunningSlots {
         }
     }
 
-    /// Every slot, the first one last.
-    pub(super) fn all() -> Vec<u32> {
-        (0..SLOTS as u32).rev().collect()
-    }
-
-    /// Every slot for tasks elsewhere, the first one last.
-    pub(super) fn all_remote() -> Vec<u32> {
-        (SLOTS as u32..(SLOTS + REMOTE_SLOTS) as u32).rev().collect()
-    }
-
     /// Whether a slot is one for tasks elsewhere.
-    pub(super) fn is_remote(slot: u32) -> bool {
+    fn is_remote(slot: u32) -> bool {
         slot as usize >= SLOTS
     }
 }
 
 impl RunningMarks for RunningSlots {
+    fn slots(&self) -> (Range<u32>, Range<u32>) {
+        (0..SLOTS as u32, SLOTS as u32..(SLOTS + REMOTE_SLOTS) as u32)
+    }
+
     fn mark(&self, slot: u32, task: TaskId) {
         if !Self::is_remote(slot) {
             self.set(HEAD + slot as usize, task + 1);
@@ -208,6 +171,20 @@ impl RunningMarks for RunningSlots {
         words.into_iter().enumerate().for_each(|(word, number)| self.set(remote(slot) + 1 + word, number));
         self.set(remote(slot), task + 1);
         true
+    }
+
+    fn clear(&self, slots: &[u32]) {
+        for slot in slots {
+            let slot = *slot as usize;
+            let index = if slot < SLOTS { HEAD + slot } else { remote(slot - SLOTS) };
+            self.set(index, 0);
+        }
+    }
+
+    fn note_next_id(&self, id: TaskId) {
+        if !self.is_released.load(Ordering::Relaxed) {
+            self.at(NEXT_ID).store(id, Ordering::Relaxed);
+        }
     }
 }
 
@@ -315,11 +292,11 @@ mod tests {
             holder: LeaseHolder { session: *b"0123456789abcdef", epoch: 5, token: task },
             started_ms: 11,
         };
-        let free = RunningSlots::all_remote();
+        let free: Vec<_> = slots.slots().1.collect();
         for (slot, task) in free.iter().zip(0..3) {
             assert!(slots.assign(*slot, task, &assigned(task).holder, 11));
         }
-        slots.clear(free[1]);
+        slots.clear(&free[1..2]);
         assert!(
             !slots.assign(0, 4, &assigned(4).holder, 11)
                 && !slots.assign(u32::MAX, 4, &assigned(4).holder, 11)
@@ -348,7 +325,7 @@ mod tests {
         let (slots, _) = RunningSlots::open(&queue).unwrap();
         slots.mark(0, 7);
         slots.mark(1, 8);
-        slots.clear(1);
+        slots.clear(&[1]);
         drop(slots);
         let (slots, last) = RunningSlots::open(&queue).unwrap();
         assert_eq!(last.running, [7], "those of this boot do, until they are cleared");

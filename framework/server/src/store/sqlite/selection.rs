@@ -4,31 +4,29 @@ use framework_protocol::task::{BatchId, TaskId};
 use framework_protocol::views::State;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use crate::store::durable::journal::{Cursor, Selected, TaskSelection};
+
 /// The number of rows that are looked at for each task of a step.
 const ROWS_PER_TASK: usize = 4;
 
-/// The place of a selection: tasks after one id and before another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cursor {
-    /// The last id that was looked at; -1 before the first one.
-    pub(super) after: i64,
-    /// The first id that is not concerned: tasks that are accepted later are not.
-    pub(super) before: TaskId,
-}
-
-/// Some of the selected tasks.
-#[derive(Debug, Default)]
-pub(super) struct Selected {
-    /// Each with the state in which it has ended; `None` for those that have not.
-    pub(super) tasks: Vec<(TaskId, Option<State>)>,
-    /// The last id that was looked at.
-    pub(super) last: i64,
-    /// Whether there may be more.
-    pub(super) has_more: bool,
+/// Selects tasks behind the cursor.
+pub(super) fn select(
+    file: &Connection,
+    wanted: &TaskSelection,
+    cursor: Cursor,
+    limit: usize,
+) -> Result<Selected> {
+    match wanted {
+        TaskSelection::Ended(id) => task(file, *id),
+        TaskSelection::OpenOfBatch(batch) | TaskSelection::EndedOfBatch { batch, .. } => {
+            of_batch(file, *batch, cursor, limit, |state| wanted.wants(state))
+        }
+        TaskSelection::Failed { queue } => failed(file, queue.as_deref(), cursor, limit),
+    }
 }
 
 /// One task, if it has ended.
-pub(super) fn task(file: &Connection, id: TaskId) -> Result<Selected> {
+fn task(file: &Connection, id: TaskId) -> Result<Selected> {
     let sql = "SELECT task, state FROM ends WHERE task = ?1";
     let found =
         file.prepare_cached(sql)?.query_row([id as i64], |row| Ok((id, state(row, 1)?))).optional()?;
@@ -36,7 +34,7 @@ pub(super) fn task(file: &Connection, id: TaskId) -> Result<Selected> {
 }
 
 /// The tasks of a batch, in the order of their ids.
-pub(super) fn of_batch(
+fn of_batch(
     file: &Connection,
     batch: BatchId,
     cursor: Cursor,
@@ -49,16 +47,11 @@ pub(super) fn of_batch(
     let rows_max = limit * ROWS_PER_TASK;
     let values = params![batch as i64, cursor.after, cursor.before as i64, rows_max as i64];
     let rows = read.query_map(values, |row| Ok((row.get(0)?, state(row, 1)?, true)))?;
-    select(rows, cursor, limit, rows_max, wanted)
+    choose(rows, cursor, limit, rows_max, wanted)
 }
 
 /// The failed tasks, of one queue or of all, in the order of their ids.
-pub(super) fn failed(
-    file: &Connection,
-    queue: Option<&str>,
-    cursor: Cursor,
-    limit: usize,
-) -> Result<Selected> {
+fn failed(file: &Connection, queue: Option<&str>, cursor: Cursor, limit: usize) -> Result<Selected> {
     let sql = "SELECT e.task, e.state, CASE WHEN e.state = 'failed' THEN \
         EXISTS (SELECT 1 FROM tasks t WHERE t.id = e.task AND (?4 IS NULL OR t.queue = ?4)) ELSE 0 END \
         FROM ends e WHERE e.task > ?1 AND e.task < ?2 ORDER BY e.task LIMIT ?3";
@@ -66,10 +59,10 @@ pub(super) fn failed(
     let rows_max = limit * ROWS_PER_TASK;
     let values = params![cursor.after, cursor.before as i64, rows_max as i64, queue];
     let rows = read.query_map(values, |row| Ok((row.get(0)?, state(row, 1)?, row.get(2)?)))?;
-    select(rows, cursor, limit, rows_max, |_| true)
+    choose(rows, cursor, limit, rows_max, |_| true)
 }
 
-fn select(
+fn choose(
     rows: impl Iterator<Item = Result<(i64, Option<State>, bool)>>,
     cursor: Cursor,
     limit: usize,

@@ -2,17 +2,13 @@
 //! need not wait for.
 
 use framework_protocol::task::{BatchId, TaskId};
-use framework_protocol::views::{
-    AdminResult, BatchState, Cancelled, FunctionRecord, ScheduleNote, State, TaskSelector,
-};
+use framework_protocol::views::{AdminResult, BatchState, Cancelled, State, TaskSelector};
 use framework_protocol::{ErrorCode, RequestError};
-use rusqlite::{Connection, params};
 use rustc_hash::FxHashSet;
 
 use super::bulk_change::{BulkChange, BulkKind};
-use super::figure_history;
-use super::load::one;
-use super::write_error::WriteError;
+use super::journal::{Journal, JournalChange, ReadError};
+use super::outage::Outage;
 use super::write_queue::CommandRequest;
 use super::writer::Writer;
 use crate::store::AdminCommand;
@@ -29,7 +25,7 @@ enum Begun {
     Bulk(BulkKind),
 }
 
-impl Writer {
+impl<J: Journal> Writer<J> {
     /// Carries out a command, or begins to.
     pub(super) fn begin(&mut self, request: CommandRequest) {
         let CommandRequest { command, answer } = request;
@@ -83,23 +79,20 @@ impl Writer {
                 self.seal(id)?;
                 Begun::Bulk(BulkKind::Release(id))
             }
-            AdminCommand::KeepFunction(FunctionRecord { name, registration, seen_ms }) => {
-                let row = params![name, registration, seen_ms as i64];
-                let sql = "INSERT OR REPLACE INTO functions VALUES (?1, ?2, ?3)";
-                self.execute(|file| file.execute(sql, row).map(drop))?;
+            AdminCommand::KeepFunction(function) => {
+                self.change(&JournalChange::KeepFunction(&function))?;
                 Begun::Done(AdminResult::Done)
             }
             AdminCommand::ForgetFunction { name } => {
-                self.execute(|file| file.execute("DELETE FROM functions WHERE name = ?1", [name]).map(drop))?;
+                self.change(&JournalChange::ForgetFunction { name: &name })?;
                 Begun::Done(AdminResult::Done)
             }
             AdminCommand::RecordHistory(rows) => {
-                let now_ms = self.shared.clock.now().wall_ms;
-                self.execute(|file| figure_history::record(file, &rows, now_ms))?;
+                self.change(&JournalChange::RecordHistory(&rows))?;
                 Begun::Done(AdminResult::Done)
             }
             AdminCommand::Schedule { name, note } => {
-                self.note_schedule(&name, note)?;
+                self.change(&JournalChange::Schedule { name: &name, note: &note })?;
                 Begun::Done(AdminResult::Done)
             }
         })
@@ -114,9 +107,9 @@ impl Writer {
         if ended > 0 {
             return Ok(Cancelled::AtOnce);
         }
-        Err(match self.query(|file| state_of(file, id))? {
+        Err(match self.journal.state(id).map_err(unread)? {
+            Some(State::Waiting) | None => no_task(id),
             Some(state) => has_ended(id, state),
-            None => no_task(id),
         })
     }
 
@@ -128,8 +121,7 @@ impl Writer {
             BatchState::Abandoned => return Ok(BulkKind::Empty(id)),
             BatchState::Open | BatchState::Ended => {}
         }
-        let sql = "UPDATE batches SET state = 'abandoned', then_function = NULL WHERE id = ?1";
-        self.execute(|file| file.execute(sql, [id as i64]).map(drop))?;
+        self.change(&JournalChange::AbandonBatch(id))?;
         self.shared.state().index.batches().abandon(id);
         Ok(BulkKind::Empty(id))
     }
@@ -141,8 +133,7 @@ impl Writer {
             BatchState::Abandoned => return Err(being_cancelled(id)),
             BatchState::Running | BatchState::Ended => return Err(is_sealed(id)),
         }
-        let sql = "UPDATE batches SET state = 'running' WHERE id = ?1";
-        self.execute(|file| file.execute(sql, [id as i64]).map(drop))?;
+        self.change(&JournalChange::SealBatch(id))?;
         self.shared.state().index.batches().seal(id);
         Ok(())
     }
@@ -158,9 +149,7 @@ impl Writer {
     fn open_batch(&mut self, name: String, function: String, then: Option<String>) -> CommandResult<BatchId> {
         let now = self.shared.clock.now();
         let info = self.shared.state().index.batches().open(name, function, then, now)?;
-        let sql = "INSERT INTO batches VALUES (?1, ?2, ?3, 'open', 0, 0, 0, 0, 0, ?4, NULL, ?5, NULL)";
-        let row = params![info.id as i64, info.name, info.function, info.opened_ms as i64, info.then];
-        let opened = self.execute(|file| file.execute(sql, row).map(drop));
+        let opened = self.change(&JournalChange::OpenBatch(&info));
         if opened.is_err() {
             // Its id was not returned to anyone.
             self.shared.state().index.batches().forget(info.id);
@@ -168,16 +157,6 @@ impl Writer {
         let wake_set = self.shared.state().index.wake_set(now);
         self.shared.wakeups.notify(wake_set);
         opened.map(|()| info.id)
-    }
-
-    fn note_schedule(&mut self, name: &str, note: ScheduleNote) -> CommandResult<()> {
-        let sql = "INSERT INTO schedules VALUES (?1, ?2, ?3, ?4, coalesce(?5, 0)) ON CONFLICT (name) \
-            DO UPDATE SET seen_ms = coalesce(?2, seen_ms), fired_ms = coalesce(?3, fired_ms), \
-            task = coalesce(?4, task), paused = coalesce(?5, paused)";
-        let number = |number: Option<u64>| number.map(|number| number as i64);
-        let (seen_ms, fired_ms, task) = (number(note.seen_ms), number(note.fired_ms), number(note.task));
-        let row = params![name, seen_ms, fired_ms, task, note.paused];
-        self.execute(|file| file.execute(sql, row).map(drop))
     }
 
     /// Asks those of these tasks that run to stop. That is durable before any of them does: should the
@@ -194,20 +173,13 @@ impl Writer {
                 }
                 begun
             };
-            self.note_cancelled(&begun)?;
+            self.change(&JournalChange::CancelRunning(&begun))?;
             noted.extend(begun);
         }
     }
 
-    fn note_cancelled(&self, ids: &[TaskId]) -> CommandResult<()> {
-        self.execute(|file| {
-            let mut insert = file.prepare_cached("INSERT OR REPLACE INTO cancels VALUES (?1)")?;
-            ids.iter().try_for_each(|id| insert.execute([*id as i64]).map(drop))
-        })
-    }
-
     /// Checks that what is to be retried or forgotten is there.
-    fn check_ended(&self, selector: &TaskSelector, to_retry: bool) -> CommandResult<()> {
+    fn check_ended(&mut self, selector: &TaskSelector, to_retry: bool) -> CommandResult<()> {
         match selector {
             TaskSelector::Task(id) => self.check_ended_task(*id, to_retry),
             TaskSelector::Batch(id) => {
@@ -222,22 +194,17 @@ impl Writer {
         }
     }
 
-    fn check_ended_task(&self, id: TaskId, to_retry: bool) -> CommandResult<()> {
-        match self.query(|file| state_of(file, id))? {
+    fn check_ended_task(&mut self, id: TaskId, to_retry: bool) -> CommandResult<()> {
+        match self.journal.state(id).map_err(unread)? {
             Some(State::Done) if to_retry => Err(is_done(id)),
+            Some(State::Waiting) => Err(has_not_ended(id)),
             Some(_) => Ok(()),
-            None => {
-                let sql = "SELECT 1 FROM tasks WHERE id = ?1";
-                let is_there = self.query(|file| one::<i64>(file, sql, id))?.is_some();
-                Err(if is_there { has_not_ended(id) } else { no_task(id) })
-            }
+            None => Err(no_task(id)),
         }
     }
 
     fn pause(&mut self, queue: &str, paused: bool) -> CommandResult<()> {
-        self.execute(|file| {
-            file.execute("INSERT OR REPLACE INTO queues VALUES (?1, ?2)", params![queue, paused])
-        })?;
+        self.change(&JournalChange::Pause { queue, paused })?;
         let now = self.shared.clock.now();
         let mut state = self.shared.state();
         state.index.order().pause(queue, paused);
@@ -247,45 +214,28 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes all events that were noted; they stay to be written if the disk does not let them be now.
+    /// Writes all events that were noted; they stay to be written if the journal does not let them be now.
     pub(super) fn write_now(&mut self) -> CommandResult<()> {
         let records = self.shared.state().write_queue.take_records();
         if records.is_empty() {
             return Ok(());
         }
-        self.write(records).map_err(|write_error| write_error.refusal())
+        self.write(records).map_err(|outage| outage.refusal())
     }
 
-    pub(super) fn query<T>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> CommandResult<T> {
-        query(self.journal.connection()).map_err(|error| {
-            RequestError::new(ErrorCode::Internal, format!("The queue's file cannot be read: {error}."))
-        })
-    }
-
-    /// Changes the file in one transaction.
-    pub(super) fn execute<T>(
-        &self,
-        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> CommandResult<T> {
-        let file = self.journal.connection();
-        let write = || {
-            let transaction = file.unchecked_transaction()?;
-            let changed = change(&transaction)?;
-            transaction.commit().map(|()| changed)
-        };
-        write().map_err(|error| {
-            let write_error = WriteError::of(&error, file, self.shared.clock.now());
-            let refusal = write_error.refusal();
-            self.shared.state().write_error = Some(write_error);
+    /// Changes the journal in one transaction.
+    pub(super) fn change(&mut self, change: &JournalChange<'_>) -> CommandResult<()> {
+        let now = self.shared.clock.now();
+        self.until_known(|journal| journal.change(change, now.wall_ms)).map_err(|error| {
+            let outage = Outage::new(error, now);
+            let refusal = outage.refusal();
+            self.shared.state().outage = Some(outage);
             refusal
         })
     }
 }
 
-fn state_of(file: &Connection, id: TaskId) -> rusqlite::Result<Option<State>> {
-    let state: Option<String> = one(file, "SELECT state FROM ends WHERE task = ?1", id)?;
-    Ok(state.and_then(|state| state.parse().ok()))
+/// The answer to a command for which the journal cannot be read.
+pub(super) fn unread(error: ReadError) -> RequestError {
+    RequestError::new(ErrorCode::Internal, error.0)
 }

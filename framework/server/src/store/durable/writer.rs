@@ -2,60 +2,63 @@
 //! releases the tasks and the answers of the group.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use framework_protocol::RequestError;
 
-use super::SqliteShared;
 use super::bulk_change::{BulkChange, BulkKind};
-use super::journal::{Entry, Journal, Written};
-use super::reserve::Reserve;
-use super::write_error::WriteError;
+use super::journal::{Entry, Journal, JournalError, Room, StoredChange, WriteGroup, Written};
+use super::outage::Outage;
+use super::retention::Retention;
 use super::write_queue::{CommandRequest, PushRequest, WriteRequest, WriterSleep};
+use super::{DurableShared, DurableState};
+use crate::store::clock::Now;
+use crate::store::index::Record;
 
 /// The longest time that ends of tasks wait for a group to be written with.
 const ENDS_WAIT: Duration = Duration::from_millis(5);
 /// The interval at which an idle store deletes tasks that have been kept long enough.
 const TICK: Duration = Duration::from_secs(1);
 
-pub(super) struct Writer {
-    pub(super) shared: Arc<SqliteShared>,
-    pub(super) journal: Journal,
-    /// `None` for a file in a VFS of a test.
-    reserve: Option<Reserve>,
+pub(super) struct Writer<J: Journal> {
+    pub(super) shared: Arc<DurableShared<J::Reader>>,
+    pub(super) journal: J,
+    pub(super) retention: Retention,
     /// The time of the last write.
     active: Instant,
     /// The changes of many tasks that are under way.
     pub(super) changes: VecDeque<BulkChange>,
+    /// The id of the last change of many tasks that was written.
+    pub(super) last_bulk: i64,
     /// The most tasks that are changed in the next step, and in any.
     pub(super) chunk: usize,
     pub(super) chunk_max: usize,
 }
 
-impl Writer {
+impl<J: Journal> Writer<J> {
     pub(super) fn new(
-        shared: Arc<SqliteShared>,
-        journal: Journal,
-        reserve: Option<Reserve>,
+        shared: Arc<DurableShared<J::Reader>>,
+        journal: J,
+        retention: Retention,
         chunk_max: usize,
     ) -> Self {
         let (active, changes, chunk) = (Instant::now(), VecDeque::new(), chunk_max.max(1));
-        Self { shared, journal, reserve, active, changes, chunk, chunk_max: chunk }
+        Self { shared, journal, retention, active, changes, last_bulk: 0, chunk, chunk_max: chunk }
     }
 
-    /// Writes until the store is dropped.
-    pub(super) fn run(mut self) {
-        self.resume_changes();
+    /// Writes until the store is dropped; first, it goes on with the changes that are unfinished.
+    pub(super) fn run(mut self, unfinished: Vec<StoredChange>) {
+        self.resume_changes(unfinished);
         while let Some(mut group) = self.gather() {
-            if let Some(write_error) = self.broken() {
-                self.leave_changes(&write_error.refusal());
-                self.refuse(group, &write_error);
+            if let Some(outage) = self.broken() {
+                self.leave_changes(&outage.refusal());
+                self.refuse(group, &outage);
                 continue;
             }
-            if let Some(write_error) = self.missing_file() {
+            if let Some(outage) = self.unavailable() {
                 if group.iter().any(WriteRequest::is_request) {
-                    self.refuse(group, &write_error);
+                    self.refuse(group, &outage);
                     continue;
                 }
             }
@@ -80,14 +83,15 @@ impl Writer {
             }
             // A step of a change after each group, so that neither waits for many of the other.
             self.advance();
-            self.checkpoint();
+            self.maintain();
             self.look_for_room();
         }
         self.leave_changes(&RequestError::shutting_down());
         self.write_rest();
     }
 
-    /// Writes the events that are left at the end, if a disk that was full takes them now; says so otherwise.
+    /// Writes the events that are left at the end, if a journal that was full takes them now; says so
+    /// otherwise.
     fn write_rest(&mut self) {
         if self.broken().is_none() {
             self.write_records();
@@ -95,44 +99,46 @@ impl Writer {
         let state = self.shared.state();
         let left = state.write_queue.ends().count();
         if left > 0 {
-            let reason = state.write_error.as_ref().map(WriteError::describe).unwrap_or_default();
+            let reason = state.outage.as_ref().map(Outage::describe).unwrap_or_default();
             tracing::error!(tasks = left, "the ends of tasks are lost, and these run again: {reason}");
         }
     }
 
-    /// Copies the log into the file when it is time, once all answers are out.
-    fn checkpoint(&mut self) {
-        let error = self.journal.checkpoint(!self.changes.is_empty());
+    /// Lets the journal do what is to be done, once all answers are out.
+    fn maintain(&mut self) {
+        let warning = self.journal.maintain(!self.changes.is_empty());
         let mut state = self.shared.state();
-        if state.checkpoint_error.as_deref() != error {
-            state.checkpoint_error = error.map(str::to_owned);
+        if state.warning.as_deref() != warning {
+            state.warning = warning.map(str::to_owned);
         }
     }
 
-    /// The error after which the disk is not written to any more.
-    fn broken(&self) -> Option<WriteError> {
-        self.shared.state().write_error.clone().filter(WriteError::is_final)
+    /// The outage after which the journal is not written any more.
+    fn broken(&self) -> Option<Outage> {
+        self.shared.state().outage.clone().filter(Outage::is_final)
     }
 
-    /// Looks for the files of the queue at their paths; the error if one is not there any more.
-    fn missing_file(&self) -> Option<WriteError> {
-        let missing = self.shared.lock.as_ref()?.missing();
+    /// Looks whether the journal is where it was, and this process's own; the outage if it is not.
+    fn unavailable(&mut self) -> Option<Outage> {
+        let checked = self.journal.check();
         let mut state = self.shared.state();
-        let was_missing = state.write_error.as_ref().is_some_and(WriteError::is_missing);
-        let write_error = missing.map(|file| WriteError::missing(file, self.shared.clock.now()));
-        match &write_error {
-            Some(_) if was_missing => {}
-            Some(write_error) => {
-                tracing::error!("{}", write_error.describe());
-                state.write_error = Some(write_error.clone());
+        let was_unavailable = state.outage.as_ref().is_some_and(Outage::is_unavailable);
+        let outage = checked.err().map(|error| Outage::new(error, self.shared.clock.now()));
+        match &outage {
+            Some(outage) if was_unavailable && outage.is_unavailable() => {}
+            Some(outage) => {
+                tracing::error!("{}", outage.describe());
+                state.outage = Some(outage.clone());
             }
-            None if was_missing => {
-                tracing::info!("The files of the queue are back at their places.");
-                state.write_error = None;
+            None if was_unavailable => {
+                state.outage = None;
+                drop(state);
+                // Tasks may be taken again.
+                self.shared.wakeups.notify_all();
             }
             None => {}
         }
-        write_error
+        outage
     }
 
     /// Waits for a group to write; an empty one when there has been none for a while, `None` when there never
@@ -143,9 +149,9 @@ impl Writer {
         let mut first_seen = None;
         loop {
             let now = self.shared.clock.now();
-            let write_error = state.write_error.as_ref().filter(|write_error| write_error.refuses(now));
-            let is_final = write_error.map(WriteError::is_final);
-            // A disk that failed gets a moment before the next try.
+            let outage = state.outage.as_ref().filter(|outage| outage.refuses(now));
+            let is_final = outage.map(Outage::is_final);
+            // A journal that failed gets a moment before the next try.
             let pause = is_final.map(|is_final| if is_final { TICK } else { TICK / 10 });
             let write_queue = &mut state.write_queue;
             if write_queue.stops() && (pause.is_some() || write_queue.is_empty()) {
@@ -176,60 +182,81 @@ impl Writer {
             let naps = !is_empty || self.active.elapsed() < TICK;
             write_queue.set_sleep(if naps { WriterSleep::Nap } else { WriterSleep::Deep });
             let wait = if naps { wait.min(ENDS_WAIT.max(pause.unwrap_or_default())) } else { wait };
-            state =
-                self.shared.work.wait_timeout(state, wait).expect("no one panics while holding the state").0;
+            state = self.wait(state, wait);
             state.write_queue.set_sleep(WriterSleep::Awake);
         }
+    }
+
+    pub(super) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, DurableState>,
+        time: Duration,
+    ) -> MutexGuard<'a, DurableState> {
+        self.shared.work.wait_timeout(state, time).expect("no one panics while holding the state").0
     }
 
     /// Writes a group; then its tasks can be taken, and its answers go out.
     ///
     /// # Errors
-    /// When the disk does not let it be. Its tasks are refused then, and its events stay to be written.
-    pub(super) fn write(&mut self, group: Vec<WriteRequest>) -> Result<(), WriteError> {
+    /// When the journal does not let it be. Its tasks are refused then, and its events stay to be written.
+    pub(super) fn write(&mut self, group: Vec<WriteRequest>) -> Result<(), Outage> {
         match self.commit(&group) {
             Ok(written) => {
                 self.release(group, written);
                 Ok(())
             }
-            Err(write_error) => {
-                self.refuse(group, &write_error);
-                Err(write_error)
+            Err(outage) => {
+                self.refuse(group, &outage);
+                Err(outage)
             }
         }
     }
 
-    fn commit(&mut self, group: &[WriteRequest]) -> Result<Written, WriteError> {
-        let now = self.shared.clock.now();
-        let entries = group.iter().flat_map(|item| {
-            let (tasks, records) = match item {
-                WriteRequest::Push(push) => (Some(Entry::Tasks(&push.tasks)), &[][..]),
-                WriteRequest::Records(records) => (None, &records[..]),
-                WriteRequest::Command(_) | WriteRequest::Terminate(..) | WriteRequest::Barrier(_) => {
-                    (None, &[][..])
-                }
-            };
-            tasks.into_iter().chain(records.iter().map(Entry::Record))
-        });
-        if group.iter().all(|item| matches!(item, WriteRequest::Barrier(_))) {
+    fn commit(&mut self, requests: &[WriteRequest]) -> Result<Written, Outage> {
+        if requests.iter().all(|item| matches!(item, WriteRequest::Barrier(_))) {
             return Ok(Written::default());
         }
-        let (begin, mut count) = (Instant::now(), 0);
-        let entries = entries.inspect(|entry| count += entry.count());
-        let written = self.journal.write(entries, now.wall_ms);
+        let (now, begin) = (self.shared.clock.now(), Instant::now());
+        let written = self.write_group(requests, now);
+        let count = WriteGroup::new(requests, &[], now.wall_ms).entries().map(|entry| entry.count()).sum();
         self.shared.commits.add(count, begin.elapsed());
         written.map_err(|error| {
-            let write_error = WriteError::of(&error, self.journal.connection(), now);
-            // The disk is tried again and again; the error is logged once.
-            if self.shared.state().write_error.is_none() {
-                tracing::error!("{}", write_error.describe());
+            let outage = Outage::new(error, now);
+            // The journal is tried again and again; the error is logged once.
+            if self.shared.state().outage.is_none() {
+                tracing::error!("{}", outage.describe());
             }
-            write_error
+            outage
         })
     }
 
+    /// Writes requests, and deletes tasks that have been kept long enough, in one transaction.
+    fn write_group(&mut self, requests: &[WriteRequest], now: Now) -> Result<Written, JournalError> {
+        let trimmed = self.retention.trim(now.wall_ms);
+        let expired = trimmed.as_ref().map_or(&[][..], |trimmed| &trimmed.rows);
+        let group = WriteGroup::new(requests, expired, now.wall_ms);
+        let written = self.until_known(|journal| journal.write(&group))?;
+        if let Some(trimmed) = &trimmed {
+            self.retention.forget(trimmed, now.wall_ms);
+        }
+        for entry in group.entries() {
+            if let Entry::Record(Record::Ended(ended)) = entry {
+                self.retention.push(ended);
+            }
+        }
+        Ok(written)
+    }
+
     /// Refuses the tasks of a group that could not be written; its events stay to be written.
-    fn refuse(&mut self, mut group: Vec<WriteRequest>, write_error: &WriteError) {
+    fn refuse(&mut self, group: Vec<WriteRequest>, outage: &Outage) {
+        let refused = self.refuse_requests(group, outage);
+        if refused.has_records && refused.pushed > 0 && !outage.is_final() {
+            self.write_records();
+        }
+    }
+
+    /// Refuses requests, and all that came in since.
+    pub(super) fn refuse_requests(&mut self, mut group: Vec<WriteRequest>, outage: &Outage) -> Refused {
         // Requests behind what cannot be written would wait for ever.
         loop {
             let more = self.shared.state().write_queue.group();
@@ -254,7 +281,7 @@ impl Writer {
                     if let Some(batch) = command.closes() {
                         self.shared.state().index.batches().set_closing(batch, false);
                     }
-                    let _ = answer.send(Err(write_error.refusal()));
+                    let _ = answer.send(Err(outage.refusal()));
                 }
                 item => kept.push(item),
             }
@@ -263,15 +290,13 @@ impl Writer {
         {
             let mut state = self.shared.state();
             state.arriving -= pushed;
-            state.write_error = Some(write_error.clone());
+            state.outage = Some(outage.clone());
             state.write_queue.put_back(kept);
         }
         for (answer, count) in answers {
-            let _ = answer.send(vec![Err(write_error.refusal()); count]);
+            let _ = answer.send(vec![Err(outage.refusal()); count]);
         }
-        if has_records && pushed > 0 && !write_error.is_final() {
-            self.write_records();
-        }
+        Refused { pushed, has_records }
     }
 
     /// Writes events by themselves, which may find room where tasks do not.
@@ -283,36 +308,34 @@ impl Writer {
         }
     }
 
-    /// Deletes tasks that have been kept long enough, and returns free pages, while there is nothing to
-    /// write.
+    /// Deletes tasks that have been kept long enough, or tidies the journal, while there is nothing to write.
     fn tidy(&mut self) {
         let now = self.shared.clock.now();
-        if self.journal.retention().is_due(now.wall_ms) {
-            let _ = self.journal.write(std::iter::empty(), now.wall_ms);
-        } else if let Err(error) = self.journal.shrink() {
-            tracing::debug!("the queue's file cannot be made smaller now: {error}");
+        if self.retention.is_due(now.wall_ms) {
+            let _ = self.write_group(&[], now);
+        } else {
+            self.journal.tidy();
         }
     }
 
-    /// Gives up the reserve of a disk that is full, so that ends find room; takes it again, and accepts tasks
-    /// again, when the disk is not full any more.
+    /// Lets a full journal look for room, so that ends can be written; accepts tasks again when there is room
+    /// for them, too.
     fn look_for_room(&mut self) {
-        let is_full = self.shared.state().write_error.as_ref().is_some_and(WriteError::is_full);
-        let Some(reserve) = self.reserve.as_mut().filter(|_| is_full) else { return };
-        let was_held = reserve.is_held();
-        if was_held {
-            reserve.release();
+        if !self.shared.state().outage.as_ref().is_some_and(Outage::is_full) {
+            return;
         }
-        // What others have freed may be just enough for the log, and tasks that were deleted have left room.
-        if self.journal.empty_log() {
-            self.journal.shrink_all();
-        }
-        let has_room = !was_held && reserve.take();
+        let room = self.journal.make_room();
         let mut state = self.shared.state();
-        state.write_error =
-            state.write_error.take().filter(|_| !has_room).map(WriteError::until_there_is_room);
-        if has_room {
-            tracing::info!("The disk has room again.");
+        match room {
+            Room::Unknown => {}
+            Room::ForEnds => state.outage = state.outage.take().map(Outage::until_there_is_room),
+            Room::ForAll => state.outage = None,
         }
     }
+}
+
+/// What was refused of a group.
+pub(super) struct Refused {
+    pushed: usize,
+    has_records: bool,
 }

@@ -5,14 +5,12 @@ use std::time::{Duration, Instant};
 
 use framework_protocol::RequestError;
 use framework_protocol::task::{BatchId, TaskId};
-use framework_protocol::views::{BatchState, State, TaskSelector};
+use framework_protocol::views::{BatchState, TaskSelector};
 use rustc_hash::FxHashMap;
 
-use super::admin::CommandResult;
-use super::bulk_change::{self, BulkChange, BulkKind};
-use super::ended_tasks::{self, RetriedTask};
-use super::load::load;
-use super::selection::{self, Selected};
+use super::admin::{CommandResult, unread};
+use super::bulk_change::{BulkChange, BulkKind};
+use super::journal::{Cursor, Journal, JournalChange, RetriedTask, Selected, StoredChange, TaskSelection};
 use super::writer::Writer;
 use crate::store::index::WaitingEnd;
 use crate::store::refusals::being_cancelled;
@@ -33,7 +31,7 @@ impl Step {
     }
 }
 
-impl Writer {
+impl<J: Journal> Writer<J> {
     /// Begins a change with its first step; [`Writer::advance`] takes the others.
     pub(super) fn begin_change(&mut self, change: BulkChange) {
         let total = change.kind.total(&mut self.shared.state().index);
@@ -51,11 +49,9 @@ impl Writer {
     }
 
     /// Takes up the changes that an earlier process has left unfinished.
-    pub(super) fn resume_changes(&mut self) {
-        let mut changes = self.query(bulk_change::unfinished).unwrap_or_else(|error| {
-            tracing::error!("unfinished changes of tasks cannot be read: {error}");
-            Vec::new()
-        });
+    pub(super) fn resume_changes(&mut self, unfinished: Vec<StoredChange>) {
+        self.last_bulk = unfinished.iter().map(|change| change.id).max().unwrap_or(0);
+        let mut changes: Vec<_> = unfinished.into_iter().filter_map(BulkChange::from_stored).collect();
         let next_id = self.journal.next_id();
         let mut state = self.shared.state();
         for BulkChange { kind, cursor, progress, .. } in &mut changes {
@@ -77,7 +73,7 @@ impl Writer {
     /// Takes a step of the change that has waited longest for one.
     pub(super) fn advance(&mut self) {
         let now = self.shared.clock.now();
-        let refuses = self.shared.state().write_error.as_ref().is_some_and(|error| error.refuses(now));
+        let refuses = self.shared.state().outage.as_ref().is_some_and(|outage| outage.refuses(now));
         if refuses {
             return;
         }
@@ -113,12 +109,11 @@ impl Writer {
         }
     }
 
-    /// Ends a change that is carried out. It stays under way until its row is deleted: the next process would
+    /// Ends a change that is carried out. It stays under way until that is written: the next process would
     /// change tasks again that others have changed since.
     fn finish_change(&mut self, mut change: BulkChange) {
-        let delete = |row| self.execute(|file| file.execute("DELETE FROM changes WHERE id = ?1", [row]));
-        match change.row.map_or(Ok(0), delete) {
-            Ok(_) => self.end_change(change),
+        match change.stored.map_or(Ok(()), |id| self.change(&JournalChange::EndBulk { id })) {
+            Ok(()) => self.end_change(change),
             Err(refusal) => {
                 change.refuse(refusal);
                 self.put_off(change);
@@ -163,44 +158,34 @@ impl Writer {
                 self.release_step(batch)
             }
             BulkKind::Cancel(batch) => {
-                let batch = *batch;
-                let is_open = |state: Option<State>| state.is_none();
-                let some = self.query(|file| selection::of_batch(file, batch, cursor, chunk, is_open))?;
+                let some = self.select(&TaskSelection::OpenOfBatch(*batch), cursor)?;
                 self.cancel_step(change, some)
             }
             BulkKind::Retry(selector) => {
-                let some = self.query(|file| match selector {
-                    TaskSelector::Task(id) => selection::task(file, *id),
-                    TaskSelector::Batch(id) => {
-                        let is_wanted =
-                            |state: Option<State>| state.is_some_and(|state| state != State::Done);
-                        selection::of_batch(file, *id, cursor, chunk, is_wanted)
-                    }
-                    TaskSelector::Failed { queue } => {
-                        selection::failed(file, queue.as_deref(), cursor, chunk)
-                    }
-                })?;
+                let wanted = selection(selector, false);
+                let some = self.select(&wanted, cursor)?;
                 self.retry_step(change, some)
             }
             BulkKind::Forget(selector) => {
-                let some = self.query(|file| match selector {
-                    TaskSelector::Task(id) => selection::task(file, *id),
-                    TaskSelector::Batch(id) => {
-                        selection::of_batch(file, *id, cursor, chunk, |state| state.is_some())
-                    }
-                    TaskSelector::Failed { queue } => {
-                        selection::failed(file, queue.as_deref(), cursor, chunk)
-                    }
-                })?;
+                let wanted = selection(selector, true);
+                let some = self.select(&wanted, cursor)?;
                 self.forget_step(change, some)
             }
         }
     }
 
-    /// Gives a change its row, unless this is its only step.
-    fn store(&self, change: &mut BulkChange, step: Step) -> CommandResult<()> {
-        if step == Step::More && change.row.is_none() {
-            change.row = self.execute(|file| change.insert(file))?;
+    fn select(&mut self, wanted: &TaskSelection, cursor: Cursor) -> CommandResult<Selected> {
+        self.journal.select(wanted, cursor, self.chunk).map_err(unread)
+    }
+
+    /// Writes a change, unless this is its only step.
+    fn store(&mut self, change: &mut BulkChange, step: Step) -> CommandResult<()> {
+        if step == Step::More && change.stored.is_none() {
+            if let Some(stored) = change.to_stored(self.last_bulk + 1) {
+                self.change(&JournalChange::BeginBulk(&stored))?;
+                self.last_bulk = stored.id;
+                change.stored = Some(stored.id);
+            }
         }
         Ok(())
     }
@@ -227,13 +212,10 @@ impl Writer {
             let is_cold = |id: &TaskId| matches!(state.index.waiting_body(*id), Some(None));
             ids.iter().copied().filter(is_cold).collect()
         };
-        let read = match load(self.journal.connection(), &self.shared.names, &cold, now.wall_ms) {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::error!("waiting tasks cannot be read from the queue's file: {error}");
-                Vec::new()
-            }
-        };
+        let read = self.journal.tasks(&cold, now.wall_ms).unwrap_or_else(|error| {
+            tracing::error!("waiting tasks cannot be read: {error}");
+            Vec::new()
+        });
         let mut read: FxHashMap<_, _> = read.into_iter().map(|task| (task.record.id, task.record)).collect();
         let mut records = Vec::with_capacity(ids.len() + 1);
         let mut state = self.shared.state();
@@ -290,10 +272,8 @@ impl Writer {
             return Err(being_cancelled(*batch));
         }
         let retried: Vec<_> = retried.into_iter().filter(|retried| !retried.is_abandoned).collect();
-        let written = self.execute(|file| {
-            BulkChange::move_on(change.row, selected.last, file)?;
-            ended_tasks::retry(file, &retried)
-        });
+        let (bulk, after) = (change.stored, selected.last);
+        let written = self.change(&JournalChange::Retry { tasks: &retried, bulk, after });
         if written.is_err() {
             self.count_again(&retried);
         }
@@ -302,7 +282,7 @@ impl Writer {
         change.progress.add(retried.len() as u64);
         let ended =
             retried.iter().map(|RetriedTask { task, from, .. }| (task.id, &*task.new.function, *from));
-        self.journal.retention().remove(ended);
+        self.retention.remove(ended);
         let mut state = self.shared.state();
         for retried in retried {
             state.index.restore(retried.again(), retried.from, now);
@@ -314,9 +294,9 @@ impl Writer {
     }
 
     /// Reads the tasks that are to be retried; their batches count them back from now on.
-    fn retried(&self, selected: &Selected, now_ms: u64) -> CommandResult<Vec<RetriedTask>> {
+    fn retried(&mut self, selected: &Selected, now_ms: u64) -> CommandResult<Vec<RetriedTask>> {
         let ids: Vec<_> = selected.tasks.iter().map(|(id, _)| *id).collect();
-        let tasks = self.query(|file| load(file, &self.shared.names, &ids, now_ms))?;
+        let tasks = self.journal.tasks(&ids, now_ms).map_err(unread)?;
         let states: FxHashMap<_, _> = selected.tasks.iter().copied().collect();
         let mut state = self.shared.state();
         let batches = state.index.batches();
@@ -347,25 +327,32 @@ impl Writer {
     fn forget_step(&mut self, change: &mut BulkChange, selected: Selected) -> CommandResult<Step> {
         let step = Step::before(selected.has_more);
         self.store(change, step)?;
-        let next_id = self.journal.next_id();
         let functions = self.functions(&selected)?;
-        self.execute(|file| {
-            BulkChange::move_on(change.row, selected.last, file)?;
-            ended_tasks::forget(file, &selected.tasks, next_id)
-        })?;
+        let (bulk, after) = (change.stored, selected.last);
+        self.change(&JournalChange::Forget { tasks: &selected.tasks, bulk, after })?;
         change.cursor.after = selected.last;
         change.progress.add(selected.tasks.len() as u64);
         let function = |id: &TaskId| functions.get(id).map_or("", String::as_str);
         let ended = selected.tasks.iter().filter_map(|(id, state)| Some((*id, function(id), (*state)?)));
-        self.journal.retention().remove(ended);
+        self.retention.remove(ended);
         Ok(step)
     }
 
     /// The functions of tasks that are to be forgotten; none where functions do not matter.
     fn functions(&mut self, selected: &Selected) -> CommandResult<FxHashMap<TaskId, String>> {
-        if !self.journal.retention().has_functions() {
+        if !self.retention.has_functions() {
             return Ok(FxHashMap::default());
         }
-        self.query(|file| ended_tasks::functions(file, selected.tasks.iter().map(|(id, _)| *id).collect()))
+        let ids: Vec<_> = selected.tasks.iter().map(|(id, _)| *id).collect();
+        self.journal.functions(&ids).map_err(unread)
+    }
+}
+
+/// The tasks that are retried or forgotten.
+fn selection(selector: &TaskSelector, with_done: bool) -> TaskSelection {
+    match selector {
+        TaskSelector::Task(id) => TaskSelection::Ended(*id),
+        TaskSelector::Batch(batch) => TaskSelection::EndedOfBatch { batch: *batch, with_done },
+        TaskSelector::Failed { queue } => TaskSelection::Failed { queue: queue.clone() },
     }
 }

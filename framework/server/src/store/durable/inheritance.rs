@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
 use framework_protocol::task::{TaskId, TaskRecord};
-use rusqlite::Connection;
 use rustc_hash::FxHashSet;
 
-use super::load::load;
-use super::names::SharedNames;
-use super::running_slots::{AssignedTask, RunningSlots};
-use super::{SqliteShared, SqliteState};
+use super::journal::{Journal, JournalReader, ReadError};
+use super::{DurableShared, DurableState};
 use crate::store::clock::Now;
 use crate::store::index::{TakenTask, TaskIndex};
+use crate::store::running_marks::AssignedTask;
 use crate::store::{InheritedLease, LeaseToken};
 
 /// A task that a worker elsewhere ran when the last process ended, and may still run.
@@ -24,17 +21,16 @@ pub(super) struct InheritedTask {
 /// Reads the tasks that were assigned to workers elsewhere; those that `is_apart` have ended, or are known to
 /// be over, and damaged ones wait and are set aside when their turn comes.
 pub(super) fn inherited_tasks(
-    connection: &Connection,
-    names: &SharedNames,
+    journal: &mut impl Journal,
     assigned: &[AssignedTask],
     is_apart: impl Fn(TaskId) -> bool,
     now: Now,
-) -> Result<Vec<InheritedTask>> {
+) -> Result<Vec<InheritedTask>, ReadError> {
     let mut seen = FxHashSet::default();
     let mut tasks = Vec::new();
     for assigned in assigned.iter().filter(|assigned| !is_apart(assigned.task) && seen.insert(assigned.task))
     {
-        let loaded = load(connection, names, &[assigned.task], now.wall_ms)?.pop();
+        let loaded = journal.tasks(&[assigned.task], now.wall_ms)?.pop();
         if let Some(task) = loaded.filter(|task| task.damage.is_none()) {
             tasks.push(InheritedTask { assigned: *assigned, record: Arc::new(task.record) });
         }
@@ -54,26 +50,18 @@ impl InheritedTask {
     }
 }
 
-impl SqliteShared {
+impl<R: JournalReader> DurableShared<R> {
     /// Marks the leases of the last process as those of this one, for whoever
     /// [asks](crate::store::Store::take_inherited) for them.
     pub(super) fn inherit(&self, leases: Vec<(AssignedTask, TakenTask)>) {
         let mut state = self.state();
-        let SqliteState { index, free_remote_slots, inherited, .. } = &mut *state;
+        let DurableState { index, free_slots, inherited, .. } = &mut *state;
         for (AssignedTask { holder, started_ms, .. }, taken) in leases {
-            let slot = free_remote_slots.pop().unwrap_or(u32::MAX);
+            let slot = free_slots.take(true);
             index.set_slot(taken.id, taken.token, slot);
             let Some(lease) = self.lease(taken, slot) else { continue };
             lease.assign(&holder, started_ms);
             inherited.push(InheritedLease { lease, holder, started_ms });
         }
-    }
-}
-
-/// The slots that are free at the start: here, and elsewhere.
-pub(super) fn free_slots(slots: Option<&RunningSlots>) -> (Vec<u32>, Vec<u32>) {
-    match slots {
-        Some(_) => (RunningSlots::all(), RunningSlots::all_remote()),
-        None => (Vec::new(), Vec::new()),
     }
 }

@@ -2,11 +2,10 @@
 
 use framework_protocol::task::TaskId;
 use framework_protocol::views::{Ledger, State};
-use rusqlite::{Connection, Result, params};
 
-use super::chosen::ChosenTasks;
 use super::ended_queue::{EndedQueue, ExpiringRow};
 use crate::store::StoreOptions;
+use crate::store::index::EndRecord;
 use crate::store::retention::{FailedRemovalWarning, RetentionClasses, RetentionLimit, is_failed};
 
 /// The most tasks that are deleted at one time beyond the number that came in, so that a shortened time or
@@ -28,9 +27,11 @@ pub(super) struct Retention {
     warning: FailedRemovalWarning,
 }
 
-/// The tasks that one transaction deletes: how many of the oldest rows of each class.
+/// The tasks that one transaction deletes.
 #[derive(Debug)]
 pub(super) struct Trimmed {
+    pub(super) rows: Vec<ExpiringRow>,
+    /// How many of the oldest rows of each class these are, with those that were removed before.
     counts: Vec<usize>,
     /// Failed ones of them whose time is not over.
     early: usize,
@@ -53,9 +54,13 @@ impl Retention {
         self.ended[self.classes.class(function, row.state)].push(row);
     }
 
-    pub(super) fn push(&mut self, function: &str, row: ExpiringRow) {
-        self.restore(function, row);
-        self.fresh += 1;
+    /// Adds a task that has ended, if it is kept.
+    pub(super) fn push(&mut self, ended: &EndRecord) {
+        let EndRecord { task, at_ms, state, keep, .. } = ended;
+        if *keep {
+            self.restore(&task.new.function, ExpiringRow { id: task.id, at_ms: *at_ms, state: *state });
+            self.fresh += 1;
+        }
     }
 
     /// Whether a task has been kept long enough.
@@ -90,36 +95,25 @@ impl Retention {
         }
     }
 
-    /// Deletes the tasks from the file that have been kept long enough, and counts them in the ledger;
-    /// `None` when there are none, or so few that they can wait for others.
-    pub(super) fn trim(
-        &mut self,
-        connection: &Connection,
-        now_ms: u64,
-        next_id: TaskId,
-    ) -> Result<Option<Trimmed>> {
+    /// The tasks that have been kept long enough; `None` when there are none, or so few that they can wait
+    /// for others.
+    pub(super) fn trim(&mut self, now_ms: u64) -> Option<Trimmed> {
         self.correct_future(now_ms);
-        let trimmed = self.excess(now_ms);
+        let (counts, early) = self.excess(now_ms);
         let few = |(count, limit): (&usize, &RetentionLimit)| *count < CATCH_UP.min(limit.count / 8);
-        let is_few = trimmed.counts.iter().zip(self.classes.limits()).all(few)
+        let is_few = counts.iter().zip(self.classes.limits()).all(few)
             && now_ms < self.trimmed_ms.saturating_add(PAUSE_MS);
-        if is_few || trimmed.counts.iter().all(|count| *count == 0) {
-            return Ok(None);
+        if is_few || counts.iter().all(|count| *count == 0) {
+            return None;
         }
-        (self.fresh, self.trimmed_ms) = (0, now_ms);
-        let classes = self.ended.iter().zip(&trimmed.counts);
+        let classes = self.ended.iter().zip(&counts);
         let oldest = classes.flat_map(|(ended, count)| ended.iter().take(*count));
-        let deleted: Vec<_> = oldest.flatten().collect();
-        ChosenTasks::new(connection, deleted.iter().map(|end| end.id).collect())?.delete()?;
-        let mut ended = Ledger::default();
-        deleted.iter().for_each(|end| count_in(&mut ended, end.state));
-        note(connection, &ended, next_id)?;
-        Ok(Some(trimmed))
+        Some(Trimmed { rows: oldest.flatten().collect(), counts, early })
     }
 
-    /// Counts the rows of tasks that are not to be kept any longer, as far as they are deleted in one
-    /// transaction.
-    fn excess(&self, now_ms: u64) -> Trimmed {
+    /// Counts the rows of each class that are not to be kept any longer, as far as they are deleted in one
+    /// transaction; and the failed tasks of them whose time is not over.
+    fn excess(&self, now_ms: u64) -> (Vec<usize>, usize) {
         let limit = self.fresh + CATCH_UP;
         let mut early = 0;
         let classes = self.ended.iter().zip(self.classes.limits()).enumerate();
@@ -136,11 +130,12 @@ impl Retention {
             ended.iter().take(limit).take_while(goes).count()
         };
         let counts = classes.map(count).collect();
-        Trimmed { counts, early }
+        (counts, early)
     }
 
     /// Forgets the deleted tasks, once the deletion is durable.
     pub(super) fn forget(&mut self, trimmed: &Trimmed, now_ms: u64) {
+        (self.fresh, self.trimmed_ms) = (0, now_ms);
         for (ended, count) in self.ended.iter_mut().zip(&trimmed.counts) {
             ended.drop_first(*count);
         }
@@ -148,16 +143,8 @@ impl Retention {
     }
 }
 
-/// Counts ended tasks in the ledger of which nothing is kept.
-pub(super) fn note(connection: &Connection, ended: &Ledger, next_id: TaskId) -> Result<()> {
-    let sql = "UPDATE ledger SET next_id = ?1, done = done + ?2, failed = failed + ?3, \
-        cancelled = cancelled + ?4, expired = expired + ?5";
-    let Ledger { done, failed, cancelled, expired, .. } = *ended;
-    let row = params![next_id as i64, done as i64, failed as i64, cancelled as i64, expired as i64];
-    connection.prepare_cached(sql)?.execute(row).map(drop)
-}
-
-pub(super) fn count_in(ended: &mut Ledger, state: State) {
+/// Counts an ended task of which nothing else is kept.
+pub fn count_in(ended: &mut Ledger, state: State) {
     match state {
         State::Done => ended.done += 1,
         State::Failed => ended.failed += 1,

@@ -1,4 +1,4 @@
-//! What follows once a group is on the disk: its tasks can be taken, and its answers go out.
+//! What follows once a group is written: its tasks can be taken, and its answers go out.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use framework_protocol::views::State;
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::journal::Written;
+use super::journal::{Journal, Written};
 use super::write_queue::{PushRequest, WriteRequest};
 use super::writer::Writer;
 use crate::store::Accepted;
@@ -19,7 +19,7 @@ use crate::store::index::{FollowUp, Record};
 /// The answer to one pushed task.
 type Answer = Result<Accepted, RequestError>;
 
-/// The parts of a group that is on the disk.
+/// The parts of a group that is written.
 #[derive(Default)]
 struct WrittenGroup {
     /// The number of tasks that were pushed, also of those that were there already.
@@ -32,18 +32,18 @@ struct WrittenGroup {
     records: Vec<Record>,
 }
 
-impl Writer {
+impl<J: Journal> Writer<J> {
     /// Lets the tasks of a group be taken, and sends its answers.
     pub(super) fn release(&mut self, group: Vec<WriteRequest>, written: Written) {
         let now = self.shared.clock.now();
-        self.shared.slots.iter().for_each(|slots| slots.note_next_id(self.journal.next_id()));
+        self.shared.marks.iter().for_each(|marks| marks.note_next_id(self.journal.next_id()));
         let accepted = self.with_states(written.accepted, &group);
         let group = WrittenGroup::of(group, accepted, written.followed, now);
         let wake_set = {
             let mut state = self.shared.state();
             state.arriving -= group.pushed;
             if group.pushed > 0 {
-                state.write_error = None;
+                state.outage = None;
             }
             for task in group.arrived {
                 let insertion = state.index.new_insertion(task, now);
@@ -61,8 +61,8 @@ impl Writer {
         drop(group.records);
     }
 
-    /// Completes the states of duplicates by what the file does not have yet: whether the earlier task runs,
-    /// and the ends on their way to the disk.
+    /// Completes the states of duplicates by what the journal does not have yet: whether the earlier task
+    /// runs, and the ends on their way there.
     fn with_states(&self, mut accepted: Vec<Answer>, group: &[WriteRequest]) -> Vec<Answer> {
         let waits = |answer: &Answer| matches!(answer, Ok(Accepted { duplicate: Some(State::Waiting), .. }));
         if !accepted.iter().any(waits) {

@@ -1,14 +1,13 @@
-//! The figures of a queue's file: what was written, how long that took, and the room that is left.
+//! The figures of a journal: what was written, and how long that took.
 
-use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::SqliteShared;
-use super::journal::Entry;
+use super::DurableShared;
+use super::journal::JournalReader;
 use crate::store::{DiskFigures, StoreFigures};
 
-/// The transactions since the file was opened. Only the thread that writes adds to them.
+/// The transactions since the journal was opened. Only the thread that writes adds to them.
 #[derive(Debug, Default)]
 pub(super) struct CommitCounts {
     commits: AtomicU64,
@@ -25,18 +24,8 @@ impl CommitCounts {
     }
 }
 
-impl Entry<'_> {
-    /// The number of tasks, or of events of tasks.
-    pub(super) fn count(&self) -> u64 {
-        match self {
-            Self::Tasks(tasks) => tasks.len() as u64,
-            Self::Record(_) => 1,
-        }
-    }
-}
-
-impl SqliteShared {
-    /// The figures since the file was opened; asks the file system.
+impl<R: JournalReader> DurableShared<R> {
+    /// The figures since the journal was opened; asks it, which may block.
     pub(super) fn figures(&self) -> StoreFigures {
         let accepted = self.state().index.accepted();
         let CommitCounts { commits, nanoseconds, entries } = &self.commits;
@@ -46,13 +35,7 @@ impl SqliteShared {
             entries: entries.load(Ordering::Relaxed),
             ..DiskFigures::default()
         };
-        if let Some(lock) = &self.lock {
-            let length = |path| fs::metadata(path).map_or(0, |file| file.len());
-            disk.file_bytes = length(lock.resolved());
-            disk.log_bytes = length(lock.log());
-            let room = rustix::fs::statvfs(lock.resolved()).ok();
-            disk.free_bytes = room.map(|room| room.f_bavail.saturating_mul(room.f_frsize));
-        }
+        self.reader.measure(&mut disk);
         StoreFigures { accepted, disk: Some(disk) }
     }
 }

@@ -1,7 +1,7 @@
 //! Changes of many tasks, which the thread that writes carries out in steps, by turns with groups of pushes.
 //!
-//! A change that needs more than one step has a row in the file from before the first one to after the last
-//! one, by which the next process goes on with it.
+//! A change that needs more than one step is written to the journal from before the first one to after the
+//! last one, by which the next process goes on with it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,9 +9,8 @@ use std::sync::Arc;
 use framework_protocol::RequestError;
 use framework_protocol::task::{BatchId, TaskId};
 use framework_protocol::views::{AdminResult, ChangeId, ChangeKind, TaskSelector};
-use rusqlite::{Connection, Result, params};
 
-use super::selection::Cursor;
+use super::journal::{Cursor, StoredChange};
 use super::write_queue::CommandAnswer;
 use crate::store::changes::{ChangeProgress, ChangeSubject};
 use crate::store::index::{TaskIndex, WaitingEnd};
@@ -21,8 +20,8 @@ use crate::store::index::{TaskIndex, WaitingEnd};
 pub(super) struct BulkChange {
     pub(super) kind: BulkKind,
     pub(super) cursor: Cursor,
-    /// The id of its row; `None` as long as it has none.
-    pub(super) row: Option<i64>,
+    /// Its id in the journal; `None` as long as it is not written there.
+    pub(super) stored: Option<i64>,
     /// Its id among those under way; `None` as long as it is not listed.
     pub(super) id: Option<ChangeId>,
     pub(super) progress: Arc<ChangeProgress>,
@@ -101,7 +100,7 @@ impl BulkKind {
         }
     }
 
-    /// The columns `kind`, `batch` and `queue` of its row; `None` for one that goes on without a row, or
+    /// The kind, the batch and the queue as they are written; `None` for one that goes on without that, or
     /// never needs a second step.
     fn columns(&self) -> Option<(&'static str, Option<BatchId>, Option<&str>)> {
         let (kind, selector) = match self {
@@ -118,7 +117,7 @@ impl BulkKind {
         }
     }
 
-    /// The kind of a row; `None` for one that this program does not know.
+    /// The kind of a change that was written; `None` for one that this program does not know.
     fn from_columns(kind: &str, batch: Option<BatchId>, queue: Option<String>) -> Option<Self> {
         let selector = |queue| batch.map_or(TaskSelector::Failed { queue }, TaskSelector::Batch);
         match kind {
@@ -135,7 +134,7 @@ impl BulkChange {
     /// A change of tasks that are accepted already: their ids come before `before`.
     pub(super) fn new(kind: BulkKind, before: TaskId, answer: Option<CommandAnswer>) -> Self {
         let (cursor, progress) = (Cursor { after: -1, before }, Arc::default());
-        Self { kind, cursor, row: None, id: None, progress, answer }
+        Self { kind, cursor, stored: None, id: None, progress, answer }
     }
 
     /// A change that no caller waits for.
@@ -145,7 +144,7 @@ impl BulkChange {
 
     /// Whether it goes on after an error, and in the next process.
     pub(super) fn is_durable(&self) -> bool {
-        self.row.is_some()
+        self.stored.is_some()
             || matches!(self.kind, BulkKind::Empty(_) | BulkKind::Release(_) | BulkKind::End(..))
     }
 
@@ -169,41 +168,25 @@ impl BulkChange {
         self.answer(Err(refusal));
     }
 
-    fn answer(&mut self, result: std::result::Result<AdminResult, RequestError>) {
+    fn answer(&mut self, result: Result<AdminResult, RequestError>) {
         if let Some(answer) = self.answer.take() {
             // A caller that is gone needs no answer.
             let _ = answer.send(result);
         }
     }
 
-    /// Writes its row; `None` for a change that has none.
-    pub(super) fn insert(&self, file: &Connection) -> Result<Option<i64>> {
-        let Some((kind, batch, queue)) = self.kind.columns() else { return Ok(None) };
-        let sql = "INSERT INTO changes VALUES (NULL, ?1, ?2, ?3, ?4, ?5)";
-        let Cursor { after, before } = self.cursor;
-        file.execute(sql, params![kind, batch.map(|id| id as i64), queue, after, before as i64])?;
-        Ok(Some(file.last_insert_rowid()))
+    /// The change as it is written under this id; `None` for one that is not.
+    pub(super) fn to_stored(&self, id: i64) -> Option<StoredChange> {
+        let (kind, batch, queue) = self.kind.columns()?;
+        let (kind, queue) = (kind.to_owned(), queue.map(str::to_owned));
+        Some(StoredChange { id, kind, batch, queue, cursor: self.cursor })
     }
 
-    /// Notes in its row that the tasks up to this one are dealt with.
-    pub(super) fn move_on(row: Option<i64>, after: i64, file: &Connection) -> Result<()> {
-        let Some(row) = row else { return Ok(()) };
-        file.prepare_cached("UPDATE changes SET after = ?2 WHERE id = ?1")?.execute([row, after]).map(drop)
+    /// A change that an earlier process has begun. The tasks of a flush are still to be found.
+    pub(super) fn from_stored(stored: StoredChange) -> Option<Self> {
+        let StoredChange { id, kind, batch, queue, cursor } = stored;
+        let kind = BulkKind::from_columns(&kind, batch, queue)?;
+        let change = Self::unasked(kind, cursor.before);
+        Some(Self { stored: Some(id), cursor, ..change })
     }
-}
-
-/// The changes that an earlier process has begun. The tasks of a flush are still to be found.
-pub(super) fn unfinished(file: &Connection) -> Result<Vec<BulkChange>> {
-    let mut read = file.prepare("SELECT id, kind, batch, queue, after, before FROM changes ORDER BY id")?;
-    let rows = read.query_map([], |row| {
-        let batch = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
-        let Some(kind) = BulkKind::from_columns(row.get_ref(1)?.as_str()?, batch, row.get(3)?) else {
-            return Ok(None);
-        };
-        let before = row.get::<_, i64>(5)?.unsigned_abs();
-        let cursor = Cursor { after: row.get(4)?, before };
-        let change = BulkChange::unasked(kind, before);
-        Ok(Some(BulkChange { row: Some(row.get(0)?), cursor, ..change }))
-    })?;
-    rows.filter_map(Result::transpose).collect()
 }

@@ -26,10 +26,10 @@ pub(super) struct EndedQueue {
 
 /// An ended task.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ExpiringRow {
-    pub(super) id: TaskId,
-    pub(super) at_ms: u64,
-    pub(super) state: State,
+pub struct ExpiringRow {
+    pub id: TaskId,
+    pub at_ms: u64,
+    pub state: State,
 }
 
 #[derive(Debug)]

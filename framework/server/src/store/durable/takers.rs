@@ -7,31 +7,29 @@ use std::time::Duration;
 use framework_protocol::RequestError;
 use framework_protocol::task::{NewTask, TaskId};
 use framework_protocol::views::TaskSelector;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::load::load;
-use super::row::LoadedTask;
-use super::running_slots::RunningSlots;
-use super::write_error::WriteError;
+use super::journal::{JournalReader, LoadedTask, ReadError};
+use super::outage::Outage;
 use super::write_queue::{CommandRequest, PushRequest, WriteRequest};
-use super::{SqliteShared, SqliteState, closed};
+use super::{DurableShared, DurableState, closed};
 use crate::store::index::{TakeFrom, TakenTask, TaskIndex, WaitingEnd};
-use crate::store::{
-    Accepted, AdminCommand, Lease, LeaseToken, Now, OnAccepted, RemoteScope, RunningMarker, RunningMarks,
-    Settlement,
-};
+use crate::store::running_marks::RunningMarker;
+use crate::store::{Accepted, AdminCommand, Lease, LeaseToken, Now, OnAccepted, RemoteScope, Settlement};
 
-/// The interval between log lines about a file that cannot be read.
+/// The interval between log lines about a journal that cannot be read.
 const READ_ERROR_INTERVAL: Duration = Duration::from_secs(10);
 
-impl SqliteShared {
-    pub(super) fn state(&self) -> MutexGuard<'_, SqliteState> {
+impl<R: JournalReader> DurableShared<R> {
+    pub(super) fn state(&self) -> MutexGuard<'_, DurableState> {
         self.state.lock().expect("no one panics while holding the state")
     }
 
     /// Unlocks the state, and then wakes the thread that writes if there is something for it; before, it
     /// would wake up to find the state locked.
-    pub(super) fn unlock_and_wake(&self, mut state: MutexGuard<SqliteState>) {
+    pub(super) fn unlock_and_wake(&self, mut state: MutexGuard<DurableState>) {
         let wakes = state.write_queue.wakes();
         drop(state);
         if wakes {
@@ -72,10 +70,9 @@ impl SqliteShared {
         let now = self.clock.now();
         let mut state = self.state();
         state.wake(now);
-        let is_broken = state.write_error.as_ref().is_some_and(WriteError::is_final);
         let found = if state.index.is_closed() {
             Ok(false)
-        } else if state.index.is_due(from, now) && !is_broken {
+        } else if state.index.is_due(from, now) && self.hands_out(&state) {
             Ok(true)
         } else {
             Err(state.index.next_due(from, now))
@@ -84,24 +81,30 @@ impl SqliteShared {
         found
     }
 
-    pub(super) fn take(&self, from: TakeFrom, limit: usize) -> Vec<Lease> {
+    /// Whether tasks may be taken: what becomes of them can be written, here and by nobody else.
+    fn hands_out(&self, state: &DurableState) -> bool {
+        self.reader.is_owner() && !state.outage.as_ref().is_some_and(Outage::is_final)
+    }
+
+    pub(super) fn take(&self, from: TakeFrom, limit: usize) -> BoxFuture<'_, Vec<Lease>> {
         self.take_chosen(from, |index, now| index.take(from, limit, now))
     }
 
-    pub(super) fn take_task(&self, id: TaskId, scope: &RemoteScope) -> Option<Lease> {
+    /// Takes one task, if it waits within the scope.
+    pub(super) fn take_task(&self, id: TaskId, scope: &RemoteScope) -> BoxFuture<'_, Vec<Lease>> {
         let from = TakeFrom::Elsewhere(std::slice::from_ref(scope));
-        self.take_chosen(from, |index, now| index.take_task(id, scope, now).into_iter().collect()).pop()
+        self.take_chosen(from, |index, now| index.take_task(id, scope, now).into_iter().collect())
     }
 
     fn take_chosen(
         &self,
         from: TakeFrom,
         choose: impl FnOnce(&mut TaskIndex, Now) -> Vec<TakenTask>,
-    ) -> Vec<Lease> {
+    ) -> BoxFuture<'_, Vec<Lease>> {
         let now = self.clock.now();
         let mut state = self.state();
-        if state.index.is_closed() || state.write_error.as_ref().is_some_and(WriteError::is_final) {
-            return Vec::new();
+        if state.index.is_closed() || !self.hands_out(&state) {
+            return std::future::ready(Vec::new()).boxed();
         }
         state.wake(now);
         let mut taken = choose(&mut state.index, now);
@@ -109,44 +112,48 @@ impl SqliteShared {
         let wake_set = state.index.wake_set_of(from, now);
         self.unlock_and_wake(state);
         self.wakeups.notify(wake_set);
-        if taken.iter().any(|taken| taken.task.is_none()) {
-            self.read_bodies(&mut taken, now);
+        if taken.iter().all(|taken| taken.task.is_some()) {
+            return std::future::ready(self.leases(taken, slots)).boxed();
         }
-        let slots = slots.into_iter().chain(std::iter::repeat(u32::MAX));
-        taken.into_iter().zip(slots).filter_map(|(taken, slot)| self.lease(taken, slot)).collect()
+        async move {
+            self.read_bodies(&mut taken, now).await;
+            self.leases(taken, slots)
+        }
+        .boxed()
     }
 
-    fn assign_slots(&self, state: &mut SqliteState, taken: &[TakenTask], is_remote: bool) -> Vec<u32> {
-        let SqliteState { index, free_slots, free_remote_slots, .. } = state;
-        let free = if is_remote { free_remote_slots } else { free_slots };
+    fn assign_slots(&self, state: &mut DurableState, taken: &[TakenTask], is_remote: bool) -> Vec<u32> {
+        let DurableState { index, free_slots, .. } = state;
         let slot = |taken: &TakenTask| {
-            let slot = free.pop().unwrap_or(u32::MAX);
+            let slot = free_slots.take(is_remote);
             index.set_slot(taken.id, taken.token, slot);
             slot
         };
-        if self.slots.is_none() { Vec::new() } else { taken.iter().map(slot).collect() }
+        if self.marks.is_none() { Vec::new() } else { taken.iter().map(slot).collect() }
+    }
+
+    fn leases(&self, taken: Vec<TakenTask>, slots: Vec<u32>) -> Vec<Lease> {
+        let slots = slots.into_iter().chain(std::iter::repeat(u32::MAX));
+        taken.into_iter().zip(slots).filter_map(|(taken, slot)| self.lease(taken, slot)).collect()
     }
 
     pub(super) fn lease(&self, taken: TakenTask, slot: u32) -> Option<Lease> {
         let TakenTask { task, token, .. } = taken;
         let task = task?;
-        let slots = self.slots.clone().filter(|_| slot != u32::MAX);
-        let marker = RunningMarker(slots.map(|slots| (slots as Arc<dyn RunningMarks>, slot)));
+        let marks = self.marks.clone().filter(|_| slot != u32::MAX);
+        let marker = RunningMarker(marks.map(|marks| (marks, slot)));
         Some(Lease { attempt: task.attempts() + 1, token, marker, task })
     }
 
-    /// Reads the bodies of tasks that only the disk has. Damaged ones are set aside as failed, so that they
-    /// hold up no other.
-    fn read_bodies(&self, taken: &mut [TakenTask], now: Now) {
+    /// Reads the bodies of tasks that only the journal has. Damaged ones are set aside as failed, so that
+    /// they hold up no other.
+    async fn read_bodies(&self, taken: &mut [TakenTask], now: Now) {
         let ids: Vec<_> = taken.iter().filter(|taken| taken.task.is_none()).map(|taken| taken.id).collect();
-        let read = {
-            let reader = self.reader.lock().expect("no one panics while reading");
-            load(&reader, &self.names, &ids, now.wall_ms)
-        };
+        let read = self.reader.tasks(&ids, now.wall_ms).await;
         let unread = taken.iter_mut().filter(|taken| taken.task.is_none());
         let mut state = self.state();
         match read {
-            Ok(tasks) => state.set_bodies(unread, tasks, now),
+            Ok(tasks) => state.set_bodies(unread, tasks, R::PLACE, now),
             Err(error) => state.postpone(unread, &error, now),
         }
         let wake_set = state.index.wake_set(now);
@@ -159,10 +166,10 @@ impl SqliteShared {
         let mut records = Vec::with_capacity(batch.len());
         let mut state = self.state();
         let (settled, effects) = state.index.settle(batch, now, &mut records);
-        if let Some(slots) = &self.slots {
-            let used = effects.slots.iter().filter(|slot| **slot != u32::MAX);
-            used.clone().for_each(|slot| slots.clear(*slot));
-            state.free(used.copied());
+        if let Some(marks) = &self.marks {
+            let used: Vec<_> = effects.slots.into_iter().filter(|slot| *slot != u32::MAX).collect();
+            marks.clear(&used);
+            state.free_slots.put_back(used);
         }
         state.write_queue.note(records);
         let wake_set = state.index.wake_set(now);
@@ -178,7 +185,8 @@ impl SqliteShared {
         let renewed = state.index.renew(leases, now, &mut records);
         // An attempt whose lease was lost may still begin, so that its slot is cleared and not used again.
         let lost_slots = state.index.lost_slots().into_iter().filter(|slot| *slot != u32::MAX);
-        lost_slots.for_each(|slot| self.slots.iter().for_each(|slots| slots.clear(slot)));
+        let lost_slots: Vec<_> = lost_slots.collect();
+        self.marks.iter().for_each(|marks| marks.clear(&lost_slots));
         state.write_queue.note(records);
         let wake_set = state.index.wake_set(now);
         self.unlock_and_wake(state);
@@ -226,25 +234,11 @@ fn with_places(on_accepted: OnAccepted, count: usize, rejected: &[(usize, Reques
     Box::new(move |accepted| on_accepted(&mut accepted.map(|(index, accepted)| (places[index], accepted))))
 }
 
-impl SqliteState {
-    /// Lets slots be used again.
-    fn free(&mut self, slots: impl IntoIterator<Item = u32>) {
-        for slot in slots {
-            let free = if RunningSlots::is_remote(slot) {
-                &mut self.free_remote_slots
-            } else {
-                &mut self.free_slots
-            };
-            free.push(slot);
-        }
-    }
-
+impl DurableState {
     /// Divides a batch into the tasks that may come in and the places of those that may not.
     fn admit(&self, batch: Vec<NewTask>, now: Now) -> (Vec<NewTask>, Vec<(usize, RequestError)>) {
-        if let Some(write_error) =
-            self.write_error.as_ref().filter(|write_error| write_error.refuses_pushes(now))
-        {
-            return (Vec::new(), (0..batch.len()).map(|index| (index, write_error.refusal())).collect());
+        if let Some(outage) = self.outage.as_ref().filter(|outage| outage.refuses_pushes(now)) {
+            return (Vec::new(), (0..batch.len()).map(|index| (index, outage.refusal())).collect());
         }
         let mut rejected = Vec::new();
         let mut tasks = Vec::with_capacity(batch.len());
@@ -262,6 +256,7 @@ impl SqliteState {
         &mut self,
         unread: impl Iterator<Item = &'a mut TakenTask>,
         tasks: Vec<LoadedTask>,
+        place: &str,
         now: Now,
     ) {
         let mut found: HashMap<_, _> = tasks.into_iter().map(|task| (task.record.id, task)).collect();
@@ -278,29 +273,24 @@ impl SqliteState {
                 taken.task = Some(record);
                 continue;
             };
-            tracing::error!(task = id, "the task is damaged in the queue's file and cannot run: {damage}");
-            let reason = format!("It is damaged in the queue's file and is set aside: {damage}.");
+            tracing::error!(task = id, "the task is damaged in {place} and cannot run: {damage}");
+            let reason = format!("It is damaged in {place} and is set aside: {damage}.");
             let slot = self.index.set_aside(token, record, &reason, is_there, now, &mut records);
-            self.free(slot.filter(|slot| *slot != u32::MAX));
+            self.free_slots.put_back(slot);
         }
         self.write_queue.note(records);
     }
 
     /// Lets leased tasks that could not be read wait for another try.
-    fn postpone<'a>(
-        &mut self,
-        unread: impl Iterator<Item = &'a mut TakenTask>,
-        error: &rusqlite::Error,
-        now: Now,
-    ) {
+    fn postpone<'a>(&mut self, unread: impl Iterator<Item = &'a mut TakenTask>, error: &ReadError, now: Now) {
         // Those that wait now meet the same error.
         if now.steady.saturating_sub(self.read_error) >= READ_ERROR_INTERVAL || self.read_error.is_zero() {
             self.read_error = now.steady;
-            tracing::error!("tasks cannot be read from the queue's file; they are tried again: {error}");
+            tracing::error!("tasks cannot be read, and are tried again: {error}");
         }
         for taken in unread {
             let slot = self.index.postpone(taken.id, taken.token, now);
-            self.free(slot.filter(|slot| *slot != u32::MAX));
+            self.free_slots.put_back(slot);
         }
     }
 
