@@ -16,6 +16,7 @@ use framework::store::Settlement;
 use framework::store::Sqlite;
 use framework::store::Store;
 use framework::store::StoreOptions;
+use framework::store::fake_journal::FakePlace;
 use framework::store::sqlite::SqliteOptions;
 use framework::task::{Handlers, NewTask, TaskId};
 use framework::views::{AdminResult, Cancelled, ScheduleInfo, ScheduleNote, State, TaskSelector};
@@ -31,7 +32,8 @@ fn stores() -> Vec<Arc<dyn Store>> {
     let folder = tempfile::TempDir::new().unwrap().keep();
     let sqlite =
         Sqlite::open(SqliteOptions::at(folder.join("queue.db")), policy.clone(), handlers.clone()).unwrap();
-    vec![Arc::new(Memory::new(policy, handlers, Clock::machine())), Arc::new(sqlite)]
+    let fake = FakePlace::new(Clock::machine()).open(policy.clone(), handlers.clone()).unwrap();
+    vec![Arc::new(Memory::new(policy, handlers, Clock::machine())), Arc::new(sqlite), Arc::new(fake)]
 }
 
 fn tasks(count: usize) -> Vec<NewTask> {

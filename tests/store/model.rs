@@ -233,6 +233,18 @@ fn sqlite_store_matches_the_model() {
 }
 
 #[test]
+fn store_over_a_fake_journal_matches_the_model() {
+    play_all(Kind::Fake, 0..2_000);
+    play_all(Kind::Fake, CUTS..CUTS + 500);
+}
+
+#[test]
+fn store_over_a_journal_that_is_often_in_doubt_matches_the_model() {
+    play_all(Kind::Doubtful, 0..200);
+    play_all(Kind::Doubtful, CUTS..CUTS + 100);
+}
+
+#[test]
 fn sqlite_store_goes_on_with_changes_that_were_cut_short() {
     play_all(Kind::Sqlite, CUTS..CUTS + 150);
 }
@@ -245,5 +257,7 @@ fn stores_match_the_model_until_stopped() {
     for some in (start..u64::MAX / 2).step_by(2_000) {
         play_all(Kind::Memory, some..some + 2_000);
         play_all(Kind::Sqlite, some..some + 100);
+        play_all(Kind::Fake, some..some + 1_000);
+        play_all(Kind::Doubtful, some..some + 100);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framework::store::fake_journal::FakePlace;
 use framework::store::sqlite::SqliteOptions;
 use framework::store::{
     AdminCommand, Clock, Disposition, Lease, Memory, Query, QueryResult, Settlement, Sqlite, Store,
@@ -19,15 +20,15 @@ use crate::harness::watchdog;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Every store there is, each with its clock.
-fn stores(folder: &TempDir, options: &StoreOptions) -> [(Arc<dyn Store>, Clock); 2] {
+fn stores(folder: &TempDir, options: &StoreOptions) -> [(Arc<dyn Store>, Clock); 3] {
     watchdog::watch();
     // The first day of 2026.
-    let clocks = [Clock::fake(1_767_225_600_000), Clock::fake(1_767_225_600_000)];
+    let [first, second, third] = std::array::from_fn(|_| Clock::fake(1_767_225_600_000));
     let handlers = Arc::new(Handlers::default());
-    let memory = Memory::new(options.clone(), handlers.clone(), clocks[0].clone());
-    let [first, second] = clocks;
+    let memory = Memory::new(options.clone(), handlers.clone(), first.clone());
     let sqlite = open(folder, options, second.clone());
-    [(Arc::new(memory), first), (Arc::new(sqlite), second)]
+    let fake = FakePlace::new(third.clone()).open(options.clone(), handlers).unwrap();
+    [(Arc::new(memory), first), (Arc::new(sqlite), second), (Arc::new(fake), third)]
 }
 
 /// Opens the store, once the one before it has let the queue go.

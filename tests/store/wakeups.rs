@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framework::store::fake_journal::FakePlace;
 use framework::store::sqlite::SqliteOptions;
 use framework::store::{
     AdminCommand, Clock, Disposition, Lease, Memory, Rate, Settlement, Sqlite, Store, StoreOptions,
@@ -16,14 +17,15 @@ use crate::harness::eventually::in_time;
 use crate::harness::watchdog;
 
 /// Every store there is, with the rate of one start in 200 ms.
-fn rated_stores(folder: &TempDir) -> [Arc<dyn Store>; 2] {
+fn rated_stores(folder: &TempDir) -> [Arc<dyn Store>; 3] {
     watchdog::watch();
     let rate = Rate { count: 5, per: Duration::from_secs(1) };
     let options = StoreOptions { rates: [("default".to_owned(), rate)].into(), ..StoreOptions::default() };
     let handlers = Arc::new(Handlers::default());
     let file = SqliteOptions::at(folder.path().join("queue.db"));
     let sqlite = Sqlite::open(file, options.clone(), handlers.clone()).unwrap();
-    [Arc::new(Memory::new(options, handlers, Clock::machine())), Arc::new(sqlite)]
+    let fake = FakePlace::new(Clock::machine()).open(options.clone(), handlers.clone()).unwrap();
+    [Arc::new(Memory::new(options, handlers, Clock::machine())), Arc::new(sqlite), Arc::new(fake)]
 }
 
 fn task(due: Due) -> NewTask {

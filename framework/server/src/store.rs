@@ -5,6 +5,7 @@ mod changes;
 mod clock;
 pub mod durable;
 mod due_heap;
+pub mod fake_journal;
 mod figure_history;
 mod idempotency;
 mod index;

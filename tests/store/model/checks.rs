@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Player {
     pub(super) async fn check(&mut self, step: &Step) -> Result<()> {
         self.check_counts().await?;
+        self.opened.is_written().await;
         self.check_reported_ends().await?;
         self.check_batches().await?;
         for id in touched(step, self.reference.next_id) {
@@ -32,6 +33,7 @@ impl Player {
     /// Checks everything that can be queried.
     pub(super) async fn check_all(&mut self) -> Result<()> {
         self.check_counts().await?;
+        self.opened.is_written().await;
         self.check_batches().await?;
         for id in 0..=self.reference.next_id {
             self.check_task(id).await.with_context(|| format!("task {id}"))?;
@@ -44,8 +46,10 @@ impl Player {
         let begin = std::time::Instant::now();
         let counts = loop {
             let counts = self.opened.store().counts().await;
+            let is_known = counts.storage_error.is_none() || !self.opened.may_be_in_doubt();
             // A task expires as soon as that is written.
-            if counts.ledger == expected || !self.opened.survives() || begin.elapsed() > PATIENCE {
+            let is_expected = counts.ledger == expected && is_known;
+            if is_expected || !self.opened.survives() || begin.elapsed() > PATIENCE {
                 break counts;
             }
             tokio::task::yield_now().await;

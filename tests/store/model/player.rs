@@ -41,6 +41,7 @@ impl Player {
 
     /// Plays a step and checks everything that can be seen afterwards.
     pub(super) async fn play(&mut self, step: &Step) -> Result<()> {
+        self.opened.is_written().await;
         if self.opened.survives() {
             self.unsure.push(self.reference.clone());
         }

@@ -1,9 +1,13 @@
 //! The stores under test: how each is opened, and how its process ends and another one starts.
 
+use std::ffi::OsString;
 use std::fs;
 use std::sync::Arc;
 
+use fastrand::Rng;
 use framework::protocol::Durability;
+use framework::store::durable::journal::JournalErrorKind;
+use framework::store::fake_journal::{FakeContent, FakeFault, FakePlace};
 use framework::store::sqlite::{QueueLocked, SqliteOptions};
 use framework::store::{Clock, Memory, Sqlite, Store, StoreOptions};
 use framework::task::Handlers;
@@ -16,6 +20,15 @@ use crate::harness::eventually::eventually;
 pub(super) enum Kind {
     Memory,
     Sqlite,
+    Fake,
+    /// One that often does not know whether it has written.
+    Doubtful,
+}
+
+/// What a process that is killed leaves.
+enum Left {
+    Files(Vec<(OsString, Vec<u8>)>),
+    Content(Box<FakeContent>),
 }
 
 /// A store that is open.
@@ -27,14 +40,19 @@ pub(super) struct Opened {
     /// `None` between two processes.
     store: Option<Arc<dyn Store>>,
     directory: TempDir,
+    place: FakePlace,
 }
 
 impl Opened {
     pub(super) fn new(kind: Kind, policy: StoreOptions, handlers: Arc<Handlers>) -> Self {
         // The first day of 2026.
         let clock = Clock::fake(1_767_225_600_000);
-        let mut opened =
-            Self { kind, policy, clock, handlers, store: None, directory: TempDir::new().unwrap() };
+        let place = FakePlace::new(clock.clone());
+        if kind == Kind::Doubtful {
+            place.fail(doubts());
+        }
+        let directory = TempDir::new().unwrap();
+        let mut opened = Self { kind, policy, clock, handlers, store: None, directory, place };
         opened.open();
         opened
     }
@@ -48,20 +66,51 @@ impl Opened {
         self.kind != Kind::Memory
     }
 
+    /// Whether the store refuses requests now and then, because it does not know what is written.
+    pub(super) fn may_be_in_doubt(&self) -> bool {
+        self.kind == Kind::Doubtful
+    }
+
+    /// Waits until all is written; in doubt, the store answers before that.
+    pub(super) async fn is_written(&self) {
+        while self.may_be_in_doubt() {
+            let before = self.place.failures();
+            self.store().flush().await;
+            let is_known = self.store().counts().await.storage_error.is_none();
+            if is_known && self.place.failures() == before {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The process is killed, or ends properly, and another one opens the store.
     pub(super) fn restart(&mut self, crash: bool) {
-        // A process that is killed leaves its files as they are at that moment.
-        let left = crash.then(|| self.files());
+        let left = crash.then(|| self.left());
         self.store().close();
         self.store = None;
-        for (name, bytes) in left.into_iter().flatten() {
-            fs::write(self.directory.path().join(name), bytes).unwrap();
+        match left {
+            None => {}
+            Some(Left::Content(content)) => self.place.restore(*content),
+            Some(Left::Files(files)) => {
+                for (name, bytes) in files {
+                    fs::write(self.directory.path().join(name), bytes).unwrap();
+                }
+            }
         }
         self.clock = Clock::fake(self.clock.now().wall_ms);
         self.open();
     }
 
-    fn files(&self) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+    /// A process that is killed leaves everything as it is at that moment.
+    fn left(&self) -> Left {
+        match self.kind {
+            Kind::Fake | Kind::Doubtful => Left::Content(Box::new(self.place.content())),
+            Kind::Memory | Kind::Sqlite => Left::Files(self.files()),
+        }
+    }
+
+    fn files(&self) -> Vec<(OsString, Vec<u8>)> {
         let entries = fs::read_dir(self.directory.path()).unwrap().map(Result::unwrap);
         // The next process does not trust the memory that the connections of the last one shared.
         let files = entries.filter(|entry| !entry.file_name().to_string_lossy().ends_with("-shm"));
@@ -85,6 +134,19 @@ impl Opened {
                 };
                 Arc::new(eventually("the queue is unlocked", open))
             }
+            Kind::Fake | Kind::Doubtful => {
+                Arc::new(self.place.with_clock(clock).open(policy, handlers).unwrap())
+            }
         });
     }
+}
+
+/// Answers that are lost and calls that are, in one of sixteen calls.
+fn doubts() -> impl Iterator<Item = Option<FakeFault>> {
+    let mut random = Rng::with_seed(7);
+    (0..1_000).map(move |_| match random.u8(..32) {
+        0 => Some(FakeFault::After),
+        1 => Some(FakeFault::Before(JournalErrorKind::InDoubt)),
+        _ => None,
+    })
 }

@@ -37,7 +37,7 @@ pub(super) fn merge(kept: &mut HistoryFigures, later: &HistoryFigures) {
 }
 
 /// The history in memory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct FigureHistory(BTreeMap<(u64, u64, String, String), HistoryFigures>);
 
 impl FigureHistory {

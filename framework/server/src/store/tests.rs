@@ -1,6 +1,7 @@
 //! The store's promises about tasks whose function the program does not contain, for each store.
 
 mod attempts;
+mod faults;
 mod history;
 mod releases;
 mod repair;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use framework_protocol::task::Handlers;
 use framework_protocol::views::{Filter, TaskDetails, TaskSelector, TaskSummary};
 
+use super::fake_journal::FakePlace;
 use super::sqlite::SqliteOptions;
 use super::*;
 
@@ -33,6 +35,34 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// The place of a journal, over which one store is opened after the other.
+enum Place {
+    File(Folder),
+    Fake(FakePlace),
+}
+
+/// A place for each kind of journal.
+fn places(name: &str) -> [Place; 2] {
+    [Place::File(Folder::new(name)), Place::Fake(FakePlace::new(Clock::machine()))]
+}
+
+impl Place {
+    fn open(&self) -> Box<dyn Store> {
+        self.open_with(StoreOptions::default(), Clock::machine())
+    }
+
+    fn open_with(&self, options: StoreOptions, clock: Clock) -> Box<dyn Store> {
+        let rules = Arc::new(Handlers::default());
+        match self {
+            Self::File(folder) => {
+                let file = SqliteOptions { clock, ..SqliteOptions::at(folder.0.join("queue.db")) };
+                Box::new(Sqlite::open(file, options, rules).unwrap())
+            }
+            Self::Fake(place) => Box::new(place.with_clock(clock).open(options, rules).unwrap()),
+        }
     }
 }
 
@@ -96,29 +126,31 @@ async fn memory_parks_tasks_of_unknown_functions() {
 }
 
 #[tokio::test]
-async fn sqlite_parks_tasks_of_unknown_functions() {
-    let folder = Folder::new("parked");
-    parked_task_waits_is_shown_and_can_be_cancelled(&folder.open()).await;
+async fn durable_store_parks_tasks_of_unknown_functions() {
+    for place in places("parked") {
+        parked_task_waits_is_shown_and_can_be_cancelled(&*place.open()).await;
+    }
 }
 
 #[tokio::test]
-async fn sqlite_leases_a_parked_task_again_after_a_restart() {
-    let folder = Folder::new("restart");
-    let store = folder.open();
-    let id = store.push(vec![unknown()]).await[0].clone().unwrap().id;
-    park(&store, id).await;
-    drop(store);
-    let store = folder.open();
-    assert!(!details(&store, id).await.summary.parked);
-    park(&store, id).await;
+async fn durable_store_leases_a_parked_task_again_after_a_restart() {
+    for place in places("restart") {
+        let store = place.open();
+        let id = store.push(vec![unknown()]).await[0].clone().unwrap().id;
+        park(&*store, id).await;
+        drop(store);
+        let store = place.open();
+        assert!(!details(&*store, id).await.summary.parked);
+        park(&*store, id).await;
+    }
 }
 
 #[tokio::test]
 async fn push_observed_names_each_accepted_task_before_it_can_be_taken() {
     let folder = Folder::new("observed");
-    let sqlite = folder.open();
-    let memory = memory();
-    for store in [&memory as &dyn Store, &sqlite] {
+    let (memory, sqlite, fake) = (memory(), folder.open(), FakePlace::new(Clock::machine()));
+    let fake = fake.open(StoreOptions::default(), Arc::new(Handlers::default())).unwrap();
+    for store in [&memory as &dyn Store, &sqlite, &fake] {
         let keyed = || {
             let mut task = unknown();
             task.extra_mut().key = Some("once".into());

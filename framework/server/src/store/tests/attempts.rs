@@ -30,11 +30,12 @@ async fn retried_task_has_no_cancel_mark(store: &dyn Store) {
 #[tokio::test]
 async fn retried_task_loses_its_cancel_mark_also_across_a_restart() {
     retried_task_has_no_cancel_mark(&memory()).await;
-    let folder = Folder::new("retried");
-    let store = folder.open();
-    retried_task_has_no_cancel_mark(&store).await;
-    drop(store);
-    assert!(!attempt(&folder.open(), Disposition::Done("1".into()), false).await);
+    for place in places("retried") {
+        let store = place.open();
+        retried_task_has_no_cancel_mark(&*store).await;
+        drop(store);
+        assert!(!attempt(&*place.open(), Disposition::Done("1".into()), false).await);
+    }
 }
 
 #[tokio::test]
@@ -62,12 +63,13 @@ async fn unlock_waits_until_what_was_settled_is_in_the_file() {
 
 #[tokio::test]
 async fn settled_attempt_leaves_no_mark() {
-    let folder = Folder::new("unmarked");
-    let store = folder.open();
-    let id = store.push(vec![unknown()]).await[0].clone().unwrap().id;
-    attempt(&store, Disposition::Requeue, false).await;
-    drop(store);
-    assert_eq!(details(&folder.open(), id).await.crashes, 0, "no attempt was under way");
+    for place in places("unmarked") {
+        let store = place.open();
+        let id = store.push(vec![unknown()]).await[0].clone().unwrap().id;
+        attempt(&*store, Disposition::Requeue, false).await;
+        drop(store);
+        assert_eq!(details(&*place.open(), id).await.crashes, 0, "no attempt was under way");
+    }
 }
 
 #[tokio::test]
@@ -87,18 +89,18 @@ async fn settled_attempt_leaves_its_slot_to_another() {
 
 #[tokio::test]
 async fn lost_lease_leaves_no_mark_that_counts_as_another_crash() {
-    let folder = Folder::new("lost");
-    let clock = Clock::fake(1_000_000);
-    let file = SqliteOptions { clock: clock.clone(), ..SqliteOptions::at(folder.0.join("queue.db")) };
-    let store = Sqlite::open(file, StoreOptions::default(), Arc::new(Handlers::default())).unwrap();
-    let id = store.push(vec![unknown()]).await[0].clone().unwrap().id;
-    let lease = store.take(0, 1).await.pop().expect("it is due");
-    lease.begin();
-    clock.advance(StoreOptions::default().lease);
-    store.renew(Vec::new()).await;
-    drop((lease, store));
-    let details = details(&folder.open(), id).await;
-    assert_eq!((details.crashes, details.summary.state), (1, State::Waiting));
+    for place in places("lost") {
+        let clock = Clock::fake(1_000_000);
+        let store = place.open_with(StoreOptions::default(), clock.clone());
+        let id = store.push(vec![unknown()]).await[0].clone().unwrap().id;
+        let lease = store.take(0, 1).await.pop().expect("it is due");
+        lease.begin();
+        clock.advance(StoreOptions::default().lease);
+        store.renew(Vec::new()).await;
+        drop((lease, store));
+        let details = details(&*place.open(), id).await;
+        assert_eq!((details.crashes, details.summary.state), (1, State::Waiting));
+    }
 }
 
 #[tokio::test]

@@ -58,11 +58,12 @@ async fn memory_keeps_the_history() {
 }
 
 #[tokio::test]
-async fn sqlite_keeps_the_history_over_a_restart() {
-    let folder = Folder::new("history");
-    let store = folder.open();
-    history_is_added_up_and_forgotten(&store).await;
-    store.unlock().await;
-    drop(store);
-    assert_eq!(done(&history(&folder.open(), 2_160, None).await), [16, 15]);
+async fn durable_store_keeps_the_history_over_a_restart() {
+    for place in places("history") {
+        let store = place.open();
+        history_is_added_up_and_forgotten(&*store).await;
+        store.unlock().await;
+        drop(store);
+        assert_eq!(done(&history(&*place.open(), 2_160, None).await), [16, 15]);
+    }
 }

@@ -65,9 +65,9 @@ async fn backlog(store: &dyn Store) -> BTreeMap<String, QueueBacklog> {
 async fn each<F: AsyncFn(&dyn Store)>(name: &str, check: F) {
     let handlers = || Arc::new(Handlers::default());
     check(&Memory::new(options(), handlers(), Clock::machine())).await;
-    let folder = Folder::new(name);
-    let file = SqliteOptions::at(folder.0.join("queue.db"));
-    check(&Sqlite::open(file, options(), handlers()).unwrap()).await;
+    for place in places(name) {
+        check(&*place.open_with(options(), Clock::machine())).await;
+    }
 }
 
 #[tokio::test]
@@ -166,19 +166,17 @@ async fn backlog_counts_tasks_by_queue_and_place_and_next_has_them_in_order() {
 }
 
 #[tokio::test]
-async fn sqlite_keeps_what_was_released_across_a_restart() {
-    let folder = Folder::new("released");
-    let open = || {
-        let file = SqliteOptions::at(folder.0.join("queue.db"));
-        Sqlite::open(file, options(), Arc::new(Handlers::default())).unwrap()
-    };
-    let store = open();
-    let id = push(&store, job(5)).await;
-    let lease = take(&store).await;
-    settle(&store, &lease, release("Again.", Some(Duration::ZERO), Some((8, "4")))).await;
-    drop((lease, store));
-    let store = open();
-    let lease = take(&store).await;
-    let new = &lease.task.new;
-    assert_eq!((lease.task.id, lease.attempt, new.priority, &new.args[..]), (id, 2, 8, &b"4"[..]));
+async fn durable_store_keeps_what_was_released_across_a_restart() {
+    for place in places("released") {
+        let open = || place.open_with(options(), Clock::machine());
+        let store = open();
+        let id = push(&*store, job(5)).await;
+        let lease = take(&*store).await;
+        settle(&*store, &lease, release("Again.", Some(Duration::ZERO), Some((8, "4")))).await;
+        drop((lease, store));
+        let store = open();
+        let lease = take(&*store).await;
+        let new = &lease.task.new;
+        assert_eq!((lease.task.id, lease.attempt, new.priority, &new.args[..]), (id, 2, 8, &b"4"[..]));
+    }
 }
