@@ -29,7 +29,7 @@ pub(crate) enum Section {
     Workers,
     Functions,
     Server,
-    /// A page that stands in no section, such as the one to sign in at.
+    /// A page that stands in no section, such as one that asks, or says what went wrong.
     Other,
 }
 
@@ -123,7 +123,7 @@ fn header(visit: &Visit, section: Section) -> Markup {
                 a href="./" { img src=(ICON.address()) alt="" width="22" height="22"; "think" }
                 span.live-state title=(texts.live_about) { i.dot {} span { (texts.live) } }
             }
-            @if section != Section::Other && visit.server.allows(Scope::Inspect) {
+            @if visit.server.allows(Scope::Inspect) {
                 form.search action="search" role="search" {
                     input type="search" name="for" placeholder=(texts.search_hint) aria-label=(texts.search)
                         data-key="/" autocomplete="off";
@@ -141,7 +141,7 @@ fn header(visit: &Visit, section: Section) -> Markup {
                 a href=(other) lang=(texts.other_language) { (texts.other_language_name) }
                 button.quiet type="button" data-theme-switch hidden { (texts.theme) }
                 button.quiet type="button" data-keys hidden { (texts.keys) " ?" }
-                @if visit.server.requires_token() && section != Section::Other {
+                @if visit.server.requires_token() && (section != Section::Other || visit.server.allows(Scope::Inspect)) {
                     form method="post" action="logout" {
                         (form_key(visit))
                         button.quiet { (texts.sign_out) }

@@ -124,8 +124,16 @@ fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
     found
 }
 
+/// The schema of a value that may also be null, without that; other schemas as they are.
+fn present(schema: &Value) -> &Value {
+    match schema["anyOf"].as_array().map(Vec::as_slice) {
+        Some([one, null] | [null, one]) if null["type"] == "null" => one,
+        _ => schema,
+    }
+}
+
 fn field(name: String, schema: &Value, root: &Value, is_required: bool) -> FormField {
-    let resolved = resolve(schema, root);
+    let resolved = resolve(present(resolve(schema, root)), root);
     let about = schema["description"].as_str().or(resolved["description"].as_str());
     let default = schema.get("default").or(resolved.get("default")).cloned();
     FormField { name, about: about.map(str::to_owned), is_required, kind: kind(resolved), default }
@@ -150,11 +158,17 @@ fn kind(schema: &Value) -> FieldKind {
     }
 }
 
-/// The texts of a schema that lists them, as `enum` or as constants.
+/// The texts of a schema that lists them: as `enum`, as a constant, or as `oneOf` with either.
 fn choices(schema: &Value) -> Option<Vec<String>> {
-    let constants = schema["oneOf"].as_array().map(|all| all.iter().map(|one| &one["const"]).collect());
-    let listed = schema["enum"].as_array().map(|all| all.iter().collect::<Vec<_>>()).or(constants)?;
-    listed.into_iter().map(|value| value.as_str().map(str::to_owned)).collect()
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    if let Some(all) = schema["enum"].as_array() {
+        return all.iter().map(text).collect();
+    }
+    if let Some(constant) = schema.get("const") {
+        return text(constant).map(|text| vec![text]);
+    }
+    let parts: Option<Vec<_>> = schema["oneOf"].as_array()?.iter().map(choices).collect();
+    parts.map(|parts| parts.concat())
 }
 
 impl FormField {
@@ -279,6 +293,22 @@ mod tests {
         assert_eq!(arguments(json!({ "type": "string" }), "arg=x%0d%0ay"), Ok(Some(r#""x\ny""#.to_owned())));
         assert_eq!(arguments(json!({ "type": "object", "properties": {} }), ""), Ok(None));
         assert_eq!(arguments(json!(true), "arg=%7b%7d"), Ok(Some("{}".to_owned())));
+    }
+
+    #[test]
+    fn choices_are_those_of_all_variants_also_of_a_value_that_may_be_missing() {
+        let level = json!({ "oneOf": [
+            { "type": "string", "enum": ["low", "high"] },
+            { "type": "string", "const": "none", "description": "As it comes" },
+        ] });
+        let schema = json!({
+            "type": "object",
+            "properties": { "level": { "anyOf": [{ "$ref": "#/$defs/Level" }, { "type": "null" }] } },
+            "$defs": { "Level": level },
+        });
+        let form = SchemaForm::new(&schema);
+        let choices = ["low", "high", "none"].map(str::to_owned).to_vec();
+        assert_eq!(form.fields.unwrap()[0].kind, FieldKind::Choice(choices));
     }
 
     #[test]
