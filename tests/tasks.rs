@@ -6,6 +6,7 @@ mod bulk_changes;
 mod command_functions;
 mod console_commands;
 mod commands;
+mod failures;
 mod functions;
 mod history;
 mod isolated;

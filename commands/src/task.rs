@@ -7,6 +7,7 @@ mod bench;
 mod cancel;
 mod check;
 mod connections;
+mod failures;
 mod flush;
 mod forget;
 mod functions;

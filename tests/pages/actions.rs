@@ -74,6 +74,12 @@ fn failed_tasks_are_retried_and_removed_together() {
     eventually("they have failed again", || (attempts(&server) == 4).then_some(()));
     wait_for(&server, &json!({ "failed": 2 }));
     tab.go(&url(&server, "failures"));
+    tab.click("a.row", "");
+    assert!(tab.text().contains("What the errors have in common"), "{}", tab.text());
+    tab.click("button", "Remove all");
+    assert!(tab.text().contains("2 failed tasks of the cause "), "{}", tab.text());
+    tab.click("a", "No, back");
+    tab.go(&url(&server, "failures"));
     tab.click("button", "Remove all");
     assert!(tab.text().contains("2 failed tasks of all queues"), "{}", tab.text());
     tab.click("button", "Remove all");

@@ -121,7 +121,7 @@ fn queue_repair_keeps_a_change_that_was_under_way() {
     let project = damaged_project();
     let file = Connection::open(project.path("runtime/queue.db")).unwrap();
     // A flush of the first four tasks, which an earlier process had begun.
-    file.execute_batch("INSERT INTO changes VALUES (1, 'flush', NULL, NULL, -1, 4)").unwrap();
+    file.execute_batch("INSERT INTO changes (id, kind, after, before) VALUES (1, 'flush', -1, 4)").unwrap();
     drop(file);
     let ran = project.think("queue:repair --json").exits(1);
     assert_eq!(ran.json()["saved"]["changes"], 1, "{ran:?}");

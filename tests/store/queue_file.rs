@@ -66,6 +66,26 @@ fn queue_file_of_a_newer_version_is_rejected() {
 }
 
 #[test]
+fn queue_file_of_schema_3_goes_on_with_the_change_that_was_under_way() {
+    let server = Server::with(project(), "");
+    for _ in 0..3 {
+        server.think(&["task:send", "echo", "x", "--delay", "1h"]).exits(0);
+    }
+    let project = end(server);
+    let file = Connection::open(project.path(FILE)).unwrap();
+    file.execute_batch(
+        "ALTER TABLE changes DROP COLUMN function; ALTER TABLE changes DROP COLUMN cause;
+         INSERT INTO changes VALUES (1, 'flush', NULL, NULL, -1, 2);
+         PRAGMA user_version = 3;",
+    )
+    .unwrap();
+    drop(file);
+    let server = Server::with(project, "");
+    wait_until("the flush goes on", || server.ledger()["cancelled"] == 2);
+    assert_eq!(server.ledger()["waiting"], 1);
+}
+
+#[test]
 fn queue_file_that_is_truncated_is_rejected_with_advice() {
     let server = Server::with(project(), "");
     let mut client = server.connect();

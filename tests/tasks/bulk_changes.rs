@@ -5,11 +5,11 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::Ran;
 use crate::harness::client::Client;
 use crate::harness::eventually::{eventually, wait_until};
 use crate::harness::metrics::assert_balanced;
 use crate::harness::server::Server;
+use crate::harness::{Project, Ran};
 
 /// Enough for many steps.
 const MANY: u64 = 20_000;
@@ -69,6 +69,30 @@ fn ledger_when(server: &Server, what: &str, holds: impl Fn(&Value) -> bool) -> V
 
 fn batch(server: &Server) -> Value {
     server.connect().send("{\"command\":\"batch\",\"batch\":1}\n").json()["result"].take()
+}
+
+#[test]
+fn retry_of_one_cause_goes_on_after_a_kill_and_leaves_other_failures_alone() {
+    let project = Project::new();
+    // The folder of the mails is a file: all mails fail.
+    project.write("mail", "");
+    project.write("config/mail.toml", "folder = \"mail\"\n");
+    project.write("config/functions.toml", "[functions.refuse]\ncommand = [\"false\"]\nqueue = \"mail\"\n");
+    let server = Server::with(project, "");
+    let mut client = server.connect();
+    let mail = json!({"to": "ada@example.com", "title": "x", "content": "x"});
+    for (count, function, args) in [(MANY, "send_mail", mail), (3, "refuse", json!(null))] {
+        let task = json!({"function": function, "args": args, "attempts": 1, "reply": "none"});
+        client.send(format!("{task}\n").repeat(count as usize));
+    }
+    wait_until("they fail", || client.status()["ledger"]["failed"] == MANY + 3);
+    let report = client.send("{\"command\":\"failures\"}\n").json()["result"].take();
+    let cause = &report["groups"][0]["cause"];
+    assert_eq!(report["groups"][0]["function"], "send_mail", "{report}");
+    server.think(&["queue:pause", "mail"]).exits(0);
+    let server = kill_within(server, &format!("{{\"command\":\"retry\",\"cause\":{cause}}}\n"));
+    let ledger = ledger_when(&server, "all of the cause wait", |ledger| ledger["waiting"] == MANY);
+    assert_eq!(ledger["failed"], 3, "{ledger}");
 }
 
 #[test]

@@ -122,6 +122,7 @@ fn keys_of_a_file_of_schema_1_are_kept() {
          CREATE INDEX keys_by_end ON keys (until_ms);
          ALTER TABLE ends DROP COLUMN worker;
          ALTER TABLE attempts DROP COLUMN worker;
+         DROP TABLE changes;
          PRAGMA user_version = 1;",
     )
     .unwrap();

@@ -5,11 +5,11 @@ use std::time::Duration;
 use framework::client::{Client, ClientError};
 use framework::prelude::*;
 use framework::task::BatchId;
-use framework::views::{ChangeInfo, ChangeKind};
+use framework::views::{ChangeInfo, ChangeKind, ChangePreview, FailureFilter, PreviewedTask};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::server_address::{ServerAddress, exit_error};
-use crate::format::count_tasks;
+use crate::format::{count_tasks, format_timestamp};
 
 /// The time between two looks at the progress.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -18,7 +18,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) struct BulkChange {
     pub(crate) kind: ChangeKind,
     pub(crate) batch: Option<BatchId>,
-    pub(crate) queue: Option<String>,
+    /// The failed tasks; of a flush only the queue counts.
+    pub(crate) filter: FailureFilter,
 }
 
 impl BulkChange {
@@ -92,7 +93,9 @@ impl BulkChange {
         };
         let mut changes = client.changes().await.map_err(exit_error)?;
         changes.retain(|change| {
-            (change.kind, change.batch, &change.queue) == (self.kind, self.batch, &self.queue)
+            let FailureFilter { queue, function, cause } = &self.filter;
+            (change.kind, change.batch) == (self.kind, self.batch)
+                && (&change.queue, &change.function, &change.cause) == (queue, function, cause)
         });
         Ok(changes.pop())
     }
@@ -106,4 +109,23 @@ impl BulkChange {
             ChangeKind::Expire => "expired",
         }
     }
+}
+
+/// Prints what a change would change.
+pub(crate) fn print_preview(
+    preview: &ChangePreview,
+    past_tense: &str,
+    json: bool,
+    output: &mut Output,
+) -> Result<()> {
+    if json {
+        return Ok(output.json(preview)?);
+    }
+    output.line(format_args!("would be {past_tense}: {}", count_tasks(preview.tasks)));
+    for (age, task) in [("oldest", preview.oldest), ("newest", preview.newest)] {
+        if let Some(PreviewedTask { id, accepted_ms }) = task {
+            output.line(format_args!("{age}: task {id}, accepted {}", format_timestamp(accepted_ms)));
+        }
+    }
+    Ok(())
 }

@@ -3,22 +3,25 @@
 use framework::client::{Client, ClientError};
 use framework::prelude::*;
 use framework::task::{BatchId, TaskId};
-use framework::views::{ChangeKind, TaskSelector};
+use framework::views::{ChangeKind, ChangePreview, FailureCause, FailureFilter, TaskSelector};
 use serde_json::json;
 
-use super::bulk_change::BulkChange;
+use super::bulk_change::{BulkChange, print_preview};
 use super::report_each::{ItemOutcome, ItemReport};
-use super::server_address::ServerAddress;
+use super::server_address::{ServerAddress, exit_error};
 use crate::format::count_tasks;
 
 /// The options of a command that changes ended tasks.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TaskSelection {
     /// Ids of tasks
-    #[arg(required_unless_present_any = ["batch", "failed"], conflicts_with_all = ["batch", "failed"])]
+    #[arg(
+        required_unless_present_any = ["batch", "failed", "cause"],
+        conflicts_with_all = ["batch", "failed", "cause"]
+    )]
     ids: Vec<TaskId>,
     /// All tasks of this batch
-    #[arg(short, long, value_name = "ID", conflicts_with = "failed")]
+    #[arg(short, long, value_name = "ID", conflicts_with_all = ["failed", "cause"])]
     batch: Option<BatchId>,
     /// All failed tasks
     #[arg(long)]
@@ -26,6 +29,15 @@ pub(crate) struct TaskSelection {
     /// With --failed: only those of this queue
     #[arg(long, requires = "failed")]
     queue: Option<String>,
+    /// With --failed: only those of this function
+    #[arg(short, long, requires = "failed")]
+    function: Option<String>,
+    /// All failed tasks of this cause, as task:failures shows it
+    #[arg(short, long)]
+    cause: Option<FailureCause>,
+    /// Only say how many tasks would be changed, and which are the oldest and the newest of them
+    #[arg(long, conflicts_with = "ids")]
+    dry_run: bool,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -58,10 +70,19 @@ impl TaskSelection {
         }
         let selector = match self.batch {
             Some(batch) => TaskSelector::Batch(batch),
-            None => TaskSelector::Failed { queue: self.queue },
+            None => TaskSelector::Failed(FailureFilter {
+                queue: self.queue,
+                function: self.function,
+                cause: self.cause,
+            }),
         };
-        let queue = if let TaskSelector::Failed { queue } = &selector { queue.clone() } else { None };
-        let change = BulkChange { kind: action.kind(), batch: self.batch, queue };
+        if self.dry_run {
+            let preview = action.preview(client, &selector).await.map_err(exit_error)?;
+            return print_preview(&preview, action.past_tense(), self.json, output);
+        }
+        let filter =
+            if let TaskSelector::Failed(filter) = &selector { filter.clone() } else { Default::default() };
+        let change = BulkChange { kind: action.kind(), batch: self.batch, filter };
         let count = change.run(action.request(client, &selector), server, app, output).await?;
         if self.json {
             output.json(&json!({ "tasks": count }))?;
@@ -77,6 +98,13 @@ impl BulkAction {
         match self {
             Self::Retry => client.retry(tasks).await,
             Self::Forget => client.forget(tasks).await,
+        }
+    }
+
+    async fn preview(self, client: &Client, tasks: &TaskSelector) -> Result<ChangePreview, ClientError> {
+        match self {
+            Self::Retry => client.preview_retry(tasks).await,
+            Self::Forget => client.preview_forget(tasks).await,
         }
     }
 

@@ -2,13 +2,13 @@
 
 use framework::prelude::*;
 use framework::task::{BatchId, TaskId};
-use framework::views::{Cancelled, ChangeKind};
+use framework::views::{Cancelled, ChangeKind, FailureFilter};
 use serde_json::json;
 
 use crate::format::count_tasks;
-use crate::options::bulk_change::BulkChange;
+use crate::options::bulk_change::{BulkChange, print_preview};
 use crate::options::report_each::{ItemOutcome, ItemReport};
-use crate::options::server_address::ServerAddress;
+use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Cancel tasks, or a batch
 ///
@@ -27,6 +27,9 @@ struct Cancel {
     /// Cancel the tasks of this batch that have not ended
     #[arg(short, long, value_name = "ID")]
     batch: Option<BatchId>,
+    /// With --batch: only say how many tasks would be cancelled, and which are the oldest and the newest
+    #[arg(long, requires = "batch")]
+    dry_run: bool,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -38,7 +41,12 @@ impl Execute for Cancel {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
         if let Some(batch) = self.batch {
-            let cancel = BulkChange { kind: ChangeKind::Cancel, batch: Some(batch), queue: None };
+            if self.dry_run {
+                let preview = client.preview_cancel_batch(batch).await.map_err(exit_error)?;
+                return print_preview(&preview, "cancelled", self.json, output);
+            }
+            let filter = FailureFilter::default();
+            let cancel = BulkChange { kind: ChangeKind::Cancel, batch: Some(batch), filter };
             let count = cancel.run(client.cancel_batch(batch), &self.server, app, output).await?;
             if self.json {
                 output.json(&json!({ "batch_id": batch, "tasks": count }))?;

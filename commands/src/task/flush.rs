@@ -1,11 +1,11 @@
 //! `task:flush`: cancels all waiting tasks.
 
 use framework::prelude::*;
-use framework::views::ChangeKind;
+use framework::views::{ChangeKind, FailureFilter};
 use serde_json::json;
 
 use crate::format::count_tasks;
-use crate::options::bulk_change::BulkChange;
+use crate::options::bulk_change::{BulkChange, print_preview};
 use crate::options::server_address::{ServerAddress, exit_error};
 
 /// Cancel all waiting tasks of a queue, or of all queues
@@ -24,6 +24,9 @@ struct Flush {
     /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
+    /// Only say how many tasks would be cancelled, and which are the oldest and the newest of them
+    #[arg(long)]
+    dry_run: bool,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -34,6 +37,10 @@ struct Flush {
 impl Execute for Flush {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
+        if self.dry_run {
+            let preview = client.preview_flush(self.queue.as_deref()).await.map_err(exit_error)?;
+            return print_preview(&preview, "cancelled", self.json, output);
+        }
         if !self.force {
             let queues = client.queues().await.map_err(exit_error)?;
             let is_selected = |name: &str| self.queue.as_deref().is_none_or(|queue| queue == name);
@@ -46,7 +53,8 @@ impl Execute for Flush {
                 return Err(Exit::Failed.error("no task was cancelled; --force skips the confirmation"));
             }
         }
-        let flush = BulkChange { kind: ChangeKind::Flush, batch: None, queue: self.queue.clone() };
+        let filter = FailureFilter { queue: self.queue.clone(), ..FailureFilter::default() };
+        let flush = BulkChange { kind: ChangeKind::Flush, batch: None, filter };
         let count = flush.run(client.flush(self.queue.as_deref()), &self.server, app, output).await?;
         if self.json {
             output.json(&json!({ "tasks": count }))?;

@@ -2,8 +2,9 @@
 
 use framework_protocol::task::{BatchId, HandlerInfo, TaskId};
 use framework_protocol::views::{
-    AdminResult, BatchInfo, Cancelled, ChangeId, ChangeInfo, ConnectionInfo, Filter, QueueInfo, ScheduleInfo,
-    ServerStatus, TaskDetails, TaskSelector, TaskSummary, WorkerInfo,
+    AdminResult, BatchInfo, Cancelled, ChangeId, ChangeInfo, ChangePreview, ConnectionInfo, FailureFilter,
+    FailureReport, Filter, QueueInfo, ScheduleInfo, ServerStatus, TaskDetails, TaskSelector, TaskSummary,
+    WorkerInfo,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,48 @@ impl Client {
     /// When the filter names an unknown queue, or its limit is 0 or above 1000.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<TaskSummary>> {
         self.query("list", filter).await
+    }
+
+    /// The failed tasks by their causes, the causes with most tasks first; at most 1000 causes.
+    ///
+    /// # Errors
+    /// When the filter names an unknown queue, or its limit is 0 or above 1000.
+    pub async fn failures(&self, filter: &FailureFilter, limit: usize) -> Result<FailureReport> {
+        let FailureFilter { queue, function, cause } = filter;
+        let fields = json!({ "queue": queue, "function": function, "cause": cause, "limit": limit });
+        self.query("failures", fields).await
+    }
+
+    /// The tasks that [`Client::retry`] would queue again at the moment.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn preview_retry(&self, tasks: &TaskSelector) -> Result<ChangePreview> {
+        self.query("retry", dry_run(selector(tasks))).await
+    }
+
+    /// The tasks that [`Client::forget`] would remove at the moment.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn preview_forget(&self, tasks: &TaskSelector) -> Result<ChangePreview> {
+        self.query("forget", dry_run(selector(tasks))).await
+    }
+
+    /// The tasks that [`Client::cancel_batch`] would cancel at the moment.
+    ///
+    /// # Errors
+    /// When the token lacks the scope `admin`.
+    pub async fn preview_cancel_batch(&self, batch: BatchId) -> Result<ChangePreview> {
+        self.query("cancel", dry_run(selector(&TaskSelector::Batch(batch)))).await
+    }
+
+    /// The tasks that [`Client::flush`] would cancel at the moment.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn preview_flush(&self, queue: Option<&str>) -> Result<ChangePreview> {
+        self.query("flush", dry_run(json!({ "queue": queue }))).await
     }
 
     /// Cancels a task: one that waits ends at once, one that runs is asked to stop. The result says which it
@@ -276,10 +319,18 @@ impl Client {
 }
 
 /// The fields by which a command selects tasks.
+/// The fields of a change that is only to say what it would change.
+fn dry_run(mut fields: Value) -> Value {
+    fields["dry_run"] = Value::from(true);
+    fields
+}
+
 fn selector(tasks: &TaskSelector) -> Value {
     match tasks {
         TaskSelector::Task(task) => json!({ "task": task }),
         TaskSelector::Batch(batch) => json!({ "batch": batch }),
-        TaskSelector::Failed { queue } => json!({ "failed": true, "queue": queue }),
+        TaskSelector::Failed(FailureFilter { queue, function, cause }) => {
+            json!({ "failed": true, "queue": queue, "function": function, "cause": cause })
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod control;
 mod counts;
+mod failures;
 mod history;
 mod listeners;
 mod status;
@@ -14,9 +15,15 @@ mod tasks;
 mod workers;
 
 pub use crate::state::State;
-pub use admin::{AdminResult, Cancelled, ChangeId, ChangeInfo, ChangeKind, ScheduleNote, TaskSelector};
+pub use admin::{
+    AdminResult, Cancelled, ChangeId, ChangeInfo, ChangeKind, ChangePreview, PreviewedTask, ScheduleNote,
+    TaskSelector,
+};
 pub use control::{ReloadPhase, ReloadStatus, ShutdownPhase, ShutdownStatus};
 pub use counts::{Ledger, QueueDepth};
+pub use failures::{
+    FailureCause, FailureDay, FailureFilter, FailureGroup, FailureReport, NotACause, error_pattern,
+};
 pub use history::{
     HISTORY_HOURS, HISTORY_MINUTES_HOURS, HistoryFigures, HistoryFilter, HistoryPoint, HistoryRow,
     TIME_BOUNDS, TimeCounts,

@@ -1,7 +1,7 @@
 //! What can be done on the pages: each action is a verb of the wire, says what it does, and to how many.
 
 use framework_protocol::RequestError;
-use framework_protocol::views::{BatchInfo, Filter, QueueInfo, State, TaskSummary};
+use framework_protocol::views::{ChangePreview, PreviewedTask, TaskSummary};
 use framework_server::server::{PageFields, Scope};
 use maud::{Markup, html};
 use serde_json::Value;
@@ -10,9 +10,6 @@ use crate::format::{self, fill};
 use crate::layout::{Screen, Section, form_key};
 use crate::text::Texts;
 use crate::visit::{FieldList, Visit, encode, own_address};
-
-/// The longest list of failed tasks that is counted before they are changed together.
-const COUNT_MAX: usize = 1_000;
 
 /// Something that can be done.
 pub(crate) struct Action {
@@ -27,6 +24,11 @@ pub(crate) struct Action {
 }
 
 impl Action {
+    /// Whether it changes many tasks, whose number the page says before.
+    fn is_bulk(&self) -> bool {
+        ["flush_queue", "retry_failed", "forget_failed", "cancel_batch", "retry_batch"].contains(&self.name)
+    }
+
     /// Whether it takes something away that does not come back by itself.
     fn is_destructive(&self) -> bool {
         ["cancel", "forget", "flush"].contains(&self.verb)
@@ -55,8 +57,8 @@ actions! {
     pause_queue: "pause" ["queue"], false, pause_queue_about;
     resume_queue: "resume" ["queue"], false, resume_queue_about;
     flush_queue: "flush" ["queue"], true, flush_queue_about;
-    retry_failed: "retry" ["failed", "queue"], true, retry_failed_about;
-    forget_failed: "forget" ["failed", "queue"], true, forget_failed_about;
+    retry_failed: "retry" ["failed", "queue", "function", "cause"], true, retry_failed_about;
+    forget_failed: "forget" ["failed", "queue", "function", "cause"], true, forget_failed_about;
     run_schedule: "run_schedule" ["schedule"], false, run_schedule_about;
     pause_schedule: "pause_schedule" ["schedule"], false, pause_schedule_about;
     resume_schedule: "resume_schedule" ["schedule"], false, resume_schedule_about;
@@ -116,11 +118,18 @@ pub(crate) async fn question(visit: &Visit) -> Result<Screen, RequestError> {
     let action = name.and_then(find).ok_or_else(|| unknown(name))?;
     let texts = visit.texts;
     let target = target(action, &visit.query);
-    let what = describe(visit, action, &target).await?;
+    let preview = match action.is_bulk() {
+        true => Some(preview(visit, action, &target).await?),
+        false => None,
+    };
+    let what = describe(visit, action, &target, preview.as_ref()).await?;
     let back = own_address(visit.query.get("back").unwrap_or_default());
     let body = html! {
         div.card.ask {
             p.lead { (what) }
+            @if let Some(ChangePreview { oldest: Some(oldest), newest: Some(newest), .. }) = &preview {
+                p { (texts.first_task) ": " (previewed(oldest)) " · " (texts.last_task) ": " (previewed(newest)) }
+            }
             p { ((action.about)(texts)) }
             form method="post" action="act" {
                 (form_key(visit))
@@ -142,26 +151,36 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// The tasks that an action would change.
+async fn preview(visit: &Visit, action: &Action, target: &PageFields) -> Result<ChangePreview, RequestError> {
+    let mut fields = target.clone();
+    fields.push(("dry_run", Value::Bool(true)));
+    visit.call(action.verb, fields).await
+}
+
+fn previewed(task: &PreviewedTask) -> Markup {
+    html! { a href=(format!("tasks/{}", task.id)) { (task.id) } ", " (format::moment(task.accepted_ms)) }
+}
+
 /// What an action would change, in words with its number.
-async fn describe(visit: &Visit, action: &Action, target: &PageFields) -> Result<String, RequestError> {
+async fn describe(
+    visit: &Visit,
+    action: &Action,
+    target: &PageFields,
+    preview: Option<&ChangePreview>,
+) -> Result<String, RequestError> {
     let texts = visit.texts;
     let named = |name: &str| target.iter().find(|(known, _)| *known == name).map(|(_, value)| plain(value));
-    let queue = named("queue");
+    let count = format::number(preview.map_or(0, |preview| preview.tasks));
     Ok(match action.name {
-        "flush_queue" => {
-            let queues: Vec<QueueInfo> = visit.call("queues", Vec::new()).await?;
-            let chosen = queues.iter().filter(|info| queue.as_ref().is_none_or(|queue| info.name == *queue));
-            let count: u64 =
-                chosen.map(|info| info.depth.waiting + info.depth.delayed + info.depth.parked).sum();
-            fill(texts.waiting_in, &[&format::number(count), &queue.unwrap_or_default()])
-        }
-        "retry_failed" | "forget_failed" => failed(visit, queue.as_deref()).await?,
+        "flush_queue" => fill(texts.waiting_in, &[&count, &named("queue").unwrap_or_default()]),
+        "retry_failed" | "forget_failed" => match (named("cause"), named("queue")) {
+            (Some(cause), _) => fill(texts.failed_of_cause, &[&count, &cause]),
+            (None, Some(queue)) => fill(texts.failed_in, &[&count, &queue]),
+            (None, None) => fill(texts.failed_in_all, &[&count]),
+        },
         "cancel_batch" | "retry_batch" => {
-            let batch: BatchInfo = visit.call("batch", target.clone()).await?;
-            let unsuccessful = batch.failed + batch.cancelled + batch.expired;
-            let is_cancel = action.name == "cancel_batch";
-            let count = if is_cancel { batch.total - batch.ended() } else { unsuccessful };
-            fill(texts.tasks_of_batch, &[&format::number(count), &batch.id.to_string()])
+            fill(texts.tasks_of_batch, &[&count, &named("batch").unwrap_or_default()])
         }
         "cancel_task" | "forget_task" => {
             let task: TaskSummary = visit.call("show", target.clone()).await?;
@@ -169,22 +188,6 @@ async fn describe(visit: &Visit, action: &Action, target: &PageFields) -> Result
         }
         "drain_worker" => fill(texts.one_worker, &[&named("worker").unwrap_or_default()]),
         _ => fill(texts.one_change, &[&named("change").unwrap_or_default()]),
-    })
-}
-
-/// The number of failed tasks, as far as they are counted.
-async fn failed(visit: &Visit, queue: Option<&str>) -> Result<String, RequestError> {
-    let filter = Filter { limit: COUNT_MAX, ..Filter::default() };
-    let mut fields = vec![("state", Value::from(State::Failed.name())), ("limit", Value::from(filter.limit))];
-    fields.extend(queue.map(|queue| ("queue", Value::from(queue))));
-    let tasks: Vec<TaskSummary> = visit.call("list", fields).await?;
-    let mut count = format::number(tasks.len() as u64);
-    if tasks.len() == COUNT_MAX {
-        count.push('+');
-    }
-    Ok(match queue {
-        Some(queue) => fill(visit.texts.failed_in, &[&count, queue]),
-        None => fill(visit.texts.failed_in_all, &[&count]),
     })
 }
 

@@ -72,20 +72,35 @@ pub(crate) fn moment(ms: u64) -> Markup {
     }
 }
 
+/// The day of a moment, in UTC.
+pub(crate) fn day(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(|| "–".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
+}
+
 /// A moment that may not have come.
 pub(crate) fn moment_or_dash(ms: Option<u64>) -> Markup {
     ms.map_or_else(|| html! { span.faint { "–" } }, moment)
 }
 
-/// A text with each `{}` replaced by the next value.
+/// A text with each `{}` replaced by the next value, and each `{one|many}` by what fits the value before it:
+/// `{} {task waits|tasks wait}`.
 pub(crate) fn fill(text: &str, values: &[&str]) -> String {
-    let mut parts = text.split("{}");
-    let mut filled = parts.next().unwrap_or_default().to_owned();
-    for (part, value) in parts.zip(values.iter().copied().chain(std::iter::repeat(""))) {
-        filled.push_str(value);
-        filled.push_str(part);
+    let mut values = values.iter().copied();
+    let (mut filled, mut last, mut rest) = (String::new(), "", text);
+    while let Some((before, braced)) = rest.split_once('{') {
+        let Some((inside, behind)) = braced.split_once('}') else { break };
+        filled.push_str(before);
+        match inside.split_once('|') {
+            Some((one, many)) => filled.push_str(if last == "1" { one } else { many }),
+            None => {
+                last = values.next().unwrap_or_default();
+                filled.push_str(last);
+            }
+        }
+        rest = behind;
     }
-    filled
+    filled + rest
 }
 
 /// The first line of a text, cut at so many characters.
@@ -131,6 +146,13 @@ mod tests {
         assert_eq!(fill("{} of {} tasks", &["3", "5"]), "3 of 5 tasks");
         assert_eq!(fill("none", &["3"]), "none");
         assert_eq!(fill("{}{}", &["{}"]), "{}");
+    }
+
+    #[test]
+    fn fill_chooses_the_words_for_one_and_for_many() {
+        let waiting = ["0", "1", "2"].map(|count| fill("{} {task waits|tasks wait}.", &[count]));
+        assert_eq!(waiting, ["0 tasks wait.", "1 task waits.", "2 tasks wait."]);
+        assert_eq!(fill("a { b", &[]), "a { b");
     }
 
     #[test]

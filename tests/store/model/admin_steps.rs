@@ -7,7 +7,7 @@ use framework::store::Query;
 use framework::store::QueryResult;
 use framework::store::Store;
 use framework::task::{BatchId, TaskId};
-use framework::views::{AdminResult, BatchState, Cancelled, State, TaskSelector};
+use framework::views::{AdminResult, BatchState, Cancelled, FailureFilter, State, TaskSelector};
 
 use futures_util::FutureExt;
 
@@ -65,7 +65,7 @@ impl Player {
         match target {
             TaskSelector::Task(id) => self.cancelled(*id, answer),
             TaskSelector::Batch(id) => self.batch_cancelled(*id, answer),
-            TaskSelector::Failed { .. } => bail!("what failed is not cancelled"),
+            TaskSelector::Failed(_) => bail!("what failed is not cancelled"),
         }
     }
 
@@ -143,9 +143,8 @@ impl Player {
             TaskSelector::Batch(id) => {
                 self.those(|sheet| sheet.draft.batch == Some(*id) && may_try(sheet.state))
             }
-            TaskSelector::Failed { queue } => {
-                let is_here = |sheet: &Sheet| queue.as_ref().is_none_or(|queue| sheet.draft.queue == *queue);
-                self.those(|sheet| sheet.state == State::Failed && is_here(sheet))
+            TaskSelector::Failed(filter) => {
+                self.those(|sheet| sheet.state == State::Failed && is_selected(filter, sheet))
             }
         };
         let certain =
@@ -182,10 +181,9 @@ impl Player {
         let wanted = match target {
             TaskSelector::Task(id) => self.those_of(&[*id], has_ended),
             TaskSelector::Batch(id) => self.those(|sheet| sheet.draft.batch == Some(*id) && has_ended(sheet)),
-            TaskSelector::Failed { queue } => {
-                let is_here = |sheet: &Sheet| queue.as_ref().is_none_or(|queue| sheet.draft.queue == *queue);
-                self.those(|sheet| sheet.state == State::Failed && has_ended(sheet) && is_here(sheet))
-            }
+            TaskSelector::Failed(filter) => self.those(|sheet| {
+                sheet.state == State::Failed && has_ended(sheet) && is_selected(filter, sheet)
+            }),
         };
         let certain =
             wanted.iter().filter(|id| !self.reference.may_be_gone(&self.reference.tasks[id])).count();
@@ -264,4 +262,10 @@ impl Player {
         let known = ids.iter().filter(|id| self.reference.tasks.get(id).is_some_and(&wanted));
         known.copied().collect()
     }
+}
+
+/// Whether a filter selects a failed task. One whose error the store has chosen has no cause that is asked
+/// for.
+fn is_selected(filter: &FailureFilter, sheet: &Sheet) -> bool {
+    filter.selects(sheet.draft.queue, sheet.draft.function, sheet.error.as_deref().unwrap_or_default())
 }

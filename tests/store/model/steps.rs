@@ -6,7 +6,7 @@ use fastrand::Rng;
 use framework::store::Disposition;
 use framework::store::LeaseToken;
 use framework::task::{BatchId, Due, TaskId};
-use framework::views::{BatchState, State, TaskSelector};
+use framework::views::{BatchState, FailureCause, FailureFilter, State, TaskSelector};
 
 use super::drafts::{BLOCKING, Draft, KEYED, LAST, PLAIN, QUEUES};
 use super::reference::Reference;
@@ -153,7 +153,7 @@ impl Choice<'_> {
         let batches: Vec<_> = self.reference.batches.keys().copied().collect();
         let batch = self.random.choice(batches);
         let queue = Some(self.queue()).filter(|_| self.random.bool());
-        let failed = TaskSelector::Failed { queue: queue.map(str::to_owned) };
+        let failed = self.failed(queue);
         let change = match self.random.u8(..6) {
             0 => Step::Cancel(TaskSelector::Batch(batch?)),
             1 => Step::Retry(TaskSelector::Batch(batch?)),
@@ -246,7 +246,8 @@ impl Choice<'_> {
             0..6 if lease.is_cancelled => Disposition::Cancelled,
             _ if lease.is_cancelled => Disposition::Done(self.random.u32(..).to_string().into()),
             0..5 => Disposition::Done(self.random.u32(..).to_string().into()),
-            5 => Disposition::Failed(format!("failure {}", self.random.u16(..))),
+            5 if self.random.bool() => Disposition::Failed(format!("failure {}", self.random.u16(..))),
+            5 => Disposition::Failed("refused".to_owned()),
             6..8 => Disposition::Retry {
                 pause: Duration::from_millis(self.random.u64(..3_000)),
                 error: "not yet".to_owned(),
@@ -280,6 +281,18 @@ impl Choice<'_> {
         Step::Advance(Duration::from_millis(self.random.u64(..most)))
     }
 
+    /// Some of the failed tasks: of this queue, of a function, of a cause.
+    fn failed(&mut self, queue: Option<&str>) -> TaskSelector {
+        let function = self.random.choice(self.reference.tasks.values().map(|sheet| sheet.draft.function));
+        let function = function.unwrap_or("test_shout");
+        let pattern = if self.random.bool() { "failure #" } else { "refused" };
+        TaskSelector::Failed(FailureFilter {
+            queue: queue.map(str::to_owned),
+            function: Some(function.to_owned()).filter(|_| self.random.u8(..4) == 0),
+            cause: Some(FailureCause::new(function, pattern)).filter(|_| self.random.u8(..4) == 0),
+        })
+    }
+
     fn jump(&mut self) -> Step {
         let wall_ms = self.reference.wall_ms();
         let by_ms = self.random.u64(..60_000);
@@ -288,7 +301,7 @@ impl Choice<'_> {
 
     fn admin(&mut self) -> Step {
         let queue = Some(self.queue()).filter(|_| self.random.bool());
-        let failed = TaskSelector::Failed { queue: queue.map(str::to_owned) };
+        let failed = self.failed(queue);
         match (self.random.u8(..12), self.target()) {
             (0..4, Some(target)) => Step::Retry(target),
             (4..7, Some(target)) => Step::Forget(target),

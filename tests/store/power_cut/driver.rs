@@ -2,7 +2,7 @@
 
 use framework::store::AdminCommand;
 use framework::task::{BatchId, TaskId};
-use framework::views::{AdminResult, ScheduleNote, State, TaskSelector};
+use framework::views::{AdminResult, FailureFilter, ScheduleNote, State, TaskSelector};
 use futures_util::future::try_join;
 
 use super::changes::Client;
@@ -130,7 +130,7 @@ impl Client<'_> {
         Some(match self.number(3) {
             0 => TaskSelector::Task(self.one_task(queue, is_wanted)?),
             1 => TaskSelector::Batch(self.batch(queue, |_| true)?),
-            _ => TaskSelector::Failed { queue: Some(queue.to_owned()) },
+            _ => TaskSelector::Failed(FailureFilter::of_queue(queue)),
         })
     }
 

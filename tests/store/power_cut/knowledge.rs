@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use framework::store::AdminCommand;
 use framework::task::{BatchId, TaskId, TaskRecord};
-use framework::views::{State, TaskSelector};
+use framework::views::{FailureFilter, State, TaskSelector};
 
 /// Counts what was sent, done and acknowledged.
 pub(super) type Moment = u64;
@@ -297,7 +297,9 @@ fn effect(command: &AdminCommand, id: TaskId, task: &KnownTask) -> Option<Fate> 
     let selects = |selector: &TaskSelector| match selector {
         TaskSelector::Task(task) => *task == id,
         TaskSelector::Batch(batch) => task.batch == Some(*batch),
-        TaskSelector::Failed { queue } => queue.as_ref().is_none_or(|queue| *queue == task.queue),
+        TaskSelector::Failed(FailureFilter { queue, .. }) => {
+            queue.as_ref().is_none_or(|queue| *queue == task.queue)
+        }
     };
     let (is_selected, fate) = match command {
         AdminCommand::Cancel(selector) => (selects(selector), Some(State::Cancelled)),
@@ -315,8 +317,9 @@ fn is_concerned(command: &AdminCommand, fate: Fate) -> bool {
     let Some(state) = fate else { return false };
     match command {
         AdminCommand::Cancel(_) | AdminCommand::Flush { .. } => state == State::Waiting,
-        AdminCommand::Retry(TaskSelector::Failed { .. })
-        | AdminCommand::Forget(TaskSelector::Failed { .. }) => state == State::Failed,
+        AdminCommand::Retry(TaskSelector::Failed(_)) | AdminCommand::Forget(TaskSelector::Failed(_)) => {
+            state == State::Failed
+        }
         AdminCommand::Retry(_) => state.is_terminal() && state != State::Done,
         AdminCommand::Forget(_) => state.is_terminal(),
         _ => false,

@@ -100,7 +100,9 @@ fn file_of_schema_2_is_brought_to_the_present_one_and_is_checked_and_repaired_be
     let as_schema_2 = || {
         let file = rusqlite::Connection::open(&path).unwrap();
         file.execute_batch(
-            "ALTER TABLE ends DROP COLUMN worker; ALTER TABLE attempts DROP COLUMN worker; PRAGMA user_version = 2;",
+            "ALTER TABLE ends DROP COLUMN worker; ALTER TABLE attempts DROP COLUMN worker;
+             ALTER TABLE changes DROP COLUMN function; ALTER TABLE changes DROP COLUMN cause;
+             PRAGMA user_version = 2;",
         )
         .unwrap();
     };

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::failures::{FailureCause, FailureFilter};
 use crate::task::{BatchId, TaskId};
 
 /// A change of a schedule; fields that are `None` stay as they were.
@@ -20,10 +21,8 @@ pub struct ScheduleNote {
 pub enum TaskSelector {
     Task(TaskId),
     Batch(BatchId),
-    /// The failed tasks, of this queue if one is named.
-    Failed {
-        queue: Option<String>,
-    },
+    /// These of the failed tasks.
+    Failed(FailureFilter),
 }
 
 /// The id of a change of many tasks, as long as the process lives.
@@ -40,6 +39,10 @@ pub struct ChangeInfo {
     pub batch: Option<BatchId>,
     /// The queue whose tasks are changed; `null` when those of all queues are, or of a batch.
     pub queue: Option<String>,
+    /// The function whose failed tasks are changed, if only those of one are.
+    pub function: Option<String>,
+    /// The cause of the failures of the tasks that are changed, if only those of one are.
+    pub cause: Option<FailureCause>,
     /// The number of tasks that are changed by now.
     pub changed: u64,
     /// The number of tasks to change; `null` when that is not known.
@@ -58,6 +61,36 @@ pub enum ChangeKind {
     Release,
     /// The tasks were not started in time.
     Expire,
+}
+
+/// The tasks that a change would change at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangePreview {
+    pub tasks: u64,
+    /// The one that was accepted first, and the one that was accepted last.
+    pub oldest: Option<PreviewedTask>,
+    pub newest: Option<PreviewedTask>,
+}
+
+/// One of the tasks that a change would change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PreviewedTask {
+    #[serde(rename = "task_id")]
+    pub id: TaskId,
+    pub accepted_ms: u64,
+}
+
+impl ChangePreview {
+    /// Adds a task that would be changed.
+    pub fn add(&mut self, task: PreviewedTask) {
+        self.tasks += 1;
+        if self.oldest.is_none_or(|oldest| task.id < oldest.id) {
+            self.oldest = Some(task);
+        }
+        if self.newest.is_none_or(|newest| task.id > newest.id) {
+            self.newest = Some(task);
+        }
+    }
 }
 
 /// The result of an administrative command.

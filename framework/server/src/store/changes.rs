@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use framework_protocol::ErrorCode;
 use framework_protocol::RequestError;
 use framework_protocol::task::BatchId;
-use framework_protocol::views::{ChangeId, ChangeInfo, ChangeKind};
+use framework_protocol::views::{ChangeId, ChangeInfo, ChangeKind, FailureCause, FailureFilter};
 
 /// The changes of many tasks that are under way.
 #[derive(Debug, Default)]
@@ -15,14 +15,35 @@ pub(super) struct RunningChanges {
     all: Vec<(ChangeId, ChangeSubject, Arc<ChangeProgress>)>,
 }
 
-/// What a change does, and to which tasks: those of a batch, of a queue, or all.
+/// What a change does, and to which tasks: those of a batch, of a queue, some that have failed, or all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ChangeSubject {
     pub(super) kind: ChangeKind,
     pub(super) batch: Option<BatchId>,
     pub(super) queue: Option<String>,
+    /// Only the failed tasks of this function, and of this cause.
+    pub(super) function: Option<String>,
+    pub(super) cause: Option<FailureCause>,
     /// Whether it may end before all of its tasks are changed.
     pub(super) may_stop: bool,
+}
+
+impl ChangeSubject {
+    /// A change of the tasks of a batch.
+    pub(super) fn of_batch(kind: ChangeKind, batch: BatchId, may_stop: bool) -> Self {
+        Self { kind, batch: Some(batch), queue: None, function: None, cause: None, may_stop }
+    }
+
+    /// A change of the tasks of a queue, or of all; it may stop.
+    pub(super) fn of_queue(kind: ChangeKind, queue: Option<String>) -> Self {
+        Self::of_failed(kind, FailureFilter { queue, ..FailureFilter::default() })
+    }
+
+    /// A change of failed tasks; it may stop.
+    pub(super) fn of_failed(kind: ChangeKind, filter: FailureFilter) -> Self {
+        let FailureFilter { queue, function, cause } = filter;
+        Self { kind, batch: None, queue, function, cause, may_stop: true }
+    }
 }
 
 /// The progress of one change.
@@ -48,13 +69,15 @@ impl RunningChanges {
 
     pub(super) fn list(&self) -> Vec<ChangeInfo> {
         let info = |(id, subject, progress): &(ChangeId, ChangeSubject, Arc<ChangeProgress>)| {
-            let ChangeSubject { kind, batch, queue, .. } = subject.clone();
+            let ChangeSubject { kind, batch, queue, function, cause, .. } = subject.clone();
             let total = progress.total.load(Ordering::Relaxed);
             ChangeInfo {
                 id: *id,
                 kind,
                 batch,
                 queue,
+                function,
+                cause,
                 changed: progress.changed(),
                 total: (total > 0).then_some(total),
             }

@@ -5,6 +5,7 @@ mod idempotency_keys;
 mod take;
 mod waiting_change;
 mod history;
+mod query;
 
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -218,7 +219,7 @@ impl MemoryState {
                 self.cancel(id, now, &mut records).map(Applied::Done)
             }
             AdminCommand::Cancel(TaskSelector::Batch(id)) => self.cancel_batch(id).map(Applied::Change),
-            AdminCommand::Cancel(TaskSelector::Failed { .. }) => Err(nothing_to_cancel()),
+            AdminCommand::Cancel(TaskSelector::Failed(_)) => Err(nothing_to_cancel()),
             AdminCommand::Retry(selector) => self.retry(&selector, now).map(Applied::Done),
             AdminCommand::Forget(selector) => {
                 let forgotten = self.history.forget(&selector, &mut self.index);

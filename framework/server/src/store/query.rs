@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use framework_protocol::task::{BatchId, TaskId, TaskRecord};
 use framework_protocol::views::{
-    BatchInfo, ChangeInfo, Filter, FunctionRecord, HistoryFilter, HistoryPoint, QueueInfo, ScheduleInfo,
-    State, TaskDetails, TaskSummary,
+    BatchInfo, ChangeInfo, ChangePreview, FailureFilter, FailureReport, Filter, FunctionRecord,
+    HistoryFilter, HistoryPoint, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSelector, TaskSummary,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,13 @@ pub enum Query {
     Functions,
     /// The changes of many tasks that are under way.
     Changes,
+    /// The failed tasks by their causes, and at most so many of these.
+    Failures {
+        filter: FailureFilter,
+        limit: usize,
+    },
+    /// The tasks that a change would change.
+    Preview(PlannedSelection),
     /// The history of figures.
     History(HistoryFilter),
     /// The tasks of these functions, by queue.
@@ -39,6 +46,32 @@ pub enum Query {
         place: BacklogPlace,
         limit: usize,
     },
+}
+
+/// The tasks that a change of many tasks would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlannedSelection {
+    /// Those of a batch that have not ended.
+    Cancel(BatchId),
+    /// Those that wait in a queue, or in all.
+    Flush { queue: Option<String> },
+    /// Those that have ended, except those that are done.
+    Retry(TaskSelector),
+    /// Those that have ended.
+    Forget(TaskSelector),
+}
+
+impl PlannedSelection {
+    /// Whether a task in this state is changed, if the selector means it.
+    pub(super) fn changes(&self, state: State) -> bool {
+        match self {
+            Self::Cancel(_) => !state.is_terminal(),
+            Self::Flush { .. } => state == State::Waiting,
+            Self::Retry(_) => state.is_terminal() && state != State::Done,
+            Self::Forget(_) => state.is_terminal(),
+        }
+    }
 }
 
 /// Where tasks are that have not ended, or not for good.
@@ -75,6 +108,8 @@ pub enum QueryResult {
     Schedules(Vec<ScheduleInfo>),
     Functions(Vec<FunctionRecord>),
     Changes(Vec<ChangeInfo>),
+    Failures(FailureReport),
+    Preview(ChangePreview),
     History(Vec<HistoryPoint>),
     Backlog(BTreeMap<String, QueueBacklog>),
     Next(Vec<TaskId>),

@@ -8,6 +8,7 @@ mod change;
 mod checkpoint;
 mod chosen;
 mod ended_tasks;
+mod failures;
 mod figure_history;
 mod group;
 mod journal;

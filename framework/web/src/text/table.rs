@@ -36,7 +36,7 @@ texts! {
     live: "Live", "实时";
     live_about: "This page keeps itself up to date", "本页自动更新";
     search: "Search", "搜索";
-    search_hint: "Task number or function", "任务编号或函数";
+    search_hint: "Number, function", "任务编号或函数";
     theme: "Light or dark", "浅色或深色";
     keys: "Keys", "快捷键";
     key_search: "Search", "搜索";
@@ -84,9 +84,9 @@ texts! {
     storage_error: "Tasks are not accepted: {}", "不接受任务：{}";
     unserved: "Nobody runs the function {}, although tasks of it wait.", "没有工作进程执行函数 {}，但有任务在等待。";
     program_error: "The program {} cannot be started: {}", "程序 {} 无法启动：{}";
-    all_busy: "All workers are busy, and {} tasks wait.", "所有工作进程都忙，{} 个任务在等待。";
-    refused_connections: "{} connections were refused because a limit was reached.", "因达到上限，拒绝了 {} 个连接。";
-    queue_paused: "The queue {} is paused; {} tasks wait in it.", "队列 {} 已暂停，其中有 {} 个任务等待。";
+    all_busy: "All workers are busy, and {} {task waits|tasks wait}.", "所有工作进程都忙，{} 个任务在等待。";
+    refused_connections: "{} {connection was|connections were} refused because a limit was reached.", "因达到上限，拒绝了 {} 个连接。";
+    queue_paused: "The queue {} is paused; {} {task waits|tasks wait} in it.", "队列 {} 已暂停，其中有 {} 个任务等待。";
     queue_late: "The oldest task of the queue {} has waited for {}.", "队列 {} 中最早的任务已等待 {}。";
     schedule_error: "The schedule {} has no task for its last time: {}", "定时 {} 上次没有生成任务：{}";
 
@@ -137,7 +137,7 @@ texts! {
     attempts: "Attempts", "尝试次数";
     accepted_at: "Accepted", "接受时间";
     ended_at: "Ended", "结束时间";
-    due: "due", "到期";
+    due: "Due", "到期";
     batch: "Batch", "批次";
     any: "any", "不限";
     filter: "Filter", "筛选";
@@ -177,8 +177,13 @@ texts! {
     count: "Count", "数量";
     first_time: "First", "首次";
     last_time: "Last", "最近";
-    of_all_failed: "of all {} failed tasks that are kept", "保留的全部 {} 个失败任务";
-    of_last_failed: "of the last {} failed tasks", "最近 {} 个失败任务";
+    of_all_failed: "of all {} failed {task that is|tasks that are} kept", "保留的全部 {} 个失败任务";
+    of_last_failed: "of the last {} failed {task|tasks}", "最近 {} 个失败任务";
+    other_causes: "{} more failed for other causes.", "还有 {} 个因其他原因失败。";
+    all_causes: "All causes", "所有原因";
+    cause: "Cause", "原因";
+    pattern: "What the errors have in common", "错误的共同部分";
+    by_day: "By day", "按天";
     all_failed: "All failed tasks", "全部失败任务";
     no_failures: "No failed task is kept.", "没有保留的失败任务。";
     no_failures_advice: "A task has failed once all its attempts have.", "任务的所有尝试都失败后才算失败。";
@@ -284,10 +289,13 @@ texts! {
     stop_change: "End", "结束";
     stop_change_about: "What is changed by now stays so; the rest is left as it is.", "已更改的保持不变，其余不再更改。";
 
-    waiting_in: "{} tasks that wait in the queue {}", "等待中的 {} 个任务，队列 {}";
-    failed_in: "{} failed tasks of the queue {}", "{} 个失败任务，队列 {}";
-    failed_in_all: "{} failed tasks of all queues", "所有队列的 {} 个失败任务";
-    tasks_of_batch: "{} tasks of batch {}", "{} 个任务，批次 {}";
+    waiting_in: "{} {task that waits|tasks that wait} in the queue {}", "等待中的 {} 个任务，队列 {}";
+    failed_in: "{} failed {task|tasks} of the queue {}", "{} 个失败任务，队列 {}";
+    failed_of_cause: "{} failed {task|tasks} of the cause {}", "{} 个失败任务，原因 {}";
+    first_task: "Oldest", "最早";
+    last_task: "Newest", "最新";
+    failed_in_all: "{} failed {task|tasks} of all queues", "所有队列的 {} 个失败任务";
+    tasks_of_batch: "{} {task|tasks} of batch {}", "{} 个任务，批次 {}";
     one_task: "Task {}: {}, {}", "任务 {}：{}，{}";
     one_worker: "The worker {}", "工作进程 {}";
     one_change: "Change {}", "更改 {}";
@@ -295,9 +303,9 @@ texts! {
     did_cancel_task: "The task is cancelled, or was asked to stop.", "任务已取消，或已要求停止。";
     did_retry_task: "The task waits again.", "任务重新等待。";
     did_forget_task: "The task was removed.", "任务已删除。";
-    did_cancel_tasks: "{} tasks were cancelled.", "已取消 {} 个任务。";
-    did_retry_tasks: "{} tasks wait again.", "{} 个任务重新等待。";
-    did_forget_tasks: "{} tasks were removed.", "已删除 {} 个任务。";
+    did_cancel_tasks: "{} {task was|tasks were} cancelled.", "已取消 {} 个任务。";
+    did_retry_tasks: "{} {task waits|tasks wait} again.", "{} 个任务重新等待。";
+    did_forget_tasks: "{} {task was|tasks were} removed.", "已删除 {} 个任务。";
     did_pause_queue: "The queue is paused.", "队列已暂停。";
     did_resume_queue: "The queue is resumed.", "队列已恢复。";
     did_run_schedule: "The schedule has made this task.", "定时生成了此任务。";

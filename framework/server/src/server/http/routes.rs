@@ -183,6 +183,20 @@ pub(super) static ROUTES: &[Route] = &[
             "The progress and the end of every task from now on; `missed` says how many came too fast",
         )
     },
+    call(
+        "GET",
+        "/failures",
+        "failures",
+        &[
+            query("queue", ParameterKind::Queue, "Only failed tasks of this queue."),
+            query("function", ParameterKind::Text, "Only failed tasks of this function."),
+            query("cause", ParameterKind::Text, "Only those of this cause."),
+            LIMIT,
+        ],
+        &[],
+    ),
+    call_with_body("/failures/retry", "retry", "retry_failures"),
+    call_with_body("/failures/forget", "forget", "forget_failures"),
     call("GET", "/status", "status", &[], &[]),
     call(
         "GET",

@@ -5,11 +5,12 @@ use std::time::Duration;
 use framework_console::config::duration;
 use framework_protocol::RequestError;
 use framework_protocol::task::BatchId;
-use framework_protocol::views::TaskSelector;
+use framework_protocol::views::{AdminResult, ChangePreview, FailureFilter, TaskSelector};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::server::service::{Call, Field, Outcome};
-use crate::store::{Query, QueryResult};
+use crate::store::{AdminCommand, PlannedSelection, Query, QueryResult};
 
 /// The length of a list unless the call says so, and the longest.
 const LIMIT_DEFAULT: usize = 20;
@@ -22,9 +23,20 @@ pub(super) const BATCH: Field = field("batch", "3");
 pub(super) const QUEUE: Field = field("queue", "\"mail\"");
 pub(super) const FAILED: Field = field("failed", "true");
 pub(super) const FUNCTION: Field = field("function", "\"echo\"");
+pub(super) const CAUSE: Field = field("cause", "\"0123456789abcdef\"");
+pub(super) const DRY_RUN: Field = field("dry_run", "true");
 pub(super) const LIMIT: Field = field("limit", "20");
 pub(super) const NOW: Field = field("now", "true");
 pub(super) const GRACE: Field = field("grace", "\"30s\"");
+
+/// The result of a change of many tasks, or what it would change.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "it only describes the results")]
+pub(super) enum ChangeReply {
+    Changed(AdminResult),
+    Preview(ChangePreview),
+}
 
 pub(super) const fn field(name: &'static str, example: &'static str) -> Field {
     Field { name, example }
@@ -45,6 +57,8 @@ pub(super) async fn find(
         QueryResult::Schedules(schedules) => Outcome::result(&schedules),
         QueryResult::Functions(functions) => Outcome::result(&functions),
         QueryResult::Changes(changes) => Outcome::result(&changes),
+        QueryResult::Failures(report) => Outcome::result(&report),
+        QueryResult::Preview(preview) => Outcome::result(&preview),
         QueryResult::History(points) => Outcome::result(&points),
         QueryResult::Backlog(queues) => Outcome::result(&queues),
         QueryResult::Next(tasks) => Outcome::result(&tasks),
@@ -79,17 +93,53 @@ pub(super) async fn queue(call: &mut Call<'_>) -> Result<Option<String>, Request
     }
 }
 
+/// Which of the failed tasks.
+pub(super) async fn failure_filter(call: &mut Call<'_>) -> Result<FailureFilter, RequestError> {
+    let cause = call.take("cause", "a cause: 16 hexadecimal digits, as task:failures shows it")?;
+    let function = call.take("function", "the name of a function")?;
+    Ok(FailureFilter { queue: queue(call).await?, function, cause })
+}
+
+/// Whether the call only asks what it would change.
+pub(super) fn dry_run(call: &mut Call<'_>) -> Result<bool, RequestError> {
+    Ok(call.take("dry_run", "true or false")?.unwrap_or(false))
+}
+
+/// Carries out a change of many tasks, or says what it would change.
+pub(super) async fn change(
+    call: &Call<'_>,
+    command: AdminCommand,
+    is_dry_run: bool,
+) -> Result<Outcome, RequestError> {
+    let planned = match &command {
+        AdminCommand::Cancel(TaskSelector::Batch(batch)) => Some(PlannedSelection::Cancel(*batch)),
+        AdminCommand::Flush { queue } => Some(PlannedSelection::Flush { queue: queue.clone() }),
+        AdminCommand::Retry(selector) => Some(PlannedSelection::Retry(selector.clone())),
+        AdminCommand::Forget(selector) => Some(PlannedSelection::Forget(selector.clone())),
+        _ => None,
+    };
+    match planned.filter(|_| is_dry_run) {
+        Some(planned) => list(call, Query::Preview(planned)).await,
+        None if is_dry_run => {
+            Err(RequestError::bad_request("\"dry_run\" is for changes of many tasks, not for one."))
+        }
+        None => call.service.apply(command).await.map(|result| Outcome::result(&result)),
+    }
+}
+
 /// The tasks to change: exactly one of the ways to name them.
 pub(super) async fn selection(call: &mut Call<'_>) -> Result<TaskSelector, RequestError> {
     let task = call.take("task", "the id of a task")?;
     let batch = call.take("batch", "the id of a batch")?;
     let failed = call.take("failed", "true or false")?.unwrap_or(false);
-    let ways = match (task, batch, failed, queue(call).await?) {
-        (Some(task), None, false, None) => return Ok(TaskSelector::Task(task)),
-        (None, Some(batch), false, None) => return Ok(TaskSelector::Batch(batch)),
-        (None, None, true, queue) => return Ok(TaskSelector::Failed { queue }),
+    let filter = failure_filter(call).await?;
+    let is_plain = filter == FailureFilter::default();
+    let ways = match (task, batch, failed) {
+        (Some(task), None, false) if is_plain => return Ok(TaskSelector::Task(task)),
+        (None, Some(batch), false) if is_plain => return Ok(TaskSelector::Batch(batch)),
+        (None, None, failed) if failed || filter.cause.is_some() => return Ok(TaskSelector::Failed(filter)),
         _ if call.verb.fields.iter().any(|field| field.name == FAILED.name) => {
-            "\"task\", or \"batch\", or \"failed\":true and perhaps \"queue\""
+            "\"task\", or \"batch\", or \"failed\":true or \"cause\", and perhaps \"queue\" and \"function\""
         }
         _ => "\"task\" or \"batch\"",
     };

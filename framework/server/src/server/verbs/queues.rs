@@ -3,7 +3,7 @@
 use framework_protocol::RequestError;
 use framework_protocol::views::{AdminResult, ChangeInfo, QueueInfo};
 
-use super::fields::{self, QUEUE, field};
+use super::fields::{self, ChangeReply, DRY_RUN, QUEUE, field};
 use crate::server::access::Scope;
 use crate::server::service::{Call, Outcome, ResultSchema, Verb};
 use crate::store::{AdminCommand, Query};
@@ -36,9 +36,9 @@ pub(super) static VERBS: &[Verb] = &[
     Verb {
         name: "flush",
         scope: Some(Scope::Admin),
-        fields: &[QUEUE],
+        fields: &[QUEUE, DRY_RUN],
         about: "Cancel what waits in a queue, or in all of them",
-        result: ResultSchema::of::<AdminResult>(),
+        result: ResultSchema::of::<ChangeReply>(),
         run: |call| Box::pin(flush(call)),
     },
     Verb {
@@ -73,5 +73,6 @@ async fn stop_change(mut call: Call<'_>) -> Result<Outcome, RequestError> {
 
 async fn flush(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let command = AdminCommand::Flush { queue: fields::queue(&mut call).await? };
-    call.service.apply(command).await.map(|result| Outcome::result(&result))
+    let is_dry_run = fields::dry_run(&mut call)?;
+    fields::change(&call, command, is_dry_run).await
 }

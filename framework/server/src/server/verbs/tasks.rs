@@ -1,9 +1,9 @@
 //! Verbs about tasks.
 
 use framework_protocol::RequestError;
-use framework_protocol::views::{AdminResult, Filter, TaskDetails, TaskSummary};
+use framework_protocol::views::{FailureReport, Filter, TaskDetails, TaskSummary};
 
-use super::fields::{self, BATCH, FAILED, FUNCTION, LIMIT, QUEUE, TASK, field};
+use super::fields::{self, BATCH, CAUSE, ChangeReply, DRY_RUN, FAILED, FUNCTION, LIMIT, QUEUE, TASK, field};
 use crate::server::access::Scope;
 use crate::server::service::{Call, Outcome, ResultSchema, Verb};
 use crate::store::{AdminCommand, Query};
@@ -34,27 +34,35 @@ pub(super) static VERBS: &[Verb] = &[
         run: |call| Box::pin(list(call)),
     },
     Verb {
+        name: "failures",
+        scope: Some(Scope::Inspect),
+        fields: &[QUEUE, FUNCTION, CAUSE, LIMIT],
+        about: "The failed tasks by their causes",
+        result: ResultSchema::of::<FailureReport>(),
+        run: |call| Box::pin(failures(call)),
+    },
+    Verb {
         name: "cancel",
         scope: Some(Scope::Admin),
-        fields: &[TASK, BATCH],
-        about: "Cancel a task",
-        result: ResultSchema::of::<AdminResult>(),
+        fields: &[TASK, BATCH, DRY_RUN],
+        about: "Cancel a task, or those of a batch",
+        result: ResultSchema::of::<ChangeReply>(),
         run: |call| Box::pin(cancel(call)),
     },
     Verb {
         name: "retry",
         scope: Some(Scope::Admin),
-        fields: &[TASK, BATCH, FAILED, QUEUE],
+        fields: &[TASK, BATCH, FAILED, QUEUE, FUNCTION, CAUSE, DRY_RUN],
         about: "Let a task that has ended wait again, with all its attempts before it",
-        result: ResultSchema::of::<AdminResult>(),
+        result: ResultSchema::of::<ChangeReply>(),
         run: |call| Box::pin(retry(call)),
     },
     Verb {
         name: "forget",
         scope: Some(Scope::Admin),
-        fields: &[TASK, BATCH, FAILED, QUEUE],
+        fields: &[TASK, BATCH, FAILED, QUEUE, FUNCTION, CAUSE, DRY_RUN],
         about: "Remove a task that has ended, with all that is kept of it",
-        result: ResultSchema::of::<AdminResult>(),
+        result: ResultSchema::of::<ChangeReply>(),
         run: |call| Box::pin(forget(call)),
     },
 ];
@@ -99,17 +107,26 @@ async fn list(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     fields::list(&call, Query::Tasks(filter)).await
 }
 
+async fn failures(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let filter = fields::failure_filter(&mut call).await?;
+    let limit = fields::limit(&mut call)?;
+    fields::list(&call, Query::Failures { filter, limit }).await
+}
+
 async fn cancel(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let selection = fields::selection(&mut call).await?;
-    call.service.apply(AdminCommand::Cancel(selection)).await.map(|result| Outcome::result(&result))
+    let is_dry_run = fields::dry_run(&mut call)?;
+    fields::change(&call, AdminCommand::Cancel(selection), is_dry_run).await
 }
 
 async fn retry(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let selection = fields::selection(&mut call).await?;
-    call.service.apply(AdminCommand::Retry(selection)).await.map(|result| Outcome::result(&result))
+    let is_dry_run = fields::dry_run(&mut call)?;
+    fields::change(&call, AdminCommand::Retry(selection), is_dry_run).await
 }
 
 async fn forget(mut call: Call<'_>) -> Result<Outcome, RequestError> {
     let selection = fields::selection(&mut call).await?;
-    call.service.apply(AdminCommand::Forget(selection)).await.map(|result| Outcome::result(&result))
+    let is_dry_run = fields::dry_run(&mut call)?;
+    fields::change(&call, AdminCommand::Forget(selection), is_dry_run).await
 }

@@ -51,7 +51,7 @@ impl<J: Journal> Writer<J> {
                 Begun::Done(AdminResult::Cancelled(self.cancel(id)?))
             }
             AdminCommand::Cancel(TaskSelector::Batch(id)) => Begun::Bulk(self.cancel_batch(id)?),
-            AdminCommand::Cancel(TaskSelector::Failed { .. }) => return Err(nothing_to_cancel()),
+            AdminCommand::Cancel(TaskSelector::Failed(_)) => return Err(nothing_to_cancel()),
             AdminCommand::Retry(selector) => {
                 self.check_ended(&selector, true)?;
                 Begun::Bulk(BulkKind::Retry(selector))
@@ -190,7 +190,7 @@ impl<J: Journal> Writer<J> {
                     _ => Ok(()),
                 }
             }
-            TaskSelector::Failed { .. } => Ok(()),
+            TaskSelector::Failed(_) => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use framework_protocol::RequestError;
 use framework_protocol::task::{BatchId, TaskId};
-use framework_protocol::views::{AdminResult, ChangeId, ChangeKind, TaskSelector};
+use framework_protocol::views::{AdminResult, ChangeId, ChangeKind, FailureFilter, TaskSelector};
 
 use super::journal::{Cursor, StoredChange};
 use super::write_queue::CommandAnswer;
@@ -71,23 +71,20 @@ impl BulkKind {
 
     /// The change as it is listed.
     pub(super) fn subject(&self) -> ChangeSubject {
-        let of = |kind, batch, queue: Option<&String>| {
-            let may_stop = self.columns().is_some();
-            ChangeSubject { kind, batch, queue: queue.cloned(), may_stop }
-        };
         let selected = |kind, selector: &TaskSelector| match selector {
-            TaskSelector::Task(_) => of(kind, None, None),
-            TaskSelector::Batch(id) => of(kind, Some(*id), None),
-            TaskSelector::Failed { queue } => of(kind, None, queue.as_ref()),
+            TaskSelector::Task(_) => ChangeSubject::of_queue(kind, None),
+            TaskSelector::Batch(id) => ChangeSubject::of_batch(kind, *id, true),
+            TaskSelector::Failed(filter) => ChangeSubject::of_failed(kind, filter.clone()),
         };
-        match self {
-            Self::Cancel(id) | Self::Empty(id) => of(ChangeKind::Cancel, Some(*id), None),
-            Self::Release(id) => of(ChangeKind::Release, Some(*id), None),
-            Self::End(..) => of(ChangeKind::Expire, None, None),
-            Self::Flush(queue, _) => of(ChangeKind::Flush, None, queue.as_ref()),
+        let subject = match self {
+            Self::Cancel(id) | Self::Empty(id) => ChangeSubject::of_batch(ChangeKind::Cancel, *id, true),
+            Self::Release(id) => ChangeSubject::of_batch(ChangeKind::Release, *id, true),
+            Self::End(..) => ChangeSubject::of_queue(ChangeKind::Expire, None),
+            Self::Flush(queue, _) => ChangeSubject::of_queue(ChangeKind::Flush, queue.clone()),
             Self::Retry(selector) => selected(ChangeKind::Retry, selector),
             Self::Forget(selector) => selected(ChangeKind::Forget, selector),
-        }
+        };
+        ChangeSubject { may_stop: self.stored().is_some(), ..subject }
     }
 
     fn past_tense(&self) -> &'static str {
@@ -100,31 +97,34 @@ impl BulkKind {
         }
     }
 
-    /// The kind, the batch and the queue as they are written; `None` for one that goes on without that, or
+    /// The kind, the batch and the filter as they are written; `None` for one that goes on without that, or
     /// never needs a second step.
-    fn columns(&self) -> Option<(&'static str, Option<BatchId>, Option<&str>)> {
+    fn stored(&self) -> Option<(&'static str, Option<BatchId>, FailureFilter)> {
+        let all = FailureFilter::default();
         let (kind, selector) = match self {
-            Self::Cancel(id) => return Some(("cancel", Some(*id), None)),
-            Self::Flush(queue, _) => return Some(("flush", None, queue.as_deref())),
+            Self::Cancel(id) => return Some(("cancel", Some(*id), all)),
+            Self::Flush(queue, _) => {
+                return Some(("flush", None, FailureFilter { queue: queue.clone(), ..all }));
+            }
             Self::Retry(selector) => ("retry", selector),
             Self::Forget(selector) => ("forget", selector),
             Self::Empty(_) | Self::Release(_) | Self::End(..) => return None,
         };
         match selector {
             TaskSelector::Task(_) => None,
-            TaskSelector::Batch(id) => Some((kind, Some(*id), None)),
-            TaskSelector::Failed { queue } => Some((kind, None, queue.as_deref())),
+            TaskSelector::Batch(id) => Some((kind, Some(*id), all)),
+            TaskSelector::Failed(filter) => Some((kind, None, filter.clone())),
         }
     }
 
     /// The kind of a change that was written; `None` for one that this program does not know.
-    fn from_columns(kind: &str, batch: Option<BatchId>, queue: Option<String>) -> Option<Self> {
-        let selector = |queue| batch.map_or(TaskSelector::Failed { queue }, TaskSelector::Batch);
+    fn from_stored(kind: &str, batch: Option<BatchId>, filter: FailureFilter) -> Option<Self> {
+        let selector = |filter| batch.map_or(TaskSelector::Failed(filter), TaskSelector::Batch);
         match kind {
             "cancel" => batch.map(Self::Cancel),
-            "flush" => Some(Self::Flush(queue, VecDeque::new())),
-            "retry" => Some(Self::Retry(selector(queue))),
-            "forget" => Some(Self::Forget(selector(queue))),
+            "flush" => Some(Self::Flush(filter.queue, VecDeque::new())),
+            "retry" => Some(Self::Retry(selector(filter))),
+            "forget" => Some(Self::Forget(selector(filter))),
             _ => None,
         }
     }
@@ -177,15 +177,14 @@ impl BulkChange {
 
     /// The change as it is written under this id; `None` for one that is not.
     pub(super) fn to_stored(&self, id: i64) -> Option<StoredChange> {
-        let (kind, batch, queue) = self.kind.columns()?;
-        let (kind, queue) = (kind.to_owned(), queue.map(str::to_owned));
-        Some(StoredChange { id, kind, batch, queue, cursor: self.cursor })
+        let (kind, batch, filter) = self.kind.stored()?;
+        Some(StoredChange { id, kind: kind.to_owned(), batch, filter, cursor: self.cursor })
     }
 
     /// A change that an earlier process has begun. The tasks of a flush are still to be found.
     pub(super) fn from_stored(stored: StoredChange) -> Option<Self> {
-        let StoredChange { id, kind, batch, queue, cursor } = stored;
-        let kind = BulkKind::from_columns(&kind, batch, queue)?;
+        let StoredChange { id, kind, batch, filter, cursor } = stored;
+        let kind = BulkKind::from_stored(&kind, batch, filter)?;
         let change = Self::unasked(kind, cursor.before);
         Some(Self { stored: Some(id), cursor, ..change })
     }

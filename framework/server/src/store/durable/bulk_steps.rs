@@ -353,6 +353,6 @@ fn selection(selector: &TaskSelector, with_done: bool) -> TaskSelection {
     match selector {
         TaskSelector::Task(id) => TaskSelection::Ended(*id),
         TaskSelector::Batch(batch) => TaskSelection::EndedOfBatch { batch: *batch, with_done },
-        TaskSelector::Failed { queue } => TaskSelection::Failed { queue: queue.clone() },
+        TaskSelector::Failed(filter) => TaskSelection::Failed(filter.clone()),
     }
 }

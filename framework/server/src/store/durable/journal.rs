@@ -164,7 +164,8 @@ pub trait JournalReader: Debug + Send + Sync + 'static {
     fn accepted_ms(&self, ids: &[TaskId]) -> impl Future<Output = FxHashMap<TaskId, u64>> + Send;
 
     /// Answers a query as far as the journal knows the answer: a task that has not ended waits, and of a
-    /// [`Query::Backlog`] it counts the failed tasks. Others add what is in memory. May block.
+    /// [`Query::Backlog`] it counts the failed tasks. Others add what is in memory, and answer for tasks that
+    /// are to be flushed. May block.
     fn query(&self, query: &Query, now_ms: u64) -> Result<QueryResult, ReadError>;
 
     /// Calls `visit` with the tasks of the filter, but for its limit, the newest first, until it breaks. May

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use framework_protocol::RequestError;
-use framework_protocol::task::ProgressLog;
-use framework_protocol::views::{Filter, QueueInfo, State, TaskSummary};
+use framework_protocol::task::{ProgressLog, TaskId};
+use framework_protocol::views::{ChangePreview, Filter, PreviewedTask, QueueInfo, State, TaskSummary};
 use rustc_hash::FxHashMap;
 
 use super::admin::unread;
@@ -14,7 +14,7 @@ use super::outage::Outage;
 use super::{DurableShared, closed};
 use crate::store::query::matches;
 use crate::store::view_parts::{TaskViewParts, add_oldest, queues, summary};
-use crate::store::{BacklogPlace, Query, QueryResult, StoreStats};
+use crate::store::{BacklogPlace, PlannedSelection, Query, QueryResult, StoreStats};
 
 impl<R: JournalReader> DurableShared<R> {
     pub(super) async fn counts(&self) -> StoreStats {
@@ -52,11 +52,25 @@ impl<R: JournalReader> DurableShared<R> {
         infos
     }
 
+    async fn preview_flush(&self, queue: Option<&str>) -> ChangePreview {
+        let ids = self.state().index.waiting_ids(queue);
+        let (oldest, newest) = (ids.iter().min().copied(), ids.iter().max().copied());
+        let ends: Vec<_> = oldest.into_iter().chain(newest).collect();
+        let accepted = self.reader.accepted_ms(&ends).await;
+        let task = |id: Option<TaskId>| {
+            id.and_then(|id| Some(PreviewedTask { id, accepted_ms: *accepted.get(&id)? }))
+        };
+        ChangePreview { tasks: ids.len() as u64, oldest: task(oldest), newest: task(newest) }
+    }
+
     /// Answers a query; what is read from the journal is read on a thread that may block.
     pub(super) async fn query(self: &Arc<Self>, query: Query) -> Result<QueryResult, RequestError> {
         match query {
             Query::Queues => return Ok(QueryResult::Queues(self.queues().await)),
             Query::Changes => return Ok(QueryResult::Changes(self.state().changes.list())),
+            Query::Preview(PlannedSelection::Flush { queue }) => {
+                return Ok(QueryResult::Preview(self.preview_flush(queue.as_deref()).await));
+            }
             Query::Next { functions, queue, place: BacklogPlace::Due, limit } => {
                 return Ok(QueryResult::Next(self.state().index.next_due_tasks(&functions, &queue, limit)));
             }

@@ -162,6 +162,12 @@ impl FakeTables {
         ids.iter().filter_map(|id| Some((*id, self.tasks.get(id)?.accepted_ms))).collect()
     }
 
+    /// The error of a task that has failed.
+    pub(super) fn error(&self, id: TaskId) -> &str {
+        let outcome = self.ends.get(&id).and_then(|end| end.outcome.as_ref().err());
+        outcome.map_or("", String::as_str)
+    }
+
     pub(super) fn select(&self, wanted: &TaskSelection, cursor: Cursor, limit: usize) -> Selected {
         if let TaskSelection::Ended(id) = wanted {
             let found = self.ends.get(id).map(|end| (*id, Some(end.state)));
@@ -180,7 +186,7 @@ impl FakeTables {
                 TaskSelection::OpenOfBatch(batch) | TaskSelection::EndedOfBatch { batch, .. } => {
                     task.batch == Some(*batch)
                 }
-                TaskSelection::Failed { queue } => queue.as_deref().is_none_or(|queue| queue == &*task.queue),
+                TaskSelection::Failed(filter) => filter.selects(&task.queue, &task.function, self.error(*id)),
             };
             selected.last = *id as i64;
             if is_among && wanted.wants(state) {

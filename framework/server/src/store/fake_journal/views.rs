@@ -1,13 +1,17 @@
 //! What people ask the tables of the fake journal.
 
 use framework_protocol::task::{TaskId, TaskRecord};
-use framework_protocol::views::{Filter, State, TaskDetails, TaskSummary};
+use framework_protocol::views::{
+    ChangePreview, FailureFilter, FailureReport, Filter, PreviewedTask, State, TaskDetails, TaskSelector,
+    TaskSummary,
+};
 use serde_json::value::RawValue;
 
 use super::tables::{FakeEnd, FakeTables};
+use crate::store::failure_groups::{FailedTask, FailureGroups};
 use crate::store::query::matches;
 use crate::store::view_parts::{TaskViewParts, details, summary};
-use crate::store::{Query, QueryResult, QueueBacklog};
+use crate::store::{PlannedSelection, Query, QueryResult, QueueBacklog};
 
 impl FakeTables {
     pub(super) fn query(&self, query: &Query, now_ms: u64) -> QueryResult {
@@ -38,8 +42,47 @@ impl FakeTables {
                 failed.sort_unstable();
                 QueryResult::Next(failed.into_iter().map(|(_, id)| id).take(*limit).collect())
             }
+            Query::Failures { filter, limit } => QueryResult::Failures(self.failures(filter, *limit)),
+            Query::Preview(planned) => QueryResult::Preview(self.preview(planned)),
             Query::Tasks(_) | Query::Queues | Query::Changes => QueryResult::Nothing,
         }
+    }
+
+    fn failures(&self, filter: &FailureFilter, limit: usize) -> FailureReport {
+        let mut groups = FailureGroups::new(filter.clone());
+        for (id, end) in self.ends.iter().rev().filter(|(_, end)| end.state == State::Failed) {
+            let Some(task) = self.tasks.get(id) else { continue };
+            let (queue, function) = (&*task.queue, &*task.function);
+            let error = self.error(*id);
+            if !groups.add(&FailedTask { id: *id, queue, function, error, ended_ms: end.ended_ms }) {
+                break;
+            }
+        }
+        groups.report(limit)
+    }
+
+    fn preview(&self, planned: &PlannedSelection) -> ChangePreview {
+        let mut preview = ChangePreview::default();
+        for (id, task) in &self.tasks {
+            let state = self.ends.get(id).map(|end| end.state);
+            let is_meant = |selector: &TaskSelector| match selector {
+                TaskSelector::Task(wanted) => wanted == id,
+                TaskSelector::Batch(batch) => task.batch == Some(*batch),
+                TaskSelector::Failed(filter) => {
+                    state == Some(State::Failed)
+                        && filter.selects(&task.queue, &task.function, self.error(*id))
+                }
+            };
+            let is_meant = match planned {
+                PlannedSelection::Cancel(batch) => task.batch == Some(*batch),
+                PlannedSelection::Flush { .. } => false,
+                PlannedSelection::Retry(selector) | PlannedSelection::Forget(selector) => is_meant(selector),
+            };
+            if is_meant && planned.changes(state.unwrap_or(State::Waiting)) {
+                preview.add(PreviewedTask { id: *id, accepted_ms: task.accepted_ms });
+            }
+        }
+        preview
     }
 
     /// The failed tasks of these functions: when they ended, and their queues.

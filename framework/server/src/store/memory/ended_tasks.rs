@@ -62,9 +62,11 @@ pub(super) fn selects(selector: &TaskSelector, ended: &EndRecord) -> bool {
     match selector {
         TaskSelector::Task(id) => ended.task.id == *id,
         TaskSelector::Batch(batch) => ended.task.new.batch() == Some(*batch),
-        TaskSelector::Failed { queue } => {
-            let queue = queue.as_deref();
-            ended.state == State::Failed && queue.is_none_or(|queue| queue == &*ended.task.new.queue)
-        }
+        TaskSelector::Failed(filter) => match &ended.outcome {
+            Err(error) if ended.state == State::Failed => {
+                filter.selects(&ended.task.new.queue, &ended.task.new.function, error)
+            }
+            _ => false,
+        },
     }
 }

@@ -5,39 +5,37 @@ use std::sync::Arc;
 
 use framework_protocol::task::{BatchId, NewTask, TaskId, TaskRecord};
 use framework_protocol::views::{
-    AttemptInfo, BatchInfo, BatchState, Filter, ScheduleInfo, ScheduleNote, State, TaskSelector, TaskSummary,
+    AttemptInfo, BatchInfo, BatchState, ScheduleInfo, ScheduleNote, State, TaskSelector,
 };
 use framework_protocol::{ErrorCode, RequestError};
 use rustc_hash::FxHashMap;
 
 use super::ended_tasks::{EndedTasks, selects, size};
 use super::idempotency_keys::IdempotencyKeys;
-use crate::store::changes::RunningChanges;
 use crate::store::clock::Now;
 use crate::store::idempotency::check_duplicate;
 use crate::store::index::{AttemptRun, EndRecord, TaskIndex};
 use crate::store::options::StoreOptions;
-use crate::store::query::matches;
 use crate::store::refusals::{being_cancelled, has_ended, has_not_ended, is_done, no_task};
 use crate::store::retention::{FailedRemovalWarning, RetentionClasses, RetentionLimit, is_failed};
-use crate::store::view_parts::{TaskViewParts, attempt, details, queues_with_oldest, summary};
-use crate::store::{Accepted, BacklogPlace, FIRST_ATTEMPTS, LAST_ATTEMPTS, Query, QueryResult};
+use crate::store::view_parts::attempt;
+use crate::store::{Accepted, FIRST_ATTEMPTS, LAST_ATTEMPTS};
 
 #[derive(Debug)]
 pub(super) struct History {
     classes: RetentionClasses,
     /// The ended tasks of each class.
-    ended: Vec<EndedTasks>,
+    pub(super) ended: Vec<EndedTasks>,
     warning: FailedRemovalWarning,
     /// The bytes that these take, about, and the most they may take.
     bytes: usize,
     max_bytes: usize,
     /// The attempts that were followed by another one.
-    attempts: FxHashMap<TaskId, Vec<AttemptInfo>>,
+    pub(super) attempts: FxHashMap<TaskId, Vec<AttemptInfo>>,
     keys: IdempotencyKeys,
-    batches: VecDeque<BatchInfo>,
+    pub(super) batches: VecDeque<BatchInfo>,
     batches_max: usize,
-    schedules: BTreeMap<String, ScheduleInfo>,
+    pub(super) schedules: BTreeMap<String, ScheduleInfo>,
 }
 
 impl History {
@@ -179,7 +177,7 @@ impl History {
         match selector {
             TaskSelector::Task(id) => self.check_ended(*id, index)?,
             TaskSelector::Batch(id) => check_batch(*id, index)?,
-            TaskSelector::Failed { .. } => {}
+            TaskSelector::Failed(_) => {}
         }
         let forgotten = self.extract(|ended| selects(selector, ended));
         forgotten.iter().for_each(|ended| self.forget_task(&ended.task));
@@ -196,7 +194,7 @@ impl History {
             TaskSelector::Task(id) => self.check_retried(*id, index)?,
             TaskSelector::Batch(id) if is_abandoned(*id, index) => return Err(being_cancelled(*id)),
             TaskSelector::Batch(id) => check_batch(*id, index)?,
-            TaskSelector::Failed { .. } => {}
+            TaskSelector::Failed(_) => {}
         }
         let selected = self.extract(|ended| {
             let batch = ended.task.new.batch();
@@ -226,7 +224,7 @@ impl History {
         extracted
     }
 
-    fn ended(&self, id: TaskId) -> Option<&EndRecord> {
+    pub(super) fn ended(&self, id: TaskId) -> Option<&EndRecord> {
         self.ended.iter().find_map(|ended| ended.find(id))
     }
 
@@ -249,107 +247,6 @@ impl History {
         }
         self.ended(id).map(|_| ()).ok_or_else(|| no_task(id))
     }
-
-    pub(super) fn query(
-        &self,
-        query: Query,
-        index: &mut TaskIndex,
-        changes: &RunningChanges,
-        now: Now,
-    ) -> QueryResult {
-        match query {
-            Query::Task(id) => {
-                let over = self.ended(id).map(TaskSource::Ended);
-                let found = over.or_else(|| alive(index, now).find(|known| known.task().id == id));
-                let view = |known: TaskSource| {
-                    QueryResult::Task(Box::new(details(known.task(), self.view_parts(&known))))
-                };
-                found.map_or(QueryResult::Nothing, view)
-            }
-            Query::Tasks(filter) => QueryResult::Tasks(self.list(&filter, index, now)),
-            Query::Batch(id) => {
-                let ended = self.batches.iter().find(|batch| batch.id == id);
-                let found = index.batches().get(id).or(ended);
-                found.map_or(QueryResult::Nothing, |batch| QueryResult::Batch(Box::new(batch.clone())))
-            }
-            Query::Batches { limit } => {
-                let mut all: Vec<_> = index.batches().iter().chain(&self.batches).cloned().collect();
-                all.sort_by_key(|batch| std::cmp::Reverse(batch.id));
-                all.truncate(limit);
-                QueryResult::Batches(all)
-            }
-            Query::Queues => QueryResult::Queues(queues_with_oldest(index, now.wall_ms)),
-            Query::Changes => QueryResult::Changes(changes.list()),
-            Query::Schedules => QueryResult::Schedules(self.schedules.values().cloned().collect()),
-            Query::Backlog { functions } => {
-                let mut queues = index.backlog(&functions);
-                for ended in self.failed(&functions) {
-                    queues.entry(ended.task.new.queue.to_string()).or_default().failed += 1;
-                }
-                QueryResult::Backlog(queues)
-            }
-            Query::Next { functions, queue, place, limit } => QueryResult::Next(match place {
-                BacklogPlace::Due => index.next_due_tasks(&functions, &queue, limit),
-                BacklogPlace::Delayed => index.next_delayed_tasks(&functions, &queue, limit, now),
-                BacklogPlace::Failed => {
-                    let failed = self.failed(&functions).filter(|ended| *ended.task.new.queue == *queue);
-                    let mut failed: Vec<_> = failed.map(|ended| (ended.at_ms, ended.task.id)).collect();
-                    failed.sort_unstable();
-                    failed.into_iter().map(|(_, id)| id).take(limit).collect()
-                }
-            }),
-            // That of figures is another one, which the store itself asks.
-            Query::History(_) => QueryResult::Nothing,
-            Query::Functions => QueryResult::Functions(Vec::new()),
-        }
-    }
-
-    /// The failed tasks of these functions.
-    fn failed<'a>(&'a self, functions: &'a [String]) -> impl Iterator<Item = &'a EndRecord> {
-        let ended = self.ended.iter().flat_map(|ended| &ended.tasks);
-        let is_wanted = |ended: &EndRecord| functions.iter().any(|name| *ended.task.new.function == **name);
-        ended.filter(move |ended| ended.state == State::Failed && is_wanted(ended))
-    }
-
-    fn list(&self, filter: &Filter, index: &TaskIndex, now: Now) -> Vec<TaskSummary> {
-        let all =
-            alive(index, now).chain(self.ended.iter().flat_map(|ended| &ended.tasks).map(TaskSource::Ended));
-        let mut found: Vec<_> =
-            all.filter(|known| matches(filter, known.task(), Some(known.state()))).collect();
-        found.sort_unstable_by_key(|known| std::cmp::Reverse(known.task().id));
-        found.truncate(filter.limit);
-        found.iter().map(|known| summary(known.task(), &self.view_parts(known))).collect()
-    }
-
-    fn view_parts(&self, known: &TaskSource) -> TaskViewParts {
-        let mut history = self.attempts.get(&known.task().id).cloned().unwrap_or_default();
-        match known {
-            TaskSource::Alive { task, state, due_ms, parked } => TaskViewParts {
-                state: Some(*state),
-                due_ms: *due_ms,
-                parked: *parked,
-                attempts: task.attempts() + u32::from(*state == State::Running),
-                error: history.last().and_then(|attempt| attempt.error.clone()),
-                history,
-                notes: task.progress_log(),
-                ..TaskViewParts::default()
-            },
-            TaskSource::Ended(ended) => {
-                history.extend(ended.attempt());
-                let result = ended.outcome.as_ref().ok();
-                TaskViewParts {
-                    state: Some(ended.state),
-                    ended_ms: Some(ended.at_ms),
-                    attempts: ended.run.as_ref().map_or(ended.task.attempts(), |run| run.number),
-                    error: ended.outcome.as_ref().err().cloned(),
-                    history,
-                    notes: ended.task.progress_log(),
-                    result: result.and_then(|result| serde_json::from_slice(result).ok()),
-                    ..TaskViewParts::default()
-                }
-            }
-        }
-    }
 }
 
 fn is_abandoned(batch: BatchId, index: &mut TaskIndex) -> bool {
@@ -363,38 +260,4 @@ fn check_batch(id: BatchId, index: &mut TaskIndex) -> Result<(), RequestError> {
         error if error.code == ErrorCode::UnknownTask => Err(error),
         _ => Ok(()),
     }
-}
-
-/// A task that views show.
-enum TaskSource<'a> {
-    Alive { task: &'a Arc<TaskRecord>, state: State, due_ms: Option<u64>, parked: bool },
-    Ended(&'a EndRecord),
-}
-
-impl TaskSource<'_> {
-    fn task(&self) -> &Arc<TaskRecord> {
-        match self {
-            Self::Alive { task, .. } => task,
-            Self::Ended(ended) => &ended.task,
-        }
-    }
-
-    fn state(&self) -> State {
-        match self {
-            Self::Alive { state, .. } => *state,
-            Self::Ended(ended) => ended.state,
-        }
-    }
-}
-
-/// Every task that has not ended.
-fn alive(index: &TaskIndex, now: Now) -> impl Iterator<Item = TaskSource<'_>> {
-    let waiting = index.iter().filter_map(move |(id, task, _, when)| {
-        let (due_ms, parked) = (when.ms(now), index.is_parked(id));
-        Some(TaskSource::Alive { task: task?, state: State::Waiting, due_ms, parked })
-    });
-    let running = index.running().filter_map(|(_, task)| {
-        Some(TaskSource::Alive { task: task?, state: State::Running, due_ms: None, parked: false })
-    });
-    waiting.chain(running)
 }

@@ -84,8 +84,7 @@ impl Drop for WaitingChange<'_> {
 
 impl MemoryState {
     pub(super) fn cancel_batch(&mut self, id: BatchId) -> Result<PlannedChange, RequestError> {
-        let subject =
-            |may_stop| ChangeSubject { kind: ChangeKind::Cancel, batch: Some(id), queue: None, may_stop };
+        let subject = |may_stop| ChangeSubject::of_batch(ChangeKind::Cancel, id, may_stop);
         let batches = self.index.batches();
         let state = batches.get(id).map(|batch| batch.state).ok_or_else(|| batches.gone(id))?;
         if state != BatchState::Running {
@@ -112,15 +111,14 @@ impl MemoryState {
             Some(BatchState::Running | BatchState::Ended) => return Err(is_sealed(id)),
             None => return Err(batches.gone(id)),
         }
-        let subject =
-            ChangeSubject { kind: ChangeKind::Release, batch: Some(id), queue: None, may_stop: false };
+        let subject = ChangeSubject::of_batch(ChangeKind::Release, id, false);
         Ok(PlannedChange { kind: WaitingChangeKind::Release(id), subject, total: 0 })
     }
 
     pub(super) fn flush(&mut self, queue: Option<String>) -> PlannedChange {
         let ids: VecDeque<_> = self.index.waiting_ids(queue.as_deref()).into();
         let total = ids.len();
-        let subject = ChangeSubject { kind: ChangeKind::Flush, batch: None, queue, may_stop: true };
+        let subject = ChangeSubject::of_queue(ChangeKind::Flush, queue);
         PlannedChange { kind: WaitingChangeKind::End(WaitingEnd::FLUSHED, ids, 0), subject, total }
     }
 

@@ -1,7 +1,7 @@
 //! Changes of the file beside the groups.
 
 use framework_protocol::task::TaskId;
-use framework_protocol::views::{BatchInfo, FunctionRecord, ScheduleNote};
+use framework_protocol::views::{BatchInfo, FailureFilter, FunctionRecord, ScheduleNote};
 use rusqlite::{Connection, Result, params};
 
 use super::{ended_tasks, figure_history};
@@ -40,10 +40,13 @@ pub(super) fn make(
             let mut insert = file.prepare_cached("INSERT OR REPLACE INTO cancels VALUES (?1)")?;
             ids.iter().try_for_each(|id| insert.execute([*id as i64]).map(drop))
         }
-        JournalChange::BeginBulk(StoredChange { id, kind, batch, queue, cursor }) => {
-            let batch = batch.map(|batch| batch as i64);
-            let row = params![id, kind, batch, queue, cursor.after, cursor.before as i64];
-            file.execute("INSERT INTO changes VALUES (?1, ?2, ?3, ?4, ?5, ?6)", row).map(drop)
+        JournalChange::BeginBulk(StoredChange { id, kind, batch, filter, cursor }) => {
+            let FailureFilter { queue, function, cause } = filter;
+            let (batch, cause) = (batch.map(|batch| batch as i64), cause.map(|cause| cause.to_string()));
+            let row = params![id, kind, batch, queue, function, cause, cursor.after, cursor.before as i64];
+            let sql = "INSERT INTO changes (id, kind, batch, queue, function, cause, after, before) \
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            file.execute(sql, row).map(drop)
         }
         JournalChange::EndBulk { id } => file.execute("DELETE FROM changes WHERE id = ?1", [id]).map(drop),
         JournalChange::Retry { tasks, bulk, after } => {

@@ -14,7 +14,7 @@ use super::load::{load_one, one};
 use super::names::SharedNames;
 use super::recovery::batch;
 use super::row;
-use super::{backlog, figure_history, schema};
+use super::{backlog, failures, figure_history, schema};
 use crate::store::durable::journal::LoadedTask;
 use crate::store::view_parts::{TaskViewParts, details, summary};
 use crate::store::{Query, QueryResult, QueueBacklog};
@@ -39,6 +39,10 @@ pub(super) fn query(
         Query::Batches { limit } => QueryResult::Batches(batches(file, *limit)?),
         Query::Schedules => QueryResult::Schedules(schedules(file)?),
         Query::Functions => QueryResult::Functions(functions(file)?),
+        Query::Failures { filter, limit } => {
+            QueryResult::Failures(failures::report(file, filter.clone(), *limit)?)
+        }
+        Query::Preview(planned) => QueryResult::Preview(failures::preview(file, planned)?),
         Query::History(filter) => QueryResult::History(figure_history::query(file, filter, now_ms)?),
         Query::Backlog { functions } => {
             let failed = backlog::failed_by_queue(file, functions)?.into_iter();

@@ -1,7 +1,9 @@
 //! Reads the file at the start: the tasks that wait, that have ended, and that were cancelled.
 
 use framework_protocol::task::TaskId;
-use framework_protocol::views::{BatchInfo, BatchState, Ledger, State};
+use framework_protocol::views::{BatchInfo, BatchState, FailureFilter, Ledger, State};
+use rusqlite::Error::FromSqlConversionFailure;
+use rusqlite::types::Type;
 use rusqlite::{Connection, Result, Row};
 use rustc_hash::FxHashMap;
 
@@ -123,13 +125,16 @@ fn pauses(file: &Connection) -> Result<FxHashMap<TaskId, RetryPause>> {
 
 /// The changes of many tasks that an earlier process has begun.
 fn changes(file: &Connection) -> Result<Vec<StoredChange>> {
-    let mut read = file.prepare("SELECT id, kind, batch, queue, after, before FROM changes ORDER BY id")?;
+    let sql = "SELECT id, kind, batch, queue, after, before, function, cause FROM changes ORDER BY id";
+    let mut read = file.prepare(sql)?;
     let rows = read.query_map([], |row| {
+        let cause = row.get::<_, Option<String>>(7)?.map(|cause| cause.parse()).transpose();
+        let cause = cause.map_err(|error| FromSqlConversionFailure(7, Type::Text, Box::new(error)))?;
         Ok(StoredChange {
             id: row.get(0)?,
             kind: row.get(1)?,
             batch: row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs),
-            queue: row.get(3)?,
+            filter: FailureFilter { queue: row.get(3)?, function: row.get(6)?, cause },
             cursor: Cursor { after: row.get(4)?, before: row.get::<_, i64>(5)?.unsigned_abs() },
         })
     })?;

@@ -16,7 +16,7 @@ use super::chosen;
 use super::figure_history::HISTORY;
 
 /// What the program writes; a file of a higher version is refused.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 /// Marks a file as one of ours: "thnk".
 const APPLICATION_ID: i64 = 0x7468_6e6b;
 
@@ -128,9 +128,14 @@ const CHANGES: &str = "
         queue TEXT,
         -- the tasks between these two ids are to be changed
         after INTEGER NOT NULL,
-        before INTEGER NOT NULL
+        before INTEGER NOT NULL,
+        -- only the failed tasks of this function, and of this cause
+        function TEXT,
+        cause TEXT
     );
 ";
+/// Finds the failed tasks among all that have ended.
+const FAILED: &str = "CREATE INDEX IF NOT EXISTS ends_failed ON ends (task) WHERE state = 'failed'";
 /// The functions that workers have registered; made where it is missing.
 pub(super) const FUNCTIONS: &str = "
     CREATE TABLE IF NOT EXISTS functions (
@@ -160,6 +165,14 @@ const MIGRATIONS: [&str; VERSION as usize - 1] = [
     "
     ALTER TABLE ends ADD COLUMN worker TEXT;
     ALTER TABLE attempts ADD COLUMN worker TEXT;
+",
+    "
+    CREATE TABLE IF NOT EXISTS changes (
+        id INTEGER PRIMARY KEY, kind TEXT NOT NULL, batch INTEGER, queue TEXT,
+        after INTEGER NOT NULL, before INTEGER NOT NULL
+    );
+    ALTER TABLE changes ADD COLUMN function TEXT;
+    ALTER TABLE changes ADD COLUMN cause TEXT;
 ",
 ];
 
@@ -204,6 +217,7 @@ pub(super) fn open(path: &Path, vfs: Option<&str>, durability: Durability) -> Re
         },
     )?;
     connection.execute_batch(CHANGES)?;
+    connection.execute_batch(FAILED)?;
     connection.execute_batch(FUNCTIONS)?;
     connection.execute_batch(HISTORY)?;
     chosen::create(&connection)?;

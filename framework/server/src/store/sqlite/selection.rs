@@ -1,9 +1,10 @@
 //! Selects the tasks of a change of many tasks, a bounded number of rows at a time.
 
 use framework_protocol::task::{BatchId, TaskId};
-use framework_protocol::views::State;
+use framework_protocol::views::{FailureFilter, State};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::failures::text;
 use crate::store::durable::journal::{Cursor, Selected, TaskSelection};
 
 /// The number of rows that are looked at for each task of a step.
@@ -21,7 +22,7 @@ pub(super) fn select(
         TaskSelection::OpenOfBatch(batch) | TaskSelection::EndedOfBatch { batch, .. } => {
             of_batch(file, *batch, cursor, limit, |state| wanted.wants(state))
         }
-        TaskSelection::Failed { queue } => failed(file, queue.as_deref(), cursor, limit),
+        TaskSelection::Failed(filter) => failed(file, filter, cursor, limit),
     }
 }
 
@@ -50,15 +51,17 @@ fn of_batch(
     choose(rows, cursor, limit, rows_max, wanted)
 }
 
-/// The failed tasks, of one queue or of all, in the order of their ids.
-fn failed(file: &Connection, queue: Option<&str>, cursor: Cursor, limit: usize) -> Result<Selected> {
-    let sql = "SELECT e.task, e.state, CASE WHEN e.state = 'failed' THEN \
-        EXISTS (SELECT 1 FROM tasks t WHERE t.id = e.task AND (?4 IS NULL OR t.queue = ?4)) ELSE 0 END \
-        FROM ends e WHERE e.task > ?1 AND e.task < ?2 ORDER BY e.task LIMIT ?3";
+/// Those of the failed tasks that a filter selects, in the order of their ids.
+fn failed(file: &Connection, filter: &FailureFilter, cursor: Cursor, limit: usize) -> Result<Selected> {
+    let sql = "SELECT e.task, t.queue, t.function, e.error FROM ends e CROSS JOIN tasks t ON t.id = e.task \
+        WHERE e.state = 'failed' AND e.task > ?1 AND e.task < ?2 ORDER BY e.task LIMIT ?3";
     let mut read = file.prepare_cached(sql)?;
     let rows_max = limit * ROWS_PER_TASK;
-    let values = params![cursor.after, cursor.before as i64, rows_max as i64, queue];
-    let rows = read.query_map(values, |row| Ok((row.get(0)?, state(row, 1)?, row.get(2)?)))?;
+    let values = params![cursor.after, cursor.before as i64, rows_max as i64];
+    let rows = read.query_map(values, |row| {
+        let is_selected = filter.selects(text(row, 1), text(row, 2), text(row, 3));
+        Ok((row.get(0)?, Some(State::Failed), is_selected))
+    })?;
     choose(rows, cursor, limit, rows_max, |_| true)
 }
 

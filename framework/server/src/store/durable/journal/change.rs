@@ -1,7 +1,7 @@
 //! Changes beside the groups: those that people ask for, and the steps of changes of many tasks.
 
 use framework_protocol::task::{BatchId, TaskId, TaskRecord};
-use framework_protocol::views::{BatchInfo, FunctionRecord, HistoryRow, ScheduleNote, State};
+use framework_protocol::views::{BatchInfo, FailureFilter, FunctionRecord, HistoryRow, ScheduleNote, State};
 
 /// A change of a journal in a transaction of its own.
 #[derive(Debug)]
@@ -58,9 +58,9 @@ pub struct StoredChange {
     pub id: i64,
     /// `cancel`, `retry`, `forget` or `flush`.
     pub kind: String,
-    /// Of this batch, or this queue, or all.
+    /// Of this batch; otherwise of what the filter says, of which only the queue counts for a flush.
     pub batch: Option<BatchId>,
-    pub queue: Option<String>,
+    pub filter: FailureFilter,
     pub cursor: Cursor,
 }
 
@@ -82,8 +82,8 @@ pub enum TaskSelection {
     OpenOfBatch(BatchId),
     /// The tasks of a batch that have ended, or of these only those that are not done.
     EndedOfBatch { batch: BatchId, with_done: bool },
-    /// The failed tasks, of one queue or of all.
-    Failed { queue: Option<String> },
+    /// These of the failed tasks.
+    Failed(FailureFilter),
 }
 
 /// Some of the selected tasks.
@@ -120,7 +120,7 @@ impl TaskSelection {
                 state.is_some_and(|state| *with_done || state != State::Done)
             }
             Self::Ended(_) => state.is_some(),
-            Self::Failed { .. } => state == Some(State::Failed),
+            Self::Failed(_) => state == Some(State::Failed),
         }
     }
 }
