@@ -8,8 +8,8 @@ use crate::options::server_address::ServerAddress;
 /// Generate files for Prometheus and Grafana
 ///
 /// Writes monitoring/prometheus.yml, which reads the figures of this server from /metrics,
-/// monitoring/think.rules.yml with alerts (tasks wait and none ends, the oldest task waits too long, many tasks
-/// fail, the storage refuses tasks, nobody runs a function, the disk fills up), and
+/// monitoring/think.rules.yml with alerts (tasks wait and none ends, the oldest task waits too long, many
+/// tasks fail, the storage refuses tasks, nobody runs a function, the disk fills up), and
 /// monitoring/think-dashboard.json, a board to import into Grafana. Change the bounds of the alerts to yours.
 ///
 /// Where the listener requires a token, put one with the scope `inspect` into monitoring/token.
