@@ -12,6 +12,7 @@ pub(crate) mod frames;
 pub(crate) mod lines;
 pub(crate) mod mail;
 pub(crate) mod metrics;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod pty;

@@ -5,6 +5,7 @@ mod damaged_rows;
 mod full_disk;
 mod kill;
 mod model;
+mod postgres;
 mod power_cut;
 mod queue_file;
 mod queue_identity;

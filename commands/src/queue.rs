@@ -1,7 +1,8 @@
-//! The commands of queues and of the file in which tasks are stored.
+//! The commands of queues and of the place in which tasks are stored.
 
 mod backup;
 mod check;
 mod list;
+mod migrate;
 mod pause;
 mod repair;

@@ -8,10 +8,12 @@
 //! | `client` | `protocol`, `task`, `views`, `client` | TLS, but no store and no HTTP |
 //! | `server` | `protocol`, `task`, `views`, `schedule`, `store`, `server` | SQLite, HTTP, WebSocket, cron |
 //! | `beanstalkd`, `faktory` | as `server`, and `foreign` | the protocol of that system |
+//! | `postgres` | as `server`, and `postgres` | the client of that database |
 //! | `web` | as `server`, and `web` | the pages of a server, as HTML |
 //!
-//! The kernel is always there, and all of them are on by default. A program that is only a console says
-//! `default-features = false, features = ["console"]`; one that only sends tasks, `features = ["client"]`.
+//! The kernel is always there, and all of them but `postgres` are on by default. A program that is only a
+//! console says `default-features = false, features = ["console"]`; one that only sends tasks,
+//! `features = ["client"]`.
 //! The modules of a feature stand in reading order.
 
 #[cfg(feature = "client")]
@@ -21,6 +23,8 @@ pub use framework_console::{
 };
 #[cfg(any(feature = "beanstalkd", feature = "faktory"))]
 pub use framework_foreign as foreign;
+#[cfg(feature = "postgres")]
+pub use framework_postgres as postgres;
 #[cfg(feature = "tasks")]
 pub use framework_protocol::{self as protocol, task, views};
 #[cfg(feature = "server")]

@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 7] = [
     &["think-console", "think-macros"],
     &["think-protocol"],
     &["think-client", "think-server"],
-    &["think-foreign", "think-web"],
+    &["think-foreign", "think-postgres", "think-web"],
     &["think-framework"],
     &["think-commands"],
     &["think"],

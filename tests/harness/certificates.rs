@@ -43,6 +43,11 @@ impl Identity {
         project.write_secret(&format!("{name}.key"), &self.key.serialize_pem());
     }
 
+    /// The certificate and the key as texts.
+    pub(crate) fn pem(&self) -> [String; 2] {
+        [self.certificate.pem(), self.key.serialize_pem()]
+    }
+
     pub(crate) fn parts(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         (self.certificate.der().clone(), PrivateKeyDer::try_from(self.key.serialize_der()).unwrap())
     }

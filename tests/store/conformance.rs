@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framework::postgres::{Postgres, PostgresOptions};
 use framework::protocol::{Durability, ErrorCode};
 use framework::store::AdminCommand;
 use framework::store::Clock;
@@ -22,6 +23,7 @@ use framework::task::{Handlers, NewTask, TaskId};
 use framework::views::{AdminResult, Cancelled, ScheduleInfo, ScheduleNote, State, TaskSelector};
 
 use crate::harness::eventually::wait_until;
+use crate::harness::postgres::Cluster;
 use crate::harness::watchdog;
 
 /// Every store there is, empty.
@@ -33,7 +35,12 @@ fn stores() -> Vec<Arc<dyn Store>> {
     let sqlite =
         Sqlite::open(SqliteOptions::at(folder.join("queue.db")), policy.clone(), handlers.clone()).unwrap();
     let fake = FakePlace::new(Clock::machine()).open(policy.clone(), handlers.clone()).unwrap();
-    vec![Arc::new(Memory::new(policy, handlers, Clock::machine())), Arc::new(sqlite), Arc::new(fake)]
+    let cluster = Cluster::shared();
+    let mut place = PostgresOptions::parse(&cluster.address(), folder.join("queue")).unwrap();
+    place.schema = cluster.schema();
+    let postgres = Postgres::start(place, policy.clone(), handlers.clone()).unwrap();
+    let memory = Memory::new(policy, handlers, Clock::machine());
+    vec![Arc::new(memory), Arc::new(sqlite), Arc::new(fake), Arc::new(postgres)]
 }
 
 fn tasks(count: usize) -> Vec<NewTask> {

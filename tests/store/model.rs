@@ -245,6 +245,12 @@ fn store_over_a_journal_that_is_often_in_doubt_matches_the_model() {
 }
 
 #[test]
+fn store_in_postgres_matches_the_model() {
+    play_all(Kind::Postgres, 0..60);
+    play_all(Kind::Postgres, CUTS..CUTS + 30);
+}
+
+#[test]
 fn sqlite_store_goes_on_with_changes_that_were_cut_short() {
     play_all(Kind::Sqlite, CUTS..CUTS + 150);
 }
@@ -259,5 +265,6 @@ fn stores_match_the_model_until_stopped() {
         play_all(Kind::Sqlite, some..some + 100);
         play_all(Kind::Fake, some..some + 1_000);
         play_all(Kind::Doubtful, some..some + 100);
+        play_all(Kind::Postgres, some..some + 100);
     }
 }

@@ -25,6 +25,12 @@ impl QueuePath {
         }
         let config = app.config()?;
         let settings: ServerSettings = config.section()?;
+        if settings.store_location(config)?.is_some() {
+            return Err(Exit::Usage.error(
+                "the queue is in a database (store of config/server.toml), and this command reads a queue file: name \
+                 one with --file",
+            ));
+        }
         Ok(config.path(settings.queue_file))
     }
 

@@ -10,6 +10,7 @@ pub mod fake_journal;
 mod figure_history;
 mod idempotency;
 mod index;
+mod kinds;
 mod memory;
 mod options;
 mod query;
@@ -33,6 +34,7 @@ use framework_protocol::task::{NewTask, TaskId, TaskRecord};
 use framework_protocol::views::{AdminResult, BatchInfo, State};
 use framework_protocol::{Durability, RequestError};
 use futures_util::future::BoxFuture;
+pub use kinds::{StoreEntry, StoreInUse, StoreKind, StoreLocation, store_kind};
 pub use memory::Memory;
 pub use options::{Rate, RemoteScope, StoreOptions, WorkerGroup};
 pub use query::{BacklogPlace, PlannedSelection, Query, QueryResult, QueueBacklog};
@@ -41,8 +43,8 @@ pub use sqlite::Sqlite;
 pub use stats::{DiskFigures, StoreFigures, StoreStats};
 
 /// The attempts of a task that are kept in its history: the first ones, and the last ones before the latest.
-const FIRST_ATTEMPTS: u32 = 10;
-const LAST_ATTEMPTS: u32 = 40;
+pub const FIRST_ATTEMPTS: u32 = 10;
+pub const LAST_ATTEMPTS: u32 = 40;
 
 /// The place where tasks are kept. Every verb takes a batch, and is atomic for each task of it.
 ///

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use framework::postgres::{Postgres, PostgresOptions};
 use framework::protocol::Durability;
 use framework::store::durable::journal::JournalErrorKind;
 use framework::store::fake_journal::{FakeContent, FakeFault, FakePlace};
@@ -14,6 +15,7 @@ use framework::task::Handlers;
 use tempfile::TempDir;
 
 use crate::harness::eventually::eventually;
+use crate::harness::postgres::Cluster;
 
 /// The kind of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,7 @@ pub(super) enum Kind {
     Fake,
     /// One that often does not know whether it has written.
     Doubtful,
+    Postgres,
 }
 
 /// What a process that is killed leaves.
@@ -41,6 +44,8 @@ pub(super) struct Opened {
     store: Option<Arc<dyn Store>>,
     directory: TempDir,
     place: FakePlace,
+    /// Of the database.
+    schema: String,
 }
 
 impl Opened {
@@ -52,7 +57,8 @@ impl Opened {
             place.fail(doubts());
         }
         let directory = TempDir::new().unwrap();
-        let mut opened = Self { kind, policy, clock, handlers, store: None, directory, place };
+        let schema = if kind == Kind::Postgres { Cluster::shared().schema() } else { String::new() };
+        let mut opened = Self { kind, policy, clock, handlers, store: None, directory, place, schema };
         opened.open();
         opened
     }
@@ -106,7 +112,9 @@ impl Opened {
     fn left(&self) -> Left {
         match self.kind {
             Kind::Fake | Kind::Doubtful => Left::Content(Box::new(self.place.content())),
-            Kind::Memory | Kind::Sqlite => Left::Files(self.files()),
+            Kind::Sqlite => Left::Files(self.files()),
+            // What is on its way to the database comes there.
+            Kind::Memory | Kind::Postgres => Left::Files(Vec::new()),
         }
     }
 
@@ -129,6 +137,18 @@ impl Opened {
                 let open = || match Sqlite::open(opening.clone(), policy.clone(), handlers.clone()) {
                     Ok(store) => Some(store),
                     // A child that another test forks has the lock, too, until it runs its program.
+                    Err(error) if error.downcast_ref::<QueueLocked>().is_some() => None,
+                    Err(error) => panic!("{error:#}"),
+                };
+                Arc::new(eventually("the queue is unlocked", open))
+            }
+            Kind::Postgres => {
+                let file = self.directory.path().join("queue");
+                let mut place = PostgresOptions::parse(&Cluster::shared().address(), file).unwrap();
+                (place.clock, place.durability) = (clock, Durability::Async);
+                place.schema.clone_from(&self.schema);
+                let open = || match Postgres::start(place.clone(), policy.clone(), handlers.clone()) {
+                    Ok(store) => Some(store),
                     Err(error) if error.downcast_ref::<QueueLocked>().is_some() => None,
                     Err(error) => panic!("{error:#}"),
                 };

@@ -11,7 +11,6 @@ use std::time::Duration;
 use framework::config::{Config, Systemd};
 use framework::log::{LogGuard, tracing};
 use framework::prelude::*;
-use framework::protocol::Durability;
 use framework::server::{
     DrainingServer, Handover, InheritedSocket, Server, ServerHandle, ServerSettings, ShutdownReport,
     check_start, register_kept,
@@ -133,10 +132,9 @@ impl ServerProcess<'_> {
         Ok(handover)
     }
 
-    /// The file of the queue; `None` when it is in memory.
+    /// The file of the queue, or a path that stands for its database; `None` when it is in memory.
     fn queue_file(&self) -> Option<PathBuf> {
-        let is_durable = self.settings.durability != Durability::Memory;
-        is_durable.then(|| self.config.path(&self.settings.queue_file))
+        self.settings.queue_place(self.config)
     }
 
     async fn start_server(&self, handover: Handover) -> Result<ServerHandle> {

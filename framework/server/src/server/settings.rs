@@ -160,6 +160,19 @@ pub struct ServerSettings {
     pub durability: Durability,
     /// The file of the queue, relative to the project's root; unused with a durability of `memory`.
     pub queue_file: PathBuf,
+    /// Where tasks are kept: `sqlite`, in the file of the queue; or the address of a database, such as
+    /// `postgres://user@host/database`, without a password.
+    pub store: String,
+    /// The schema of the database with the tables of this queue; several servers with schemas of their own
+    /// share a database.
+    pub store_schema: String,
+    /// The password of the database; better in the environment, THINK_SERVER_STORE_PASSWORD.
+    pub store_password: Secret,
+    /// The file with the password of the database, in place of `store_password`; its owner's alone.
+    pub store_password_file: Option<PathBuf>,
+    /// The longest that a call of the database may take; tasks are refused when it is over.
+    #[serde(with = "duration")]
+    pub store_timeout: Duration,
     /// The time after which a running task counts as lost whose worker does not renew its lease, three times
     /// within it. A pause of the whole process does not count.
     #[serde(with = "duration")]

@@ -23,16 +23,16 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 const ERROR_MAX: usize = 1_000;
 
 /// A failed task.
-pub(super) struct FailedTask<'a> {
-    pub(super) id: TaskId,
-    pub(super) queue: &'a str,
-    pub(super) function: &'a str,
-    pub(super) error: &'a str,
-    pub(super) ended_ms: u64,
+pub struct FailedTask<'a> {
+    pub id: TaskId,
+    pub queue: &'a str,
+    pub function: &'a str,
+    pub error: &'a str,
+    pub ended_ms: u64,
 }
 
 /// The groups of the failed tasks that were looked at.
-pub(super) struct FailureGroups {
+pub struct FailureGroups {
     filter: FailureFilter,
     groups: HashMap<FailureCause, FailureGroup>,
     /// The number of tasks that were looked at, also of those that the filter does not select.
@@ -44,13 +44,13 @@ pub(super) struct FailureGroups {
 }
 
 impl FailureGroups {
-    pub(super) fn new(filter: FailureFilter) -> Self {
+    pub fn new(filter: FailureFilter) -> Self {
         let deadline = Instant::now() + TIME_MAX;
         Self { filter, groups: HashMap::new(), seen: 0, failed: 0, unlisted: 0, is_complete: true, deadline }
     }
 
     /// Adds a failed task; `false` when it is not looked at any more, and neither are others.
-    pub(super) fn add(&mut self, task: &FailedTask) -> bool {
+    pub fn add(&mut self, task: &FailedTask) -> bool {
         let is_late = self.seen % TIME_CHECK == TIME_CHECK - 1 && Instant::now() > self.deadline;
         self.is_complete = self.seen < TASKS_MAX && !is_late;
         if self.is_complete {
@@ -92,7 +92,7 @@ impl FailureGroups {
     }
 
     /// The report, with at most so many groups.
-    pub(super) fn report(self, limit: usize) -> FailureReport {
+    pub fn report(self, limit: usize) -> FailureReport {
         let Self { groups, failed, mut unlisted, is_complete, .. } = self;
         let mut groups: Vec<_> = groups.into_values().collect();
         groups.sort_by_key(|group| (std::cmp::Reverse((group.count, group.last_ms)), group.cause));

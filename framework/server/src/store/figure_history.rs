@@ -7,15 +7,15 @@ use framework_protocol::views::{
 };
 
 /// The lengths of the steps that are kept, in milliseconds, and the hours for which each is.
-pub(super) const STEPS: [(u64, u64); 2] = [(60_000, HISTORY_MINUTES_HOURS), (3_600_000, HISTORY_HOURS)];
+pub const STEPS: [(u64, u64); 2] = [(60_000, HISTORY_MINUTES_HOURS), (3_600_000, HISTORY_HOURS)];
 
 /// The number of the first step that is still kept, or of the last so many hours.
-pub(super) fn first_step(step_ms: u64, hours: u64, now_ms: u64) -> u64 {
+pub fn first_step(step_ms: u64, hours: u64, now_ms: u64) -> u64 {
     now_ms.saturating_sub(hours * 3_600_000) / step_ms
 }
 
 /// Adds the figures of rows that are in the order of their steps: one point for each step.
-pub(super) fn points(step_ms: u64, rows: impl Iterator<Item = (u64, HistoryFigures)>) -> Vec<HistoryPoint> {
+pub fn points(step_ms: u64, rows: impl Iterator<Item = (u64, HistoryFigures)>) -> Vec<HistoryPoint> {
     let mut points: Vec<HistoryPoint> = Vec::new();
     for (step, figures) in rows {
         let at_ms = step * step_ms;
@@ -31,7 +31,7 @@ pub(super) fn points(step_ms: u64, rows: impl Iterator<Item = (u64, HistoryFigur
 }
 
 /// Adds the figures of a later minute to those of the same step.
-pub(super) fn merge(kept: &mut HistoryFigures, later: &HistoryFigures) {
+pub fn merge(kept: &mut HistoryFigures, later: &HistoryFigures) {
     kept.add(later);
     kept.waiting = later.waiting;
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// `key_conflict` when they are not.
-pub(super) fn check_duplicate(new: &NewTask, first: TaskId, args: &[u8]) -> Result<(), RequestError> {
+pub fn check_duplicate(new: &NewTask, first: TaskId, args: &[u8]) -> Result<(), RequestError> {
     if new.args == args || is_same_json(&new.args, args) {
         return Ok(());
     }

@@ -35,7 +35,7 @@ use framework_protocol::Durability;
 pub use journal::SqliteJournal;
 pub use queue_file::{QueueFile, WaitingTask};
 pub use repair::{LostRows, RepairReport, repair};
-pub use running_slots::QueueLocked;
+pub use running_slots::{QueueLocked, RunningSlots};
 
 use super::Clock;
 use super::durable::DurableStore;

@@ -12,20 +12,20 @@ use super::index::{AttemptRun, EndRecord, OldestTask, TaskIndex};
 
 /// The parts of a view beyond the task itself.
 #[derive(Debug, Default)]
-pub(super) struct TaskViewParts {
-    pub(super) state: Option<State>,
-    pub(super) due_ms: Option<u64>,
-    pub(super) ended_ms: Option<u64>,
-    pub(super) attempts: u32,
-    pub(super) error: Option<String>,
-    pub(super) history: Vec<AttemptInfo>,
-    pub(super) notes: Option<Box<ProgressLog>>,
-    pub(super) result: Option<Box<RawValue>>,
-    pub(super) parked: bool,
+pub struct TaskViewParts {
+    pub state: Option<State>,
+    pub due_ms: Option<u64>,
+    pub ended_ms: Option<u64>,
+    pub attempts: u32,
+    pub error: Option<String>,
+    pub history: Vec<AttemptInfo>,
+    pub notes: Option<Box<ProgressLog>>,
+    pub result: Option<Box<RawValue>>,
+    pub parked: bool,
 }
 
 /// A task in one line.
-pub(super) fn summary(task: &TaskRecord, parts: &TaskViewParts) -> TaskSummary {
+pub fn summary(task: &TaskRecord, parts: &TaskViewParts) -> TaskSummary {
     TaskSummary {
         id: task.id,
         state: parts.state.unwrap_or(State::Waiting),
@@ -42,7 +42,7 @@ pub(super) fn summary(task: &TaskRecord, parts: &TaskViewParts) -> TaskSummary {
 }
 
 /// All that is known of a task.
-pub(super) fn details(task: &TaskRecord, parts: TaskViewParts) -> TaskDetails {
+pub fn details(task: &TaskRecord, parts: TaskViewParts) -> TaskDetails {
     let summary = summary(task, &parts);
     let extra = task.new.extra.as_deref().cloned().unwrap_or_default();
     let args = serde_json::from_slice(&one_line(&task.new.args));
@@ -118,7 +118,7 @@ fn text(bytes: &[u8]) -> Box<RawValue> {
 }
 
 /// A due time by the wall clock.
-pub(super) fn ms_of(due: Due, since_ms: u64) -> Option<u64> {
+pub fn ms_of(due: Due, since_ms: u64) -> Option<u64> {
     match due {
         Due::Now => None,
         Due::After(pause) => Some(since_ms.saturating_add(pause.as_millis() as u64)),

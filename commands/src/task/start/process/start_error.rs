@@ -6,14 +6,16 @@ use std::time::Duration;
 use framework::client::Client;
 use framework::prelude::*;
 use framework::server::{AlreadyRunning, ServerSettings};
+use framework::store::StoreInUse;
 use framework::store::sqlite::QueueLocked;
 
 use crate::options::server_address::address_of;
 
 /// A queue that another process uses means that a server runs already.
 pub(super) fn queue_in_use(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<QueueLocked>() {
-        Some(in_use) => Exit::AlreadyRunning.error(in_use.to_string()),
+    let locked = error.downcast_ref::<QueueLocked>().map(ToString::to_string);
+    match locked.or_else(|| error.downcast_ref::<StoreInUse>().map(ToString::to_string)) {
+        Some(in_use) => Exit::AlreadyRunning.error(in_use),
         None => error,
     }
 }

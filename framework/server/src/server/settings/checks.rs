@@ -96,6 +96,11 @@ impl ServerSettings {
             .that("batch_idle_time", self.batch_idle_time <= TIME_MAX, at_most_a_century)
             .range("batch_retention_count", self.batch_retention_count, 1..=KEEP_MAX)
             .not_empty("queue_file", Some(&self.queue_file.to_string_lossy()))
+            .not_empty("store", Some(&self.store))
+            .not_empty("store_schema", Some(&self.store_schema))
+            .that("store_timeout", (LEASE_MIN..=RETENTION_MIN).contains(&self.store_timeout), || {
+                "must be from 100ms to 1h".to_owned()
+            })
             .that("lease_time", (LEASE_MIN..=DAY).contains(&self.lease_time), || {
                 "must be from 100ms to 1day".to_owned()
             })

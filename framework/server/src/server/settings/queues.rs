@@ -12,10 +12,12 @@ use framework_protocol::task::{Handler, Handlers};
 use super::ServerSettings;
 use crate::rules::RetryLimits;
 use crate::store::sqlite::SqliteOptions;
-use crate::store::{Clock, Memory, Sqlite, Store, StoreOptions, WorkerGroup};
+use crate::store::{Clock, Memory, Sqlite, Store, StoreLocation, StoreOptions, WorkerGroup, store_kind};
 
 /// The name in `task_queues` of the group that serves all queues without a group of their own.
 const OTHERS: &str = "*";
+/// The `store` in the file of the queue.
+const SQLITE: &str = "sqlite";
 
 /// The defaults of `max_queue_length`.
 const WAITING_IN_MEMORY: usize = 1_000_000;
@@ -30,9 +32,57 @@ impl ServerSettings {
         if self.durability == Durability::Memory {
             return Ok(Arc::new(Memory::new(self.options(&handlers), handlers, Clock::machine())));
         }
+        if let Some(location) = self.store_location(config)? {
+            return store_kind(&location.address)?.open(location, self.options(&handlers), handlers);
+        }
         let opening =
             SqliteOptions { durability: self.durability, ..SqliteOptions::at(self.queue_path(config)) };
         Ok(Arc::new(Sqlite::open(opening, self.options(&handlers), handlers)?))
+    }
+
+    /// Where the database of the queue is; `None` when the queue is in a file, or in memory.
+    ///
+    /// # Errors
+    /// The address is none, or the file with the password cannot be read.
+    pub fn store_location(&self, config: &Config) -> Result<Option<StoreLocation>> {
+        if self.store == SQLITE || self.durability == Durability::Memory {
+            return Ok(None);
+        }
+        let password = match &self.store_password_file {
+            None => Some(self.store_password.reveal().to_owned()).filter(|password| !password.is_empty()),
+            Some(file) => {
+                let context = || format!("reading {} (store_password_file)", file.display());
+                let text = std::fs::read_to_string(config.path(file)).with_context(context)?;
+                Some(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+        };
+        let mut marks = self.queue_path(config).into_os_string();
+        marks.push(".database");
+        let location = StoreLocation {
+            address: self.store.clone(),
+            schema: self.store_schema.clone(),
+            password,
+            durability: self.durability,
+            timeout: self.store_timeout,
+            marks: marks.into(),
+        };
+        let context = || "config/server.toml: store".to_owned();
+        store_kind(&location.address).and_then(|kind| kind.check(&location)).with_context(context)?;
+        Ok(Some(location))
+    }
+
+    /// The absolute path of the queue's file, or a path that stands for its database; `None` when the queue
+    /// is in memory.
+    pub fn queue_place(&self, config: &Config) -> Option<PathBuf> {
+        if self.durability == Durability::Memory {
+            return None;
+        }
+        let in_file = self.store == SQLITE;
+        Some(if in_file {
+            self.queue_path(config)
+        } else {
+            PathBuf::from(&self.store).join(&self.store_schema)
+        })
     }
 
     /// The absolute path of the queue's file.

@@ -23,9 +23,17 @@ pub use self::error::{JournalError, JournalErrorKind, ReadError};
 pub use self::group::{Entry, WriteGroup, Written};
 pub use self::snapshot::{RetryPause, Snapshot, WaitingRow};
 pub use self::stored_task::{LoadedTask, OptionsEncoder, StoredOptions, StoredTask};
+pub use crate::store::failure_groups::{FailedTask, FailureGroups};
+pub use crate::store::figure_history::{
+    STEPS as HISTORY_STEPS, first_step as first_history_step, merge as merge_history,
+    points as history_points,
+};
+pub use crate::store::idempotency::check_duplicate;
 pub use crate::store::index::{AttemptRun, EndRecord, FollowUp, Record};
 pub use crate::store::running_marks::{AssignedTask, LastProcess, RunningMarks};
+pub use crate::store::view_parts::{TaskViewParts, details, ms_of, summary};
 use crate::store::{Clock, DiskFigures, Query, QueryResult, StoreOptions};
+pub use crate::store::{FIRST_ATTEMPTS, LAST_ATTEMPTS};
 
 /// The place where the tasks of a durable store are written, and what becomes of them.
 ///

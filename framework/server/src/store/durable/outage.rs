@@ -66,7 +66,7 @@ impl Outage {
             JournalErrorKind::Busy | JournalErrorKind::InDoubt => ErrorCode::Busy,
             JournalErrorKind::Failed | JournalErrorKind::Unavailable => ErrorCode::StorageFailed,
         };
-        let retry_after_ms = (!self.is_final()).then_some(1_000);
+        let retry_after_ms = (!self.is_final()).then_some(self.error.retry_after.as_millis() as u64);
         RequestError { retry_after_ms, ..RequestError::new(code, self.describe()) }
     }
 

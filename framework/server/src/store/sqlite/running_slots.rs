@@ -40,7 +40,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"thnkrun1");
 
 /// The mapped file. A slot holds the id of a running task plus one, and nothing otherwise.
 #[derive(Debug)]
-pub(super) struct RunningSlots {
+pub struct RunningSlots {
     map: MmapRaw,
     /// Holds the lock until it is released or dropped, or the process ends.
     file: File,
@@ -60,9 +60,12 @@ impl RunningSlots {
     ///
     /// # Errors
     /// When another process holds the lock: it is named. When the file cannot be locked or mapped at all.
-    pub(super) fn open(queue: &Path) -> Result<(Self, LastProcess)> {
+    pub fn open(queue: &Path) -> Result<(Self, LastProcess)> {
         let path = path_of(queue);
         let context = || format!("opening {}", path.display());
+        if let Some(folder) = path.parent() {
+            files::create_folder(folder).with_context(context)?;
+        }
         let file = files::private().read(true).write(true).open(&path).with_context(context)?;
         lock(&file, queue)?;
         files::restrict(&path).with_context(context)?;
@@ -136,7 +139,7 @@ impl RunningSlots {
     }
 
     /// Releases the lock; marks are without effect from now on.
-    pub(super) fn release(&self) {
+    pub fn release(&self) {
         self.is_released.store(true, Ordering::SeqCst);
         if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
             tracing::error!("the queue stays locked until this process has ended: {error}");

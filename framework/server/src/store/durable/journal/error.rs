@@ -1,5 +1,9 @@
 //! Why a journal does not write or read.
 
+use std::time::Duration;
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Why a journal has not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -7,6 +11,8 @@ pub struct JournalError {
     pub kind: JournalErrorKind,
     /// A sentence for people.
     pub message: String,
+    /// When refused callers are to try again, unless that is never.
+    pub retry_after: Duration,
 }
 
 /// What follows from an error.
@@ -27,7 +33,12 @@ pub enum JournalErrorKind {
 
 impl JournalError {
     pub fn new(kind: JournalErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), retry_after: RETRY_AFTER }
+    }
+
+    #[must_use]
+    pub fn with_retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after, ..self }
     }
 }
 
