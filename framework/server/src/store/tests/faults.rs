@@ -116,6 +116,7 @@ async fn command_in_doubt_is_carried_out_once() {
     assert_eq!(points.iter().map(|point| point.figures.done).sum::<u64>(), 3);
     let batches = store.query(Query::Batches { limit: 9 }).await.unwrap();
     assert!(matches!(batches, QueryResult::Batches(batches) if batches.len() == 1));
+    assert_eq!(push(&store).await, Ok(0), "tasks are accepted again");
 }
 
 #[tokio::test]
