@@ -15,6 +15,7 @@ mod queues;
 mod remote_workers;
 mod schedule;
 mod send_mail;
+mod testing_kit;
 mod url_functions;
 mod worker;
 mod worker_programs;

@@ -17,7 +17,7 @@ const STAGES: [&[&str]; 8] = [
     &["notifier"],
 ];
 /// The modules of the server that start and stop the stages, and therefore know all of them.
-const WIRING: [&str; 3] = ["frontend", "handle", "takeover"];
+const WIRING: [&str; 4] = ["frontend", "handle", "takeover", "testing"];
 /// The only import of a stage by a module that is none: a callback's connection makes tasks.
 const STAGE_CALLERS: [(&str, &str); 1] = [("connection", "intake")];
 

@@ -73,7 +73,7 @@ impl NewProject {
     fn test(&self) {
         let mut cargo = self.command(env!("CARGO"));
         let tested = Ran::within(BUILD_TIMEOUT, cargo.args(["test", "--release"])).exits(0);
-        assert!(tested.stdout.contains("2 passed"), "{tested:?}");
+        assert!(tested.stdout.contains("3 passed"), "{tested:?}");
         let format = Ran::of(self.command(env!("CARGO")).args(["fmt", "--all", "--check"]));
         assert_eq!(format.exits(0).stdout, "");
     }

@@ -212,7 +212,7 @@ async fn forward(finished: Vec<Finished>, notifier: &mpsc::Sender<Vec<Finished>>
 }
 
 /// Settles a group, and returns those of it whose tasks have ended.
-async fn settle(
+pub(super) async fn settle(
     store: &dyn Store,
     rules: &FinishRules,
     metrics: &Metrics,

@@ -127,7 +127,7 @@ impl Scheduler {
     }
 
     /// Makes the tasks that are due, and returns the time to sleep.
-    async fn fire_due(&self) -> Duration {
+    pub(super) async fn fire_due(&self) -> Duration {
         let mut states = self.states.lock().await;
         let now_ms = self.now_ms();
         let set_back_ms = self.set_back_ms();

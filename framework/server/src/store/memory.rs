@@ -99,12 +99,14 @@ impl Memory {
         let mut state = self.state();
         state.wake(now);
         if state.index.is_due(from, now) {
-            Ok(true)
-        } else if state.index.is_closed() {
-            Ok(false)
-        } else {
-            Err(state.index.next_due(from, now))
+            return Ok(true);
         }
+        if state.index.is_closed() { Ok(false) } else { Err(state.index.next_due(from, now)) }
+    }
+
+    /// The time until a task of this group of workers may be due; `None` if none waits for a time.
+    pub(crate) fn next_due(&self, group: usize) -> Option<Duration> {
+        self.look(TakeFrom::Group(group)).map_or_else(|pause| pause, |_| Some(Duration::ZERO))
     }
 
     fn settle_now(&self, batch: Vec<Settlement>) -> Vec<bool> {

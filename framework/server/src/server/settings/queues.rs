@@ -85,6 +85,11 @@ impl ServerSettings {
         })
     }
 
+    /// An empty store in memory with this clock, for tests.
+    pub(crate) fn memory_store(&self, handlers: Arc<Handlers>, clock: Clock) -> Memory {
+        Memory::new(self.options(&handlers), handlers, clock)
+    }
+
     /// The absolute path of the queue's file.
     pub fn queue_path(&self, config: &Config) -> PathBuf {
         config.path(&self.queue_file)
