@@ -111,6 +111,8 @@ fn invalid_command_line_exits_2_with_an_error_on_stderr() {
         ("demo:hello", "<NAME>"),
         ("demo:hello Ada --tmes 2", "--times"),
         ("demo:hello Ada --times many", "only digits are expected"),
+        ("task:retry", "which tasks? Name them by their ids"),
+        ("task:send {", "it ends too early"),
         ("--bogus", "--bogus"),
     ] {
         let ran = think(arguments).exits(2);

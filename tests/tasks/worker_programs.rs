@@ -86,6 +86,8 @@ fn programs_in_three_languages_run_tasks_and_are_reported() {
     assert!(shown.contains("configured") && shown.contains("images"), "{shown}");
     let shown = server.think(&["task:status"]).exits(0).stdout;
     assert!(shown.contains("images: 2 of 2 run, 0 restarts"), "{shown}");
+    let refused = server.think(&["task:workers", "--drain", "images"]).exits(5).stderr;
+    assert!(refused.contains("images is a program, whose workers have names of their own"), "{refused}");
 }
 
 #[test]

@@ -15,10 +15,7 @@ use crate::format::count_tasks;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TaskSelection {
     /// Ids of tasks
-    #[arg(
-        required_unless_present_any = ["batch", "failed", "cause"],
-        conflicts_with_all = ["batch", "failed", "cause"]
-    )]
+    #[arg(conflicts_with_all = ["batch", "failed", "cause"])]
     ids: Vec<TaskId>,
     /// All tasks of this batch
     #[arg(short, long, value_name = "ID", conflicts_with_all = ["failed", "cause"])]
@@ -51,6 +48,18 @@ pub(crate) enum BulkAction {
 }
 
 impl TaskSelection {
+    /// # Errors
+    /// No task is selected.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.ids.is_empty() && self.batch.is_none() && !self.failed && self.cause.is_none() {
+            return Err(Exit::Usage.error(
+                "which tasks? Name them by their ids, take those of a batch (--batch ID), all failed ones (--failed), or those \
+                 of a cause (--cause ID)",
+            ));
+        }
+        Ok(())
+    }
+
     /// Applies an action, one by one for ids, else in one request, and prints the number of changed tasks.
     pub(crate) async fn apply(
         self,

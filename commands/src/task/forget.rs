@@ -20,6 +20,7 @@ struct Forget {
 
 impl Execute for Forget {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        self.tasks.check()?;
         let client = self.server.connect(app).await?;
         self.tasks.apply(BulkAction::Forget, &client, &self.server, app, output).await
     }

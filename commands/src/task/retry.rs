@@ -23,6 +23,7 @@ struct Retry {
 
 impl Execute for Retry {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
+        self.tasks.check()?;
         let client = self.server.connect(app).await?;
         self.tasks.apply(BulkAction::Retry, &client, &self.server, app, output).await
     }

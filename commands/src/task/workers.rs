@@ -1,5 +1,6 @@
 //! `task:workers`: the workers outside of the server.
 
+use framework::client::Client;
 use framework::prelude::*;
 use framework::views::{ProgramInfo, WorkerInfo};
 
@@ -15,7 +16,7 @@ use crate::options::watch::WatchOption;
 #[derive(Args, Command)]
 #[command(name = "task:workers")]
 struct ListWorkers {
-    /// Give the worker of this name no further tasks; it ends those that it has
+    /// Give the worker of this name, or those of a program, no further tasks; they end those that they have
     #[arg(long, value_name = "NAME", conflicts_with_all = ["json", "watch"])]
     drain: Option<String>,
     /// Print JSON, for programs
@@ -33,9 +34,7 @@ impl Execute for ListWorkers {
     async fn execute(self, app: &App, output: &mut Output) -> Result<()> {
         let client = self.server.connect(app).await?;
         if let Some(name) = &self.drain {
-            client.drain_worker(name).await.map_err(exit_error)?;
-            output.note(format_args!("The worker {name} gets no further tasks."));
-            return Ok(());
+            return drain(&client, name, output).await;
         }
         let mut refresh = self.watch.begin(self.json);
         loop {
@@ -52,6 +51,32 @@ impl Execute for ListWorkers {
             }
         }
     }
+}
+
+/// Drains the worker of this name, or those of a program that are named after it: `NAME#1` and so on.
+async fn drain(client: &Client, name: &str, output: &mut Output) -> Result<()> {
+    let workers = client.workers().await.map_err(exit_error)?;
+    let of_program = format!("{name}#");
+    let is_meant = |worker: &&WorkerInfo| worker.name == name || worker.name.starts_with(&of_program);
+    let mut names: Vec<String> = workers.iter().filter(is_meant).map(|worker| worker.name.clone()).collect();
+    names.dedup();
+    if names.is_empty() {
+        let programs = client.status().await.map_err(exit_error)?.programs;
+        if programs.iter().any(|program| program.name == name) {
+            let all: Vec<_> = workers.iter().map(|worker| worker.name.as_str()).collect();
+            return Err(Exit::Refused.error(format!(
+                "{name} is a program, whose workers have names of their own; these are connected: {}",
+                all.join(", ")
+            )));
+        }
+        // The server says which name is near.
+        names.push(name.to_owned());
+    }
+    for name in &names {
+        client.drain_worker(name).await.map_err(exit_error)?;
+        output.note(format_args!("The worker {name} gets no further tasks."));
+    }
+    Ok(())
 }
 
 fn print(workers: &[WorkerInfo], output: &mut Output) {
