@@ -27,7 +27,8 @@ const IGNORED: [Signal; 8] = [
     Signal::STKFLT,
     Signal::XCPU,
 ];
-const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+/// musl keeps one more for itself than glibc.
+const REAL_TIME: std::ops::RangeInclusive<i32> = if cfg!(target_env = "musl") { 35..=64 } else { 34..=64 };
 const REOPEN_LOG: Signal = real_time(*REAL_TIME.start());
 
 /// The signals of this process. None that is handled is lost from the moment this exists, also one that comes

@@ -46,10 +46,19 @@ impl RootHints {
             explicit: env::var_os(ROOT),
             launcher: env::var_os(LAUNCHER).and_then(|value| of_launcher(value, std::process::id())),
             current: env::current_dir().ok(),
-            program: env::current_exe().and_then(|program| program.canonicalize()).ok(),
+            program: own_program(),
             runtime: env::var_os(RUNTIME_DIR),
         }
     }
+}
+
+/// The program's own file, links resolved, also while another one takes its place: Linux appends to its path
+/// then that it is deleted.
+fn own_program() -> Option<PathBuf> {
+    let own = env::current_exe().ok()?;
+    let replaced = own.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    let own = replaced.map_or_else(|| own.clone(), PathBuf::from);
+    Some(own.canonicalize().unwrap_or(own))
 }
 
 /// The root in a variable of the launcher, if that has become the process `pid`: a child of it may be another
