@@ -83,7 +83,7 @@ fn own_shell() -> Option<Shell> {
 
 impl Shell {
     /// The script, for a program of this name.
-    fn script(self, program: &str) -> String {
+    pub(crate) fn script(self, program: &str) -> String {
         let text = match self {
             Self::Bash => include_str!("completion/script.bash"),
             Self::Zsh => include_str!("completion/script.zsh"),

@@ -4,6 +4,8 @@ mod command;
 mod module;
 mod monitoring;
 mod names;
+mod release;
+mod unit;
 mod service;
 mod task;
 mod worker;

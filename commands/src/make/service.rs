@@ -6,6 +6,7 @@ use std::path::Path;
 use framework::prelude::*;
 use framework::server::{ListenerSettings, ServerSettings};
 
+use super::unit::{Unit, UnitFiles, quoted};
 use super::{may_overwrite, write};
 
 /// Generate a systemd unit for the task server
@@ -43,7 +44,16 @@ impl Execute for MakeService {
         let settings: ServerSettings = config.section()?;
         let program = std::env::current_exe().context("finding the program's own file")?;
         let root = config.root();
-        let unit = unit(root, &program, &user, settings.max_wait_time.as_secs(), socket.then_some(&name))?;
+        let unit = Unit {
+            description: &format!("Task server of {}", root.display()),
+            root,
+            program: &program,
+            user: &user,
+            grace: settings.max_wait_time,
+            socket: socket.then_some(name.as_str()),
+            files: UnitFiles::OfProject(config.runtime_dir()),
+        };
+        let unit = unit.text()?;
         let mut files = vec![(format!("runtime/{name}.service"), unit)];
         if socket {
             files.push((format!("runtime/{name}.socket"), sockets(root, &settings)?));
@@ -60,62 +70,6 @@ impl Execute for MakeService {
         ));
         Ok(())
     }
-}
-
-fn unit(root: &Path, program: &Path, user: &str, grace: u64, socket: Option<&String>) -> Result<String> {
-    let (root, program) = (quoted(root)?, quoted(program)?);
-    // The server needs some time after the grace period: to settle, to reply, to flush.
-    let stop_timeout = grace + 15;
-    let socket =
-        socket.map(|name| format!("\nRequires={name}.socket\nAfter={name}.socket")).unwrap_or_default();
-    Ok(format!(
-        r#"[Unit]
-Description=Task server of {root}
-After=network-online.target
-Wants=network-online.target{socket}
-
-[Service]
-Type=notify
-ExecStart="{program}" task:start --foreground
-ExecReload="{program}" task:reload
-WorkingDirectory={root}
-Environment="THINK_ROOT={root}"
-User={user}
-UMask=0027
-WatchdogSec=30s
-TimeoutStartSec=infinity
-TimeoutStopSec={stop_timeout}s
-KillMode=mixed
-Restart=on-failure
-RestartPreventExitStatus=2 4
-LimitNOFILE=1048576
-
-ReadWritePaths="{root}/runtime"
-ProtectSystem=strict
-ProtectHome=read-only
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-CapabilityBoundingSet=
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-NoNewPrivileges=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-
-[Install]
-WantedBy=multi-user.target
-"#
-    ))
 }
 
 /// The unit with the listeners of the settings; the control socket remains the server's own.
@@ -152,12 +106,4 @@ fn stream(root: &Path, listener: &ListenerSettings) -> Result<String> {
         }
     };
     Ok(format!("ListenStream={}", SocketAddr::new(host, port)))
-}
-
-/// Escapes a path for a unit file: `%` is doubled, and characters that would need quoting are refused.
-fn quoted(path: &Path) -> Result<String> {
-    let text = path.to_str().filter(|text| !text.contains(['"', '\\', '$', '\n']));
-    let text =
-        text.with_context(|| format!("{} has characters that a unit file cannot contain", path.display()))?;
-    Ok(text.replace('%', "%%"))
 }
