@@ -14,6 +14,7 @@ mod keys;
 mod queues;
 mod remote_workers;
 mod schedule;
+mod search;
 mod send_mail;
 mod testing_kit;
 mod url_functions;

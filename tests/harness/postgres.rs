@@ -12,6 +12,13 @@ use tempfile::TempDir;
 
 use super::eventually::eventually;
 
+/// The settings of a server with each kind of store: a file, memory, and a database.
+pub(crate) fn every_store() -> [String; 3] {
+    let cluster = Cluster::shared();
+    let database = format!("store = \"{}\"\nstore_schema = \"{}\"\n", cluster.address(), cluster.schema());
+    [String::new(), "durability = \"memory\"\n".to_owned(), database]
+}
+
 /// A database server in a folder of its own, reached by a socket there. It ends with the test, or with the
 /// process of the tests, however that ends.
 pub(crate) struct Cluster {

@@ -1,4 +1,4 @@
-//! Failed tasks by their causes: shown, previewed, retried and removed, in both stores.
+//! Failed tasks by their causes: shown, previewed, retried and removed, in every store.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -7,6 +7,7 @@ use crate::harness::Project;
 use crate::harness::curl::curl_at;
 use crate::harness::eventually::wait_until;
 use crate::harness::metrics::assert_balanced;
+use crate::harness::postgres::every_store;
 use crate::harness::server::Server;
 
 /// Fails with its argument, which may be a number, in its error; works once the file `works` is there.
@@ -53,8 +54,8 @@ fn counts(server: &Server) -> Vec<(u64, String)> {
 
 #[test]
 fn failures_are_grouped_by_function_and_by_what_their_errors_have_in_common() {
-    for durability in ["fsync", "memory"] {
-        let server = failed(&format!("durability = \"{durability}\"\n"));
+    for settings in every_store() {
+        let server = failed(&settings);
         let report = failures(&server, "");
         assert_eq!((&report["failed"], &report["is_complete"]), (&json!(4), &json!(true)), "{report}");
         let group = &report["groups"][0];
@@ -122,8 +123,8 @@ fn failures_keep_their_causes_over_a_kill() {
 
 #[test]
 fn previews_of_cancel_and_flush_count_what_waits_and_change_nothing() {
-    for durability in ["fsync", "memory"] {
-        let server = Server::with_settings(&format!("durability = \"{durability}\"\n"));
+    for settings in every_store() {
+        let server = Server::with_settings(&settings);
         server.think(&["queue:pause", "default"]).exits(0);
         let mut client = server.connect();
         client.send("{\"command\":\"open_batch\",\"name\":\"many\",\"function\":\"echo\"}\n").line();

@@ -98,7 +98,7 @@ fn print_whole(group: &FailureGroup, output: &mut Output) {
 fn print_notes(report: &FailureReport, output: &mut Output) {
     if report.unlisted > 0 {
         let unlisted = count_tasks(report.unlisted);
-        output.note(&format!("{unlisted} failed for other causes; --limit shows more of them"));
+        output.note(format_args!("{unlisted} failed for other causes; --limit shows more of them"));
     }
     if !report.is_complete {
         output.note("Only the newest failed tasks were looked at: there are too many for one look.");

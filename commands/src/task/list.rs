@@ -4,13 +4,21 @@ use framework::client::Client;
 use framework::config::did_you_mean;
 use framework::output::escape_json;
 use framework::prelude::*;
-use framework::task::{BatchId, TaskId};
-use framework::views::{Filter, State, TaskSummary};
+use framework::task::{BatchId, Tag, Tags, TaskId};
+use framework::views::{Filter, SearchResult, State, TaskSummary};
 
 use crate::format::{format_optional_timestamp, format_timestamp, truncate};
 use crate::options::server_address::{ServerAddress, exit_error};
 
 /// List tasks, newest first
+///
+/// Tags and states are found by an index; texts and times are looked for among all tasks, which takes a while
+/// if there are millions.
+///
+/// ```console
+/// ./think task:list --tag tenant=7 --state failed
+/// ./think task:list --text ada@example.com --since 2h
+/// ```
 #[derive(Args, Command)]
 #[command(name = "task:list")]
 struct List {
@@ -26,6 +34,18 @@ struct List {
     /// Only tasks of this batch
     #[arg(short, long, value_name = "ID")]
     batch: Option<BatchId>,
+    /// Only tasks with this tag, such as tenant=7; may be repeated
+    #[arg(long = "tag", value_name = "NAME=VALUE")]
+    tags: Vec<Tag>,
+    /// Only tasks with this text in the function, the arguments or the error
+    #[arg(long)]
+    text: Option<String>,
+    /// Only tasks accepted since this time, such as 2026-12-01T09:00:00Z, or so long ago, such as 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    since: Option<u64>,
+    /// Only tasks accepted before this time, or longer ago
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    until: Option<u64>,
     /// Only tasks with a lower id, for the next page
     #[arg(long, value_name = "ID")]
     before: Option<TaskId>,
@@ -51,6 +71,10 @@ impl Execute for List {
                 queue: self.queue,
                 function: self.function,
                 batch: self.batch,
+                tags: Tags::of(self.tags).map_err(|error| Exit::Usage.error(error.to_string()))?,
+                text: self.text,
+                since_ms: self.since,
+                until_ms: self.until,
                 before: self.before,
                 limit: 0,
             },
@@ -90,13 +114,17 @@ impl Pages {
         if self.left == 0 {
             return Ok(None);
         }
-        let limit = self.left.min(PAGE);
-        self.filter.limit = limit as usize;
-        let tasks = self.client.list(&self.filter).await.map_err(exit_error)?;
-        let is_last = (tasks.len() as u64) < limit;
-        self.left = if is_last { 0 } else { self.left - limit };
-        self.filter.before = tasks.last().map(|task| task.id);
-        Ok(Some(tasks).filter(|tasks| !tasks.is_empty()))
+        loop {
+            self.filter.limit = self.left.min(PAGE) as usize;
+            let SearchResult { tasks, is_complete, before } =
+                self.client.search(&self.filter).await.map_err(exit_error)?;
+            self.left = if is_complete { 0 } else { self.left - tasks.len() as u64 };
+            self.filter.before = before;
+            // A search that has found nothing yet goes on.
+            if is_complete || !tasks.is_empty() {
+                return Ok(Some(tasks).filter(|tasks| !tasks.is_empty()));
+            }
+        }
     }
 }
 
@@ -129,6 +157,12 @@ fn print(tasks: &[TaskSummary], output: &mut Output) {
     let headings =
         ["id", "state", "function", "queue", "priority", "attempts", "accepted", "due or ended", "error"];
     output.table(headings, &rows);
+}
+
+/// Parses a moment, or a span that lies back so long, as milliseconds since 1970.
+fn parse_moment(text: &str) -> Result<u64, String> {
+    framework::task::parse_moment(text)
+        .ok_or_else(|| "expected a time such as 2026-12-01T09:00:00Z, or how long ago, such as 2h".to_owned())
 }
 
 /// Parses the name of a state.

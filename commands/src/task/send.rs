@@ -13,7 +13,7 @@ use framework::client::{Client, ClientError, Request, TaskEnd, TaskHandle};
 use framework::output::{escape_control, escape_json};
 use framework::prelude::*;
 use framework::protocol::{ErrorCode, Reply, Status};
-use framework::task::TaskId;
+use framework::task::{Tag, Tags, TaskId};
 use framework::views::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -92,6 +92,9 @@ struct SendCommand {
     /// Chain: a function to call with the result; may be repeated
     #[arg(long, value_name = "FUNCTION")]
     then: Vec<String>,
+    /// Tag to find the task by, such as tenant=7; may be repeated
+    #[arg(long = "tag", value_name = "NAME=VALUE")]
+    tags: Vec<Tag>,
     /// Queue [default: the function's own]
     #[arg(long)]
     queue: Option<String>,
@@ -153,8 +156,10 @@ impl SendReport {
 }
 
 impl SendCommand {
-    fn request(&self, function: Option<String>, args: Box<RawValue>) -> Request {
+    fn request(&self, function: Option<String>, args: Box<RawValue>) -> Result<Request> {
+        let tags = Tags::of(self.tags.iter().cloned());
         let mut request = Request::new(function, args);
+        request.tags = tags.map_err(|error| Exit::Usage.error(error.to_string()))?;
         request.delay = self.delay;
         request.at.clone_from(&self.at);
         request.expires = self.expires.as_deref().map(with_unit);
@@ -166,7 +171,7 @@ impl SendCommand {
         request.then.clone_from(&self.then);
         request.queue.clone_from(&self.queue);
         request.priority = self.priority;
-        request
+        Ok(request)
     }
 
     /// Rejects the options of a task, which raw text cannot have.
@@ -182,6 +187,7 @@ impl SendCommand {
             ("--timeout", self.timeout.is_some()),
             ("--backoff", self.backoff.is_some()),
             ("--then", !self.then.is_empty()),
+            ("--tag", !self.tags.is_empty()),
             ("--queue", self.queue.is_some()),
             ("--priority", self.priority.is_some()),
             ("--json", self.json),

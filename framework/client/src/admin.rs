@@ -1,10 +1,10 @@
 //! Queries and administrative commands.
 
-use framework_protocol::task::{BatchId, HandlerInfo, TaskId};
+use framework_protocol::task::{BatchId, HandlerInfo, TaskId, moment_text};
 use framework_protocol::views::{
     AdminResult, BatchInfo, Cancelled, ChangeId, ChangeInfo, ChangePreview, ConnectionInfo, FailureFilter,
-    FailureReport, Filter, QueueInfo, ScheduleInfo, ServerStatus, TaskDetails, TaskSelector, TaskSummary,
-    WorkerInfo,
+    FailureReport, Filter, QueueInfo, ScheduleInfo, SearchResult, ServerStatus, TaskDetails, TaskSelector,
+    TaskSummary, WorkerInfo,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,22 @@ impl Client {
     /// When the filter names an unknown queue, or its limit is 0 or above 1000.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<TaskSummary>> {
         self.query("list", filter).await
+    }
+
+    /// The tasks that match, the newest first, as far as they are found in about a second; at most 1000 at a
+    /// time. A search that is not complete goes on with [`SearchResult::before`].
+    ///
+    /// # Errors
+    /// When the filter names an unknown queue, its limit is 0 or above 1000, or its text is too long.
+    pub async fn search(&self, filter: &Filter) -> Result<SearchResult> {
+        let mut fields = serde_json::to_value(filter).unwrap_or_default();
+        for (name, ms) in [("since", filter.since_ms), ("until", filter.until_ms)] {
+            if let (Some(ms), Some(fields)) = (ms, fields.as_object_mut()) {
+                fields.remove(&format!("{name}_ms"));
+                fields.insert(name.to_owned(), moment_text(ms).into());
+            }
+        }
+        self.query("search", fields).await
     }
 
     /// The failed tasks by their causes, the causes with most tasks first; at most 1000 causes.

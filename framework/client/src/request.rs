@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use framework_protocol::task::{BatchId, Task};
+use framework_protocol::task::{BatchId, Tags, Task};
 use framework_protocol::{ErrorCode, ReplyMode, RequestError};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -50,6 +50,9 @@ pub struct Request {
     /// The functions to run one after the other when it is done, each with the result of the one before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<String>,
+    /// What it is to be found by.
+    #[serde(skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
 }
 
 /// A value that can be sent: a struct that derives `Task`, or a [`Request`].
@@ -95,6 +98,7 @@ impl Request {
             backoff: None,
             batch: None,
             then: Vec::new(),
+            tags: Tags::default(),
         }
     }
 

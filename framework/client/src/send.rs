@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use framework_protocol::task::{BatchId, TaskId};
+use framework_protocol::task::{BatchId, Tags, TaskId};
 use framework_protocol::{ReplyMode, RequestError};
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -117,6 +117,11 @@ impl<'a> SendBuilder<'a> {
     /// The concurrency key, 1 to 256 bytes: tasks that share it take turns.
     pub fn concurrency_key(self, key: impl Into<String>) -> Self {
         self.with(|request| request.concurrency_key = Some(key.into()))
+    }
+
+    /// What it is to be found by, instead of what was set before.
+    pub fn tags(self, tags: Tags) -> Self {
+        self.with(|request| request.tags = tags)
     }
 
     /// The number of attempts that may fail.

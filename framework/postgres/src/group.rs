@@ -14,7 +14,8 @@ use framework_server::store::durable::journal::{
 use rustc_hash::FxHashMap;
 
 use crate::inserts::{
-    Retry, delete, insert_attempts, insert_ends, insert_keys, insert_retries, insert_tasks, revise,
+    Retry, delete, insert_attempts, insert_ends, insert_keys, insert_retries, insert_tags, insert_tasks,
+    revise,
 };
 use crate::link::Call;
 
@@ -206,6 +207,7 @@ impl<'a> GroupRows<'a> {
         self.flush_counts();
         let mut calls = Vec::new();
         calls.extend(insert_tasks(&self.tasks, options.now_ms));
+        calls.extend(insert_tags(&self.tasks));
         let until_ms = options.now_ms.saturating_add(options.key_ms);
         calls.extend(insert_keys(&self.keys, until_ms));
         calls.extend(insert_ends(&self.ends));

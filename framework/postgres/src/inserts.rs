@@ -58,6 +58,19 @@ pub(crate) fn insert_tasks<'a>(tasks: &[(TaskId, &'a NewTask)], now_ms: u64) -> 
     )
 }
 
+pub(crate) fn insert_tags<'a>(tasks: &[(TaskId, &'a NewTask)]) -> Option<Call<'a>> {
+    let (mut names, mut values, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, new) in tasks {
+        for (name, value) in new.extra.iter().flat_map(|extra| extra.tags.iter()) {
+            names.push(name);
+            values.push(value);
+            ids.push(*id as i64);
+        }
+    }
+    let insert = Call::new("INSERT INTO tags SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])");
+    (!ids.is_empty()).then(|| insert.with(names).with(values).with(ids))
+}
+
 /// `until_ms` is the end of their window.
 pub(crate) fn insert_keys<'a>(keys: &[(&'a NewTask, &'a str, TaskId)], until_ms: u64) -> Option<Call<'a>> {
     let insert = Call::new(
@@ -202,6 +215,7 @@ pub(crate) fn delete<'a>(tasks: &[(TaskId, Option<State>)], next_id: TaskId) -> 
         "DELETE FROM notes WHERE task = ANY($1)",
         "DELETE FROM cancels WHERE task = ANY($1)",
         "DELETE FROM keys WHERE task = ANY($1)",
+        "DELETE FROM tags WHERE task = ANY($1)",
     ];
     let mut calls: Vec<_> = deletions.map(|sql| Call::new(sql).with(ids.clone())).into();
     let count = Call::new("INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)").with(next_id as i64);

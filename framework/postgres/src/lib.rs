@@ -18,6 +18,7 @@ mod reads;
 mod change;
 mod failures;
 mod views;
+mod listing;
 mod reader;
 mod journal;
 mod kind;

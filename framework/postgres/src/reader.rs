@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use framework_protocol::task::TaskId;
-use framework_protocol::views::{Filter, TaskSummary};
-use framework_server::store::durable::journal::{JournalReader, LoadedTask, ReadError};
+use framework_protocol::views::Filter;
+use framework_server::store::durable::journal::{JournalReader, Listed, LoadedTask, ReadError};
 use framework_server::store::sqlite::RunningSlots;
 use framework_server::store::{Query, QueryResult};
 use rustc_hash::FxHashMap;
@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::link::{Call, Io, Link};
 use crate::options::PostgresOptions;
 use crate::owner::Owner;
-use crate::{reads, views};
+use crate::{listing, reads, views};
 
 /// The connections that read.
 #[derive(Debug)]
@@ -58,9 +58,9 @@ impl JournalReader for PostgresReader {
     fn list(
         &self,
         filter: &Filter,
-        visit: &mut dyn FnMut(TaskSummary) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.io.block_here(views::list(&self.queries, filter, visit)).map_err(|error| error.unread())
+        self.io.block_here(listing::list(&self.queries, filter, visit)).map_err(|error| error.unread())
     }
 
     fn is_owner(&self) -> bool {

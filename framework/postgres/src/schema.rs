@@ -94,6 +94,14 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
         PRIMARY KEY (function, key)
     );
     CREATE INDEX keys_of_task ON keys (task);
+    -- the tags of the tasks that have some, for searches; they are also among the options of these tasks
+    CREATE TABLE tags (
+        name text NOT NULL,
+        value text NOT NULL,
+        task bigint NOT NULL,
+        PRIMARY KEY (name, value, task)
+    );
+    CREATE INDEX tags_of_task ON tags (task);
     CREATE TABLE batches (
         id bigint PRIMARY KEY,
         name text NOT NULL,

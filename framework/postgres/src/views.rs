@@ -1,12 +1,9 @@
 //! What people ask the database.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use framework_protocol::task::{TaskId, TaskRecord};
-use framework_protocol::views::{
-    AttemptInfo, Filter, FunctionRecord, ScheduleInfo, State, TaskDetails, TaskSummary,
-};
+use framework_protocol::views::{AttemptInfo, FunctionRecord, ScheduleInfo, State, TaskDetails, TaskSummary};
 use framework_server::store::durable::journal::{
     FailureGroups, TaskViewParts, details, first_history_step, history_points, summary,
 };
@@ -20,9 +17,6 @@ use crate::failures;
 use crate::link::{Call, Link};
 use crate::reads::tasks;
 use crate::recovery::{batch, id, number};
-
-/// The number of tasks of a list that are read at a time.
-const PAGE: i64 = 200;
 
 /// Answers a query as far as the database knows the answer.
 pub(crate) async fn query(link: &Link, query: &Query, now_ms: u64) -> Result<QueryResult, CallError> {
@@ -91,7 +85,7 @@ pub(crate) async fn query(link: &Link, query: &Query, now_ms: u64) -> Result<Que
             QueryResult::Failures(groups.report(*limit))
         }
         Query::Preview(planned) => QueryResult::Preview(failures::preview(link, planned).await?),
-        Query::Tasks(_) | Query::Queues | Query::Changes => QueryResult::Nothing,
+        Query::Tasks(_) | Query::Search(_) | Query::Queues | Query::Changes => QueryResult::Nothing,
     })
 }
 
@@ -106,51 +100,8 @@ fn schedule(row: &Row) -> ScheduleInfo {
     }
 }
 
-/// Calls `visit` with the tasks of a filter, the newest first, until it breaks.
-pub(crate) async fn list(
-    link: &Link,
-    filter: &Filter,
-    mut visit: impl FnMut(TaskSummary) -> ControlFlow<()>,
-) -> Result<(), CallError> {
-    // The planner is not to guess which of the conditions hold.
-    let sql = match filter.state {
-        Some(State::Waiting) => {
-            "SELECT t.id FROM tasks t WHERE t.id < $1 AND ($3::text IS NULL OR t.queue = $3) \
-             AND ($4::text IS NULL OR t.function = $4) AND ($5::bigint IS NULL OR t.batch = $5) \
-             AND $6::text IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ends e WHERE e.task = t.id) \
-             ORDER BY t.id DESC LIMIT $2"
-        }
-        Some(_) => {
-            "SELECT t.id FROM ends e JOIN tasks t ON t.id = e.task WHERE e.task < $1 \
-             AND ($3::text IS NULL OR t.queue = $3) AND ($4::text IS NULL OR t.function = $4) \
-             AND ($5::bigint IS NULL OR t.batch = $5) AND e.state = $6 ORDER BY e.task DESC LIMIT $2"
-        }
-        None => {
-            "SELECT t.id FROM tasks t WHERE t.id < $1 AND ($3::text IS NULL OR t.queue = $3) \
-             AND ($4::text IS NULL OR t.function = $4) AND ($5::bigint IS NULL OR t.batch = $5) \
-             AND $6::text IS NULL ORDER BY t.id DESC LIMIT $2"
-        }
-    };
-    let mut before = filter.before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
-    loop {
-        let page = Call::new(sql).with(before).with(PAGE).with(&filter.queue).with(&filter.function);
-        let page = page.with(filter.batch.map(|batch| batch as i64));
-        let rows = link.query(page.with(filter.state.map(State::name))).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
-        before = last.get(0);
-        let ids: Vec<_> = rows.iter().map(|row| id(row, 0)).collect();
-        for summary in summaries(link, &ids).await?.into_iter().rev() {
-            if visit(summary).is_break() {
-                return Ok(());
-            }
-        }
-        if rows.len() < PAGE as usize {
-            return Ok(());
-        }
-    }
-}
-
-async fn summaries(link: &Link, ids: &[TaskId]) -> Result<Vec<TaskSummary>, CallError> {
+/// The summaries of tasks, in the order of their ids.
+pub(crate) async fn summaries(link: &Link, ids: &[TaskId]) -> Result<Vec<TaskSummary>, CallError> {
     let records: Vec<_> = tasks(link, ids, 0).await?.into_iter().map(|task| task.record).collect();
     let mut parts = view_parts(link, &records).await?;
     let summary = |task: &TaskRecord| summary(task, &parts.remove(&task.id).unwrap_or_default());

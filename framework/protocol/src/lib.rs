@@ -16,6 +16,7 @@ mod one_line;
 mod line_decoder;
 mod frame_decoder;
 mod framing;
+mod tags;
 mod command;
 mod request;
 mod reply;

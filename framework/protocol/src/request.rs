@@ -1,6 +1,7 @@
 //! One message as a request: a task, a command, a call for help, or raw data.
 
 mod intent;
+mod reply_mode;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -9,16 +10,18 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use self::intent::{data, names_a_request};
+pub use self::reply_mode::ReplyMode;
 pub use self::value::TimeSpec;
-use self::value::{FieldValue, backoff, key, moment, names, number, read, span, text, when};
+use self::value::{FieldValue, backoff, key, moment, names, number, read, span, tags_of, text, when};
 use crate::command::CommandRequest;
 use crate::error::{RequestError, ShownName};
+use crate::tags::Tags;
 
 /// The most attempts that the settings may allow a task.
 pub const ATTEMPTS_MAX: u32 = 1_000_000;
@@ -83,28 +86,7 @@ pub struct ExtraFields<'a> {
     /// The functions to run one after the other when the task is done, each with the result of the one
     /// before.
     pub then: Vec<Cow<'a, str>>,
-}
-
-/// The replies that a task request gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReplyMode {
-    /// The id, as soon as the task is accepted.
-    #[default]
-    Ack,
-    /// The outcome, when the task has ended.
-    Result,
-    /// Both of them.
-    Both,
-    /// None, unless the request is refused.
-    None,
-}
-
-impl ReplyMode {
-    /// Whether the outcome is to be sent.
-    pub fn awaits(self) -> bool {
-        matches!(self, Self::Result | Self::Both)
-    }
+    pub tags: Tags,
 }
 
 /// The error of a malformed request, with the `id` to echo.
@@ -205,9 +187,10 @@ struct Options<V> {
     backoff: Option<V>,
     batch: Option<V>,
     then: Option<V>,
+    tags: Option<V>,
 }
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 17] = [
     "function",
     "args",
     "id",
@@ -224,6 +207,7 @@ const FIELDS: [&str; 16] = [
     "backoff",
     "batch",
     "then",
+    "tags",
 ];
 
 impl<V> Default for Options<V> {
@@ -242,6 +226,7 @@ impl<V> Default for Options<V> {
             backoff: None,
             batch: None,
             then: None,
+            tags: None,
         }
     }
 }
@@ -262,6 +247,7 @@ impl<V> Options<V> {
             "backoff" => ("backoff", &mut self.backoff),
             "batch" | "batch_id" => ("batch", &mut self.batch),
             "then" => ("then", &mut self.then),
+            "tags" => ("tags", &mut self.tags),
             _ => return None,
         })
     }
@@ -292,7 +278,8 @@ impl<'a, V: FieldValue<'a>> Options<V> {
     }
 
     fn extra(&self) -> Result<Option<Box<ExtraFields<'a>>>, RequestError> {
-        let fields = [self.expires, self.key, self.concurrency_key, self.backoff, self.batch, self.then];
+        let fields =
+            [self.expires, self.key, self.concurrency_key, self.backoff, self.batch, self.then, self.tags];
         if fields.iter().all(Option::is_none) {
             return Ok(None);
         }
@@ -303,6 +290,7 @@ impl<'a, V: FieldValue<'a>> Options<V> {
             backoff: backoff(self.backoff)?,
             batch: read("batch", "the number of a batch", self.batch)?,
             then: names("then", self.then)?,
+            tags: tags_of(self.tags)?,
         })))
     }
 }

@@ -17,7 +17,7 @@ mod task_type;
 
 pub use attempt::{Attempt, AttemptContext, ProgressSink};
 pub use cron_spec::{CronSpec, MissedRunPolicy, OverlapPolicy};
-pub use due::{Due, now_ms};
+pub use due::{Due, moment_text, now_ms, parse_moment};
 pub use follow_ups::PUSHES_MAX;
 pub use handler::{DeclaredCode, Handler};
 pub use handlers::{CompiledFunction, Function, Handlers};
@@ -31,3 +31,4 @@ pub use task_type::{COMMAND_FUNCTION, Handle, HandleBlocking, Task, TaskOptions}
 
 pub use crate::ids::{BatchId, TaskId};
 pub use crate::request::ATTEMPTS_MAX;
+pub use crate::tags::{TAGS_MAX, Tag, TagError, Tags};

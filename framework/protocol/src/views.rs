@@ -31,6 +31,7 @@ pub use history::{
 pub use listeners::{Auth, ConnectionInfo, ListenAddress, Protocol};
 pub use status::{Connections, OpenFiles, Percentiles, ProjectInfo, Rates, ServerStatus, Threads, Workers};
 pub use tasks::{
-    AttemptInfo, BatchInfo, BatchState, Filter, QueueInfo, ScheduleInfo, TaskDetails, TaskSummary,
+    AttemptInfo, BatchInfo, BatchState, Filter, QueueInfo, ScheduleInfo, SearchResult, TaskDetails,
+    TaskSummary,
 };
 pub use workers::{FunctionRecord, ProgramInfo, UnservedFunction, WorkerInfo};

@@ -69,6 +69,9 @@ pub fn chained(handlers: &Handlers, task: &NewTask, result: &Bytes) -> Option<Ne
     if !rest.is_empty() {
         next.extra_mut().then = rest.to_vec();
     }
+    if !extra.tags.is_empty() {
+        next.extra_mut().tags = extra.tags.clone();
+    }
     Some(next)
 }
 

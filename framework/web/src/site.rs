@@ -103,11 +103,11 @@ fn choose_language(visit: &Visit) -> PageResponse {
     with_cookie(redirect(visit, back), cookie)
 }
 
-/// The page of a task by its number, or the tasks of a function.
+/// The page of a task by its number, or the tasks with a text in the function, the arguments or the error.
 fn search(text: &str) -> String {
     match text.trim().trim_start_matches('#').parse::<u64>() {
         Ok(task) => format!("tasks/{task}"),
-        Err(_) => format!("tasks?function={}", encode(text.trim())),
+        Err(_) => format!("tasks?text={}", encode(text.trim())),
     }
 }
 
@@ -116,8 +116,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn search_finds_numbers_and_functions() {
+    fn search_finds_numbers_and_texts() {
         assert_eq!(search(" #12 "), "tasks/12");
-        assert_eq!(search("send_mail&x"), "tasks?function=send_mail%26x");
+        assert_eq!(search("send_mail&x"), "tasks?text=send_mail%26x");
     }
 }

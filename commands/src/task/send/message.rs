@@ -26,7 +26,7 @@ impl Message {
         let words = (command.args.as_deref(), command.named.is_empty());
         if let Some(line) = &command.command {
             let args = to_raw_value(line)?;
-            return Ok(Self::Task(Box::new(command.request(Some(command.message.clone()), args))));
+            return Ok(Self::Task(Box::new(command.request(Some(command.message.clone()), args)?)));
         }
         if command.message.trim().is_empty() {
             return Err(Exit::Usage.error("the message is empty"));
@@ -52,7 +52,7 @@ impl Message {
             }
             (args, true) => (function(), command.arguments(args, app).await?),
         };
-        Ok(Self::Task(Box::new(command.request(function, args))))
+        Ok(Self::Task(Box::new(command.request(function, args)?)))
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn print(details: &TaskDetails, output: &mut Output) {
             ("batch", details.batch.map(|batch| batch.to_string())),
             ("key", details.key.clone()),
             ("concurrency key", details.concurrency_key.clone()),
+            ("tags", Some(task.tags.to_string()).filter(|tags| !tags.is_empty())),
             ("then", texts(&details.then)),
             ("accepted", Some(format_timestamp(task.accepted_ms))),
             ("due", task.due_ms.map(format_timestamp)),

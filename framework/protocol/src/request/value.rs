@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::RequestError;
+use crate::tags::Tags;
 
 /// The longest key, in bytes.
 const KEY_MAX: usize = 256;
@@ -91,6 +92,13 @@ pub(super) fn key<'a>(
         Some(key) if !is_key(&key) => Err(must_be(name, expected)),
         key => Ok(key),
     }
+}
+
+/// Tags; none if there is no value.
+pub(super) fn tags_of<'a>(value: Option<impl FieldValue<'a>>) -> Result<Tags, RequestError> {
+    let expected = "at most 16 tags such as {\"tenant\":\"7\"}: names of 1 to 64 letters, digits, dots, dashes and \
+        underscores, with values of at most 256 bytes without control characters";
+    read("tags", expected, value).map(Option::unwrap_or_default)
 }
 
 /// A number of at least `least` and at most `most`.

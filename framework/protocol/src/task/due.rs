@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use framework_console::config::duration;
+
 use crate::request::TimeSpec;
 
 /// A due time.
@@ -25,6 +27,20 @@ impl From<TimeSpec> for Due {
             TimeSpec::At(at_ms) => Self::At(at_ms),
         }
     }
+}
+
+/// The milliseconds since 1970 of a date and time with its offset, such as `2026-12-01T09:00:00+08:00`, or of
+/// a span that lies back so long, such as `2h`.
+pub fn parse_moment(text: &str) -> Option<u64> {
+    let moment = text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond().max(0).unsigned_abs());
+    moment.or_else(|| Some(now_ms().saturating_sub(duration::parse(text)?.as_millis() as u64)))
+}
+
+/// A moment in milliseconds since 1970 as a text that requests take; the last one that there is for later
+/// ones.
+pub fn moment_text(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.unwrap_or(jiff::Timestamp::MAX).to_string()
 }
 
 /// Milliseconds since 1970 in UTC, as the machine's clock has them.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{BatchId, Due, Handler, Handlers, Task, TaskOptions};
+use super::{BatchId, Due, Handler, Handlers, Tags, Task, TaskOptions};
 use crate::error::RequestError;
 use crate::one_line::{into_one_line, one_line};
 use crate::request::{ExtraFields, TaskRequest};
@@ -53,6 +53,8 @@ pub struct ExtraOptions {
     /// The functions to run one after the other when this task is done, each with the result of the one
     /// before.
     pub then: Vec<Box<str>>,
+    /// What its sender wants to find it by; those that follow it in a chain have the same.
+    pub tags: Tags,
 }
 
 impl NewTask {
@@ -177,7 +179,7 @@ impl ExtraOptions {
     fn memory(&self) -> usize {
         let keys = [&self.key, &self.concurrency_key].into_iter().flatten();
         let names = self.then.iter().map(|name| size_of::<Box<str>>() + name.len());
-        size_of::<Self>() + keys.map(|key| key.len()).chain(names).sum::<usize>()
+        size_of::<Self>() + keys.map(|key| key.len()).chain(names).sum::<usize>() + self.tags.memory()
     }
 
     fn from_request(handlers: &Handlers, request: &ExtraFields) -> Result<Box<Self>, RequestError> {
@@ -189,6 +191,7 @@ impl ExtraOptions {
             key: request.key.as_deref().map(Into::into),
             concurrency_key: request.concurrency_key.as_deref().map(Into::into),
             batch: request.batch,
+            tags: request.tags.clone(),
             then: request.then.iter().map(|function| function.as_ref().into()).collect(),
         }))
     }

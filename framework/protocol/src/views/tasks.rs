@@ -8,7 +8,7 @@ use strum::{EnumString, IntoStaticStr};
 use super::admin::ScheduleNote;
 use super::counts::QueueDepth;
 use crate::state::State;
-use crate::task::{BatchId, ProgressLog, TaskId};
+use crate::task::{BatchId, ProgressLog, Tags, TaskId};
 
 /// The filter of a list of tasks, which begins with the newest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,18 @@ pub struct Filter {
     pub queue: Option<String>,
     pub function: Option<String>,
     pub batch: Option<BatchId>,
+    /// Only tasks with all of these tags.
+    #[serde(skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// Only tasks with this text in the function, the arguments or the error, whatever the case of ASCII
+    /// letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Only tasks that were accepted at this time or later, and before this one, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
     /// Only tasks with ids below this one: for the next page.
     pub before: Option<TaskId>,
     pub limit: usize,
@@ -42,6 +54,19 @@ pub struct TaskSummary {
     /// Whether it waits although nobody runs its function at the moment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+}
+
+/// The tasks that a search has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchResult {
+    /// The newest first.
+    pub tasks: Vec<TaskSummary>,
+    /// `false` when there may be more: with `before`, the search goes on.
+    pub is_complete: bool,
+    /// The id of the task up to which the search has come.
+    pub before: Option<TaskId>,
 }
 
 /// All details of a task.

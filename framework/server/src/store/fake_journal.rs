@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use framework_protocol::Durability;
 use framework_protocol::task::TaskId;
-use framework_protocol::views::{Filter, State, TaskSummary};
+use framework_protocol::views::{Filter, State};
 use rustc_hash::FxHashMap;
 
 use self::marks::FakeMarks;
 use self::tables::FakeTables;
 use super::durable::DurableStore;
 use super::durable::journal::{
-    Cursor, Entry, Journal, JournalChange, JournalError, JournalErrorKind, JournalReader, LoadedTask,
+    Cursor, Entry, Journal, JournalChange, JournalError, JournalErrorKind, JournalReader, Listed, LoadedTask,
     OpenedJournal, ReadError, Record, RunningMarks, Selected, Snapshot, TaskSelection, WaitingRow,
     WriteGroup, Written,
 };
@@ -352,10 +352,10 @@ impl JournalReader for FakeReader {
     fn list(
         &self,
         filter: &Filter,
-        visit: &mut dyn FnMut(TaskSummary) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let all = self.0.read(|tables| tables.summaries(filter))?;
-        let _ = all.into_iter().try_for_each(visit);
+        let _ = all.into_iter().map(Listed::Task).try_for_each(visit);
         Ok(())
     }
 

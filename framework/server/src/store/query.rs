@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use framework_protocol::task::{BatchId, TaskId, TaskRecord};
 use framework_protocol::views::{
     BatchInfo, ChangeInfo, ChangePreview, FailureFilter, FailureReport, Filter, FunctionRecord,
-    HistoryFilter, HistoryPoint, QueueInfo, ScheduleInfo, State, TaskDetails, TaskSelector, TaskSummary,
+    HistoryFilter, HistoryPoint, QueueInfo, ScheduleInfo, SearchResult, State, TaskDetails, TaskSelector,
+    TaskSummary,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub enum Query {
     Task(TaskId),
     Tasks(Filter),
+    /// The tasks of a filter, as far as they are found within about a second.
+    Search(Filter),
     Batch(BatchId),
     /// The last batches, the newest first.
     Batches {
@@ -102,6 +105,7 @@ pub struct QueueBacklog {
 pub enum QueryResult {
     Task(Box<TaskDetails>),
     Tasks(Vec<TaskSummary>),
+    Found(SearchResult),
     Batch(Box<BatchInfo>),
     Batches(Vec<BatchInfo>),
     Queues(Vec<QueueInfo>),
@@ -125,4 +129,20 @@ pub(super) fn matches(filter: &Filter, task: &TaskRecord, state: Option<State>) 
         && filter.state.is_none_or(|wanted| Some(wanted) == state)
         && filter.batch.is_none_or(|wanted| Some(wanted) == task.new.batch())
         && filter.before.is_none_or(|before| task.id < before)
+        && filter.since_ms.is_none_or(|since_ms| task.accepted_ms >= since_ms)
+        && filter.until_ms.is_none_or(|until_ms| task.accepted_ms < until_ms)
+        && (filter.tags.is_empty()
+            || task.new.extra.as_ref().is_some_and(|extra| filter.tags.are_among(&extra.tags)))
+}
+
+/// Whether a task has the text of a filter in what can be searched.
+pub(super) fn has_text(filter: &Filter, task: &TaskRecord, error: Option<&str>) -> bool {
+    let Some(text) = &filter.text else { return true };
+    let text = text.as_bytes();
+    let has = |searched: &[u8]| {
+        text.is_empty() || searched.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text))
+    };
+    has(&task.new.args)
+        || has(task.new.function.as_bytes())
+        || error.is_some_and(|error| has(error.as_bytes()))
 }

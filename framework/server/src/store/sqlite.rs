@@ -12,6 +12,7 @@ mod failures;
 mod figure_history;
 mod group;
 mod journal;
+mod listing;
 mod load;
 mod log_check;
 mod names;

@@ -38,6 +38,7 @@ pub fn summary(task: &TaskRecord, parts: &TaskViewParts) -> TaskSummary {
         attempts: parts.attempts,
         error: parts.error.clone(),
         parked: parts.parked,
+        tags: task.new.extra.as_ref().map(|extra| extra.tags.clone()).unwrap_or_default(),
     }
 }
 

@@ -76,6 +76,13 @@ fn head(visit: &Visit, task: &TaskDetails) -> Markup {
             @if let Some(timeout) = task.timeout_ms { div { dt { (texts.timeout) } dd { (format::span(timeout)) } } }
             @if let Some(batch) = task.batch { div { dt { (texts.batch) } dd { a href=(format!("batches/{batch}")) { (batch) } } } }
             @if let Some(key) = &task.key { div { dt { (texts.key) } dd { code { (visible(key)) } } } }
+            @if !summary.tags.is_empty() {
+                div { dt { (texts.tags) } dd { @for (name, value) in summary.tags.iter() {
+                    a href=(format!("tasks?tags={}", encode(&format!("{name}={value}")))) {
+                        (visible(&format!("{name}={value}")))
+                    } " "
+                } } }
+            }
             @if let Some(key) = &task.concurrency_key { div { dt { (texts.concurrency_key) } dd { code { (visible(key)) } } } }
             @if task.crashes > 0 { div { dt { (texts.crashes) } dd { (task.crashes) } } }
             @if !task.then.is_empty() {

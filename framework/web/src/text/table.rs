@@ -36,7 +36,7 @@ texts! {
     live: "Live", "实时";
     live_about: "This page keeps itself up to date", "本页自动更新";
     search: "Search", "搜索";
-    search_hint: "Number, function", "任务编号或函数";
+    search_hint: "Number, text", "任务编号或文本";
     theme: "Light or dark", "浅色或深色";
     keys: "Keys", "快捷键";
     key_search: "Search", "搜索";
@@ -148,6 +148,12 @@ texts! {
     task_range: "Tasks {} to {}", "任务 {} 至 {}";
     no_tasks: "There are no tasks.", "还没有任务。";
     no_tasks_advice: "Send one: ./think task:send echo hello", "发送一个：./think task:send echo hello";
+    text: "Text", "文本";
+    tags: "Tags", "标签";
+    since: "Since", "时间范围";
+    search_on: "Search on", "继续搜索";
+    none_so_far: "Nothing found so far.", "目前没有找到。";
+    none_so_far_advice: "There are many tasks: the search goes on from here.", "任务很多：可从此处继续搜索。";
     no_such_tasks: "No task fits.", "没有符合条件的任务。";
     no_such_tasks_advice: "Ended tasks are kept for a while (retention_time); clear the filter to see all.", "已结束的任务只保留一段时间（retention_time）；清除筛选可查看全部。";
 

@@ -101,6 +101,10 @@ pub(super) enum ParameterKind {
     Id,
     Number(u32, u32),
     Text,
+    /// The cause of a failure.
+    Cause,
+    /// Tags with commas between them.
+    Tags,
     /// 1 to 256 bytes.
     Key,
     /// 1 to 256 visible ASCII characters, perhaps in quotes.

@@ -161,7 +161,7 @@ fn describe(parameter: &Parameter, handlers: &Handlers) -> Value {
         "description": parameter.about,
         "schema": schemas::of_value(parameter.kind, handlers),
     });
-    if let ParameterKind::Names | ParameterKind::Texts = parameter.kind {
+    if let ParameterKind::Names | ParameterKind::Texts | ParameterKind::Tags = parameter.kind {
         // With commas between them.
         description["explode"] = false.into();
     }

@@ -106,12 +106,13 @@ fn typed(kind: ParameterKind, value: &str) -> Value {
         ParameterKind::Id | ParameterKind::Number(..) => {
             digits(value).map_or_else(|| value.into(), Value::from)
         }
-        ParameterKind::Names | ParameterKind::Texts => value.split(',').collect(),
+        ParameterKind::Names | ParameterKind::Texts | ParameterKind::Tags => value.split(',').collect(),
         ParameterKind::Span
         | ParameterKind::Backoff
         | ParameterKind::Wait
         | ParameterKind::When
         | ParameterKind::Text
+        | ParameterKind::Cause
         | ParameterKind::Key
         | ParameterKind::HeaderKey
         | ParameterKind::State

@@ -42,6 +42,7 @@ const OPTIONS: &[Parameter] = &[
     query("expires", ParameterKind::When, "Not to be begun any more after this time."),
     query("concurrency_key", ParameterKind::Key, "Tasks with the same one take turns."),
     query("batch", ParameterKind::Id, "The id of an open batch that it belongs to."),
+    query("tags", ParameterKind::Tags, "What it is to be found by: `tenant=7,order=4711`."),
     query("then", ParameterKind::Names, "The functions to run with its result, one after the other."),
     header(
         "Idempotency-Key",
@@ -185,12 +186,38 @@ pub(super) static ROUTES: &[Route] = &[
     },
     call(
         "GET",
+        "/search",
+        "search",
+        &[
+            query(
+                "text",
+                ParameterKind::Key,
+                "Only tasks with this text in the function, the arguments or the error.",
+            ),
+            query("tags", ParameterKind::Tags, "Only tasks with these tags: `tenant=7,order=4711`."),
+            query(
+                "since",
+                ParameterKind::When,
+                "Only tasks that were accepted since this time, or so long ago.",
+            ),
+            query("until", ParameterKind::When, "Only tasks that were accepted before this time."),
+            query("state", ParameterKind::State, "Only tasks in this state."),
+            query("queue", ParameterKind::Queue, "Only tasks of this queue."),
+            query("function", ParameterKind::Text, "Only tasks of this function."),
+            query("batch", ParameterKind::Id, "Only tasks of this batch."),
+            query("before", ParameterKind::Id, "Only ids below this one: where the search goes on."),
+            LIMIT,
+        ],
+        &[],
+    ),
+    call(
+        "GET",
         "/failures",
         "failures",
         &[
             query("queue", ParameterKind::Queue, "Only failed tasks of this queue."),
             query("function", ParameterKind::Text, "Only failed tasks of this function."),
-            query("cause", ParameterKind::Text, "Only those of this cause."),
+            query("cause", ParameterKind::Cause, "Only those of this cause."),
             LIMIT,
         ],
         &[],

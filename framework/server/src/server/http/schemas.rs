@@ -1,7 +1,7 @@
 //! The JSON Schemas of requests and responses, generated from their types.
 
 use framework_protocol::Durability;
-use framework_protocol::task::{Handlers, TaskId};
+use framework_protocol::task::{Handlers, TAGS_MAX, TaskId};
 use framework_protocol::views::State;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -70,6 +70,22 @@ pub(super) fn of_body(verb: &str) -> Value {
         "progress" => {
             let percent = json!({ "type": "number" });
             object(&["lease"], json!({ "lease": text, "percent": percent, "text": text }))
+        }
+        "retry" | "forget" => {
+            let optional = json!({ "type": ["string", "null"] });
+            let cause = json!({ "type": ["string", "null"], "pattern": CAUSE });
+            let properties = json!({
+                "failed": { "type": ["boolean", "null"] },
+                "queue": optional,
+                "function": optional,
+                "cause": cause,
+                "dry_run": { "type": ["boolean", "null"] },
+            });
+            let mut selection = object(&[], properties);
+            let of_cause = json!({ "required": ["cause"], "properties": { "cause": { "type": "string" } } });
+            let all = json!({ "required": ["failed"], "properties": { "failed": { "const": true } } });
+            selection["anyOf"] = json!([all, of_cause]);
+            selection
         }
         "log" => object(&["lease", "text"], json!({ "lease": text, "text": text })),
         _ => json!({ "type": "object" }),
@@ -169,6 +185,13 @@ const SPAN: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,5} ?(ms|s|m|h)|[0-9]{1,
 const BACKOFF: &str =
     r"^([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,5} ?(ms|s)|[0-9]{1,4} ?m|[0-9]{1,3} ?h|[1-4]?[0-9] ?(d|days?))$";
 
+const CAUSE: &str = "^[0-9a-fA-F]{16}$";
+
+/// A tag whose value has no comma, and fits in any letters.
+const TAG: &str = r"^[0-9A-Za-z._-]{1,64}=[!#-+\-.-9;-~]{0,64}$";
+
+const NO_CONTROL: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+
 const HEADER_KEY: &str = "^([!#-~]{1,256}|\"[!#-~]{1,256}\")$";
 
 /// The schema of a parameter's value in this program.
@@ -178,7 +201,9 @@ pub(super) fn of_value(kind: ParameterKind, handlers: &Handlers) -> Value {
             json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX })
         }
         ParameterKind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
-        ParameterKind::Key => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+        ParameterKind::Key => {
+            json!({ "type": "string", "minLength": 1, "maxLength": 256, "pattern": NO_CONTROL })
+        }
         ParameterKind::HeaderKey => json!({ "type": "string", "pattern": HEADER_KEY }),
         ParameterKind::State => json!({ "enum": State::NAMES }),
         ParameterKind::Backoff => {
@@ -189,6 +214,11 @@ pub(super) fn of_value(kind: ParameterKind, handlers: &Handlers) -> Value {
         }
         ParameterKind::Wait => json!({ "type": "string", "pattern": SPAN, "examples": ["100ms"] }),
         ParameterKind::Moment => json!({ "type": "string", "format": "date-time" }),
+        ParameterKind::Cause => json!({ "type": "string", "pattern": CAUSE }),
+        ParameterKind::Tags => {
+            let tag = json!({ "type": "string", "pattern": TAG });
+            json!({ "type": "array", "items": tag, "minItems": 1, "maxItems": TAGS_MAX })
+        }
         ParameterKind::Text => json!({ "type": "string" }),
         ParameterKind::Function => json!({ "type": "string", "minLength": 1 }),
         ParameterKind::Queue => {

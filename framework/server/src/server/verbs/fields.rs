@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use framework_console::config::duration;
 use framework_protocol::RequestError;
-use framework_protocol::task::BatchId;
+use framework_protocol::task::{BatchId, parse_moment};
 use framework_protocol::views::{AdminResult, ChangePreview, FailureFilter, TaskSelector};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -51,6 +51,7 @@ pub(super) async fn find(
     Ok(match call.service.store.query(query).await? {
         QueryResult::Task(details) => Outcome::result(&details),
         QueryResult::Tasks(tasks) => Outcome::result(&tasks),
+        QueryResult::Found(found) => Outcome::result(&found),
         QueryResult::Batch(batch) => Outcome::result(&batch),
         QueryResult::Batches(batches) => Outcome::result(&batches),
         QueryResult::Queues(queues) => Outcome::result(&queues),
@@ -144,6 +145,16 @@ pub(super) async fn selection(call: &mut Call<'_>) -> Result<TaskSelector, Reque
         _ => "\"task\" or \"batch\"",
     };
     Err(RequestError::bad_request(format!("The command \"{}\" needs either {ways}.", call.verb.name)))
+}
+
+/// A moment in milliseconds since 1970: a date and time with its offset, or a span that lies back so long.
+pub(super) fn moment(call: &mut Call<'_>, name: &'static str) -> Result<Option<u64>, RequestError> {
+    let expected = "a date and time with its offset, such as \"2026-12-01T09:00:00Z\", or a span such as \"2h\", \
+        which is so long ago";
+    let Some(text) = call.take::<String>(name, expected)? else { return Ok(None) };
+    parse_moment(&text)
+        .map(Some)
+        .ok_or_else(|| RequestError::bad_request(format!("\"{name}\" must be {expected}.")))
 }
 
 /// The grace period of running tasks when the server stops or reloads; `None` is that of the settings.

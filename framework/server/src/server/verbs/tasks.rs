@@ -1,12 +1,29 @@
 //! Verbs about tasks.
 
 use framework_protocol::RequestError;
-use framework_protocol::views::{FailureReport, Filter, TaskDetails, TaskSummary};
+use framework_protocol::views::{FailureReport, Filter, SearchResult, TaskDetails, TaskSummary};
 
 use super::fields::{self, BATCH, CAUSE, ChangeReply, DRY_RUN, FAILED, FUNCTION, LIMIT, QUEUE, TASK, field};
 use crate::server::access::Scope;
-use crate::server::service::{Call, Outcome, ResultSchema, Verb};
+use crate::server::service::{Call, Field, Outcome, ResultSchema, Verb};
 use crate::store::{AdminCommand, Query};
+
+/// The longest text that is searched for, in bytes.
+const TEXT_MAX: usize = 256;
+
+/// The fields of a search.
+const SEARCH: &[Field] = &[
+    field("text", "\"ada@example.com\""),
+    field("tags", "{\"tenant\":\"7\"}"),
+    field("since", "\"2h\""),
+    field("until", "\"2026-12-01T09:00:00Z\""),
+    field("state", "\"failed\""),
+    QUEUE,
+    FUNCTION,
+    BATCH,
+    field("before", "12"),
+    LIMIT,
+];
 
 pub(super) static VERBS: &[Verb] = &[
     Verb {
@@ -32,6 +49,14 @@ pub(super) static VERBS: &[Verb] = &[
         about: "The tasks that were accepted last",
         result: ResultSchema::of::<Vec<TaskSummary>>(),
         run: |call| Box::pin(list(call)),
+    },
+    Verb {
+        name: "search",
+        scope: Some(Scope::Inspect),
+        fields: SEARCH,
+        about: "The tasks of a filter, as far as they are found in a second; `before` goes on",
+        result: ResultSchema::of::<SearchResult>(),
+        run: |call| Box::pin(search(call)),
     },
     Verb {
         name: "failures",
@@ -96,15 +121,38 @@ async fn watch(mut call: Call<'_>) -> Result<Outcome, RequestError> {
 }
 
 async fn list(mut call: Call<'_>) -> Result<Outcome, RequestError> {
-    let filter = Filter {
+    let filter = filter(&mut call).await?;
+    fields::list(&call, Query::Tasks(filter)).await
+}
+
+/// What lists and searches have in common.
+async fn filter(call: &mut Call<'_>) -> Result<Filter, RequestError> {
+    Ok(Filter {
         state: call.take("state", "waiting, running, done, failed, cancelled or expired")?,
-        queue: fields::queue(&mut call).await?,
+        queue: fields::queue(call).await?,
         function: call.take("function", "a string")?,
         batch: call.take("batch", "the id of a batch")?,
         before: call.take("before", "the id of a task")?,
-        limit: fields::limit(&mut call)?,
+        limit: fields::limit(call)?,
+        ..Filter::default()
+    })
+}
+
+async fn search(mut call: Call<'_>) -> Result<Outcome, RequestError> {
+    let tags = "at most 16 tags, such as {\"tenant\":\"7\"} or [\"tenant=7\"]";
+    let filter = Filter {
+        tags: call.take("tags", tags)?.unwrap_or_default(),
+        text: call.take("text", "a string")?,
+        since_ms: fields::moment(&mut call, "since")?,
+        until_ms: fields::moment(&mut call, "until")?,
+        ..filter(&mut call).await?
     };
-    fields::list(&call, Query::Tasks(filter)).await
+    let is_text = |text: &String| (1..=TEXT_MAX).contains(&text.len()) && !text.contains(char::is_control);
+    if filter.text.as_ref().is_some_and(|text| !is_text(text)) {
+        let message = format!("\"text\" must be 1 to {TEXT_MAX} bytes without control characters.");
+        return Err(RequestError::bad_request(message));
+    }
+    fields::list(&call, Query::Search(filter)).await
 }
 
 async fn failures(mut call: Call<'_>) -> Result<Outcome, RequestError> {

@@ -126,6 +126,14 @@ pub trait Journal: Send + Sized + 'static {
     }
 }
 
+/// A task that was looked at for a list.
+#[derive(Debug)]
+pub enum Listed {
+    Task(TaskSummary),
+    /// One that the filter does not let pass.
+    Other(TaskId),
+}
+
 /// What a journal that was full has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
@@ -176,12 +184,12 @@ pub trait JournalReader: Debug + Send + Sync + 'static {
     /// are to be flushed. May block.
     fn query(&self, query: &Query, now_ms: u64) -> Result<QueryResult, ReadError>;
 
-    /// Calls `visit` with the tasks of the filter, but for its limit, the newest first, until it breaks. May
-    /// block.
+    /// Calls `visit` with the tasks of the filter, but for its limit, and with others that were looked at,
+    /// the newest first, until it breaks. May block.
     fn list(
         &self,
         filter: &Filter,
-        visit: &mut dyn FnMut(TaskSummary) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), ReadError>;
 
     /// Adds what the place of the journal takes to the figures. May block.

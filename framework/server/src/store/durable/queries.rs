@@ -2,19 +2,26 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use framework_protocol::RequestError;
-use framework_protocol::task::{ProgressLog, TaskId};
-use framework_protocol::views::{ChangePreview, Filter, PreviewedTask, QueueInfo, State, TaskSummary};
+use framework_protocol::task::{ProgressLog, TaskId, TaskRecord};
+use framework_protocol::views::{
+    ChangePreview, Filter, PreviewedTask, QueueInfo, SearchResult, State, TaskSummary,
+};
 use rustc_hash::FxHashMap;
 
 use super::admin::unread;
-use super::journal::{JournalReader, ReadError};
+use super::journal::{JournalReader, Listed, ReadError};
 use super::outage::Outage;
 use super::{DurableShared, closed};
-use crate::store::query::matches;
+use crate::store::query::{has_text, matches};
 use crate::store::view_parts::{TaskViewParts, add_oldest, queues, summary};
 use crate::store::{BacklogPlace, PlannedSelection, Query, QueryResult, StoreStats};
+
+/// The time of a search, and the number of tasks after which it is looked at.
+const SEARCH_TIME: Duration = Duration::from_secs(1);
+const SEARCH_CHECK: u64 = 256;
 
 impl<R: JournalReader> DurableShared<R> {
     pub(super) async fn counts(&self) -> StoreStats {
@@ -90,6 +97,7 @@ impl<R: JournalReader> DurableShared<R> {
         let now_ms = self.clock.now().wall_ms;
         match query {
             Query::Tasks(filter) => self.tasks(filter),
+            Query::Search(filter) => self.search(filter).map(QueryResult::Found),
             Query::Backlog { functions } => {
                 let mut queues = self.state().index.backlog(functions);
                 if let QueryResult::Backlog(failed) = self.reader.query(query, now_ms)? {
@@ -136,7 +144,8 @@ impl<R: JournalReader> DurableShared<R> {
         if filter.limit == 0 {
             return Ok(QueryResult::Tasks(found));
         }
-        self.reader.list(filter, &mut |mut summary| {
+        self.reader.list(filter, &mut |listed| {
+            let Listed::Task(mut summary) = listed else { return ControlFlow::Continue(()) };
             self.complete(&mut summary, None);
             if filter.state.is_none_or(|wanted| wanted == summary.state) {
                 found.push(summary);
@@ -146,10 +155,40 @@ impl<R: JournalReader> DurableShared<R> {
         Ok(QueryResult::Tasks(found))
     }
 
+    /// The tasks of a filter, as far as they are found in time: other queries may wait for this one.
+    fn search(&self, filter: &Filter) -> Result<SearchResult, ReadError> {
+        if filter.state == Some(State::Running) {
+            return Ok(SearchResult { tasks: self.running(filter), is_complete: true, before: None });
+        }
+        let deadline = Instant::now() + SEARCH_TIME;
+        let mut found = SearchResult { is_complete: true, ..SearchResult::default() };
+        let mut count = 0_u64;
+        self.reader.list(filter, &mut |listed| {
+            match listed {
+                Listed::Other(id) => found.before = Some(id),
+                Listed::Task(mut summary) => {
+                    self.complete(&mut summary, None);
+                    found.before = Some(summary.id);
+                    if filter.state.is_none_or(|wanted| wanted == summary.state) {
+                        found.tasks.push(summary);
+                    }
+                }
+            }
+            count += 1;
+            let is_late = count % SEARCH_CHECK == 0 && Instant::now() > deadline;
+            found.is_complete = found.tasks.len() < filter.limit && !is_late;
+            if found.is_complete { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(found)
+    }
+
     fn running(&self, filter: &Filter) -> Vec<TaskSummary> {
         let state = self.state();
         let tasks = state.index.running().filter_map(|(_, task)| task);
-        let wanted = tasks.filter(|task| matches(filter, task, Some(State::Running)));
+        let is_wanted = |task: &&Arc<TaskRecord>| {
+            matches(filter, task, Some(State::Running)) && has_text(filter, task, None)
+        };
+        let wanted = tasks.filter(is_wanted);
         let mut found: Vec<_> = wanted
             .map(|task| {
                 let attempts = task.attempts() + 1;

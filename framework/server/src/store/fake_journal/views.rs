@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::tables::{FakeEnd, FakeTables};
 use crate::store::failure_groups::{FailedTask, FailureGroups};
-use crate::store::query::matches;
+use crate::store::query::{has_text, matches};
 use crate::store::view_parts::{TaskViewParts, details, summary};
 use crate::store::{PlannedSelection, Query, QueryResult, QueueBacklog};
 
@@ -44,7 +44,7 @@ impl FakeTables {
             }
             Query::Failures { filter, limit } => QueryResult::Failures(self.failures(filter, *limit)),
             Query::Preview(planned) => QueryResult::Preview(self.preview(planned)),
-            Query::Tasks(_) | Query::Queues | Query::Changes => QueryResult::Nothing,
+            Query::Tasks(_) | Query::Search(_) | Query::Queues | Query::Changes => QueryResult::Nothing,
         }
     }
 
@@ -99,7 +99,9 @@ impl FakeTables {
     pub(super) fn summaries(&self, filter: &Filter) -> Vec<TaskSummary> {
         let all = self.tasks.keys().rev().filter_map(|id| self.load_one(*id, 0)).map(|task| task.record);
         let wanted = all.filter(|task| matches(filter, task, self.state(task.id)));
-        wanted.map(|task| summary(&task, &self.parts(&task))).collect()
+        let summaries = wanted.map(|task| (summary(&task, &self.parts(&task)), task));
+        let found = summaries.filter(|(summary, task)| has_text(filter, task, summary.error.as_deref()));
+        found.map(|(summary, _)| summary).collect()
     }
 
     fn details(&self, id: TaskId) -> Option<TaskDetails> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use framework_protocol::task::TaskRecord;
 use framework_protocol::views::{
-    ChangePreview, FailureFilter, FailureReport, Filter, PreviewedTask, State, TaskSummary,
+    ChangePreview, FailureFilter, FailureReport, Filter, PreviewedTask, SearchResult, State, TaskSummary,
 };
 
 use super::ended_tasks::selects;
@@ -13,7 +13,7 @@ use crate::store::changes::RunningChanges;
 use crate::store::clock::Now;
 use crate::store::failure_groups::{FailedTask, FailureGroups};
 use crate::store::index::{EndRecord, TaskIndex};
-use crate::store::query::matches;
+use crate::store::query::{has_text, matches};
 use crate::store::view_parts::{TaskViewParts, details, queues_with_oldest, summary};
 use crate::store::{BacklogPlace, PlannedSelection, Query, QueryResult};
 
@@ -35,6 +35,12 @@ impl History {
                 found.map_or(QueryResult::Nothing, view)
             }
             Query::Tasks(filter) => QueryResult::Tasks(self.list(&filter, index, now)),
+            Query::Search(filter) => {
+                let tasks = self.list(&filter, index, now);
+                let before = tasks.last().map(|task| task.id);
+                let is_complete = tasks.len() < filter.limit;
+                QueryResult::Found(SearchResult { tasks, is_complete, before })
+            }
             Query::Batch(id) => {
                 let ended = self.batches.iter().find(|batch| batch.id == id);
                 let found = index.batches().get(id).or(ended);
@@ -111,11 +117,21 @@ impl History {
 
     fn list(&self, filter: &Filter, index: &TaskIndex, now: Now) -> Vec<TaskSummary> {
         let all = alive(index, now).chain(self.all_ended().map(TaskSource::Ended));
-        let mut found: Vec<_> =
-            all.filter(|known| matches(filter, known.task(), Some(known.state()))).collect();
+        let mut found: Vec<_> = all
+            .filter(|known| matches(filter, known.task(), Some(known.state())))
+            .filter(|known| has_text(filter, known.task(), self.error(known)))
+            .collect();
         found.sort_unstable_by_key(|known| std::cmp::Reverse(known.task().id));
         found.truncate(filter.limit);
         found.iter().map(|known| summary(known.task(), &self.view_parts(known))).collect()
+    }
+
+    /// The last error of a task.
+    fn error<'a>(&'a self, known: &'a TaskSource) -> Option<&'a str> {
+        match known {
+            TaskSource::Alive { task, .. } => self.attempts.get(&task.id)?.last()?.error.as_deref(),
+            TaskSource::Ended(ended) => ended.outcome.as_ref().err().map(String::as_str),
+        }
     }
 
     fn view_parts(&self, known: &TaskSource) -> TaskViewParts {

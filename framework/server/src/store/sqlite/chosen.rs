@@ -80,6 +80,7 @@ impl<'f> ChosenTasks<'f> {
             ("notes", "task"),
             ("cancels", "task"),
             ("keys", "task"),
+            ("tags", "task"),
         ] {
             self.execute(&format!("DELETE FROM {table} WHERE {column} {{chosen}}"))?;
         }

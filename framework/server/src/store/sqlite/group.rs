@@ -85,10 +85,23 @@ impl<'g, 'a> GroupRows<'g, 'a> {
         self.bulks.tasks.insert(self.file, &self.tasks, |statement, first, (id, new)| {
             bind_task(statement, first, *id, new, now_ms, encoder.encode(new, now_ms))
         })?;
+        self.tags()?;
         let pid = std::process::id();
         self.bulks
             .ends
             .insert(self.file, &self.ends, |statement, first, ended| bind_end(statement, first, ended, pid))
+    }
+
+    fn tags(&self) -> Result<()> {
+        for (id, new) in &self.tasks {
+            let Some(extra) = new.extra.as_ref().filter(|extra| !extra.tags.is_empty()) else { continue };
+            let mut insert = self.file.prepare_cached("INSERT INTO tags VALUES (?1, ?2, ?3)")?;
+            extra
+                .tags
+                .iter()
+                .try_for_each(|(name, value)| insert.execute(params![name, value, *id as i64]).map(drop))?;
+        }
+        Ok(())
     }
 
     fn tasks(&mut self, tasks: &'a [NewTask]) -> Result<()> {

@@ -1,13 +1,11 @@
 //! Answers queries from the file.
 
-use std::ops::ControlFlow;
-
 use framework_protocol::task::{TaskId, TaskRecord};
 use framework_protocol::views::{
-    AttemptInfo, BatchInfo, Filter, FunctionRecord, ScheduleInfo, State, TaskDetails, TaskSummary,
+    AttemptInfo, BatchInfo, FunctionRecord, ScheduleInfo, State, TaskDetails, TaskSummary,
 };
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Result};
 use serde_json::value::RawValue;
 
 use super::load::{load_one, one};
@@ -53,66 +51,8 @@ pub(super) fn query(
             QueryResult::Next(backlog::next_failed(file, functions, queue, *limit)?)
         }
         // Those that are under way, and the others that are in memory, are not in the file.
-        Query::Tasks(_) | Query::Queues | Query::Changes => QueryResult::Nothing,
+        Query::Tasks(_) | Query::Search(_) | Query::Queues | Query::Changes => QueryResult::Nothing,
     })
-}
-
-/// Calls `visit` with the tasks of a filter, the newest first, until it breaks.
-pub(super) fn list(
-    file: &Connection,
-    names: &SharedNames,
-    filter: &Filter,
-    visit: &mut dyn FnMut(TaskSummary) -> ControlFlow<()>,
-) -> Result<()> {
-    let (sql, values) = listing(filter);
-    let mut read = file.prepare_cached(&sql)?;
-    let ids = read.query_map(params_from_iter(values), |row| row.get::<_, i64>(0).map(i64::unsigned_abs))?;
-    for id in ids {
-        let Some(summary) = read_summary(file, names, id?)? else { continue };
-        if visit(summary).is_break() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// The ids of a list, the newest first.
-fn listing(filter: &Filter) -> (String, Vec<Value>) {
-    let mut sql = "SELECT t.id FROM tasks t".to_owned();
-    let mut wheres = Vec::new();
-    let mut values = Vec::new();
-    match filter.state {
-        Some(State::Waiting) => {
-            wheres.push("NOT EXISTS (SELECT 1 FROM ends e WHERE e.task = t.id)".to_owned())
-        }
-        Some(state) => {
-            // From the ends, which are few, to their tasks.
-            sql = "SELECT t.id FROM ends e CROSS JOIN tasks t ON t.id = e.task".to_owned();
-            values.push(Value::from(state.name().to_owned()));
-            wheres.push(format!("e.state = ?{}", values.len()));
-        }
-        None => {}
-    }
-    let texts = [("t.queue", &filter.queue), ("t.function", &filter.function)];
-    for (column, text) in texts {
-        if let Some(text) = text {
-            values.push(Value::from(text.clone()));
-            wheres.push(format!("{column} = ?{}", values.len()));
-        }
-    }
-    for (column, number) in [("t.batch =", filter.batch), ("t.id <", filter.before)] {
-        if let Some(number) = number {
-            values.push(Value::from(number as i64));
-            wheres.push(format!("{column} ?{}", values.len()));
-        }
-    }
-    if !wheres.is_empty() {
-        sql.push_str(" WHERE ");
-        sql.push_str(&wheres.join(" AND "));
-    }
-    let order = if filter.state.is_some_and(State::is_terminal) { "e.task" } else { "t.id" };
-    sql.push_str(&format!(" ORDER BY {order} DESC"));
-    (sql, values)
 }
 
 fn batches(file: &Connection, limit: usize) -> Result<Vec<BatchInfo>> {
@@ -183,7 +123,11 @@ pub(super) fn read_details(
     Ok(Some(details(&task, parts)))
 }
 
-fn read_summary(file: &Connection, names: &SharedNames, id: TaskId) -> Result<Option<TaskSummary>> {
+pub(super) fn read_summary(
+    file: &Connection,
+    names: &SharedNames,
+    id: TaskId,
+) -> Result<Option<TaskSummary>> {
     let task = load_one(file, names, id, 0)?.map(|task| task.record);
     task.map(|task| view_parts(file, &task).map(|parts| summary(&task, &parts))).transpose()
 }

@@ -6,17 +6,17 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use framework_protocol::task::TaskId;
-use framework_protocol::views::{Filter, TaskSummary};
+use framework_protocol::views::Filter;
 use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
 use super::load::{load, one};
 use super::names::SharedNames;
-use super::query;
 use super::queue_lock::QueueLock;
 use super::running_slots::RunningSlots;
 use super::write_error::read_error;
-use crate::store::durable::journal::{JournalReader, LoadedTask, ReadError};
+use super::{listing, query};
+use crate::store::durable::journal::{JournalReader, Listed, LoadedTask, ReadError};
 use crate::store::{DiskFigures, Query, QueryResult};
 
 /// The connections that read.
@@ -70,9 +70,9 @@ impl JournalReader for SqliteReader {
     fn list(
         &self,
         filter: &Filter,
-        visit: &mut dyn FnMut(TaskSummary) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        query::list(&connection(&self.queries), &self.names, filter, visit).map_err(unread)
+        listing::list(&connection(&self.queries), &self.names, filter, visit).map_err(unread)
     }
 
     /// Asks the file system.

@@ -181,7 +181,8 @@ fn salvage(path: &Path, new: &Path) -> Result<Salvaged> {
 }
 
 /// Brings the saved rows in order. Keys that could not be read are taken from the options of their tasks; how
-/// long they were to be remembered is not known then, and is the default day.
+/// long they were to be remembered is not known then, and is the default day. Tags are among the options,
+/// too.
 const COMPLETION: &str = "
     INSERT OR IGNORE INTO ledger VALUES (1, 0, 0, 0, 0, 0);
     DELETE FROM ends WHERE task NOT IN (SELECT id FROM tasks);
@@ -194,6 +195,9 @@ const COMPLETION: &str = "
     INSERT OR IGNORE INTO keys
         SELECT function, json_extract(options, '$.key'), id, accepted_ms + 86400000 FROM tasks
         WHERE json_valid(options) AND json_type(options, '$.key') = 'text' ORDER BY id DESC;
+    INSERT OR IGNORE INTO tags
+        SELECT tag.key, tag.value, tasks.id FROM tasks, json_each(options, '$.tags') AS tag
+        WHERE json_valid(options) AND json_type(options, '$.tags') = 'object';
     UPDATE ledger SET next_id = max(next_id, (SELECT coalesce(max(id) + 1, 0) FROM tasks));
 ";
 

@@ -134,6 +134,16 @@ const CHANGES: &str = "
         cause TEXT
     );
 ";
+/// The tags of the tasks that have some, for searches; they are also among the options of these tasks.
+const TAGS: &str = "
+    CREATE TABLE IF NOT EXISTS tags (
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        task INTEGER NOT NULL,
+        PRIMARY KEY (name, value, task)
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS tags_of_task ON tags (task);
+";
 /// Finds the failed tasks among all that have ended.
 const FAILED: &str = "CREATE INDEX IF NOT EXISTS ends_failed ON ends (task) WHERE state = 'failed'";
 /// The functions that workers have registered; made where it is missing.
@@ -218,6 +228,7 @@ pub(super) fn open(path: &Path, vfs: Option<&str>, durability: Durability) -> Re
     )?;
     connection.execute_batch(CHANGES)?;
     connection.execute_batch(FAILED)?;
+    connection.execute_batch(TAGS)?;
     connection.execute_batch(FUNCTIONS)?;
     connection.execute_batch(HISTORY)?;
     chosen::create(&connection)?;

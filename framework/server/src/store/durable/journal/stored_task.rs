@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use framework_protocol::task::{Due, ExtraOptions, NewTask, TaskId, TaskOptions, TaskRecord};
+use framework_protocol::task::{Due, ExtraOptions, NewTask, Tags, TaskId, TaskOptions, TaskRecord};
 use serde::{Deserialize, Serialize};
 
 /// A task as a journal has it.
@@ -106,6 +106,8 @@ pub struct StoredOptions {
     concurrency: Option<u32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     then: Vec<Box<str>>,
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    tags: Tags,
 }
 
 /// Writes the options of many tasks; those that most tasks of a function have in common are written once.
@@ -170,6 +172,7 @@ impl StoredOptions {
             concurrency_key: extra.concurrency_key,
             concurrency: (has_key && new.concurrency != own.concurrency).then_some(new.concurrency),
             then: extra.then,
+            tags: extra.tags,
         }
     }
 
@@ -183,13 +186,13 @@ impl StoredOptions {
 }
 
 fn extra_options(options: StoredOptions, batch: Option<u64>) -> Option<Box<ExtraOptions>> {
-    let StoredOptions { expires_ms, expires_in_ms, key, concurrency_key, then, .. } = options;
+    let StoredOptions { expires_ms, expires_in_ms, key, concurrency_key, then, tags, .. } = options;
     let expires = match (expires_ms, expires_in_ms) {
         (_, Some(time)) => Some(Due::After(Duration::from_millis(time))),
         (Some(at_ms), None) => Some(Due::At(at_ms)),
         (None, None) => None,
     };
-    let extra = ExtraOptions { expires, key, concurrency_key, batch, then };
+    let extra = ExtraOptions { expires, key, concurrency_key, batch, then, tags };
     (extra != ExtraOptions::default()).then(|| Box::new(extra))
 }
 
