@@ -95,7 +95,7 @@ fn abbreviation_runs_the_only_matching_command() {
 fn group_name_lists_its_commands() {
     let ran = think("make").exits(2);
     assert_eq!(ran.stdout, "");
-    assert!(ran.stderr.contains("\n  make:command\n  make:service\n  make:task\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("\n  make:command\n  make:monitoring\n  make:release\n"), "{}", ran.stderr);
 }
 
 #[test]
