@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -80,4 +81,32 @@ fn program_without_a_project_has_the_defaults_and_writes_beside_itself() {
     let status = Ran::of(think("bin/think", &["task:stop"]).env("THINK_RUNTIME_DIR", &data));
     status.exits(0);
     assert!(names(&data).contains("queue.db") && names(&path("bin")).len() == 1);
+}
+
+#[test]
+fn runtime_dir_that_others_use_is_refused_and_left_as_it_is() {
+    let project = Project::new();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let shared = project.path("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("theirs"), "x").unwrap();
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set(&shared, 0o1777);
+    set(&shared.join("theirs"), 0o644);
+    let start = |arguments: &str| {
+        let mut command = project.command();
+        command.args(["task:start", "--port", "0"]).args(arguments.split_whitespace());
+        Ran::of(command.env("THINK_RUNTIME_DIR", &shared))
+    };
+    for arguments in ["", "-d"] {
+        let ran = start(arguments).exits(1);
+        assert!(ran.stderr.contains("shared can be opened by other users"), "{ran:?}");
+        assert_eq!(names(&shared), ["theirs".to_owned()].into());
+        assert_eq!((mode(&shared), mode(&shared.join("theirs"))), (0o1777, 0o644));
+    }
+    // It is private now, and what is in it stays as it is.
+    set(&shared, 0o700);
+    start("-d").exits(0);
+    Ran::of(project.command().arg("task:stop").env("THINK_RUNTIME_DIR", &shared)).exits(0);
+    assert_eq!((mode(&shared), mode(&shared.join("theirs"))), (0o700, 0o644));
 }

@@ -94,6 +94,7 @@ impl Start {
             return dev::run(config, &self.restart_arguments(), output).await;
         }
         let is_daemon = self.daemon || settings.daemonize && !self.foreground;
+        config.check_runtime()?;
         if is_daemon && !self.detached {
             return daemon::launch(config, &self.restart_arguments(), output);
         }

@@ -82,6 +82,26 @@ pub fn restrict_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes a folder away from all but its owner, and leaves what is in it as it is: that is out of reach then.
+///
+/// # Errors
+/// When it belongs to another user.
+pub fn restrict_folder_alone(folder: &Path) -> io::Result<()> {
+    take_away(folder, fs::metadata(folder)?.mode())
+}
+
+/// Whether only its owner can open a folder, or nothing is in it, or it is not there.
+///
+/// # Errors
+/// When it cannot be read, or is no folder.
+pub fn is_private_or_empty(folder: &Path) -> io::Result<bool> {
+    match fs::metadata(folder) {
+        Ok(found) => Ok(found.mode() & FOREIGN == 0 || fs::read_dir(folder)?.next().is_none()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads a text file; a pipe, a device or a folder is refused, not waited for.
 ///
 /// # Errors

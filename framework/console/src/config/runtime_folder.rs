@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::environment::{ROOT, RUNTIME_DIR};
@@ -88,16 +88,48 @@ impl Config {
         Ok(directory)
     }
 
-    /// Takes the runtime folder and what is in it away from all but its owner, whatever has created it.
+    /// Checks, before anything is written, that the runtime folder can be taken away from all but its owner:
+    /// it is `runtime/` of the project, or private already, or empty, or not there yet.
     ///
     /// # Errors
-    /// When something in it belongs to another user.
+    /// When the settings name another folder, such as `/tmp` or `/etc`, that others use.
+    pub fn check_runtime(&self) -> Result<()> {
+        let folder = self.runtime_dir();
+        ensure!(
+            self.has_own_runtime() || files::is_private_or_empty(folder).with_context(|| reading(folder))?,
+            "{} can be opened by other users, and there are files in it: the program keeps what it writes from \
+             everybody else, and needs a folder of its own. Name another one ({RUNTIME_DIR}, or `dir` in \
+             config/runtime.toml); if it is for this program alone, run: chmod 700 {}",
+            folder.display(),
+            folder.display()
+        );
+        Ok(())
+    }
+
+    /// Takes the runtime folder away from all but its owner, whatever has created it, and what is in it if it
+    /// is that of the project: in another one, there may be files of others.
+    ///
+    /// # Errors
+    /// When it, or something in it, belongs to another user.
     pub fn restrict_runtime(&self) -> io::Result<()> {
-        match files::restrict_folder(self.runtime_dir()) {
+        let folder = self.runtime_dir();
+        let restrict =
+            if self.has_own_runtime() { files::restrict_folder } else { files::restrict_folder_alone };
+        match restrict(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
         }
     }
+
+    /// Whether the runtime folder is `runtime/` of the project, and no link that leads elsewhere.
+    fn has_own_runtime(&self) -> bool {
+        let folder = self.runtime_dir();
+        folder == self.root().join(NAME) && !folder.is_symlink()
+    }
+}
+
+fn reading(folder: &Path) -> String {
+    format!("reading {}", folder.display())
 }
 
 #[cfg(test)]
