@@ -60,6 +60,39 @@ impl TaskSelection {
         Ok(())
     }
 
+    /// The tasks of a selection that names no ids.
+    fn selector(&self) -> TaskSelector {
+        match self.batch {
+            Some(batch) => TaskSelector::Batch(batch),
+            None => TaskSelector::Failed(FailureFilter {
+                queue: self.queue.clone(),
+                function: self.function.clone(),
+                cause: self.cause,
+            }),
+        }
+    }
+
+    /// Asks somebody at a terminal whether many tasks are to be removed.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub(crate) async fn confirm_removal(
+        &self,
+        client: &Client,
+        app: &App,
+        output: &mut Output,
+    ) -> Result<()> {
+        if !self.ids.is_empty() || self.dry_run || !app.input().is_interactive(output) {
+            return Ok(());
+        }
+        let count = client.preview_forget(&self.selector()).await.map_err(exit_error)?.tasks;
+        let question = format!("Remove {} with their results, errors and logs?", count_tasks(count));
+        if app.input().confirm(output, &question, false)? {
+            return Ok(());
+        }
+        Err(Exit::Failed.error("no task was removed; --force skips the confirmation"))
+    }
+
     /// Applies an action, one by one for ids, else in one request, and prints the number of changed tasks.
     pub(crate) async fn apply(
         self,
@@ -77,14 +110,7 @@ impl TaskSelection {
             }
             return report.finish(output);
         }
-        let selector = match self.batch {
-            Some(batch) => TaskSelector::Batch(batch),
-            None => TaskSelector::Failed(FailureFilter {
-                queue: self.queue,
-                function: self.function,
-                cause: self.cause,
-            }),
-        };
+        let selector = self.selector();
         if self.dry_run {
             let preview = action.preview(client, &selector).await.map_err(exit_error)?;
             return print_preview(&preview, action.past_tense(), self.json, output);

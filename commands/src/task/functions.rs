@@ -148,7 +148,10 @@ fn print(info: &HandlerInfo, output: &mut Output) {
             ("cron", cron.map(|cron| format!("{} ({})", cron.expression, cron.timezone))),
             (
                 "source",
-                (!info.registered).then(|| format!("{}:{} in {}", info.file, info.line, info.package)),
+                (!info.registered).then(|| match info.package.as_str() {
+                    "" => format!("{}:{}", info.file, info.line),
+                    package => format!("{}:{} in {package}", info.file, info.line),
+                }),
             ),
         ],
         output,

@@ -15,8 +15,8 @@ const NAME_MAX: usize = 64;
 const VALUE_MAX: usize = 256;
 
 /// The tags of a task, each a name with a value: `{"tenant":"7","order":"4711"}`. A task has at most 16; a
-/// name is 1 to 64 letters, digits, dots, dashes and underscores, a value at most 256 bytes without control
-/// characters.
+/// name is 1 to 64 letters, digits, dots, dashes and underscores, a value at most 256 bytes without commas and
+/// control characters.
 ///
 /// They are also read from a list of texts such as `tenant=7`, and values may be numbers, `true` and `false`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -30,9 +30,11 @@ pub enum TagError {
     TooMany,
     #[error("a tag is NAME=VALUE, such as tenant=7")]
     NoValue,
+    #[error("the tag {0} has one value, not two")]
+    Twice(String),
     #[error("the name of a tag is 1 to {NAME_MAX} letters, digits, dots, dashes and underscores")]
     Name,
-    #[error("the value of a tag is at most {VALUE_MAX} bytes, without control characters")]
+    #[error("the value of a tag is at most {VALUE_MAX} bytes, without commas and control characters")]
     Value,
 }
 
@@ -46,7 +48,7 @@ impl Tags {
         if !(1..=NAME_MAX).contains(&name.len()) || !name.chars().all(is_name_letter) {
             return Err(TagError::Name);
         }
-        if value.len() > VALUE_MAX || value.contains(char::is_control) {
+        if value.len() > VALUE_MAX || value.contains(|letter: char| letter == ',' || letter.is_control()) {
             return Err(TagError::Value);
         }
         self.0.insert(name.to_owned(), value.to_owned());
@@ -69,10 +71,15 @@ impl Tags {
     /// These tags together.
     ///
     /// # Errors
-    /// When they are too many.
+    /// When they are too many, or two of one name have other values.
     pub fn of(tags: impl IntoIterator<Item = Tag>) -> Result<Self, TagError> {
         let mut all = Self::default();
-        tags.into_iter().try_for_each(|tag| all.add(&tag.name, &tag.value))?;
+        for Tag { name, value } in tags {
+            if all.get(&name).is_some_and(|other| other != value) {
+                return Err(TagError::Twice(name));
+            }
+            all.add(&name, &value)?;
+        }
         Ok(all)
     }
 
@@ -203,6 +210,7 @@ mod tests {
             (r#"{"":"a"}"#.to_owned(), "1 to 64"),
             (r#"{"a b":"a"}"#.to_owned(), "1 to 64"),
             (r#"{"a":"x\n"}"#.to_owned(), "control characters"),
+            (r#"{"a":"x,y"}"#.to_owned(), "commas"),
             (r#"{"a":null}"#.to_owned(), "control characters"),
             (r#"["a"]"#.to_owned(), "NAME=VALUE"),
         ] {

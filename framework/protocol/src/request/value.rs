@@ -96,8 +96,8 @@ pub(super) fn key<'a>(
 
 /// Tags; none if there is no value.
 pub(super) fn tags_of<'a>(value: Option<impl FieldValue<'a>>) -> Result<Tags, RequestError> {
-    let expected = "at most 16 tags such as {\"tenant\":\"7\"}: names of 1 to 64 letters, digits, dots, dashes and \
-        underscores, with values of at most 256 bytes without control characters";
+    let expected = "at most 16 tags such as {\"tenant\":\"7\"}, in a URL tenant=7,order=4711: names of 1 to 64 letters, digits, \
+        dots, dashes and underscores, with values of at most 256 bytes without commas and control characters";
     read("tags", expected, value).map(Option::unwrap_or_default)
 }
 

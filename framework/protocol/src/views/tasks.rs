@@ -35,6 +35,13 @@ pub struct Filter {
     pub limit: usize,
 }
 
+impl Filter {
+    /// Whether many tasks may have to be looked at for each that it lets pass.
+    pub fn is_search(&self) -> bool {
+        self.text.is_some() || self.since_ms.is_some() || self.until_ms.is_some() || !self.tags.is_empty()
+    }
+}
+
 /// The summary of a task: one line of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskSummary {

@@ -64,7 +64,11 @@ impl DeclaredCode for ConsoleCommands {
                  config/server.toml to name it.",
                 entry.name
             )),
-            Err(unknown) => refuse(format!("There is no such command: {unknown}.")),
+            Err(unknown) => {
+                let unknown = unknown.to_string();
+                let end = if unknown.ends_with(['.', '?']) { "" } else { "." };
+                refuse(format!("The command cannot run: {unknown}{end}"))
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod inheritance;
 pub mod journal;
 mod outage;
 mod queries;
+mod slow_queries;
 mod recovery;
 mod release;
 mod retention;
@@ -42,6 +43,7 @@ use self::commit_counts::CommitCounts;
 use self::free_slots::FreeSlots;
 use self::journal::{Journal, JournalReader};
 use self::outage::Outage;
+use self::slow_queries::SlowQueries;
 use self::write_queue::{CommandRequest, WriteQueue, WriteRequest};
 use super::changes::RunningChanges;
 use super::index::{TakeFrom, TaskIndex};
@@ -72,6 +74,7 @@ struct DurableShared<R> {
     durability: Durability,
     marks: Option<Arc<dyn RunningMarks>>,
     commits: CommitCounts,
+    slow_queries: SlowQueries,
     reader: R,
 }
 

@@ -51,6 +51,17 @@ pub enum Query {
     },
 }
 
+impl Query {
+    /// Whether it may look at so many tasks that others are not to wait for it.
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Self::Search(filter) => filter.is_search(),
+            Self::Failures { .. } | Self::Preview(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// The tasks that a change of many tasks would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -70,6 +70,9 @@ fn filter(visit: &Visit, queues: &[QueueInfo], functions: &[HandlerInfo]) -> Mar
                 @for (span, name) in [("1h", texts.hours_1), ("24h", texts.hours_24), ("168h", texts.hours_168)] {
                     option value=(span) selected[span == chosen("since")] { (name) }
                 }
+                @if !["", "1h", "24h", "168h"].contains(&chosen("since")) {
+                    option value=(chosen("since")) selected { (visible(chosen("since"))) }
+                }
             } }
             button { (texts.filter) }
             a.quiet href="tasks" { (texts.clear) }

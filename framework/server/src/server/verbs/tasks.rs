@@ -139,7 +139,7 @@ async fn filter(call: &mut Call<'_>) -> Result<Filter, RequestError> {
 }
 
 async fn search(mut call: Call<'_>) -> Result<Outcome, RequestError> {
-    let tags = "at most 16 tags, such as {\"tenant\":\"7\"} or [\"tenant=7\"]";
+    let tags = "at most 16 tags, such as {\"tenant\":\"7\"}, in a URL tenant=7,order=4711";
     let filter = Filter {
         tags: call.take("tags", tags)?.unwrap_or_default(),
         text: call.take("text", "a string")?,

@@ -88,6 +88,7 @@ impl<R: JournalReader> DurableShared<R> {
             }
             _ => {}
         }
+        let _turn = if query.is_slow() { Some(self.slow_queries.turn().await?) } else { None };
         let shared = self.clone();
         let read = tokio::task::spawn_blocking(move || shared.read(&query));
         read.await.map_err(|_| closed())?.map_err(unread)

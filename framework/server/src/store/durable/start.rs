@@ -12,6 +12,7 @@ use super::free_slots::FreeSlots;
 use super::journal::{Journal, JournalReader, OpenedJournal};
 use super::outage::Outage;
 use super::recovery::{Recovered, recover};
+use super::slow_queries::SlowQueries;
 use super::write_queue::WriteQueue;
 use super::writer::Writer;
 use super::{DurableShared, DurableState, DurableStore};
@@ -58,6 +59,7 @@ impl<J: Journal> DurableStore<J> {
             durability,
             marks,
             commits: CommitCounts::default(),
+            slow_queries: SlowQueries::default(),
             reader,
         });
         shared.inherit(inherited);

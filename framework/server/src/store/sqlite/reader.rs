@@ -26,6 +26,8 @@ pub struct SqliteReader {
     pub(super) bodies: Mutex<Connection>,
     /// Answers queries, which may take long.
     pub(super) queries: Mutex<Connection>,
+    /// Answers those that look at many tasks, for which the others do not wait.
+    pub(super) searches: Mutex<Connection>,
     pub(super) names: Arc<SharedNames>,
     pub(super) slots: Option<Arc<RunningSlots>>,
     /// The last field, because it has to be dropped last.
@@ -64,7 +66,8 @@ impl JournalReader for SqliteReader {
     }
 
     fn query(&self, query: &Query, now_ms: u64) -> Result<QueryResult, ReadError> {
-        query::query(&connection(&self.queries), &self.names, query, now_ms).map_err(unread)
+        let file = if query.is_slow() { &self.searches } else { &self.queries };
+        query::query(&connection(file), &self.names, query, now_ms).map_err(unread)
     }
 
     fn list(
@@ -72,7 +75,8 @@ impl JournalReader for SqliteReader {
         filter: &Filter,
         visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        listing::list(&connection(&self.queries), &self.names, filter, visit).map_err(unread)
+        let file = if filter.is_search() { &self.searches } else { &self.queries };
+        listing::list(&connection(file), &self.names, filter, visit).map_err(unread)
     }
 
     /// Asks the file system.

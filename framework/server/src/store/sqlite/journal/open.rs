@@ -33,9 +33,9 @@ pub(super) fn open(options: SqliteOptions, store: &StoreOptions) -> Result<Opene
     let checkpoints = Checkpoints::of(&mut connection, folder)?;
     let names = Arc::new(SharedNames::default());
     let connections = || Ok::<_, anyhow::Error>(Mutex::new(schema::open_to_read(&file, vfs)?));
-    let (bodies, queries) = (connections()?, connections()?);
+    let (bodies, queries, searches) = (connections()?, connections()?, connections()?);
     let marks = slots.clone().map(|slots| slots as Arc<dyn RunningMarks>);
-    let reader = SqliteReader { bodies, queries, names: names.clone(), slots, lock: lock.clone() };
+    let reader = SqliteReader { bodies, queries, searches, names: names.clone(), slots, lock: lock.clone() };
     let journal = SqliteJournal::new(connection, checkpoints, names, lock, store);
     Ok(OpenedJournal { journal, reader, clock, durability, marks, last, damage })
 }
