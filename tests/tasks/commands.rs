@@ -5,8 +5,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::harness::eventually::wait_until;
 use crate::harness::mail::SilentMailServer;
 use crate::harness::server::Server;
 use crate::harness::{Project, Ran};
@@ -262,4 +264,23 @@ fn task_flush_asks_unless_forced() {
     assert_eq!(server.think(&["task:flush", "--force"]).exits(0).stdout, "cancelled: 3 tasks\n");
     let ledger = &server.status()["ledger"];
     assert_eq!((&ledger["waiting"], &ledger["cancelled"]), (&json!(0), &json!(4)));
+}
+
+#[test]
+fn ctrl_c_while_send_waits_says_that_the_task_goes_on() {
+    let project = Project::new();
+    project.write("config/functions.toml", "[functions.slow]\ncommand = [\"sleep\", \"60\"]\n");
+    let server = Server::with(project, "");
+    for (arguments, stdout) in [(&["--wait"][..], "0\n"), (&["--wait", "--json"][..], "\"task_id\":1")] {
+        let mut command = server.project.command();
+        command.args(["task:send", "slow", "null"]).args(arguments);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let id = if stdout == "0\n" { 0 } else { 1 };
+        wait_until("the task runs", || server.ledger()["running"] == id + 1);
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let ran = Ran::finish(child).exits(130);
+        assert!(ran.stdout.contains(stdout), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("task {id} goes on")), "{ran:?}");
+    }
 }

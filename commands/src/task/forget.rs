@@ -7,8 +7,8 @@ use crate::options::task_selection::{BulkAction, TaskSelection};
 
 /// Delete ended tasks with their results, errors and logs
 ///
-/// The ledger still counts them. At a terminal, it asks before it deletes the tasks of a batch or failed ones;
-/// --force skips that. Many tasks are deleted in steps; Ctrl-C ends it after a step. If the server
+/// The ledger still counts them. At a terminal, it asks before it deletes the tasks of a batch or failed
+/// ones; --force skips that. Many tasks are deleted in steps; Ctrl-C ends it after a step. If the server
 /// dies meanwhile, it goes on when it starts again.
 #[derive(Args, Command)]
 #[command(name = "task:forget")]

@@ -17,6 +17,7 @@ use framework::task::{Tag, Tags, TaskId};
 use framework::views::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::message::Message;
 use self::options::NamedArguments;
@@ -214,9 +215,22 @@ impl SendCommand {
             self.print_queued(&task, output)?;
             output.flush();
         }
-        let end = match limit {
-            Some(limit) => tokio::time::timeout(limit, task.ended()).await.ok(),
-            None => Some(task.ended().await),
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+        let ended = async {
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, task.ended()).await.ok(),
+                None => Some(task.ended().await),
+            }
+        };
+        let end = tokio::select! {
+            end = ended => end,
+            _ = interrupt.recv() => {
+                if self.json {
+                    self.print_queued(&task, output)?;
+                }
+                let note = format!("interrupted: task {id} goes on; task:watch {id} follows it");
+                return Err(Exit::Interrupted.error(note));
+            }
         };
         match end.transpose().map_err(exit_error)? {
             Some(TaskEnd::Done(result)) if self.json => {

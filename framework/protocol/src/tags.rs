@@ -15,8 +15,8 @@ const NAME_MAX: usize = 64;
 const VALUE_MAX: usize = 256;
 
 /// The tags of a task, each a name with a value: `{"tenant":"7","order":"4711"}`. A task has at most 16; a
-/// name is 1 to 64 letters, digits, dots, dashes and underscores, a value at most 256 bytes without commas and
-/// control characters.
+/// name is 1 to 64 letters, digits, dots, dashes and underscores, a value at most 256 bytes without commas
+/// and control characters.
 ///
 /// They are also read from a list of texts such as `tenant=7`, and values may be numbers, `true` and `false`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]

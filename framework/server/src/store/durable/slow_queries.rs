@@ -14,7 +14,7 @@ pub(super) struct SlowQueries {
 }
 
 /// The turn of one query.
-pub(super) struct Turn<'a> {
+pub(super) struct SlowQueryTurn<'a> {
     _place: SemaphorePermit<'a>,
     _turn: SemaphorePermit<'a>,
 }
@@ -30,14 +30,14 @@ impl SlowQueries {
     ///
     /// # Errors
     /// `busy`: too many others wait.
-    pub(super) async fn turn(&self) -> Result<Turn<'_>, RequestError> {
+    pub(super) async fn turn(&self) -> Result<SlowQueryTurn<'_>, RequestError> {
         let busy = || {
             let message = format!("{PLACES} searches wait already: try again in a moment.");
             RequestError::new(ErrorCode::Busy, message)
         };
         let place = self.places.try_acquire().map_err(|_| busy())?;
         let turn = self.turn.acquire().await.map_err(|_| busy())?;
-        Ok(Turn { _place: place, _turn: turn })
+        Ok(SlowQueryTurn { _place: place, _turn: turn })
     }
 }
 
