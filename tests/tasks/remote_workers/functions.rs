@@ -65,7 +65,7 @@ fn task_functions_shows_registered_functions_and_who_runs_them() {
         let all = server.think(&["task:functions", "--json"]).exits(0).json();
         let names: Vec<_> =
             all.as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["batch_ended", "crash", "echo", "noop", "resize", "send_mail"]);
+        assert_eq!(names, ["batch_ended", "command", "crash", "echo", "noop", "resize", "send_mail"]);
     }
 }
 
