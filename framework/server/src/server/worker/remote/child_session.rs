@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 /// The last lines of stderr that the error of a lost attempt shows.
 const LAST_LINES: usize = 8;
+/// The beginning of an attempt is read at most so long after the lines that it has written.
+const LATE: Duration = Duration::from_millis(500);
 
 /// What is to become of a process; one that was said stays or grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -32,8 +35,8 @@ pub(crate) struct ChildProcess {
     has_worked: AtomicBool,
     /// Why it was killed, if not because of its task.
     reason: Mutex<Option<String>>,
-    /// What it has last written to stderr since its attempt began.
-    lines: Mutex<VecDeque<String>>,
+    /// What it has last written to stderr since its attempt began, or shortly before that was read.
+    lines: Mutex<VecDeque<(Instant, String)>>,
 }
 
 /// The session of such a process.
@@ -76,7 +79,7 @@ impl ChildProcess {
         self.has_worked.load(Ordering::Acquire)
     }
 
-    fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
+    fn lines(&self) -> MutexGuard<'_, VecDeque<(Instant, String)>> {
         self.lines.lock().expect("no panic while the lines of a process are locked")
     }
 
@@ -90,7 +93,7 @@ impl ChildProcess {
         if lines.len() == LAST_LINES {
             lines.pop_front();
         }
-        lines.push_back(line.trim_start().to_owned());
+        lines.push_back((Instant::now(), line.trim_start().to_owned()));
     }
 
     /// The error of an attempt that was lost with it; `end` is how it ended, such as `was ended by signal 9`.
@@ -99,7 +102,7 @@ impl ChildProcess {
             return reason;
         }
         let lines = self.lines();
-        let lines = lines.iter().map(String::as_str).collect::<Vec<_>>().join(" / ");
+        let lines = lines.iter().map(|(_, line)| &**line).collect::<Vec<_>>().join(" / ");
         let separator = if lines.is_empty() { "" } else { ": " };
         format!("The process of the attempt {end}{separator}{}.", lines.trim_end_matches('.'))
     }
@@ -146,9 +149,10 @@ impl ChildSession {
         }
     }
 
-    /// Notes that an attempt begins.
+    /// Notes that an attempt begins. The message of a crash may have been read before the beginning of the
+    /// attempt that has crashed.
     pub(super) fn begins(&self) {
-        self.process.lines().clear();
+        self.process.lines().retain(|(at, _)| at.elapsed() < LATE);
     }
 
     /// Notes that its attempts have ended; its number if they were its last ones.
