@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use framework_protocol::ErrorCode;
 use framework_server::server::{PageBody, PageResponse};
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use tokio::time::{Instant, sleep};
@@ -12,14 +13,20 @@ use crate::layout;
 use crate::screens;
 use crate::visit::{Visit, own_address};
 
-/// The pause between two looks at what a page shows.
+/// The least pause between two looks at what a page shows, and how many times as long as a look it is: pages
+/// that search cost the server a tenth of its time at most.
 const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_FACTOR: u32 = 9;
 
 /// The stream of a page, whose address is in the query.
 pub(crate) fn follow(visit: &Visit) -> PageResponse {
     let address = own_address(visit.query.get("page").unwrap_or_default());
-    let page =
-        LivePage { visit: Arc::new(visit.elsewhere(address)), last: String::new(), sent: Instant::now() };
+    let page = LivePage {
+        visit: Arc::new(visit.elsewhere(address)),
+        last: String::new(),
+        sent: Instant::now(),
+        took: Duration::ZERO,
+    };
     let parts: BoxStream<'static, Bytes> = unfold(Some(page), page_part).boxed();
     PageResponse {
         status: 200,
@@ -34,6 +41,8 @@ struct LivePage {
     /// What was sent last.
     last: String,
     sent: Instant,
+    /// The time that the last look took.
+    took: Duration,
 }
 
 /// The next event; the stream ends after one that says that the page is not to be had any more.
@@ -44,11 +53,17 @@ async fn page_part(page: Option<LivePage>) -> Option<(Bytes, Option<LivePage>)> 
         if !page.last.is_empty() {
             tokio::select! {
                 () = visit.server.stopped() => return None,
-                () = sleep(PAUSE) => {}
+                () = sleep(PAUSE.max(page.took * PAUSE_FACTOR)) => {}
             }
         }
-        let Ok(screen) = screens::show(&visit).await else {
-            return Some((Bytes::from_static(b"event: gone\ndata: \n\n"), None));
+        let begun = Instant::now();
+        let shown = screens::show(&visit).await;
+        page.took = begun.elapsed();
+        let screen = match shown {
+            Ok(screen) => screen,
+            // Others search at the moment.
+            Err(error) if error.code == ErrorCode::Busy && !page.last.is_empty() => continue,
+            Err(_) => return Some((Bytes::from_static(b"event: gone\ndata: \n\n"), None)),
         };
         let main = layout::main(&visit, &screen).into_string();
         if main != page.last {
