@@ -44,9 +44,7 @@ impl Io {
             waits.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
-}
 
-impl Io {
     /// Waits for something on a thread that may block and belongs to no task.
     pub(crate) fn block_here<F: Future>(&self, future: F) -> F::Output {
         self.handle().block_on(future)
