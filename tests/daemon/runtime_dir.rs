@@ -109,4 +109,9 @@ fn runtime_dir_that_others_use_is_refused_and_left_as_it_is() {
     start("-d").exits(0);
     Ran::of(project.command().arg("task:stop").env("THINK_RUNTIME_DIR", &shared)).exits(0);
     assert_eq!((mode(&shared), mode(&shared.join("theirs"))), (0o700, 0o644));
+    // It is known as the program's own from now on, whoever sets its mode.
+    set(&shared, 0o2775);
+    start("-d").exits(0);
+    Ran::of(project.command().arg("task:stop").env("THINK_RUNTIME_DIR", &shared)).exits(0);
+    assert_eq!(mode(&shared) & 0o777, 0o700);
 }

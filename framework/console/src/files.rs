@@ -102,6 +102,11 @@ pub fn is_private_or_empty(folder: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether there is a regular file of this user at a path, and no link to one.
+pub fn is_own_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.uid() == geteuid().as_raw())
+}
+
 /// Reads a text file; a pipe, a device or a folder is refused, not waited for.
 ///
 /// # Errors

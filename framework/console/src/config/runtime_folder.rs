@@ -11,6 +11,8 @@ use super::validation::{Invalid, Validator};
 use super::{Config, Problems, Section, read};
 use crate::files;
 
+/// The file that says that a folder which the settings name is the program's own.
+const MARKER: &str = ".think-runtime";
 /// The folder's name at the beginning of paths in the settings, wherever it is.
 const NAME: &str = "runtime";
 
@@ -89,14 +91,17 @@ impl Config {
     }
 
     /// Checks, before anything is written, that the runtime folder can be taken away from all but its owner:
-    /// it is `runtime/` of the project, or private already, or empty, or not there yet.
+    /// it is `runtime/` of the project, or private already, or empty, or not there yet, or was the runtime
+    /// folder before: what mounts volumes or starts services may set its mode again and again.
     ///
     /// # Errors
     /// When the settings name another folder, such as `/tmp` or `/etc`, that others use.
     pub fn check_runtime(&self) -> Result<()> {
         let folder = self.runtime_dir();
         ensure!(
-            self.has_own_runtime() || files::is_private_or_empty(folder).with_context(|| reading(folder))?,
+            self.has_own_runtime()
+                || files::is_own_file(&folder.join(MARKER))
+                || files::is_private_or_empty(folder).with_context(|| reading(folder))?,
             "{} can be opened by other users, and there are files in it: the program keeps what it writes from \
              everybody else, and needs a folder of its own. Name another one ({RUNTIME_DIR}, or `dir` in \
              config/runtime.toml); if it is for this program alone, run: chmod 700 {}",
@@ -110,15 +115,17 @@ impl Config {
     /// is that of the project: in another one, there may be files of others.
     ///
     /// # Errors
-    /// When it, or something in it, belongs to another user.
+    /// When it, or something in it, belongs to another user; or it cannot be marked as the program's own.
     pub fn restrict_runtime(&self) -> io::Result<()> {
         let folder = self.runtime_dir();
-        let restrict =
-            if self.has_own_runtime() { files::restrict_folder } else { files::restrict_folder_alone };
-        match restrict(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
+        if !folder.exists() {
+            return Ok(());
         }
+        if self.has_own_runtime() {
+            return files::restrict_folder(folder);
+        }
+        files::restrict_folder_alone(folder)?;
+        files::private().write(true).open(folder.join(MARKER)).map(drop)
     }
 
     /// Whether the runtime folder is `runtime/` of the project, and no link that leads elsewhere.
