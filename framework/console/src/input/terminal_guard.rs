@@ -44,7 +44,7 @@ impl TerminalGuard {
         let guarded = Box::into_raw(Box::new(Guarded { modes, actions }));
         GUARDED.store(guarded, Ordering::SeqCst);
         for (index, signal) in SIGNALS.into_iter().enumerate() {
-            // SAFETY: the handler is a function for signals, and the box is this guard's until it is dropped.
+            // SAFETY: the handler is a function for signals, and the box is never freed.
             unsafe {
                 let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
                 action.sa_sigaction = restore as extern "C" fn(libc::c_int) as libc::sighandler_t;
@@ -62,9 +62,8 @@ impl Drop for TerminalGuard {
             // SAFETY: the actions are those from before.
             unsafe { libc::sigaction(signal, &(*guarded).actions[index], null_mut()) };
         }
+        // What it points at is not freed: a handler that has just begun on another thread may still read it.
         GUARDED.store(null_mut(), Ordering::SeqCst);
-        // SAFETY: no handler is installed any more that could read it.
-        drop(unsafe { Box::from_raw(guarded) });
     }
 }
 
@@ -74,7 +73,7 @@ extern "C" fn restore(signal: libc::c_int) {
     if guarded.is_null() {
         return;
     }
-    // SAFETY: all of these calls are allowed in a handler; the box lives as long as the handler is installed.
+    // SAFETY: all of these calls are allowed in a handler, and the box is never freed.
     unsafe {
         libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &(*guarded).modes);
         libc::write(libc::STDERR_FILENO, CLEAN_UP.as_ptr().cast(), CLEAN_UP.len());

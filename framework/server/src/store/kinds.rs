@@ -78,7 +78,10 @@ pub fn store_kind(address: &str) -> Result<&'static dyn StoreKind> {
         return Ok(kind);
     }
     if ["postgres", "postgresql"].contains(&scheme) {
-        bail!("this program was built without \"postgres\", a feature of the framework");
+        bail!(
+            "this program was built without \"postgres\", a feature of the framework: add it to the features of \
+             think-framework in Cargo.toml, and build again"
+        );
     }
     bail!("{address:?} is neither sqlite nor an address such as postgres://user@host/database")
 }
